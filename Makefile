@@ -1,0 +1,47 @@
+# make run · make test · make bench; `make install` alone makes a .venv with .venv/bin/perpwire.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check -q
+SEED ?= 1
+SECONDS ?= 30
+
+.PHONY: install install-test run test lint bench lock clean
+install: $(VENV)/.run
+install-test: $(VENV)/.test
+
+# --without-pip: Debian's python3 lacks ensurepip unless python3-venv is there; the system pip installs into the venv instead.
+$(VENV)/bin/python:
+	$(PYTHON) -m venv --without-pip $(VENV)
+
+$(VENV)/.run: locks/run.lock pyproject.toml | $(VENV)/bin/python
+	$(PIP) install --require-hashes -r locks/run.lock
+	$(PIP) install --no-deps --no-build-isolation -e .
+	touch $@
+
+$(VENV)/.test: locks/test.lock $(VENV)/.run
+	$(PIP) install --require-hashes -r locks/test.lock
+	BIN=$(BIN) sh tests/browser/install-chromium
+	touch $@
+
+run: install
+	exec $(BIN)/perpwire demo
+
+test: install-test lint
+	$(BIN)/python -m pytest
+
+lint: install-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: install-test
+	$(BIN)/python -m tests.bench --seed $(SEED) --seconds $(SECONDS)
+
+# Needs `uv` on the PATH. The locks carry hashes and name no registry.
+lock:
+	uv pip compile -q --universal --generate-hashes --no-annotate --no-header --extra build pyproject.toml -o locks/run.lock
+	uv pip compile -q --universal --generate-hashes --no-annotate --no-header --extra build --extra test pyproject.toml -o locks/test.lock
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
