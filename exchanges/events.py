@@ -36,7 +36,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Base of all events; never emitted itself."""
 
 
-class Instrument(Event):
+class Instrument(Event, frozen=True, kw_only=True):
     """One contract of one venue and environment (demo contract sizes differ from live ones).
 
     Emitted by public links from REST or an instruments channel; the newest replaces the older one.
@@ -61,7 +61,7 @@ class Instrument(Event):
     expires_at: int | None = None
 
 
-class MarginTier(Event):
+class MarginTier(Event, frozen=True, kw_only=True):
     """One bracket. Maintenance of a position in it = notional * rate - deduction (deduction in the settle currency)."""
 
     lower: str
@@ -70,7 +70,7 @@ class MarginTier(Event):
     max_leverage: str | None = None
 
 
-class MarginTiers(Event):
+class MarginTiers(Event, frozen=True, kw_only=True):
     """The brackets of one ``tiers_key``, ascending by ``lower`` (in notional, or in contracts where ``unit`` says so)."""
 
     venue: str
@@ -80,7 +80,7 @@ class MarginTiers(Event):
     tiers: tuple[MarginTier, ...]
 
 
-class Price(Event):
+class Price(Event, frozen=True, kw_only=True):
     """A price of a symbol. ``at`` is the venue's own time, or None where the venue sends none (receipt counts then)."""
 
     venue: str
@@ -91,7 +91,7 @@ class Price(Event):
     at: int | None = None
 
 
-class PositionState(Event):
+class PositionState(Event, frozen=True, kw_only=True):
     """One position as the venue reported it; ``size == "0"`` says that it is closed (``side`` may then be None).
 
     Attributes:
@@ -144,7 +144,7 @@ class PositionState(Event):
     trading_fee: str | None = None
 
 
-class PositionsSnapshot(Event):
+class PositionsSnapshot(Event, frozen=True, kw_only=True):
     """Every open position of one account in ``scope``: a stored row of that scope that is not in it is closed.
 
     Emitted only when complete (all pages were seen, no query failed). ``asked_at`` is set for REST answers: our clock
@@ -159,7 +159,7 @@ class PositionsSnapshot(Event):
     fence: tuple[int, ...] = ()
 
 
-class CoinBalance(Event):
+class CoinBalance(Event, frozen=True, kw_only=True):
     """One currency of an account.
 
     Attributes:
@@ -177,7 +177,7 @@ class CoinBalance(Event):
     usd_price: str | None = None
 
 
-class PoolState(Event):
+class PoolState(Event, frozen=True, kw_only=True):
     """One pool of margin of an account, in ``ccy``.
 
     Attributes:
@@ -199,7 +199,7 @@ class PoolState(Event):
     available: str | None = None
 
 
-class BalanceState(Event):
+class BalanceState(Event, frozen=True, kw_only=True):
     """Balances and pools of one account. ``full`` replaces everything of ``scope``; otherwise coins and pools merge by name."""
 
     account: str
@@ -214,7 +214,7 @@ class BalanceState(Event):
     asked_at: int | None = None
 
 
-class AccountMode(Event):
+class AccountMode(Event, frozen=True, kw_only=True):
     """The account's mode in the venue's own words.
 
     Attributes:
@@ -227,8 +227,8 @@ class AccountMode(Event):
     computable: bool = True
 
 
-class FeedStatus(Event):
-    """State of one connection, emitted by the supervisor on every transition. ``id`` is ``account:connection`` or ``venue:connection``."""
+class FeedStatus(Event, frozen=True, kw_only=True):
+    """State of one connection, emitted on every transition; ``id`` is ``account:connection`` or ``venue:connection``."""
 
     id: str
     venue: str

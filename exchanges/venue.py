@@ -77,11 +77,11 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
     """Base of all signals."""
 
 
-class LoggedIn(Signal):
+class LoggedIn(Signal, frozen=True, kw_only=True):
     """The login was accepted: subscribe now."""
 
 
-class LoginRefused(Signal):
+class LoginRefused(Signal, frozen=True, kw_only=True):
     """The login was refused. ``retry`` is False where only the operator can help; ``what`` and ``do`` are for humans."""
 
     code: str
@@ -90,13 +90,13 @@ class LoginRefused(Signal):
     retry: bool = False
 
 
-class Subscribed(Signal):
+class Subscribed(Signal, frozen=True, kw_only=True):
     """These topics are confirmed."""
 
     topics: tuple[str, ...]
 
 
-class SubscribeRefused(Signal):
+class SubscribeRefused(Signal, frozen=True, kw_only=True):
     """These topics are refused. ``permanent``: do not ask again on this or a later connection."""
 
     topics: tuple[str, ...]
@@ -105,11 +105,11 @@ class SubscribeRefused(Signal):
     permanent: bool
 
 
-class Pong(Signal):
+class Pong(Signal, frozen=True, kw_only=True):
     """The venue answered our ping."""
 
 
-class Notice(Signal):
+class Notice(Signal, frozen=True, kw_only=True):
     """The venue announces something; ``reconnect`` asks for a new connection before this one is closed."""
 
     code: str
@@ -117,19 +117,19 @@ class Notice(Signal):
     reconnect: bool = False
 
 
-class Ask(Signal):
+class Ask(Signal, frozen=True, kw_only=True):
     """The link needs this REST answer to go on (a further page, a refresh): fetch it and call ``Link.answer``."""
 
     request: HttpRequest
 
 
-class Refresh(Signal):
+class Refresh(Signal, frozen=True, kw_only=True):
     """The link's protocol state is not to be trusted any more (a gap): reconnect."""
 
     why: str
 
 
-class Malformed(Signal):
+class Malformed(Signal, frozen=True, kw_only=True):
     """A message that could not be understood: counted, shown with its reason, skipped."""
 
     what: str
