@@ -17,6 +17,8 @@ MarginMode = Literal["cross", "isolated"]
 Kind = Literal["perp", "future", "option", "margin"]
 ContractType = Literal["linear", "inverse", "quanto"]
 PriceKind = Literal["mark", "index", "spot"]
+# How a position adds to its pool's equity: its unrealised PnL, or its signed value (size * mark).
+Basis = Literal["upnl", "value"]
 FeedState = Literal["connecting", "authenticating", "subscribing", "live", "stale", "down"]
 # What the venue says of a liquidation price: a price, none exists (nothing above zero liquidates), or it cannot be told.
 LiquidationKnown = Literal["price", "none", "unknown"]
@@ -102,7 +104,9 @@ class PositionState(Event, frozen=True, kw_only=True):
         mark_price: The mark *of this same message*; with ``venue_unrealized_pnl`` it forms an anchor. None: no anchor.
         entry_exact: False where the venue rounds ``entry_price`` (Hyperliquid): PnL is then never computed from it.
         isolated_cash: Mark-independent collateral of an isolated position in settle currency: equity is this plus
-            unrealised PnL, or plus signed value where the pool's ``basis`` is "value" (Hyperliquid ``rawUsd``).
+            unrealised PnL, or plus signed value where ``isolated_basis`` is "value" (Hyperliquid ``rawUsd``).
+        pnl_price: The price that unrealised PnL counts from where it is not ``entry_price``: after a periodic settlement
+            (Bybit USDC ``sessionAvgPrice``) profit has moved into the balance while the shown entry stayed.
         venue_maintenance_margin: Amount in settle currency as sent. Not derived from a liquidation price: models may read it.
         venue_liquidation_price, venue_margin_ratio: What models are compared with; no model may read them.
         max_leverage: The row's own maximum leverage where it drives maintenance (Hyperliquid).
@@ -124,11 +128,13 @@ class PositionState(Event, frozen=True, kw_only=True):
     status: str = "open"
     entry_price: str | None = None
     entry_exact: bool = True
+    pnl_price: str | None = None
     break_even_price: str | None = None
     leverage: str | None = None
     max_leverage: str | None = None
     isolated_margin: str | None = None
     isolated_cash: str | None = None
+    isolated_basis: Basis = "upnl"
     adl: int | None = None
     take_profit: str | None = None
     stop_loss: str | None = None
@@ -189,7 +195,7 @@ class PoolState(Event, frozen=True, kw_only=True):
 
     pool: str
     ccy: str
-    basis: Literal["upnl", "value"] = "upnl"
+    basis: Basis = "upnl"
     cash: str | None = None
     venue_equity: str | None = None
     venue_maintenance_margin: str | None = None
