@@ -1,0 +1,113 @@
+"""What a row needs for the pool equation, and the equation itself for one row with tiers.
+
+Owns the parameters that a margin model gives to a position, and the scalar, tier-safe root. The vectorised root for all
+rows stands in ``gateway.core.positions``. Pure.
+
+A pool is liquidated where its equity meets its maintenance margin. In the price coordinate ``x`` (the mark for linear
+contracts, ``-1/mark`` for inverse ones) a position's PnL, value and notional are all linear:
+
+    pnl(x) - pnl(x0) = quantity * (x - x0)        notional(x) = |quantity * x|
+
+so that the price at which one position, all else held, brings its pool to liquidation is one division (see ``Maintenance``).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from exchanges.events import MarginTiers
+
+
+class Bracket(NamedTuple):
+    """Maintenance = notional * rate - deduction for notionals from ``lower`` up to the next bracket's (settle currency)."""
+
+    lower: float
+    rate: float
+    deduction: float
+
+
+class Maintenance(NamedTuple):
+    """How much margin a position must keep, and what of it moves on the way to liquidation.
+
+    Now: ``notional * rate + constant``. At the solved price: ``notional(x) * rate_at_liquidation +
+    constant_at_liquidation`` replaces the present amount where ``replaces``, else the present amount is held and the
+    constant is added (Bybit's published cross definition holds maintenance at its present value).
+
+    Attributes:
+        model: Name shown to users, e.g. "hyperliquid_cross"; None: no formula applies, the venue's figure is shown.
+        shift: Added to the solved price (OKX isolated: one tick towards the mark's side), in quote currency.
+        floor_to: Solved prices are rounded down to this tick (Bybit isolated); 0: not rounded.
+        brackets: For models whose rate depends on notional; empty: one rate.
+    """
+
+    model: str | None = None
+    rate: float = math.nan
+    constant: float = 0.0
+    rate_at_liquidation: float = math.nan
+    constant_at_liquidation: float = 0.0
+    replaces: bool = True
+    shift: float = 0.0
+    floor_to: float = 0.0
+    brackets: tuple[Bracket, ...] = ()
+
+    def at_notional(self, notional: float) -> Maintenance:
+        """Return these parameters with rate and constant of the bracket that ``notional`` falls in."""
+        if len(self.brackets) < 2 or math.isnan(notional):
+            return self
+        bracket = bracket_of(self.brackets, notional)
+        return self._replace(
+            rate=bracket.rate,
+            constant=-bracket.deduction,
+            rate_at_liquidation=bracket.rate,
+            constant_at_liquidation=-bracket.deduction,
+        )
+
+
+def bracket_of(brackets: tuple[Bracket, ...], notional: float) -> Bracket:
+    """Return the bracket that a notional falls in."""
+    found = brackets[0]
+    for bracket in brackets:
+        if notional < bracket.lower:
+            break
+        found = bracket
+    return found
+
+
+def bounds_of(brackets: tuple[Bracket, ...], notional: float) -> tuple[float, float]:
+    """Return [lower, upper) of the bracket that a notional falls in; without brackets everything is inside."""
+    if len(brackets) < 2 or math.isnan(notional):
+        return -math.inf, math.inf
+    index = brackets.index(bracket_of(brackets, notional))
+    lower = brackets[index].lower if index else -math.inf
+    return lower, brackets[index + 1].lower if index + 1 < len(brackets) else math.inf
+
+
+def from_tiers(tiers: MarginTiers | None) -> tuple[Bracket, ...]:
+    """Convert a venue's notional tiers to brackets; contract-sized or missing tiers give none."""
+    if tiers is None or tiers.unit != "notional":
+        return ()
+    return tuple(Bracket(float(t.lower), float(t.rate), float(t.deduction)) for t in tiers.tiers)
+
+
+def tiered_root(brackets: tuple[Bracket, ...], quantity: float, slack: float, own: float, mark: float) -> float:
+    """Solve one linear position's liquidation price in the bracket that the solution itself falls in.
+
+    Args:
+        quantity: Signed size in base.
+        slack: Pool equity - pool maintenance, now, in settle currency.
+        own: The position's own maintenance, now.
+        mark: Present mark (bracketed maintenance exists for linear contracts alone, so it is also ``x``).
+
+    Returns:
+        The consistent root nearest to ``mark``, or NaN where none is above zero.
+    """
+    best = math.nan
+    size = abs(quantity)
+    for index, (lower, rate, deduction) in enumerate(brackets):
+        upper = brackets[index + 1].lower if index + 1 < len(brackets) else math.inf
+        root = (-own - deduction - slack + quantity * mark) / (quantity - size * rate)
+        inside = (index == 0 or size * root >= lower) and size * root < upper
+        if root > 0 and inside and not abs(root - mark) >= abs(best - mark):
+            best = root
+    return best
