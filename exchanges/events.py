@@ -101,6 +101,8 @@ class PositionState(Event, frozen=True, kw_only=True):
         scope: Names the full-replacement snapshots that cover this row (see ``PositionsSnapshot.scope``).
         pool: What is liquidated together: the codec's name for the pool, ``iso:<id>`` for isolated positions.
         fence: The venue's own order (sequence or times). A smaller fence than the stored one is older and is ignored.
+        contract_size, contract_type: Only where the message itself settles them (sizes in base by the venue's rules);
+            elsewhere the ``Instrument`` says so.
         mark_price: The mark *of this same message*; with ``venue_unrealized_pnl`` it forms an anchor. None: no anchor.
         entry_exact: False where the venue rounds ``entry_price`` (Hyperliquid): PnL is then never computed from it.
         isolated_cash: Mark-independent collateral of an isolated position in settle currency: equity is this plus
@@ -133,6 +135,8 @@ class PositionState(Event, frozen=True, kw_only=True):
     leverage: str | None = None
     max_leverage: str | None = None
     isolated_margin: str | None = None
+    contract_size: str | None = None
+    contract_type: ContractType | None = None
     isolated_cash: str | None = None
     isolated_basis: Basis = "upnl"
     adl: int | None = None
