@@ -1,0 +1,32 @@
+"""Margin models: how much margin a position must keep, per venue and mode, and how its pool is liquidated.
+
+``parameters`` picks the model. A model reads size, entry or unrealised PnL, marks, balances, tiers, mode and the maintenance
+amount that the venue states. It may never read the venue's liquidation price, margin ratio or bankruptcy price, nor anything
+solved from them: those are what it is compared with. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway.core.margin import bybit, hyperliquid, okx
+from gateway.core.margin.inputs import Inputs, venue_only, without_forbidden
+from gateway.core.margin.pool import Maintenance
+
+__all__ = ["Inputs", "Maintenance", "parameters"]
+
+MODELS: dict[str, Callable[[Inputs], Maintenance]] = {
+    "okx": okx.maintenance,
+    "bybit": bybit.maintenance,
+    "hyperliquid": hyperliquid.maintenance,
+}
+
+
+def parameters(venue: str, inputs: Inputs, *, mode_computable: bool) -> Maintenance:
+    """Return the maintenance parameters of a position by its venue's model.
+
+    Args:
+        mode_computable: False for account modes that cannot be computed locally (portfolio margin).
+    """
+    model = MODELS.get(venue, venue_only) if mode_computable else venue_only
+    return model(inputs._replace(state=without_forbidden(inputs.state)))

@@ -1,0 +1,56 @@
+"""What a margin model reads of one position. Pure."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import msgspec
+
+from exchanges.events import Instrument, MarginTiers, PositionState
+from gateway.core.margin.pool import Maintenance
+
+
+class Inputs(NamedTuple):
+    """What a model may read.
+
+    Attributes:
+        state: With the forbidden fields blanked (``parameters`` does that).
+        quantity: Signed size x contract size (contract currency).
+        notional0: Notional at the mark of the venue's message (settle currency); NaN without a mark.
+        notional_entry: Notional at the entry price.
+        alone: No other cross position shares the pool.
+        inverse: PnL is paid in the base coin.
+    """
+
+    state: PositionState
+    instrument: Instrument | None
+    tiers: MarginTiers | None
+    quantity: float
+    notional0: float
+    notional_entry: float
+    alone: bool
+    inverse: bool
+
+    def stated_rate(self) -> float:
+        """Return maintenance / notional of the venue's own message; NaN where it states none."""
+        stated = self.state.venue_maintenance_margin
+        if not stated or not self.notional0 > 0:
+            return math.nan
+        return float(stated) / self.notional0
+
+    def tick(self) -> float:
+        """Return the instrument's tick size; 0 where it is unknown (prices are then not rounded)."""
+        return float(self.instrument.tick_size) if self.instrument and self.instrument.tick_size else 0.0
+
+
+def venue_only(inputs: Inputs) -> Maintenance:
+    """Keep the venue's liquidation price; maintenance follows the rate that the venue's own message implies."""
+    return Maintenance(rate=inputs.stated_rate())
+
+
+def without_forbidden(state: PositionState) -> PositionState:
+    """Return the state without the figures that no model may read."""
+    return msgspec.structs.replace(
+        state, venue_liquidation_price=None, venue_margin_ratio=None, liquidation_known="unknown"
+    )

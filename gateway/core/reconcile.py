@@ -1,0 +1,104 @@
+"""Which report of a position is the newer one: ordering fences, and what a full snapshot closes.
+
+Owns the rules under "The venue is right": order is the venue's own (sequence or times), never arrival; a REST answer counts
+from the moment it was asked; the fence of a closed position outlives the row until a snapshot that was asked after the close.
+Pure; times come as arguments (ms of one monotone clock).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from exchanges.events import PositionsSnapshot, PositionState
+
+Fence = tuple[int, ...]
+
+
+class Held(NamedTuple):
+    """What is known of an open position: its venue fence, and when (our clock) it was applied."""
+
+    fence: Fence
+    applied_at: int
+
+
+class Closed(NamedTuple):
+    """What is remembered of a closed one."""
+
+    fence: Fence
+    closed_at: int
+    account: str
+    scope: str
+
+
+def is_older(fence: Fence, than: Fence) -> bool:
+    """Say whether a venue fence is certainly older; without both fences nothing is certain."""
+    return bool(fence and than) and fence < than
+
+
+class Fences:
+    """Ordering fences of open and closed positions, bounded: the oldest closed ones beyond ``max_closed`` are forgotten."""
+
+    def __init__(self, max_closed: int = 100_000) -> None:
+        self._open: dict[str, Held] = {}
+        self._closed: dict[str, Closed] = {}
+        self._max_closed = max_closed
+
+    def accepts(self, state: PositionState, asked_at: int | None) -> bool:
+        """Say whether a report may be applied: it is not older than what is known of that position."""
+        held = self._open.get(state.id)
+        if held is not None:
+            if is_older(state.fence, held.fence):
+                return False
+            # Without a newer fence a REST answer speaks of the moment it was asked.
+            newer = bool(held.fence) and state.fence > held.fence
+            return newer or asked_at is None or asked_at >= held.applied_at
+        closed = self._closed.get(state.id)
+        if closed is None:
+            return True
+        if state.fence and closed.fence:
+            return state.fence > closed.fence
+        return asked_at is None or asked_at > closed.closed_at
+
+    def opened(self, state: PositionState, now: int) -> None:
+        """Remember an applied report of an open position."""
+        held = self._open.get(state.id)
+        fence = max(state.fence, held.fence) if held else state.fence
+        self._open[state.id] = Held(fence, now)
+        self._closed.pop(state.id, None)
+
+    def closed(self, state: PositionState, fence: Fence, now: int) -> None:
+        """Remember a close: ``state`` is the row that went away, ``fence`` the venue order of the closing report."""
+        held = self._open.pop(state.id, None)
+        highest = max(fence, held.fence if held else (), state.fence)
+        self._closed.pop(state.id, None)
+        self._closed[state.id] = Closed(highest, now, state.account, state.scope)
+        if len(self._closed) > self._max_closed:
+            del self._closed[next(iter(self._closed))]
+
+    def missing(self, snapshot: PositionsSnapshot, rows: dict[str, PositionState]) -> list[str]:
+        """Return the ids of ``rows`` (the account's rows of that scope) that the snapshot closes.
+
+        A row that changed after the snapshot was asked, or that the venue itself dates later, stays.
+        """
+        present = {position.id for position in snapshot.positions}
+        gone = []
+        for row_id in rows.keys() - present:
+            held = self._open[row_id]
+            changed_since = snapshot.asked_at is not None and held.applied_at > snapshot.asked_at
+            if not changed_since and not is_older(snapshot.fence, held.fence):
+                gone.append(row_id)
+        return gone
+
+    def forget_before(self, snapshot: PositionsSnapshot, now: int) -> None:
+        """Drop the fences of closed positions that this snapshot, asked after the close, speaks of itself."""
+        asked_at = snapshot.asked_at if snapshot.asked_at is not None else now
+        done = [
+            row_id
+            for row_id, closed in self._closed.items()
+            if closed.account == snapshot.account
+            and closed.scope == snapshot.scope
+            and asked_at > closed.closed_at
+            and not (snapshot.fence and closed.fence and snapshot.fence <= closed.fence)
+        ]
+        for row_id in done:
+            del self._closed[row_id]
