@@ -1,0 +1,289 @@
+"""Table rows as clients see them (PROTOCOL.md "Tables"): built from the engine's records only when somebody wants them.
+
+Owns names and presence of fields: exact venue figures stay strings, computed figures are numbers, an unknown figure is
+absent. Pure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+from gateway.core.accounts import Account, Pool
+from gateway.core.anchor import computable, is_inverse, signed_quantity
+from gateway.core.positions import Book
+from gateway.core.state import Position
+
+Row = dict[str, object]
+
+_VENUE_SENT = (
+    "margin_mode",
+    "status",
+    "size",
+    "entry_price",
+    "break_even_price",
+    "leverage",
+    "isolated_margin",
+    "adl",
+    "take_profit",
+    "stop_loss",
+    "venue_unrealized_pnl",
+    "venue_liquidation_price",
+    "opened_at",
+    "venue_at",
+)
+_CONTRACT = (
+    "unified_symbol",
+    "base",
+    "base_multiplier",
+    "settle",
+    "contract_type",
+    "contract_size",
+    "contract_ccy",
+    "expires_at",
+)
+
+
+def present(row: Mapping[str, object]) -> Row:
+    """Return the fields that are known: None and NaN are absent."""
+    return {name: value for name, value in row.items() if value is not None and value == value}  # noqa: PLR0124  NaN only
+
+
+def settle_of(position: Position) -> str | None:
+    """Return the currency that a position is settled in."""
+    return position.instrument.settle if position.instrument else position.state.settle
+
+
+def static_row(position: Position) -> Row:
+    """Return the part of a position's row that only a venue report or a contract change moves."""
+    state, info, instrument = position.state, position.account.info, position.instrument
+    row: Row = {
+        "user": info.user,
+        "account": info.name,
+        "venue": info.venue,
+        "env": info.env,
+        "symbol": state.symbol,
+        "kind": state.kind,
+        "side": state.side,
+        "pool": position.pool.name,
+        "settle": state.settle,
+        "contract_type": state.contract_type,
+        "contract_size": state.contract_size,
+    }
+    row.update({name: getattr(instrument, name) for name in _CONTRACT} if instrument else {})
+    row.update({name: getattr(state, name) for name in _VENUE_SENT})
+    quantity = signed_quantity(state, instrument)
+    row["quantity"] = format(quantity, "f") if quantity is not None else None
+    row["anchor_at"] = position.anchored_at
+    found = position.anchor
+    if not state.entry_exact and found.quantity and not math.isnan(found.mark0):
+        row["entry_price_exact"] = found.mark0 - found.upnl0 / found.quantity
+    return present(row)
+
+
+def position_row(position: Position, book: Book, marks_down_since: int | None, dust_usd: float) -> Row:
+    """Return a position's whole row: its static part and the columns as they are now."""
+    if position.static is None:
+        position.static = static_row(position)
+    state, symbol = position.state, position.symbol
+    figures = book.figures(position.handle)
+    usd = position.account.usd(settle_of(position))
+    mark, notional, upnl = (
+        figures.get("mark", math.nan),
+        figures.get("notional", math.nan),
+        figures.get("upnl", math.nan),
+    )
+    inverse = is_inverse(state, position.instrument)
+    initial = notional / float(state.leverage) if state.leverage and float(state.leverage) > 0 else math.nan
+    moving = computable(state, position.instrument)
+    row: Row = {
+        "mark_price": mark,
+        "mark_at": symbol.at,
+        "mark_source": symbol.source,
+        "base_quantity": -figures.get("value", math.nan) if inverse else position.anchor.quantity,
+        "notional": notional if moving else None,
+        "notional_usd": notional * usd if moving else None,
+        "unrealized_pnl": upnl,
+        "unrealized_pnl_usd": upnl * usd,
+        "roe": _roe(position, upnl),
+        "initial_margin": initial,
+        "maintenance_margin": figures.get("mm"),
+        "margin": margin_of(position, book) if position.pool.isolated else initial,
+        "weight": position.weight,
+        "missing": missing(position, figures),
+        "stale": stale(position, marks_down_since),
+        "dust": True if notional * usd < dust_usd else None,
+    }
+    source = liquidation_source(position, figures, book)
+    row["liquidation_source"] = source
+    if source in ("model", "calibrated", "venue"):
+        row["liquidation_price"], row["liquidation_distance"] = figures.get("liq"), figures.get("distance")
+    return position.static | present(row)
+
+
+def margin_of(position: Position, book: Book) -> float:
+    """Return the equity of an isolated position's own pool (settle currency)."""
+    return float(book.equity[position.pool.number])
+
+
+def _roe(position: Position, upnl: float) -> float:
+    """Return unrealised PnL over entry notional / leverage; isolated on OKX: over the margin."""
+    state = position.state
+    if position.account.info.venue == "okx" and position.pool.isolated:
+        base = float(state.isolated_margin) if state.isolated_margin else math.nan
+    else:
+        found = position.anchor
+        entry = float(state.entry_price) if state.entry_price else math.nan
+        if not state.entry_exact and found.quantity:
+            entry = found.mark0 - found.upnl0 / found.quantity
+        leverage = float(state.leverage) if state.leverage else math.nan
+        size = abs(found.quantity)
+        value = size / entry if is_inverse(state, position.instrument) and entry else size * entry
+        base = value / leverage if leverage else math.nan
+    return upnl / base if base else math.nan
+
+
+def liquidation_source(position: Position, figures: Mapping[str, float], book: Book) -> str:
+    """Return where the shown liquidation price comes from: model, venue, none (there is none) or unknown."""
+    state = position.state
+    if position.maintenance.model is None:
+        return {"price": "venue", "none": "none", "unknown": "unknown"}[state.liquidation_known]
+    if "liq" in figures:
+        return "model"
+    solvable = not math.isnan(float(book.equity[position.pool.number])) and "mm" in figures
+    return "none" if solvable else "unknown"
+
+
+def missing(position: Position, figures: Mapping[str, float]) -> list[str] | None:
+    """Return what keeps figures from being computed, or None."""
+    reasons = []
+    if math.isnan(position.anchor.quantity):
+        reasons.append("contract_size")
+    if "mark" not in figures and computable(position.state, position.instrument):
+        reasons.append("mark")
+    if position.anchor.refused:
+        reasons.append("anchor_refused")
+    if "mm" not in figures:
+        reasons.append("maintenance")
+    return reasons or None
+
+
+def stale(position: Position, marks_down_since: int | None) -> Row | None:
+    """Return why a row's figures are not live, the gravest reason first, or None."""
+    found = position.account.stale()
+    if found is None and position.restored:
+        return {"since": position.anchored_at or 0, "reason": "restored"}
+    if found is None and marks_down_since is not None:
+        return {"since": marks_down_since, "reason": "mark_feed"}
+    return found
+
+
+# --- accounts ----------------------------------------------------------------------------------------------------------
+
+
+def account_row(account: Account, positions: Iterable[Position], book: Book) -> Row:
+    """Return an account's row: balances as sent, equity rebuilt, pools with their ratios."""
+    held = [(position, book.figures(position.handle)) for position in positions]
+    equity = account_equity(account, held, book)
+    usd = {ccy: account.usd(ccy) for ccy in equity}
+    equity_usd = sum(amount * usd[ccy] for ccy, amount in equity.items()) if equity else math.nan
+    gross = sum(figures.get("notional", math.nan) * account.usd(settle_of(position)) for position, figures in held)
+    pools = {pool.name: pool_row(pool, held, book) for pool in account.pools.values()}
+    ratios = {name: float(str(row["ratio"])) for name, row in pools.items() if "ratio" in row}
+    worst = max(ratios, key=ratios.__getitem__) if ratios else None
+    partly = [position.state.id for position, _ in held if not computable(position.state, position.instrument)]
+    info = account.info
+    return present(
+        {
+            "user": info.user,
+            "venue": info.venue,
+            "env": info.env,
+            "region": info.region,
+            "strategy": info.strategy,
+            "mode": account.mode,
+            "balances": {coin.ccy: coin.total for coin in account.all_coins()} or None,
+            "available": account.available,
+            "withdrawable": account.withdrawable,
+            "partly_modelled": partly or None,
+            "stale": account.stale(),
+            "equity_usd": equity_usd,
+            "equity": present(equity) or None,
+            "unrealized_pnl_usd": sum(
+                figures.get("upnl", math.nan) * account.usd(settle_of(position)) for position, figures in held
+            ),
+            "pools": pools or None,
+            "margin_ratio": ratios[worst] if worst else None,
+            "worst_pool": worst,
+            "gross_leverage": gross / equity_usd if equity_usd and equity_usd > 0 else None,
+            "nearest_liquidation": nearest_liquidation(held, book),
+            "positions": len(held),
+        }
+    )
+
+
+Held = list[tuple[Position, Mapping[str, float]]]
+
+
+def account_equity(account: Account, held: Held, book: Book) -> dict[str, float]:
+    """Rebuild equity per currency: mark-independent balances plus what positions add at present marks.
+
+    A position whose pool is on the "upnl" basis draws on its currency's balance; a pool on the "value" basis (Hyperliquid)
+    holds a balance of its own.
+    """
+    equity: dict[str, float] = {}
+    for coin in account.all_coins():
+        cash = coin.cash if coin.cash is not None else coin.equity
+        equity[coin.ccy] = equity.get(coin.ccy, 0.0) + (float(cash) if cash is not None else math.nan)
+    for pool in account.pools.values():
+        if is_value_basis(pool, held) and pool.ccy:
+            equity[pool.ccy] = equity.get(pool.ccy, 0.0) + float(book.equity[pool.number])
+    for position, figures in held:
+        settle = settle_of(position)
+        if settle and not is_value_basis(position.pool, held):
+            equity[settle] = equity.get(settle, 0.0) + figures.get("upnl", math.nan)
+    return equity
+
+
+def is_value_basis(pool: Pool, held: Held) -> bool:
+    """Say whether a pool's equity is cash + signed value rather than cash + unrealised PnL."""
+    if pool.state is not None:
+        return pool.state.basis == "value"
+    return any(position.pool is pool and position.state.isolated_basis == "value" for position, _ in held)
+
+
+def pool_row(pool: Pool, held: Held, book: Book) -> Row:
+    """Return one pool: equity and maintenance in its currency; ratio 1 = liquidation."""
+    equity, maintenance = float(book.equity[pool.number]), float(book.maintenance[pool.number])
+    state = pool.state
+    initial = 0.0
+    for position, figures in held:
+        if position.pool is pool:
+            leverage = float(position.state.leverage) if position.state.leverage else math.nan
+            initial += figures.get("notional", math.nan) / leverage if leverage else math.nan
+    return present(
+        {
+            "ccy": pool.ccy,
+            "equity": equity,
+            "maintenance_margin": maintenance,
+            "initial_margin": initial,
+            "order_margin": state.order_margin if state else None,
+            "available": state.available if state else None,
+            "ratio": maintenance / equity if equity > 0 else None,
+            "source": "model" if pool.cash_known else "venue",
+        }
+    )
+
+
+def nearest_liquidation(held: Held, book: Book) -> Row | None:
+    """Return the position nearest to liquidation; one that could not be determined is nearest of all."""
+    best: tuple[float, str] | None = None
+    for position, figures in held:
+        source = liquidation_source(position, figures, book)
+        if source == "none":
+            continue
+        distance = figures.get("distance", -math.inf) if source != "unknown" else -math.inf
+        if best is None or distance < best[0]:
+            best = (distance, position.state.id)
+    if best is None:
+        return None
+    return {"id": best[1]} if math.isinf(best[0]) else {"id": best[1], "distance": best[0]}

@@ -1,0 +1,111 @@
+"""The engine's mutable records: one position, one symbol, one feed. Pure data, written by the engine alone."""
+
+from __future__ import annotations
+
+import math
+
+from exchanges.events import FeedStatus, Instrument, PositionState
+from gateway.core.accounts import Account, Pool
+from gateway.core.anchor import Anchor
+from gateway.core.margin import Maintenance
+
+
+class Symbol:
+    """One symbol's mark. ``stale``: since when its mark is too old (ms), else None."""
+
+    __slots__ = ("at", "key", "number", "positions", "received_at", "source", "stale", "value")
+
+    def __init__(self, key: tuple[str, str, str], number: int) -> None:
+        self.key, self.number = key, number
+        self.value: str | None = None
+        self.at: int | None = None
+        self.received_at: int | None = None
+        self.source: str | None = None
+        self.stale: int | None = None
+        self.positions: set[str] = set()
+
+
+class Position:
+    """One open position: the venue's last report, its inputs, and where its figures lie in the columns."""
+
+    __slots__ = (
+        "account",
+        "anchor",
+        "anchored_at",
+        "handle",
+        "instrument",
+        "maintenance",
+        "pool",
+        "restored",
+        "slot",
+        "state",
+        "static",
+        "symbol",
+        "weight",
+    )
+
+    def __init__(
+        self, account: Account, symbol: Symbol, pool: Pool, handle: int, slot: int, state: PositionState
+    ) -> None:
+        self.account, self.symbol, self.pool, self.handle, self.slot, self.state = (
+            account,
+            symbol,
+            pool,
+            handle,
+            slot,
+            state,
+        )
+        self.anchor = Anchor(math.nan, math.nan, math.nan, math.nan, math.nan)
+        self.anchored_at: int | None = None
+        self.maintenance = Maintenance()
+        self.instrument: Instrument | None = None
+        self.restored = False
+        self.static: dict[str, object] | None = None  # the venue-sent part of the row, built once per report
+        self.weight: float | None = None
+
+
+class Feed:
+    """One connection as users see it."""
+
+    def __init__(self, status: FeedStatus, now: int) -> None:
+        self.venue, self.env, self.account, self.connection = (
+            status.venue,
+            status.env,
+            status.account,
+            status.connection,
+        )
+        self.state: str = status.state
+        self.since = now
+        self.reconnects = status.reconnects
+        self.error = status.error
+        self.last_message_at = status.last_message_at
+
+    def update(self, status: FeedStatus, now: int) -> bool:
+        """Take a newer status; return whether anything that users see changed."""
+        before = (self.state, self.reconnects, self.error)
+        if status.state != self.state:
+            self.state, self.since = status.state, now
+        self.reconnects, self.error = status.reconnects, status.error
+        return before != (self.state, self.reconnects, self.error)
+
+    def heard(self, at: int) -> bool:
+        """Take the time of the last message, in whole seconds; return whether it changed."""
+        seconds = at // 1000 * 1000
+        changed = seconds != self.last_message_at
+        self.last_message_at = seconds
+        return changed
+
+    def row(self) -> dict[str, object]:
+        """Return the row of the feeds table."""
+        found: dict[str, object] = {
+            "venue": self.venue,
+            "env": self.env,
+            "account": self.account,
+            "connection": self.connection,
+            "state": self.state,
+            "since": self.since,
+            "last_message_at": self.last_message_at,
+            "reconnects": self.reconnects,
+            "last_error": self.error,
+        }
+        return {name: value for name, value in found.items() if value is not None}
