@@ -1,0 +1,172 @@
+"""A venue's side of a WebSocket: sends that never wait, a bounded queue per socket, and the faults of a connection.
+
+Owns open sockets and their writer tasks. Knows no venue. A client that does not read fills its queue and is closed with the
+venue's code for slow consumers; nobody else notices.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Literal
+
+from aiohttp import WSMsgType, web
+
+Connection = Literal["public", "private"]
+# Frames that may wait for one client. A stalled socket fills it too, as a dead peer fills the kernel's buffers.
+QUEUE_FRAMES = 4_000
+_CLOSE_WAIT_S = 0.5
+
+
+class Socket:
+    """One accepted connection.
+
+    Attributes:
+        id: Counts up over the life of the simulator.
+        connection: ``private`` when it carries an account's data.
+        accounts: Whose data it carries; the front fills it (login, or Hyperliquid addresses).
+        state: Whatever the front keeps per connection.
+    """
+
+    def __init__(self, number: int, connection: Connection, slow_code: int, max_frame_bytes: int) -> None:
+        self.id = number
+        self.connection: Connection = connection
+        self.accounts: set[str] = set()
+        self.state: Any = None
+        self.closed = False
+        self._slow_code = slow_code
+        self._queue: deque[tuple[str, str | bytes]] = deque()
+        self._wake = asyncio.Event()
+        self._ending: tuple[int, str] | None = None
+        self._stalled = False
+        self._response = web.WebSocketResponse(
+            autoping=False, autoclose=True, timeout=_CLOSE_WAIT_S, max_msg_size=max_frame_bytes, compress=False
+        )
+        self._transport: asyncio.Transport | None = None
+
+    @property
+    def stalled(self) -> bool:
+        """True while nothing at all is sent, not even a pong."""
+        return self._stalled
+
+    @property
+    def waiting(self) -> int:
+        """How many frames are queued."""
+        return len(self._queue)
+
+    def send(self, frame: str) -> None:
+        """Queue a text frame; never waits. A full queue ends the connection with the venue's slow-consumer code."""
+        self._put("text", frame)
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Close with a close frame, after what is queued already."""
+        if self._ending is None and not self.closed:
+            self._ending = (code, reason)
+            self._wake.set()
+
+    def abort(self) -> None:
+        """Cut the connection without a close frame."""
+        self.closed = True
+        self._wake.set()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def stall(self) -> None:
+        """Stay open but silent until ``unstall``; frames wait as they would in a network that stands still."""
+        self._stalled = True
+
+    def unstall(self) -> None:
+        """Speak again, beginning with what waited."""
+        self._stalled = False
+        self._wake.set()
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        """Yield the text frames of the client until the connection ends; protocol pings are answered."""
+        async for message in self._response:
+            if message.type is WSMsgType.TEXT:
+                yield message.data
+            elif message.type is WSMsgType.BINARY:
+                yield message.data.decode("utf-8", "replace")
+            elif message.type is WSMsgType.PING:
+                self._put("pong", message.data)
+
+    def _put(self, kind: str, data: str | bytes) -> None:
+        if self.closed or self._ending is not None:
+            return
+        if len(self._queue) >= QUEUE_FRAMES:
+            self._queue.clear()
+            self._stalled = False
+            self.close(self._slow_code, "slow consumer")
+            return
+        self._queue.append((kind, data))
+        self._wake.set()
+
+    async def _begin(self, request: web.Request) -> None:
+        self._transport = request.transport
+        await self._response.prepare(request)
+
+    async def _write(self) -> None:
+        """Drain the queue until the connection ends; the only place that awaits the client."""
+        with suppress(ConnectionError):
+            while not self.closed:
+                await self._wake.wait()
+                self._wake.clear()
+                while self._queue and not self._stalled and not self.closed:
+                    kind, data = self._queue.popleft()
+                    if kind == "text":
+                        assert isinstance(data, str)
+                        await self._response.send_str(data)
+                    else:
+                        assert isinstance(data, bytes)
+                        await self._response.pong(data)
+                if self._ending is not None and not self._stalled and not self.closed:
+                    self.closed = True
+                    await self._response.close(code=self._ending[0], message=self._ending[1].encode())
+
+
+class Sockets:
+    """The open sockets of one front."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, Socket] = {}
+        self._numbers = itertools.count(1)
+
+    def __iter__(self) -> Iterator[Socket]:
+        return iter(tuple(self._open.values()))
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def matching(self, connection: str | None = None, account: str | None = None) -> list[Socket]:
+        """Return the sockets of that connection kind and account; None matches all."""
+        return [
+            socket
+            for socket in self
+            if connection in {None, socket.connection} and (account is None or account in socket.accounts)
+        ]
+
+    @asynccontextmanager
+    async def accept(
+        self, request: web.Request, connection: Connection, *, slow_code: int, max_frame_bytes: int = 1 << 20
+    ) -> AsyncIterator[Socket]:
+        """Accept a WebSocket for the time of a ``with`` block; iterate the socket inside it for the client's frames.
+
+        Args:
+            slow_code: The close code for a client that does not read.
+            max_frame_bytes: A larger frame from the client closes with 1009.
+        """
+        socket = Socket(next(self._numbers), connection, slow_code, max_frame_bytes)
+        await socket._begin(request)
+        writer = asyncio.create_task(socket._write(), name=f"sim-writer-{socket.id}")
+        self._open[socket.id] = socket
+        try:
+            yield socket
+        finally:
+            del self._open[socket.id]
+            socket.closed = True
+            socket._wake.set()
+            await asyncio.wait({writer}, timeout=_CLOSE_WAIT_S)
+            writer.cancel()
