@@ -67,7 +67,7 @@ class Engine:
         self.book = Book()
         self.settings = settings
         self.counters: Counter[str] = Counter()
-        self.accounts = {info.name: Account(info) for info in accounts}
+        self.accounts: dict[str, Account] = {}
         self.positions: dict[str, Position] = {}
         self.symbols: dict[SymbolKey, Symbol] = {}
         self.instruments: dict[SymbolKey, Instrument] = {}
@@ -101,10 +101,15 @@ class Engine:
         )
         self._summaries: dict[str, dict[str, object]] = {}
         self._positions_table = self.tables["positions"]
+        for info in accounts:
+            self.add_account(info)
+
+    def add_account(self, info: AccountInfo) -> None:
+        """Make an account known; events of unknown accounts are counted and ignored."""
         self._seq = self.tables.begin()
-        for name, account in self.accounts.items():
-            self._touch_row("accounts", name, RowKey(name, account.info.user, account.info.venue, None))
-        self.tables.commit(0)
+        self.accounts[info.name] = Account(info)
+        self._touch_row("accounts", info.name, RowKey(info.name, info.user, info.venue, None))
+        self.tables.commit(self.tables.at)
 
     # --- turns ---------------------------------------------------------------------------------------------------
 
@@ -244,7 +249,7 @@ class Engine:
         self._fences.opened(state, now)
         position.restored = False
         self._join_pool(position, account, state)
-        position.state = state
+        position.state, position.message = state, (state.scope, self._seq)
         position.anchored_at = state.venue_at if state.venue_at is not None else now
         if state.mark_price is not None:
             self._set_mark(position.symbol, state.mark_price, position.anchored_at, now, "position")
@@ -349,7 +354,7 @@ class Engine:
     def _pool_state(self, account: Account, balance: BalanceState, state: PoolState) -> None:
         pool = self._pool(account, state.pool)
         pool.state, pool.scope, pool.ccy = state, balance.scope, state.ccy
-        pool.fence = balance.fence
+        pool.message = (balance.scope, self._seq)
         known = state.cash is not None
         if known != pool.cash_known:
             pool.cash_known = known
@@ -478,7 +483,7 @@ class Engine:
         if state is None or (state.cash is None and state.venue_equity is None):
             self.book.cash[number] = math.nan
             return
-        same_message = bool(pool.fence) and all(self.positions[m].state.fence == pool.fence for m in pool.members)
+        same_message = all(self.positions[m].message == pool.message for m in pool.members)
         anchored = state.cash is not None
         parts = [self.book.contribution(self.positions[m].handle, at_anchor=anchored) for m in pool.members]
         equity, maintenance = sum(p[0] for p in parts), sum(p[1] for p in parts)

@@ -286,6 +286,8 @@ def _position(
         fence=fence,
         venue_at=at,
         settle=settle,
+        contract_size="1",  # sizes are in base, by the venue's rules
+        contract_type="linear",
         entry_price=shown(row.entry_px),
         entry_exact=False,
         leverage=exact(row.leverage.value),

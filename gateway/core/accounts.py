@@ -35,10 +35,10 @@ class Pool:
         state: The venue's own report; None for isolated pools and until one arrives.
         cash_known: The pool's equity is rebuilt from cash; else it is anchored on the venue's own equity, or unknown.
         members: Ids of its positions.
-        fence: The venue's order of ``state``.
+        message: (scope, seq) of the report: positions of one message with it carry the same.
     """
 
-    __slots__ = ("cash_known", "ccy", "fence", "members", "name", "number", "scope", "state")
+    __slots__ = ("cash_known", "ccy", "members", "message", "name", "number", "scope", "state")
 
     def __init__(self, name: str, number: int) -> None:
         self.name, self.number = name, number
@@ -47,7 +47,7 @@ class Pool:
         self.state: PoolState | None = None
         self.cash_known = False
         self.members: set[str] = set()
-        self.fence: tuple[int, ...] = ()
+        self.message: tuple[str, int] | None = None
 
     @property
     def isolated(self) -> bool:

@@ -35,6 +35,7 @@ class Position:
         "handle",
         "instrument",
         "maintenance",
+        "message",
         "pool",
         "restored",
         "slot",
@@ -59,6 +60,7 @@ class Position:
         self.anchored_at: int | None = None
         self.maintenance = Maintenance()
         self.instrument: Instrument | None = None
+        self.message: tuple[str, int] | None = None  # (scope, seq) of the report
         self.restored = False
         self.static: dict[str, object] | None = None  # the venue-sent part of the row, built once per report
         self.weight: float | None = None

@@ -1,0 +1,262 @@
+"""The configuration: read, checked and typed once, at start.
+
+Owns every key with its unit and default (``config.yaml`` in the project's root lists them all). Secrets never stand in it: an
+account names the environment variables or the file that hold them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import yaml
+
+from exchanges import VENUES
+from exchanges.venue import AccountSpec, Credentials, Endpoints
+
+
+class ConfigError(Exception):
+    """The operator's configuration cannot be used; the message says what, where and what to do."""
+
+
+class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where clients are served, and the limits they meet. ``port`` 0: the system chooses one."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    heartbeat_ms: int = 15_000
+    dead_after_ms: int = 90_000
+    max_message_bytes: int = 65_536
+    max_subscriptions: int = 64
+    max_connections: int = 5_000
+    commands_per_s: int = 20
+
+
+class StorageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``dsn`` None: an embedded Postgres in ``data_dir``."""
+
+    dsn: str | None = None
+    data_dir: str = ".perpwire"
+    flush_interval_s: float = 1.0
+
+
+class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Bounds of the engine. ``mark_max_age_ms``: age beyond which a mark is stale, per venue."""
+
+    mark_max_age_ms: dict[str, int] = msgspec.field(
+        # OKX repeats an unchanged mark every 10 s; Bybit and Hyperliquid are silent while nothing changes.
+        default_factory=lambda: {"okx": 25_000, "bybit": 120_000, "hyperliquid": 120_000}
+    )
+    dust_usd: float = 1.0
+    liquidation_risk_distance: float = 0.1
+
+
+class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``format``: json for machines, console for people."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "console"] = "console"
+
+
+class HostSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Hosts of one venue in place of its own; a missing one keeps the venue's."""
+
+    rest: str | None = None
+    ws_public: str | None = None
+    ws_private: str | None = None
+
+
+class AccountSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One account. ``credentials``: ``env:PREFIX`` or ``file:PATH``; ``address`` for venues that are read by address."""
+
+    venue: str
+    env: Literal["live", "demo", "testnet"] = "live"
+    region: str | None = None
+    user: str = "default"
+    strategy: str | None = None
+    credentials: str | None = None
+    address: str | None = None
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole configuration."""
+
+    server: ServerSettings = ServerSettings()
+    storage: StorageSettings = StorageSettings()
+    engine: EngineSettings = msgspec.field(default_factory=EngineSettings)
+    log: LogSettings = LogSettings()
+    venues: dict[str, HostSettings] = {}
+    accounts: dict[str, AccountSettings] = {}
+
+
+_SECTIONS: dict[str, type[msgspec.Struct]] = {
+    "server": ServerSettings,
+    "storage": StorageSettings,
+    "engine": EngineSettings,
+    "log": LogSettings,
+}
+_TABLES: dict[str, type[msgspec.Struct]] = {"venues": HostSettings, "accounts": AccountSettings}
+_SECRETS = frozenset({"key", "secret", "passphrase", "api_key", "api_secret", "private_key", "password"})
+_ACCOUNT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+def load(path: Path) -> Config:
+    """Read and check a configuration file.
+
+    Raises:
+        ConfigError: The file cannot be read, is no YAML, or holds a key or value that is not understood.
+    """
+    try:
+        data = yaml.safe_load(path.read_text())
+    except OSError as bad:
+        raise ConfigError(f"{path}: cannot be read ({bad.strerror}). Name an existing file with --config") from None
+    except yaml.YAMLError as bad:
+        raise ConfigError(f"{path}: is not YAML: {bad}") from None
+    return parse(data if data is not None else {}, str(path))
+
+
+def parse(data: object, where: str) -> Config:
+    """Check and type a configuration that was read already. Raises ConfigError, naming key and place."""
+    if not isinstance(data, dict):
+        raise ConfigError(f"{where}: must be a mapping of sections such as `server:` and `accounts:`")
+    _check_keys(data, Config, where)
+    for section, kind in _SECTIONS.items():
+        _check_section(data.get(section), kind, f"{where}: {section}")
+    for table, kind in _TABLES.items():
+        entries = data.get(table) or {}
+        if not isinstance(entries, dict):
+            raise ConfigError(f"{where}: {table}: must be a mapping of names to settings")
+        for name, entry in entries.items():
+            _check_section(entry, kind, f"{where}: {table}.{name}")
+    config: Config = _convert({key: value for key, value in data.items() if value is not None}, Config, where)
+    _check_accounts(config, where)
+    return config
+
+
+def _check_section(data: object, kind: type[msgspec.Struct], where: str) -> None:
+    if data is None:
+        return
+    if not isinstance(data, dict):
+        raise ConfigError(f"{where}: must be a mapping of settings")
+    _check_keys(data, kind, where)
+    _convert(data, kind, where)
+
+
+def _check_keys(data: Mapping[object, object], kind: type[msgspec.Struct], where: str) -> None:
+    known = kind.__struct_fields__
+    for key in data:
+        if key in known:
+            continue
+        if kind is AccountSettings and key in _SECRETS:
+            raise ConfigError(
+                f"{where}: `{key}` is a secret and does not belong in this file. Put it into environment variables or a file of "
+                "your own and name them: `credentials: env:PREFIX` (PREFIX_KEY, PREFIX_SECRET, PREFIX_PASSPHRASE) or "
+                "`credentials: file:PATH`"
+            )
+        near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)
+        raise ConfigError(f"{where}: unknown key `{key}`; did you mean `{near[0]}`? Known: {', '.join(known)}")
+
+
+def _convert(data: object, kind: type[Any], where: str) -> Any:
+    try:
+        return msgspec.convert(data, kind)
+    except msgspec.ValidationError as bad:
+        raise ConfigError(f"{where}: {bad}") from None
+
+
+def _check_accounts(config: Config, where: str) -> None:
+    for section in ("venues", "engine.mark_max_age_ms"):
+        names = config.venues if section == "venues" else config.engine.mark_max_age_ms
+        for name in names:
+            _check_venue(name, f"{where}: {section}")
+    for name, account in config.accounts.items():
+        if not _ACCOUNT_NAME.fullmatch(name):
+            raise ConfigError(
+                f"{where}: accounts: `{name}` is no account name: use letters, digits, and . _ - (64 at most)"
+            )
+        _check_venue(account.venue, f"{where}: accounts.{name}.venue")
+
+
+def _check_venue(name: str, where: str) -> None:
+    if name not in VENUES:
+        near = difflib.get_close_matches(name, VENUES, n=1, cutoff=0.0)
+        raise ConfigError(f"{where}: unknown venue `{name}`; did you mean `{near[0]}`? Known: {', '.join(VENUES)}")
+
+
+class CredentialsFile(msgspec.Struct, forbid_unknown_fields=True):
+    """The form of a credentials file (JSON)."""
+
+    key: str
+    secret: str
+    passphrase: str | None = None
+
+
+def credentials(name: str, account: AccountSettings, environ: Mapping[str, str] = os.environ) -> Credentials | None:
+    """Fetch an account's secrets from where its settings say; None where it names nothing.
+
+    Raises:
+        ConfigError: The variables or the file are missing or incomplete. No secret is in the message.
+    """
+    source = account.credentials
+    if source is None:
+        return None
+    where = f"accounts.{name}.credentials"
+    kind, _, rest = source.partition(":")
+    if kind == "env" and rest:
+        missing = [f"{rest}_{part}" for part in ("KEY", "SECRET") if not environ.get(f"{rest}_{part}")]
+        if missing:
+            raise ConfigError(f"{where}: environment variable {' and '.join(missing)} is not set")
+        return Credentials(environ[f"{rest}_KEY"], environ[f"{rest}_SECRET"], environ.get(f"{rest}_PASSPHRASE"))
+    if kind == "file" and rest:
+        try:
+            found = msgspec.json.decode(Path(rest).read_bytes(), type=CredentialsFile)
+        except OSError as bad:
+            raise ConfigError(f"{where}: {rest} cannot be read ({bad.strerror})") from None
+        except msgspec.MsgspecError as bad:
+            form = '{"key": "…", "secret": "…", "passphrase": "…"}'
+            raise ConfigError(f"{where}: {rest} is not of the form {form}: {bad}") from None
+        return Credentials(found.key, found.secret, found.passphrase)
+    raise ConfigError(f"{where}: must be `env:PREFIX` or `file:PATH`")
+
+
+def account_specs(config: Config, environ: Mapping[str, str] = os.environ) -> list[AccountSpec]:
+    """Return the configured accounts with their secrets. Raises ConfigError."""
+    return [
+        AccountSpec(
+            name=name,
+            venue=account.venue,
+            env=account.env,
+            region=account.region,
+            credentials=credentials(name, account, environ),
+            address=account.address,
+        )
+        for name, account in config.accounts.items()
+    ]
+
+
+def endpoints(config: Config, venue: str, env: str, region: str | None) -> Endpoints:
+    """Return a venue's hosts, the configured ones first. Raises exchanges.errors.Rejected for an unknown env or region."""
+    own = VENUES[venue].endpoints(env, region)
+    override = config.venues.get(venue)
+    if override is None:
+        return own
+    return Endpoints(
+        rest=override.rest or own.rest,
+        ws_public=override.ws_public or own.ws_public,
+        ws_private=override.ws_private or own.ws_private,
+    )
+
+
+def public_view(config: Config) -> dict[str, object]:
+    """Return the running configuration without anything secret: a DSN's password is removed, credentials are only named."""
+    view: dict[str, Any] = msgspec.to_builtins(config)
+    if config.storage.dsn:
+        view["storage"]["dsn"] = re.sub(r"(://[^:/@]*):[^@]*@", r"\1:…@", config.storage.dsn)
+    return view

@@ -1,0 +1,178 @@
+"""Feed recordings through the same codecs and the same engine as the live path, and return the final tables.
+
+Owns the recording's form, read and written: JSON Lines, one input a line,
+``{"at": ms, "venue", "account", "via": "ws-private"|"ws-public"|"rest", "request", "data"}`` where ``data`` is the payload
+exactly as the venue sent it. Replay opens no socket and reads no clock: time is what the lines say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import BinaryIO, Literal
+
+import msgspec
+
+from exchanges import VENUES
+from exchanges.errors import VenueError
+from exchanges.events import Event
+from exchanges.venue import AccountSpec, Credentials, Data, HttpRequest, Link, Malformed, Venue
+from gateway.config import EngineSettings
+from gateway.core.accounts import AccountInfo
+from gateway.core.explain import explain
+from gateway.engine import Engine
+
+Via = Literal["ws-private", "ws-public", "rest"]
+# A recording holds no secret: links are only read with, never logged in with.
+_NOBODY = Credentials(key="replay", secret="replay", passphrase="replay")
+_NOWHERE = "0x" + "0" * 40
+
+
+class Line(msgspec.Struct):
+    """One recorded input; ``data`` keeps its bytes, so that no digit changes."""
+
+    at: int
+    venue: str
+    via: Via
+    data: msgspec.Raw
+    account: str | None = None
+    request: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class Replay:
+    """Reads lines and keeps the tables. ``failed``: how many lines could not be used."""
+
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self.engine = Engine("replay", (), EngineSettings())
+        self.lines = self.failed = 0
+        self._report = report
+        self._links: dict[tuple[str, str | None], dict[str, Link]] = {}
+        self._decoder = msgspec.json.Decoder(Line)
+
+    def feed(self, lines: Iterable[bytes], name: str) -> None:
+        """Read one recording; lines that cannot be parsed are reported with their number and reason, and skipped."""
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            self.lines += 1
+            for problem in self._line(line):
+                self.failed += 1
+                self._report(f"{name}:{number}: {problem}")
+                break  # a line counts once, with its first reason
+
+    def _line(self, line: bytes) -> list[str]:
+        try:
+            found = self._decoder.decode(line)
+        except msgspec.MsgspecError as bad:
+            return [f"not a recorded input: {bad}"]
+        venue = VENUES.get(found.venue)
+        if venue is None:
+            return [f"unknown venue {found.venue!r}; known: {', '.join(sorted(VENUES))}"]
+        try:
+            outputs = self._outputs(venue, found)
+        except (VenueError, msgspec.MsgspecError) as bad:
+            return [str(bad)]
+        self.engine.turn([output for output in outputs if isinstance(output, Event)], found.at)
+        return [output.what for output in outputs if isinstance(output, Malformed)]
+
+    def _outputs(self, venue: Venue, line: Line) -> list[object]:
+        data = bytes(line.data)
+        if line.via != "rest":
+            account = line.account or "main" if line.via == "ws-private" else None
+            results: list[object] = []
+            for link in self._connections(venue, account).values():
+                results = list(link.receive(_frame(data), line.at))
+                if not any(isinstance(result, Malformed) for result in results):
+                    break  # the connection that understands it (a venue may have several public ones)
+            return results
+        request = _request(line.request)
+        public = venue.is_public(request)
+        answered: list[object] = []
+        for link in self._connections(venue, None if public else line.account or "main").values():
+            answered += link.answer(request, data, line.at, line.at)
+        return answered
+
+    def _connections(self, venue: Venue, account: str | None) -> dict[str, Link]:
+        key = (venue.name, account)
+        if key not in self._links:
+            endpoints = venue.endpoints("live", None)
+            if account is None:
+                factories = venue.public_links("live", endpoints)
+            else:
+                spec = AccountSpec(
+                    name=account,
+                    venue=venue.name,
+                    credentials=_NOBODY if venue.capabilities.needs_credentials else None,
+                    address=None if venue.capabilities.needs_credentials else _NOWHERE,
+                )
+                factories = venue.private_links(spec, endpoints)
+                self.engine.add_account(AccountInfo(name=account, venue=venue.name, env="live"))
+            self._links[key] = {name: factory() for name, factory in factories.items()}
+        return self._links[key]
+
+    def snapshot(self, *, with_explain: bool) -> dict[str, object]:
+        """Return the final tables in the shape of ``GET /v1/snapshot``."""
+        tables = self.engine.tables
+        self.engine.clock(tables.at)
+        found: dict[str, object] = {"epoch": tables.epoch, "seq": tables.seq, "at": tables.at}
+        for table in tables:
+            found[table.name] = {
+                row_id: table.version(slot).row for row_id in table.ids() if (slot := table.slot(row_id)) is not None
+            }
+        if with_explain:
+            found["positions"] = {
+                row_id: row | {"explain": explain(self.engine.positions[row_id], self.engine.book)}
+                for row_id, row in dict(found["positions"]).items()  # type: ignore[call-overload]  # built just above
+            }
+        return found
+
+
+def _frame(data: bytes) -> Data:
+    """Return a WebSocket frame: bare text such as ``pong`` is recorded as a JSON string."""
+    return msgspec.json.decode(data, type=str) if data.startswith(b'"') else data
+
+
+def _request(request: msgspec.Raw) -> HttpRequest:
+    """Return what was asked: a path with query, or a Hyperliquid body (an object, or its text)."""
+    asked = msgspec.json.decode(request)
+    if isinstance(asked, dict):
+        return HttpRequest(method="POST", path="/info", body=bytes(request).decode())
+    if not isinstance(asked, str):
+        raise msgspec.ValidationError("a rest line needs `request`: a path with query, or a body")
+    if asked.lstrip().startswith("{"):
+        return HttpRequest(method="POST", path="/info", body=asked)
+    return HttpRequest(path=asked)
+
+
+class Recorder:
+    """Writes inputs in the recording's form; one line each, flushed by the file's own buffer and at ``close``."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def write(
+        self, venue: str, account: str | None, via: Via, request: HttpRequest | None, data: Data, at: int
+    ) -> None:
+        """Append one input."""
+        raw = data.encode() if isinstance(data, str) else data
+        asked = None if request is None else (msgspec.Raw(request.body.encode()) if request.body else request.path)
+        line = {
+            "at": at,
+            "venue": venue,
+            "account": account,
+            "via": via,
+            "request": asked,
+            "data": msgspec.Raw(raw) if _is_json(raw) else raw.decode(errors="replace"),
+        }
+        self._file.write(msgspec.json.encode(line).replace(b"\n", b" ") + b"\n")
+
+    def close(self) -> None:
+        """Write what is buffered and close the file."""
+        self._file.close()
+
+
+def _is_json(raw: bytes) -> bool:
+    try:
+        msgspec.json.decode(raw, type=msgspec.Raw)
+    except msgspec.MsgspecError:
+        return False
+    return True
