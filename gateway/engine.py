@@ -169,22 +169,26 @@ class Engine:
     # --- prices and contracts ------------------------------------------------------------------------------------
 
     def _on_price(self, price: Price, now: int) -> None:
-        if price.kind != "mark":
+        """Take a newer mark of a price feed. One without a venue time is ordered by its connection alone."""
+        symbol = self.symbols.get((price.venue, price.env, price.symbol)) if price.kind == "mark" else None
+        if symbol is None or (price.at is not None and symbol.feed_at is not None and price.at < symbol.feed_at):
             return
-        symbol = self.symbols.get((price.venue, price.env, price.symbol))
-        if symbol is not None:
-            self._set_mark(symbol, price.value, price.at if price.at is not None else now, now, "feed")
-
-    def _set_mark(self, symbol: Symbol, value: str, at: int, now: int, source: str) -> None:
-        """Take a newer mark. A mark out of a position message never replaces a live feed's and never moves backwards."""
-        if symbol.at is not None and (
-            at < symbol.at or (source != "feed" and symbol.source == "feed" and not symbol.stale)
-        ):
-            return
-        symbol.at, symbol.received_at, symbol.source = at, now, source
-        if symbol.stale and source == "feed":
+        symbol.feed_at = price.at
+        if symbol.stale:
             symbol.stale = None
             self._touch_symbol(symbol)
+        self._set_mark(symbol, price.value, price.at if price.at is not None else now, now, "feed")
+
+    def _position_mark(self, symbol: Symbol, value: str, at: int, now: int) -> None:
+        """Take the mark of a position message where no live feed has one; it never moves a mark backwards."""
+        if (symbol.source == "feed" and self.marks_down_since(symbol) is None) or (
+            symbol.at is not None and at < symbol.at
+        ):
+            return
+        self._set_mark(symbol, value, at, now, "position")
+
+    def _set_mark(self, symbol: Symbol, value: str, at: int, now: int, source: str) -> None:
+        symbol.at, symbol.received_at, symbol.source = at, now, source
         if symbol.value != value:
             symbol.value = value
             self.book.symbols.set(symbol.number, float(value))
@@ -252,7 +256,7 @@ class Engine:
         position.state, position.message = state, (state.scope, self._seq)
         position.anchored_at = state.venue_at if state.venue_at is not None else now
         if state.mark_price is not None:
-            self._set_mark(position.symbol, state.mark_price, position.anchored_at, now, "position")
+            self._position_mark(position.symbol, state.mark_price, position.anchored_at, now)
         self._dirty.add(state.id)
         if self._sink:
             self._sink.put_position(state, self._seq)

@@ -11,14 +11,15 @@ from gateway.core.margin import Maintenance
 
 
 class Symbol:
-    """One symbol's mark. ``stale``: since when its mark is too old (ms), else None."""
+    """One symbol's mark, and where it is from ("feed" or "position"). ``stale``: since when its mark is too old (ms), else None."""
 
-    __slots__ = ("at", "key", "number", "positions", "received_at", "source", "stale", "value")
+    __slots__ = ("at", "feed_at", "key", "number", "positions", "received_at", "source", "stale", "value")
 
     def __init__(self, key: tuple[str, str, str], number: int) -> None:
         self.key, self.number = key, number
         self.value: str | None = None
         self.at: int | None = None
+        self.feed_at: int | None = None  # the venue's own time of the last feed price
         self.received_at: int | None = None
         self.source: str | None = None
         self.stale: int | None = None
