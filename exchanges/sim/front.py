@@ -6,14 +6,17 @@ reports the world; it never changes it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from aiohttp import web
 
 from exchanges.sim.catalog import VenueName
 from exchanges.sim.sockets import Socket, Sockets
+
+# Wall-clock milliseconds since the Unix epoch, for what a venue checks against its own clock when a frame comes in.
+Clock = Callable[[], int]
 
 
 @dataclass
@@ -47,25 +50,8 @@ class Faults:
         return self.wrong_code
 
 
-@dataclass(frozen=True)
-class Address:
-    """Base addresses without path: ``http://127.0.0.1:1`` and ``ws://127.0.0.1:1``."""
-
-    rest: str
-    ws_public: str
-    ws_private: str
-
-
-@dataclass
-class FrontState:
-    """What every front has: its open sockets and its faults."""
-
-    sockets: Sockets = field(default_factory=Sockets)
-    faults: Faults = field(default_factory=Faults)
-
-
 class Front(Protocol):
-    """A venue's dialect over the world.
+    """A venue's dialect over the world: ``OkxFront``, ``BybitFront``, ``HyperliquidFront``, each made with (world, clock).
 
     The server calls ``routes`` once, then ``tick`` every few milliseconds, also while the world is paused: what became due is
     sent then (``Socket.send`` never waits). Frames that came in are answered in the front's own WebSocket handler.

@@ -42,6 +42,7 @@ class Socket:
         self._wake = asyncio.Event()
         self._ending: tuple[int, str] | None = None
         self._stalled = False
+        self._lost = False
         self._response = web.WebSocketResponse(
             autoping=False, autoclose=True, timeout=_CLOSE_WAIT_S, max_msg_size=max_frame_bytes, compress=False
         )
@@ -75,12 +76,14 @@ class Socket:
             self._transport.abort()
 
     def stall(self) -> None:
-        """Stay open but silent until ``unstall``; frames wait as they would in a network that stands still."""
+        """Stay open but silent until ``unstall``; frames wait as in a network that stands still, as many as the queue holds."""
         self._stalled = True
 
     def unstall(self) -> None:
-        """Speak again, beginning with what waited."""
+        """Speak again, beginning with what waited; a socket that waited for too much is cut instead."""
         self._stalled = False
+        if self._lost:
+            self.abort()
         self._wake.set()
 
     async def __aiter__(self) -> AsyncIterator[str]:
@@ -96,9 +99,11 @@ class Socket:
     def _put(self, kind: str, data: str | bytes) -> None:
         if self.closed or self._ending is not None:
             return
+        if len(self._queue) >= QUEUE_FRAMES and self._stalled:
+            self._lost = True  # a close frame now would break the silence
+            return
         if len(self._queue) >= QUEUE_FRAMES:
             self._queue.clear()
-            self._stalled = False
             self.close(self._slow_code, "slow consumer")
             return
         self._queue.append((kind, data))

@@ -611,9 +611,11 @@ class World:
             mine = [p for p in account.positions.values() if self.contracts[p.venue, p.symbol].purse == purse]
             equity = cash + sum((self.unrealized_pnl(p) for p in mine), Decimal(0))
             perps = account.venue == "hyperliquid"
+            # What OKX calls the balance of a currency has left out isolated margins; the others count them in.
+            total = self.cross_cash(account, purse) if account.venue == "okx" else cash
             yield {
                 "account": account.name, "venue": account.venue, "ccy": "USDC" if perps else purse,
-                "purse": f"perp:{purse}" if perps else purse, "total": plain(cash), "equity": plain(equity),
+                "purse": f"perp:{purse}" if perps else purse, "total": plain(total), "equity": plain(equity),
             }  # fmt: skip
         for ccy, total in account.spot.items():
             yield {
