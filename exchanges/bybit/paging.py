@@ -1,0 +1,60 @@
+"""Bybit's cursor paging: pages of one list, complete only when the venue says so. Pure."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+from urllib.parse import parse_qsl
+
+from exchanges.bybit import tables
+from exchanges.bybit.wire import Page
+from exchanges.errors import ProtocolViolation
+from exchanges.venue import HttpRequest
+
+R = TypeVar("R")
+_DEFAULT_LIMIT = 20
+
+
+def query_of(request: HttpRequest) -> dict[str, str]:
+    """Return the query of a request."""
+    return dict(parse_qsl(request.path.partition("?")[2], keep_blank_values=True))
+
+
+class Listing(Generic[R]):
+    """The pages of one list seen so far. ``asked_at``: when the first page was asked, the moment that the list speaks of."""
+
+    def __init__(self, asked_at: int) -> None:
+        self.asked_at = asked_at
+        self.rows: list[R] = []
+        self._pages = 0
+
+    def further(self, page: Page, query: dict[str, str], recorded: bool) -> str | None:
+        """Count a page and return the cursor of the next one; None: the list is complete.
+
+        Bybit gives a cursor with short and last pages too (seen live), so it is followed until a page brings nothing new.
+        In a recording nobody follows it: there a page shorter than its limit is the last.
+
+        Raises:
+            ProtocolViolation: The list does not end.
+        """
+        self._pages += 1
+        cursor = page.next_page_cursor or None
+        if recorded and len(page.rows) < int(query.get("limit", _DEFAULT_LIMIT)):
+            return None
+        if cursor is None or not page.rows or dict(parse_qsl(f"c={cursor}")).get("c") == query.get("cursor"):
+            return None
+        if self._pages >= tables.MAX_PAGES:
+            raise ProtocolViolation("bybit", f"a list did not end after {self._pages} pages")
+        return cursor
+
+
+def listing_for(listings: dict[str, Listing[R]], key: str, query: dict[str, str], asked_at: int) -> Listing[R]:
+    """Return the listing that an answer continues: a new one for a first page.
+
+    Raises:
+        ProtocolViolation: A further page of a list whose first page was not seen.
+    """
+    if "cursor" not in query:
+        listings[key] = Listing(asked_at)
+    elif key not in listings:
+        raise ProtocolViolation("bybit", f"a further page of {key} without its first one")
+    return listings[key]
