@@ -312,7 +312,9 @@ class Engine:
         account = self._account(snapshot.account)
         if account is None:
             return
-        self._fences.forget_before(snapshot, now)
+        if not self._fences.begin_snapshot(snapshot, now):
+            self.counters["older_ignored"] += 1
+            return
         held = {
             row_id: self.positions[row_id].state
             for row_id in account.positions

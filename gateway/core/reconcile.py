@@ -41,10 +41,13 @@ class Fences:
     def __init__(self, max_closed: int = 100_000) -> None:
         self._open: dict[str, Held] = {}
         self._closed: dict[str, Closed] = {}
+        self._asked: dict[tuple[str, str], int] = {}  # (account, scope) → when the newest applied snapshot was asked
         self._max_closed = max_closed
 
     def accepts(self, state: PositionState, asked_at: int | None) -> bool:
         """Say whether a report may be applied: it is not older than what is known of that position."""
+        if asked_at is not None and asked_at < self._asked.get((state.account, state.scope), asked_at):
+            return False
         held = self._open.get(state.id)
         if held is not None:
             if is_older(state.fence, held.fence):
@@ -89,16 +92,24 @@ class Fences:
                 gone.append(row_id)
         return gone
 
-    def forget_before(self, snapshot: PositionsSnapshot, now: int) -> None:
-        """Drop the fences of closed positions that this snapshot, asked after the close, speaks of itself."""
+    def begin_snapshot(self, snapshot: PositionsSnapshot, now: int) -> bool:
+        """Note a snapshot that is about to be applied; False: one asked later was applied already, so it says nothing new.
+
+        Fences of positions that closed before it was asked are dropped: it speaks of them itself, and answers asked
+        earlier are refused from now on.
+        """
         asked_at = snapshot.asked_at if snapshot.asked_at is not None else now
+        scope = (snapshot.account, snapshot.scope)
+        if asked_at < self._asked.get(scope, asked_at):
+            return False
+        self._asked[scope] = asked_at
         done = [
             row_id
             for row_id, closed in self._closed.items()
-            if closed.account == snapshot.account
-            and closed.scope == snapshot.scope
+            if (closed.account, closed.scope) == scope
             and asked_at > closed.closed_at
             and not (snapshot.fence and closed.fence and snapshot.fence <= closed.fence)
         ]
         for row_id in done:
             del self._closed[row_id]
+        return True

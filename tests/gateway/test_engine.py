@@ -1,0 +1,277 @@
+"""The engine by what clients see: turns go in, rows come out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from exchanges.events import AccountMode, FeedStatus, PoolState, PositionsSnapshot, PositionState
+from gateway.engine import Engine
+from tests.gateway.events_of import BYBIT, DEMO, OKX, balance, closed, engine, instrument, mark, position
+
+
+def row(one: Engine, table: str, row_id: str) -> dict[str, Any]:
+    version = one.tables[table].get(row_id)
+    assert version is not None, f"no row {row_id} in {table}: {list(one.tables[table].ids())}"
+    return version.row
+
+
+def feed(state: str, account: str | None = "okx-main", venue: str = "okx", connection: str = "private") -> FeedStatus:
+    return FeedStatus(
+        id=f"{account or venue}:{connection}", venue=venue, env="live", account=account, connection=connection,
+        state=state, at=0,  # type: ignore[arg-type]  # a literal in every call
+    )  # fmt: skip
+
+
+def test_every_mark_tick_moves_pnl_and_the_other_cross_positions() -> None:
+    one = engine()
+    btc = position(fence=(1,))
+    eth = position("ETH-USDT-SWAP", size="10", entry_price="50", mark_price="50")
+    one.turn([balance(), btc, eth], 1_000)
+    before = row(one, "positions", eth.id)
+    assert one.turn([mark("120")], 2_000)
+    after = row(one, "positions", btc.id)
+    assert after["mark_price"] == 120.0
+    assert after["unrealized_pnl"] == pytest.approx(40.0)
+    assert after["notional"] == pytest.approx(240.0)
+    assert after["roe"] == pytest.approx(40.0 / 20.0)
+    assert row(one, "accounts", "okx-main")["equity_usd"] == pytest.approx(1040.0)
+    assert row(one, "positions", eth.id) == before, "two cross positions: the venue's figure, which no tick moves"
+
+
+def test_a_lone_cross_position_is_solved_and_a_second_one_ends_that() -> None:
+    one = engine()
+    btc = position(venue_liquidation_price="7", liquidation_known="price")
+    one.turn([balance("100"), btc], 1_000)
+    rate = 0.005 + 0.0005
+    solved = row(one, "positions", btc.id)
+    assert solved["liquidation_source"] == "model"
+    assert solved["liquidation_price"] == pytest.approx((200 - 100) / (2 * (1 - rate)))
+    assert solved["liquidation_distance"] == pytest.approx(1 - solved["liquidation_price"] / 110)
+    eth = position("ETH-USDT-SWAP")
+    one.turn([eth], 2_000)
+    assert row(one, "positions", btc.id)["liquidation_source"] == "venue"
+    assert row(one, "positions", btc.id)["liquidation_price"] == 7.0
+    one.turn([closed(eth, (2,))], 3_000)
+    assert row(one, "positions", btc.id)["liquidation_source"] == "model"
+
+
+def test_an_isolated_position_has_a_pool_of_its_own() -> None:
+    one = engine()
+    btc = position(margin_mode="isolated", isolated_cash="20", isolated_margin="20")
+    one.turn([instrument(), btc], 1_000)
+    found, account = row(one, "positions", btc.id), row(one, "accounts", "okx-main")
+    assert found["pool"] == f"iso:{btc.id}"
+    assert account["pools"][found["pool"]]["equity"] == pytest.approx(40.0)
+    assert found["liquidation_price"] == pytest.approx((200 - 20) / (2 * (1 - 0.0055)) + 0.1), "OKX adds one tick"
+    one.turn([closed(btc, (2,))], 2_000)
+    assert "pools" not in row(one, "accounts", "okx-main")
+    assert one.tables["positions"].get(btc.id) is None
+
+
+def test_a_snapshot_closes_what_is_not_in_it_and_nothing_else() -> None:
+    one = engine()
+    kept, gone, other = position(), position("ETH-USDT-SWAP"), position("XRP-USDT-SWAP", scope="elsewhere")
+    one.turn([kept, gone, other], 1_000)
+    one.turn([PositionsSnapshot(account="okx-main", scope="positions", positions=(kept,))], 2_000)
+    assert set(one.tables["positions"].ids()) == {kept.id, other.id}
+    assert one.counters["closed_by_snapshot"] == 1
+
+
+def test_a_late_rest_answer_neither_revives_the_dead_nor_closes_the_new() -> None:
+    one = engine()
+    old, new = position(), position("ETH-USDT-SWAP", fence=(9,))
+    one.turn([old], 1_000)
+    one.turn([closed(old, (5,)), new], 3_000)
+    late = PositionsSnapshot(account="okx-main", scope="positions", positions=(old,), asked_at=2_000)
+    one.turn([late], 4_000)
+    assert set(one.tables["positions"].ids()) == {new.id}
+    fresh = PositionsSnapshot(account="okx-main", scope="positions", positions=(old,), asked_at=5_000)
+    one.turn([fresh], 6_000)
+    assert set(one.tables["positions"].ids()) == {old.id}, (
+        "asked after the close, the venue itself says that it is open"
+    )
+
+
+def test_an_older_report_is_ignored_and_counted() -> None:
+    one = engine()
+    one.turn([position(fence=(5,))], 1_000)
+    one.turn([position(fence=(4,), size="9")], 2_000)
+    assert row(one, "positions", position().id)["size"] == "2"
+    assert one.counters["older_ignored"] == 1
+
+
+def test_hedge_legs_are_two_rows() -> None:
+    one = engine()
+    long, short = position(), position(side="short", size="1")
+    one.turn([long, short], 1_000)
+    one.turn([closed(long, (2,))], 2_000)
+    assert set(one.tables["positions"].ids()) == {short.id}
+    assert row(one, "positions", short.id)["quantity"] == "-1"
+
+
+def test_unknown_figures_are_absent_never_zero() -> None:
+    one = engine()
+    bare = position(contract_size=None, contract_type=None, leverage=None, venue_maintenance_margin=None)
+    one.turn([bare], 1_000)
+    found = row(one, "positions", bare.id)
+    assert found["venue_unrealized_pnl"] == "20.0"
+    assert not {"unrealized_pnl", "notional", "quantity", "roe", "liquidation_price", "fees", "funding"} & set(found)
+    assert found["liquidation_source"] == "unknown"
+    assert found["missing"] == ["contract_size", "maintenance"]
+    one.turn([instrument()], 2_000)
+    assert row(one, "positions", bare.id)["unrealized_pnl"] == pytest.approx(20.0), "the contract came later"
+
+
+def test_an_anchor_that_does_not_fit_its_entry_is_refused_and_counted() -> None:
+    one = engine()
+    odd = position(venue_unrealized_pnl="500")
+    one.turn([odd], 1_000)
+    found = row(one, "positions", odd.id)
+    assert found["unrealized_pnl"] == pytest.approx(20.0), "counted from the exact entry instead"
+    assert found["missing"] == ["anchor_refused"]
+    assert one.counters["anchor_refused"] == 1
+
+
+def test_marks_never_go_back_and_a_positions_mark_does_not_replace_a_live_feed() -> None:
+    one = engine()
+    btc = position()
+    one.turn([btc, mark("120", at=2_000)], 2_000)
+    one.turn([mark("90", at=1_999)], 3_000)
+    one.turn([position(fence=(2,), mark_price="95", venue_at=3_000)], 3_000)
+    found = row(one, "positions", btc.id)
+    assert (found["mark_price"], found["mark_source"]) == (120.0, "feed")
+    assert found["unrealized_pnl"] == pytest.approx(40.0), "re-anchored at 95, moved with the mark to 120"
+
+
+def test_blindness_is_a_state() -> None:
+    one = engine()
+    btc = position()
+    one.turn([btc, balance(), feed("live"), feed("live", None, connection="public"), mark("110")], 10_000)
+    assert "stale" not in row(one, "positions", btc.id)
+    one.turn([feed("down")], 20_000)
+    assert row(one, "positions", btc.id)["stale"] == {"since": 20_000, "reason": "private_feed"}
+    assert row(one, "accounts", "okx-main")["stale"]["reason"] == "private_feed"
+    assert row(one, "feeds", "okx-main:private")["state"] == "down"
+    one.turn([feed("live")], 21_000)
+    one.turn([feed("connecting", None, connection="public")], 22_000)
+    assert row(one, "positions", btc.id)["stale"] == {"since": 22_000, "reason": "mark_feed"}
+    one.turn([feed("live", None, connection="public")], 23_000)
+    assert "stale" not in row(one, "positions", btc.id)
+    one.clock(34_999)
+    assert "stale" not in row(one, "positions", btc.id)
+    one.clock(35_001)
+    assert row(one, "positions", btc.id)["stale"] == {"since": 10_000, "reason": "mark_feed"}, "a symbol that stopped"
+    one.turn([mark("111", at=36_000)], 36_000)
+    assert "stale" not in row(one, "positions", btc.id)
+
+
+def test_restored_rows_say_so_until_the_venue_speaks() -> None:
+    one = engine()
+    kept, gone = position(), position("ETH-USDT-SWAP")
+    one.restore([instrument(), balance(), kept, gone, position(account="unconfigured")], 10_000)
+    assert row(one, "positions", kept.id)["stale"] == {"since": 10_000, "reason": "restored"}
+    assert row(one, "positions", kept.id)["unrealized_pnl"] == pytest.approx(20.0)
+    assert len(one.positions) == 2, "accounts that are not configured any more are not shown"
+    one.turn([PositionsSnapshot(account="okx-main", scope="positions", positions=(kept,))], 11_000)
+    assert set(one.tables["positions"].ids()) == {kept.id}
+    assert "stale" not in row(one, "positions", kept.id)
+
+
+def test_equity_without_a_stated_cash_is_anchored_on_the_venues() -> None:
+    one = engine()
+    pool = PoolState(pool="USDT", ccy="USDT", cash=None, venue_equity="500")
+    one.turn([position(), balance(pools=(pool,))], 1_000)
+    one.turn([mark("115")], 2_000)
+    found = row(one, "accounts", "okx-main")["pools"]["USDT"]
+    assert found["equity"] == pytest.approx(510.0)
+    assert found["source"] == "venue"
+
+
+def test_an_account_in_a_mode_that_cannot_be_computed_keeps_the_venues_figures() -> None:
+    one = engine()
+    btc = position(venue_liquidation_price=None, liquidation_known="unknown")
+    one.turn([balance(), btc, AccountMode(account="okx-main", mode="portfolio margin", computable=False)], 1_000)
+    assert row(one, "positions", btc.id)["liquidation_source"] == "unknown"
+    assert row(one, "accounts", "okx-main")["mode"] == "portfolio margin"
+    assert row(one, "accounts", "okx-main")["nearest_liquidation"] == {"id": btc.id}, "unknown is nearest of all"
+
+
+def test_options_keep_the_venues_figures() -> None:
+    one = engine()
+    option = position(
+        "BTC-USD-260101-100000-C", kind="option", venue_unrealized_pnl="-0.5", mark_price="0.01", entry_price="0.02"
+    )
+    one.turn([balance(), option], 1_000)
+    found = row(one, "positions", option.id)
+    assert found["unrealized_pnl"] == pytest.approx(-0.5)
+    assert "notional" not in found
+    assert row(one, "accounts", "okx-main")["partly_modelled"] == [option.id]
+
+
+def test_summary_and_shares_are_published_by_the_clock_only_when_they_change() -> None:
+    one = engine(OKX, BYBIT, DEMO)
+    btc = position()
+    other = position("BTCUSDT", "bybit-main", side="short", pool="USD")
+    demo = position(account="okx-demo", size="100")
+    one.turn([balance(), instrument(), instrument("BTCUSDT", "bybit"), btc, other, demo], 1_000)
+    assert one.clock(2_000)
+    found = row(one, "summary", "ann")
+    assert found["total_positions"] == 2, "demo never enters live totals"
+    assert found["net_exposure"] == {"BTC": 0.0}
+    assert found["gross_exposure"] == {"BTC": 440.0}
+    assert found["exchange_distribution"] == {"bybit": 0.5, "okx": 0.5}
+    assert row(one, "summary", "ann:demo")["total_positions"] == 1
+    assert row(one, "positions", btc.id)["weight"] == 0.5
+    assert not one.clock(3_000)
+
+
+def test_marks_are_wanted_for_open_positions_alone() -> None:
+    one = engine()
+    version = one.wanted_version
+    btc = position()
+    one.turn([btc], 1_000)
+    assert one.wanted() == {("okx", "live"): {"BTC-USDT-SWAP"}}
+    assert one.wanted_version > version
+    one.turn([closed(btc, (2,))], 2_000)
+    assert one.wanted() == {}
+
+
+def test_events_of_an_unknown_account_are_counted_not_shown() -> None:
+    one = engine()
+    one.turn([position(account="nobody"), balance(account="nobody")], 1_000)
+    assert one.counters["unknown_account"] == 2
+    assert not len(one.tables["positions"])
+
+
+class Written:
+    """A sink that remembers the last state."""
+
+    def __init__(self) -> None:
+        self.positions: dict[str, PositionState] = {}
+        self.others: list[object] = []
+
+    def put_position(self, state: PositionState, seq: int) -> None:
+        self.positions[state.id] = state
+
+    def remove_position(self, row_id: str, seq: int) -> None:
+        del self.positions[row_id]
+
+    def put_instrument(self, instrument: object) -> None:
+        self.others.append(instrument)
+
+    put_tiers = put_balance = put_instrument
+
+
+def test_what_is_durable_goes_to_the_sink_and_what_was_restored_does_not() -> None:
+    sink = Written()
+    one = engine(sink=sink)
+    btc, eth = position(), position("ETH-USDT-SWAP")
+    one.restore([btc], 1_000)
+    assert not sink.positions
+    one.turn([instrument(), balance(), eth], 2_000)
+    assert set(sink.positions) == {eth.id}
+    assert len(sink.others) == 2
+    one.turn([closed(eth, (2,))], 3_000)
+    assert not sink.positions
