@@ -115,7 +115,7 @@ class PrivateLink(Session):
             raise parse.violation(f"more than {tables.MAX_DEXES} dexes")
         self._states[dex] = state
         unknown = dex not in self._collateral and bool(state.snapshot.positions)
-        asks = self._ask("allPerpMetas", at, build.info("allPerpMetas")) if unknown else []
+        asks = self._ask(build.info("allPerpMetas"), at) if unknown else []
         return [state.snapshot, self._money(state.balance), *state.notices, *asks]
 
     def _unlisted(self, listed: set[str], at: int) -> list[Output]:
@@ -133,7 +133,7 @@ class PrivateLink(Session):
         return [
             output
             for dex in sorted((held | {""}) - listed)
-            for output in self._ask(dex, at, build.info("clearinghouseState", user=self._address, dex=dex))
+            for output in self._ask(build.info("clearinghouseState", user=self._address, dex=dex), at)
         ]
 
     def _flat(self, dex: str, fence: tuple[int, ...]) -> list[Output]:
@@ -164,7 +164,8 @@ class PrivateLink(Session):
         self._mode = mode
         outputs: list[Output] = [
             AccountMode(account=self._account, mode=mode, computable=mode in tables.STANDARD_MODES),
-            *(self._money(state.balance) for state in self._states.values()),
+            # Said again, now, not as the answer to an earlier question: what it covers is ordered by its fence alone.
+            *(msgspec.structs.replace(self._money(each.balance), asked_at=None) for each in self._states.values()),
         ]
         if mode not in tables.KNOWN_MODES:
             what = f"account mode {mode!r} is not known: only the venue's own figures are shown for {self._account}"
@@ -252,7 +253,7 @@ class PublicLink(Session):
         settle = self._tokens.get(meta.collateral_token)
         if settle is None:
             self._unnamed[dex] = meta
-            return self._ask("spotMeta", at, build.info("spotMeta"))
+            return self._ask(build.info("spotMeta"), at)
         return [*market.parse_meta(self._env, dex, settle, meta)]
 
     def _positional(self, dex: str, ctxs: list[market.AssetCtx], at: int) -> list[Output]:
@@ -262,4 +263,4 @@ class PublicLink(Session):
             return [*market.marks(self._env, dict(zip(coins, ctxs, strict=True)))]
         known = "no universe is known" if coins is None else f"the universe known has {len(coins)}"
         what = f"{len(ctxs)} marks of dex {dex!r} are ignored: they go by position, and {known}"
-        return [Notice(code="universe_unknown", what=what), *self._ask(f"meta {dex}", at, build.info("meta", dex=dex))]
+        return [Notice(code="universe_unknown", what=what), *self._ask(build.info("meta", dex=dex), at)]

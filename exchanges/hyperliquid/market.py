@@ -220,7 +220,7 @@ def marks(env: str, ctxs: Mapping[str, AssetCtx]) -> list[Price | Malformed]:
     prices: list[Price | Malformed] = []
     bad: list[str] = []
     for coin, ctx in ctxs.items():
-        value = bytes(ctx.mark_px).decode().strip('"')
+        value = bytes(ctx.mark_px).decode(errors="replace").strip('"')
         if value == "null" or _NOT_PERP.search(coin):
             continue
         if _PRICE.fullmatch(value) and value.strip("0."):

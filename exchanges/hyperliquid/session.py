@@ -39,7 +39,7 @@ class Session:
         self.url = url
         self._waiting = set(waiting)  # channels and questions whose first content has not arrived yet
         self._confirmed: dict[str, bool] = {}  # topics that were asked
-        self._asked_at: dict[str, int] = {}  # when something missing was last asked for by REST
+        self._asked: dict[HttpRequest, int | None] = {}  # own questions: when they were answered, None: not yet
 
     @property
     def ready(self) -> bool:
@@ -102,6 +102,8 @@ class Session:
         asked = build.question(request)
         outputs = self._answer(asked["type"], asked, body, asked_at, at)
         self._waiting.discard(asked["type"])
+        if request in self._asked:
+            self._asked[request] = at
         return outputs
 
     def _channel(self, channel: str, data: msgspec.Raw, at: int) -> list[Output]:
@@ -174,13 +176,17 @@ class Session:
             del self._confirmed[topic]
         return SubscribeRefused(topics=topics, code=code, what=parse.clip(what), permanent=permanent)
 
-    def _ask(self, key: str, at: int, request: HttpRequest) -> list[Output]:
-        """Ask for something that is missing, at most every ``ASK_AGAIN_MS`` for the same ``key``."""
-        if at - self._asked_at.get(key, at - tables.ASK_AGAIN_MS) < tables.ASK_AGAIN_MS:
+    def _ask(self, request: HttpRequest, at: int) -> list[Output]:
+        """Ask for something that is missing: once until it is answered, then again after ``ASK_AGAIN_MS`` at the earliest.
+
+        The feed repeats a question that failed for now; one that the venue rejects is not asked again on this connection.
+        """
+        answered_at = self._asked.get(request)
+        if request in self._asked and (answered_at is None or at - answered_at < tables.ASK_AGAIN_MS):
             return []
-        if len(self._asked_at) >= tables.MAX_DEXES:
-            self._asked_at.clear()
-        self._asked_at[key] = at
+        if len(self._asked) >= tables.MAX_DEXES:
+            return []
+        self._asked[request] = None
         return [Ask(request=request)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import pytest
@@ -79,7 +79,7 @@ def test_every_dex_becomes_a_full_snapshot_and_a_pool() -> None:
 
 def test_ready_when_every_initial_state_has_arrived() -> None:
     link = private(mode=None)
-    steps = [
+    steps: list[Callable[[], object]] = [
         lambda: link.receive(all_dexs(main=state()), 1),
         lambda: link.receive(spot(), 1),
         lambda: answer(link, "userRole", {"role": "user"}),
@@ -173,13 +173,18 @@ def test_in_other_modes_a_short_list_says_nothing_and_the_venue_is_asked(mode: s
     assert questions(outputs) == [{"type": "clearinghouseState", "user": USER, "dex": "xyz"}]
 
 
-def test_a_missing_dex_is_asked_for_again_but_not_at_every_frame() -> None:
+def test_a_missing_dex_is_asked_for_once_until_answered_and_then_not_at_every_frame() -> None:
     link = private("unifiedAccount")
     link.receive(all_dexs(main=state(), xyz=state(GOLD)), 0)
-    every_5_s = [len(only(Ask, link.receive(all_dexs(main=state()), at))) for at in range(5_000, 30_000, 5_000)]
-    assert every_5_s == [1, 0, 1, 0, 1]
-    answer(link, "clearinghouseState", state(), at=31_000, dex="xyz")
-    assert not only(Ask, link.receive(all_dexs(main=state()), 60_000))
+
+    def asked(at: int) -> int:
+        return len(only(Ask, link.receive(all_dexs(main=state()), at)))
+
+    assert [asked(at) for at in range(5_000, 60_000, 5_000)] == [1] + [0] * 10
+    answer(link, "clearinghouseState", state(GOLD), at=60_000, dex="xyz")
+    assert [asked(at) for at in (65_000, 70_000, 75_000)] == [0, 1, 0]
+    answer(link, "clearinghouseState", state(), at=76_000, dex="xyz")
+    assert asked(90_000) == 0
 
 
 @pytest.mark.parametrize("mode", ["default", "unifiedAccount"])

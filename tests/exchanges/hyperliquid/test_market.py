@@ -65,6 +65,12 @@ def test_a_mark_that_is_no_price_costs_that_coin_alone(bad: str) -> None:
     )
 
 
+def test_a_mark_that_is_no_text_is_no_price() -> None:
+    ctxs = parse.decode(dict[str, market.AssetCtx], b'{"BTC":{"markPx":"\x80"}}', "ctxs")
+    (bad,) = market.marks("live", ctxs)
+    assert isinstance(bad, Malformed)
+
+
 def test_a_frame_that_inflates_without_end_is_refused() -> None:
     bomb = deflate(" " * (tables.MAX_INFLATED_BYTES + 1) + "{}")
     assert len(bomb) < 20_000

@@ -200,7 +200,7 @@ SAMPLES = [
     frame("error", f"Invalid subscription {SPOT}"),
     ack(json.loads(STATES)),
 ]
-JUNK = st.sampled_from(
+JUNK: st.SearchStrategy[Any] = st.sampled_from(
     [None, True, -1, 1.5, 10**30, "", "NaN", "-Infinity", "1e9999", "x" * 500, [], {}, [[]], {"a": None}]
 )
 
@@ -229,7 +229,7 @@ def sound(outputs: Sequence[object]) -> None:
             assert Decimal(each.value) > 0
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(st.sampled_from(SAMPLES), st.data())
 def test_no_mutated_frame_raises(sample: str, data: st.DataObject) -> None:
     mutated = json.dumps(mutate(json.loads(sample), data))
@@ -237,7 +237,7 @@ def test_no_mutated_frame_raises(sample: str, data: st.DataObject) -> None:
         sound(link.receive(mutated, 1))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(st.sampled_from(SAMPLES), st.integers(0, 2000), st.binary(max_size=4))
 def test_no_damaged_bytes_raise(sample: str, at: int, noise: bytes) -> None:
     raw = sample.encode()
