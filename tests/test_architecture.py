@@ -1,0 +1,175 @@
+"""The walls of the house: who may import whom, what is pure, and that no import runs in a circle."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Modules that reach outside: I/O, clocks, randomness, concurrency. A pure module imports none of them.
+IMPURE = frozenset(
+    [
+        "aiohttp",
+        "asyncio",
+        "asyncpg",
+        "concurrent",
+        "ctypes",
+        "httptools",
+        "io",
+        "multiprocessing",
+        "os",
+        "pathlib",
+        "random",
+        "redis",
+        "requests",
+        "secrets",
+        "select",
+        "signal",
+        "socket",
+        "ssl",
+        "starlette",
+        "subprocess",
+        "sys",
+        "tempfile",
+        "threading",
+        "time",
+        "urllib.request",
+        "uuid",
+        "uvicorn",
+        "uvloop",
+        "websockets",
+    ]
+)
+CLOCK_CALLS = frozenset({"now", "today", "utcnow", "fromtimestamp_now"})
+
+PURE = (
+    "exchanges.events",
+    "exchanges.errors",
+    "exchanges.venue",
+    "exchanges.feed",
+    "exchanges.backoff",
+    "exchanges.okx",
+    "exchanges.bybit",
+    "exchanges.hyperliquid",
+    "gateway.core",
+    "gateway.engine",
+)
+
+# package → prefixes of this project that it may import (itself is always allowed)
+LAYERS = {
+    "exchanges.events": (),
+    "exchanges.errors": (),
+    "exchanges.venue": ("exchanges.events",),
+    "exchanges.okx": ("exchanges.events", "exchanges.errors", "exchanges.venue"),
+    "exchanges.bybit": ("exchanges.events", "exchanges.errors", "exchanges.venue"),
+    "exchanges.hyperliquid": ("exchanges.events", "exchanges.errors", "exchanges.venue"),
+    # The simulator shares no code with the codecs or the margin models: otherwise both would share one misreading.
+    "exchanges.sim": (),
+    "exchanges": ("exchanges",),
+    "gateway.core": ("exchanges.events",),
+    "gateway.engine": ("exchanges.events", "gateway.core"),
+    "gateway.hub": ("gateway.core",),
+    "gateway.session": ("gateway.core", "gateway.hub"),
+    "gateway.client": ("exchanges.backoff", "gateway.core"),
+    "gateway.storage": ("exchanges.backoff", "exchanges.events", "exchanges.venue", "gateway.core"),
+    "gateway.web": ("gateway.core", "gateway.engine", "gateway.hub", "gateway.session", "gateway.metrics"),
+    "gateway.config": ("exchanges",),
+}
+
+
+def modules() -> dict[str, Path]:
+    """Return every module of the two packages by its dotted name."""
+    found = {}
+    for package in ("exchanges", "gateway"):
+        for path in (ROOT / package).rglob("*.py"):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imports(path: Path, *, top_level: bool = False) -> Iterator[str]:
+    """Yield the dotted names a module imports; ``top_level`` leaves out imports inside functions and for type checkers."""
+    tree = ast.parse(path.read_text())
+    nodes = ast.walk(tree) if not top_level else iter(tree.body)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                yield name if name in MODULES else str(node.module)
+
+
+def within(name: str, prefix: str) -> bool:
+    return name == prefix or name.startswith(prefix + ".")
+
+
+def ours(name: str) -> bool:
+    return within(name, "exchanges") or within(name, "gateway")
+
+
+def layer(name: str) -> str | None:
+    """Return the most specific layer of a module."""
+    return max((key for key in LAYERS if within(name, key)), key=len, default=None)
+
+
+def test_exchanges_never_imports_gateway() -> None:
+    for name, path in MODULES.items():
+        if within(name, "exchanges"):
+            assert not [other for other in imports(path) if within(other, "gateway")], name
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_a_module_imports_only_the_layers_below_it(name: str) -> None:
+    key = layer(name)
+    if key is None:
+        assert name in {"gateway", "gateway.app", "gateway.cli", "gateway.demo", "gateway.replay", "gateway.metrics",
+                        "gateway.log", "gateway.__main__", "gateway.bus"}, f"{name} belongs to no layer: name one"  # fmt: skip
+        return
+    allowed = (key, *LAYERS[key])
+    wrong = [other for other in imports(MODULES[name]) if ours(other) and not any(within(other, p) for p in allowed)]
+    assert not wrong, f"{name} may import {allowed}, not {wrong}"
+
+
+@pytest.mark.parametrize("name", sorted(name for name in MODULES if any(within(name, p) for p in PURE)))
+def test_pure_modules_touch_nothing_outside(name: str) -> None:
+    found = [other for other in imports(MODULES[name]) if other.split(".")[0] in IMPURE or other in IMPURE]
+    assert not found, f"{name} is pure, but imports {found}"
+    for node in ast.walk(ast.parse(MODULES[name].read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in CLOCK_CALLS:
+            pytest.fail(f"{name}:{node.lineno} reads a clock")
+
+
+def test_only_the_app_knows_every_part() -> None:
+    for name, path in MODULES.items():
+        found = list(imports(path))
+        parts = {part for part in ("exchanges.supervisor", "gateway.storage", "gateway.web", "gateway.engine")
+                 if any(within(other, part) for other in found)}  # fmt: skip
+        if name != "gateway.app" and not any(within(name, part) for part in parts):
+            assert len(parts) < 3, f"{name} knows {sorted(parts)}: only gateway.app may know every part"
+
+
+def test_no_import_cycle() -> None:
+    graph = {
+        name: {other for other in imports(path, top_level=True) if other in MODULES and other != name}
+        for name, path in MODULES.items()
+    }
+    done: set[str] = set()
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, f"import cycle: {' → '.join((*trail[trail.index(name) :], name))}"
+        if name not in done:
+            for other in sorted(graph[name]):
+                visit(other, (*trail, name))
+            done.add(name)
+
+    for name in sorted(graph):
+        visit(name, ())
