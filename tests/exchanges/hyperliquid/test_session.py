@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -17,7 +18,7 @@ from exchanges.hyperliquid import build, tables
 from exchanges.hyperliquid.link import PrivateLink, PublicLink
 from exchanges.hyperliquid.session import Session
 from exchanges.venue import HttpRequest, Malformed, Notice, Pong, Signal, Subscribed, SubscribeRefused
-from tests.exchanges.hyperliquid.samples import OTHER, USER, all_dexs, every_message, frame, row, spot, state
+from tests.exchanges.hyperliquid.samples import OTHER, USER, all_dexs, every_message, frame, meta, row, spot, state
 from tests.recordings import needs_recordings
 
 STATES = build.topic("allDexsClearinghouseState", user=USER)
@@ -244,3 +245,26 @@ def test_no_damaged_bytes_raise(sample: str, at: int, noise: bytes) -> None:
     damaged = raw[: at % len(raw)] + noise + raw[at % len(raw) + 1 :]
     for link in (private(), public()):
         sound(link.receive(damaged, 1))
+
+
+BODIES: list[tuple[PrivateLink | PublicLink, str, object]] = [
+    (private(), "clearinghouseState", state(row("BTC", "1.0", "2.0"))),
+    (private(), "spotClearinghouseState", {"balances": [{"coin": "USDC", "token": 0, "total": "1.0"}]}),
+    (private(), "userRole", {"role": "agent", "data": {"user": OTHER}}),
+    (private(), "userAbstraction", "default"),
+    (private(), "allPerpMetas", [meta("BTC"), meta("xyz:GOLD")]),
+    (public(), "allPerpMetas", [meta("BTC"), meta("xyz:GOLD", token=360)]),
+    (public(), "metaAndAssetCtxs", [meta("BTC"), [{"markPx": "1.0"}]]),
+    (public(), "spotMeta", {"tokens": [{"name": "USDH", "index": 360}]}),
+]
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.sampled_from(BODIES), st.data())
+def test_a_mutated_answer_is_read_or_refused(
+    sample: tuple[PrivateLink | PublicLink, str, object], data: st.DataObject
+) -> None:
+    link, kind, body = sample
+    mutated = json.dumps(mutate(body, data)).encode()
+    with suppress(ProtocolViolation):
+        sound(link.answer(build.info(kind, user=USER, dex=""), mutated, 1, 2))
