@@ -11,8 +11,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 # Modules that reach outside: I/O, clocks, randomness, concurrency. A pure module imports none of them.
+# fmt: off  (a word list)
 IMPURE = frozenset(
-    [
+    {
         "aiohttp",
         "asyncio",
         "asyncpg",
@@ -42,8 +43,9 @@ IMPURE = frozenset(
         "uvicorn",
         "uvloop",
         "websockets",
-    ]
+    }
 )
+# fmt: on
 CLOCK_CALLS = frozenset({"now", "today", "utcnow", "fromtimestamp_now"})
 
 PURE = (
