@@ -1,0 +1,458 @@
+"""The life of one connection as a pure machine: connecting → authenticating → subscribing → live → stale → down.
+
+Owns when to log in, subscribe, ask by REST, ping, give up and come back. Never does I/O, never reads a clock, never parses:
+a ``Link`` translates, the shell (``exchanges.supervisor``) obeys the actions. All moments are integers in milliseconds of
+one monotone clock; ``wall_ms`` is the true wall clock, for login signatures alone.
+
+The shell calls, for every connection: ``connecting`` → ``opened`` (or ``closed`` when it cannot connect) → ``received`` and
+``answered`` as they come, ``tick`` at ``deadline()`` → ``closed`` exactly once. After a ``Disconnect`` the machine ignores
+everything but ``closed`` and ``connecting``; it emits no event of a connection that has ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from exchanges.actions import Action, Disconnect, Emit, FeedName, Fetch, Policy, Send, Statistics
+from exchanges.errors import AuthFailed, ProtocolViolation, Rejected, VenueError
+from exchanges.events import FeedState, FeedStatus
+from exchanges.pulse import Pulse
+from exchanges.questions import Question, Questions
+from exchanges.topics import Topics
+from exchanges.venue import (
+    Ask,
+    Data,
+    HttpRequest,
+    Link,
+    LinkFactory,
+    LoggedIn,
+    LoginRefused,
+    Malformed,
+    Notice,
+    Output,
+    Refresh,
+    Signal,
+    Subscribed,
+    SubscribeRefused,
+)
+
+_MOST_TEXT = 300  # characters of one reason
+_MOST_REASONS = 4
+_REMARK_EVERY_MS = 1000  # a venue that sends nothing but rubbish changes the shown reason at most this often
+
+
+class Feed:
+    """One feed: every connection of it, one after the other.
+
+    Args:
+        make_link: Makes the dialect of one connection.
+        name: The constant part of the feed's status.
+        random: Returns uniform fractions in [0, 1), for jitter.
+    """
+
+    def __init__(
+        self, make_link: LinkFactory, name: FeedName, *, random: Callable[[], float], policy: Policy | None = None
+    ) -> None:
+        self.name = name
+        self._make_link, self._random, self._policy = make_link, random, policy or Policy()
+        self._topics = Topics(_ms(self._policy.subscribe_s), lambda attempt: _ms(self._delay_s(attempt)))
+        self._questions = Questions(self._delay_s)
+        self._wanted: tuple[str, ...] = ()
+        self._state: FeedState = "down"
+        self._ended = True  # no connection, or a Disconnect of this one was given out
+        self._connections = self._failures = 0
+        self._received = self._malformed = 0
+        self._last_malformed: str | None = None
+        self._why: str | None = None  # why the last connection ended; until live again
+        self._last_message_at: int | None = None
+        self._shown: str | None = None  # the error text of the last status
+        self._out: list[Action] = []
+
+    # --- What the shell may read -----------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> FeedState:
+        return self._state
+
+    @property
+    def url(self) -> str:
+        """The address of the connection; after ``connecting``."""
+        return self._link.url
+
+    @property
+    def confirmed(self) -> frozenset[str]:
+        """The topics that the venue has confirmed on this connection."""
+        return self._topics.confirmed
+
+    def statistics(self) -> Statistics:
+        return Statistics(
+            received=self._received,
+            malformed=self._malformed,
+            reconnects=max(self._connections - 1, 0),
+            last_malformed=self._last_malformed,
+        )
+
+    def status(self, now: int) -> FeedStatus:
+        """Return the status as it is now, for periodic figures such as the age of the last message."""
+        return FeedStatus(
+            **msgspec.structs.asdict(self.name),
+            state=self._state,
+            at=now,
+            reconnects=max(self._connections - 1, 0),
+            last_message_at=self._last_message_at,
+            error=self._error(),
+        )
+
+    def deadline(self) -> int | None:
+        """Return the moment at which ``tick`` is due next; None while there is nothing to wait for."""
+        if self._ended or self._state == "connecting":
+            return None
+        moments = (self._pulse.ping_due, self._pulse.dead_at, self._login_due, self._ready_due, self._topics.deadline())
+        return min(moment for moment in moments if moment is not None)
+
+    def sign(self, request: HttpRequest, wall_ms: int) -> HttpRequest:
+        """Return the request signed by this connection's link; to be called at the moment of sending."""
+        return self._link.sign(request, wall_ms)
+
+    # --- Inputs ----------------------------------------------------------------------------------------------------
+
+    def connecting(self, now: int) -> list[Action]:
+        """Begin a connection: a new link, nothing confirmed, nothing asked."""
+        self._link: Link = self._make_link()
+        self._pulse = self._new_pulse(now)
+        self._connections += 1
+        self._ended = False
+        self._topics.begin(self._link.topics())
+        self._questions.drop_all()
+        self._bootstrapped = False
+        self._barred: str | None = None  # the venue rejected a question of the bootstrap: never live on this connection
+        self._remark: str | None = None
+        self._remarked_at = now - _REMARK_EVERY_MS
+        self._login_due: int | None = None
+        self._ready_due: int | None = None
+        self._live_since: int | None = None
+        self._enter("connecting", now)
+        return self._done(now)
+
+    def opened(self, now: int, wall_ms: int) -> list[Action]:
+        """The socket is open: log in, or subscribe at once."""
+        if self._ended:
+            return []
+        self._pulse = self._new_pulse(now)
+        if self._link.needs_login:
+            self._enter("authenticating", now)
+            self._login_due = now + _ms(self._policy.login_s)
+            self._out.append(Send(self._link.login(wall_ms)))
+        else:
+            self._subscribe(now)
+        return self._done(now)
+
+    def received(self, data: Data, now: int) -> list[Action]:
+        """A frame came: its events are emitted before any change of state that it causes."""
+        if self._ended:
+            return []
+        self._received += 1
+        self._last_message_at = now
+        self._pulse.heard(now)
+        try:
+            outputs = self._link.receive(data, now)
+        except Exception as bug:  # noqa: BLE001 - a codec promises never to raise: its bug must cost one message, not all feeds
+            outputs = [Malformed(what=f"the codec failed on a message: {type(bug).__name__}: {bug}")]
+        self._take(outputs, now)
+        return self._done(now)
+
+    def answered(self, fetch: Fetch, body: bytes, asked_at: int, now: int) -> list[Action]:
+        """The answer to a question came; one that an ended connection asked is ignored."""
+        question = self._current(fetch)
+        if question is None:
+            return []
+        question.answer, question.trouble = (body, asked_at, now), None
+        self._read_answers(now)
+        return self._done(now)
+
+    def ask_failed(self, fetch: Fetch, error: VenueError, now: int) -> list[Action]:
+        """The question failed: asked again where that may help, otherwise reported."""
+        question = self._current(fetch)
+        if question is None:
+            return []
+        match error:
+            case AuthFailed():
+                self._leave(str(error), None, now)
+            case Rejected():
+                self._questions.settle(question)
+                # A wrong question stays wrong: the feed says so and does not spin.
+                if question.in_line:
+                    self._barred = str(error)
+                else:
+                    self._note(str(error), now)
+                self._read_answers(now)
+            case _:
+                self._out.append(self._questions.again(question, error))
+        return self._done(now)
+
+    def want(self, symbols: Iterable[str], now: int) -> list[Action]:
+        """State the symbols whose marks are wanted from now on, on this and every later connection. Emits no event."""
+        self._wanted = tuple(dict.fromkeys(symbols))
+        self._sync(now)
+        return self._flush()
+
+    def tick(self, now: int) -> list[Action]:
+        """Do what is due by now; harmless when nothing is."""
+        if self._ended or self._state == "connecting":
+            return []
+        if not self._overdue(now):
+            self._ask_topics(self._topics.again(now))
+            self._beat(now)
+        return self._done(now)
+
+    def abandon(self, why: str, now: int) -> list[Action]:
+        """Somebody wants a new connection: leave this one and come back at once."""
+        if not self._ended:
+            self._leave(why, 0.0, now)
+        return self._done(now)
+
+    def closed(self, code: int | None, reason: str, now: int) -> list[Action]:
+        """The connection has ended or could not be made (then ``code`` is None and ``reason`` says why)."""
+        if self._state == "down":
+            return []
+        retry: Action | None = None
+        if not self._ended:
+            refusal = self._link.closed(code, reason)
+            why = _refused(refusal) if refusal else _closing(code, reason)
+            final = refusal is not None and not refusal.retry
+            retry = self._end(why, None if final else self._next_delay_s(now))
+        self._questions.drop_all()
+        self._enter("down", now)
+        if retry is not None:
+            self._out.append(retry)
+        return self._done(now)
+
+    # --- Outputs of the link ---------------------------------------------------------------------------------------
+
+    def _take(self, outputs: Sequence[Output], now: int) -> None:
+        for output in outputs:
+            if self._ended:  # an earlier output ended the connection: what follows is not to be trusted
+                return
+            if isinstance(output, Signal):
+                self._signal(output, now)
+            else:
+                self._out.append(Emit(output))
+        self._advance(now)
+
+    def _signal(self, signal: Signal, now: int) -> None:
+        match signal:
+            case LoggedIn():
+                if self._state == "authenticating":
+                    self._subscribe(now)
+            case LoginRefused():
+                self._leave(_refused(signal), self._next_delay_s(now) if signal.retry else None, now)
+            case Subscribed():
+                self._topics.confirm(signal.topics)
+            case SubscribeRefused():
+                self._refuse(signal, now)
+            case Ask():
+                self._out.append(self._questions.ask(signal.request, in_line=False))
+            case Refresh():
+                self._leave(f"refresh: {signal.why}", self._next_delay_s(now), now)
+            case Notice():
+                self._notice(signal, now)
+            case Malformed():
+                self._malformed += 1
+                self._last_malformed = _clip(signal.what)
+                self._note(f"malformed: {signal.what}", now)
+
+    def _notice(self, notice: Notice, now: int) -> None:
+        text = f"{notice.what} ({notice.code})"
+        if notice.reconnect:
+            self._leave(text, self._next_delay_s(now), now)
+        else:
+            self._note(text, now)
+
+    def _refuse(self, refusal: SubscribeRefused, now: int) -> None:
+        text = f"{refusal.what} ({refusal.code})"
+        lost = self._topics.refuse(refusal.topics, text, refusal.permanent, now)
+        if lost:
+            # What it brought since its snapshot may have a hole now: only a new connection is whole again.
+            self._leave(f"{', '.join(lost)}: {text}", self._next_delay_s(now), now)
+        elif not refusal.topics:
+            self._note(text, now)
+
+    # --- Subscribing and asking ------------------------------------------------------------------------------------
+
+    def _subscribe(self, now: int) -> None:
+        self._login_due = None
+        self._enter("subscribing", now)
+        self._sync(now)
+        self._advance(now)
+
+    def _sync(self, now: int) -> None:
+        """Ask the venue for exactly the topics that are needed; the rest of them is given back."""
+        if self._ended or self._state not in ("subscribing", "live"):
+            return
+        add, drop = self._topics.aim(self._link.price_topics(self._wanted), now)
+        if drop:
+            self._out.extend(Send(frame) for frame in self._link.unsubscribe(drop))
+        self._ask_topics(add)
+
+    def _ask_topics(self, topics: list[str]) -> None:
+        if topics:
+            self._out.extend(Send(frame) for frame in self._link.subscribe(topics))
+
+    def _current(self, fetch: Fetch) -> Question | None:
+        return None if self._ended else self._questions.current(fetch)
+
+    def _read_answers(self, now: int) -> None:
+        """Give the link every answer whose turn it is."""
+        while not self._ended and (question := self._questions.readable()):
+            self._read_answer(question, now)
+        # What an answer taught (instruments, say) may change which topics bring the wanted marks.
+        self._sync(now)
+        self._advance(now)
+
+    def _read_answer(self, question: Question, now: int) -> None:
+        assert question.answer is not None
+        try:
+            outputs = self._link.answer(question.request, *question.answer)
+        except ProtocolViolation as violation:
+            self._distrust(question, violation, now)
+        except Exception as bug:  # noqa: BLE001 - as in received(): a bug of a codec must cost one answer, not all feeds
+            what = f"the codec failed on an answer: {type(bug).__name__}: {bug}"
+            self._distrust(question, ProtocolViolation(self.name.id, what), now)
+        else:
+            self._questions.settle(question)
+            self._take(outputs, now)
+
+    def _distrust(self, question: Question, violation: ProtocolViolation, now: int) -> None:
+        """Count an answer that cannot be understood, and ask again: it is never read as "nothing there"."""
+        self._signal(Malformed(what=str(violation)), now)
+        self._out.append(self._questions.again(question, violation))
+
+    # --- States ----------------------------------------------------------------------------------------------------
+
+    def _advance(self, now: int) -> None:
+        """Go on as far as what has arrived allows: the bootstrap when all topics are settled, live when all is there."""
+        if self._ended or self._state not in ("subscribing", "live") or not self._topics.settled:
+            return
+        if not self._bootstrapped:
+            self._bootstrapped = True
+            for request in self._link.bootstrap():
+                self._out.append(self._questions.ask(request, in_line=True))
+        ready = self._link.ready and self._barred is None and not self._topics.crippled
+        if ready and self._state == "subscribing":
+            self._why, self._live_since = None, now
+            self._enter("live", now)
+        elif not ready and self._state == "live":
+            self._live_since = None
+            self._enter("subscribing", now)
+        self._watch_ready(ready, now)
+
+    def _watch_ready(self, ready: bool, now: int) -> None:
+        """Start the time limit of initial states once nothing else is pending; a feed that cannot become live has none."""
+        waiting = not (ready or self._questions or self._barred or self._topics.crippled)
+        if not waiting:
+            self._ready_due = None
+        elif self._ready_due is None:
+            self._ready_due = now + _ms(self._policy.ready_s)
+
+    def _overdue(self, now: int) -> bool:
+        """Leave the connection where the venue did not do in time what it has to do."""
+        policy = self._policy
+        late = self._topics.overdue(now)
+        if self._login_due is not None and self._login_due <= now:
+            why = f"login not answered within {policy.login_s:g} s"
+        elif late:
+            why = f"not confirmed within {policy.subscribe_s:g} s: {', '.join(late)}"
+        elif self._ready_due is not None and self._ready_due <= now:
+            why = f"initial state did not arrive within {policy.ready_s:g} s"
+        else:
+            return False
+        self._leave(why, self._next_delay_s(now), now)
+        return True
+
+    # --- The pulse and the end -------------------------------------------------------------------------------------
+
+    def _new_pulse(self, now: int) -> Pulse:
+        return Pulse(_ms(self._link.ping_every_s), _ms(self._link.silent_after_s), now)
+
+    def _beat(self, now: int) -> None:
+        if self._pulse.ping_due <= now:
+            self._pulse.pinged(now)
+            self._out.append(Send(self._link.ping()))
+        if self._pulse.dead_at <= now:
+            why = f"nothing received for {self._pulse.silent_ms / 1000:g} s"
+            self._leave(why, self._next_delay_s(now), now, silent=True)
+
+    def _leave(self, why: str, retry_in_s: float | None, now: int, *, silent: bool = False) -> None:
+        """End the connection from our side: stale at once where it was live or silent, down when it is closed."""
+        action = self._end(why, retry_in_s)
+        if silent or self._state == "live":
+            self._enter("stale", now)
+        self._out.append(action)
+
+    def _end(self, why: str, retry_in_s: float | None) -> Action:
+        self._ended, self._why = True, _clip(why)
+        return Disconnect(self._why, retry_in_s)
+
+    def _delay_s(self, attempt: int) -> float:
+        return self._policy.backoff.delay_s(attempt, self._random())
+
+    def _next_delay_s(self, now: int) -> float:
+        """Return the delay before the next connection, and count this one as failed unless it was live for long."""
+        if self._live_since is not None and now - self._live_since >= _ms(self._policy.stable_s):
+            self._failures = 0
+        self._failures += 1
+        return self._delay_s(self._failures - 1)
+
+    # --- Status ----------------------------------------------------------------------------------------------------
+
+    def _enter(self, state: FeedState, now: int) -> None:
+        self._state = state
+        self._show(now)
+
+    def _show(self, now: int) -> None:
+        status = self.status(now)
+        self._shown = status.error
+        self._out.append(Emit(status))
+
+    def _note(self, text: str, now: int) -> None:
+        """Keep a remark for the status of this connection, at a bounded pace."""
+        if now - self._remarked_at >= _REMARK_EVERY_MS:
+            self._remark, self._remarked_at = _clip(text), now
+
+    def _error(self) -> str | None:
+        """Say everything that is wrong now: derived, so that nothing stays in it longer than it is true."""
+        if not self._connections:
+            return None
+        reasons = [self._why, self._barred, *self._topics.trouble(), *self._questions.trouble(), self._remark]
+        told = list(dict.fromkeys(_clip(reason) for reason in reasons if reason))
+        more = [f"and {len(told) - _MOST_REASONS} more"] if len(told) > _MOST_REASONS else []
+        return "; ".join(told[:_MOST_REASONS] + more) or None
+
+    def _done(self, now: int) -> list[Action]:
+        if not self._ended and self._error() != self._shown:
+            self._show(now)
+        return self._flush()
+
+    def _flush(self) -> list[Action]:
+        out, self._out = self._out, []
+        return out
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= _MOST_TEXT else text[: _MOST_TEXT - 1] + "…"
+
+
+def _refused(refusal: LoginRefused) -> str:
+    return f"login refused: {refusal.what} ({refusal.code}). {refusal.do}"
+
+
+def _closing(code: int | None, reason: str) -> str:
+    if code is None or code == 1006:  # RFC 6455, 7.1.5: no close frame was received
+        return reason or "connection lost without a close frame"
+    return f"connection closed with code {code}" + (f": {reason}" if reason else "")
