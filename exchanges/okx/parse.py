@@ -1,0 +1,338 @@
+"""From OKX's account rows to events: positions, balances, mode. Keeps no state and never guesses a missing figure.
+
+Units: derivatives count contracts (``Instrument.contract_size`` says how much one is), MARGIN counts coins; amounts are in
+the settle currency unless named ``*Usd``. Source: OKX v5 docs, channels and endpoints of the same names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Context, Decimal
+
+import msgspec
+
+from exchanges.events import (
+    AccountMode,
+    BalanceState,
+    CoinBalance,
+    LiquidationKnown,
+    PoolState,
+    PositionState,
+    Side,
+    known,
+    position_id,
+)
+from exchanges.okx import tables
+from exchanges.okx.wire import AccountRow, CoinRow, PositionRow
+
+# Wide enough for exact sums and products of any two figures that the wire schema lets through.
+_EXACT = Context(prec=200)
+# A quotient has no last digit: twelve significant ones, more than any dollar price is published with.
+_QUOTIENT = Context(prec=12)
+
+BALANCE_SCOPE = "account"
+
+
+class Mode(msgspec.Struct, frozen=True):
+    """An account's mode: ``level`` is the venue's acctLv; ``inferred`` when no configuration said so."""
+
+    level: str
+    inferred: bool = False
+
+    @property
+    def words(self) -> str:
+        """The mode in the venue's words."""
+        return f"{tables.MODES[self.level]} (acctLv {self.level}{', inferred' if self.inferred else ''})"
+
+    @property
+    def per_currency(self) -> bool:
+        """True where each currency is liquidated by itself, False where the account is one pool in dollars."""
+        return self.level == "2"
+
+    @property
+    def portfolio(self) -> bool:
+        """True in portfolio margin, where margins come from stress tests of whole risk units."""
+        return self.level == "4"
+
+    def pool(self, ccy: str) -> str:
+        """Return the pool of a cross position with this margin currency."""
+        return ccy if self.per_currency else "USD"
+
+
+DEFAULT_MODE = Mode("2", inferred=True)
+
+
+def account_mode(account: str, mode: Mode) -> AccountMode:
+    """Translate a mode."""
+    return AccountMode(account=account, mode=mode.words, computable=not mode.portfolio)
+
+
+def infer_mode(row: AccountRow) -> Mode:
+    """Infer the mode from an account row: figures of the whole account exist where it is one pool in dollars."""
+    return Mode("3" if known(row.adj_eq) or known(row.mgn_ratio) else "2", inferred=True)
+
+
+# --- positions ---------------------------------------------------------------------------------------------------------
+
+
+def position_scope(inst_type: str) -> str:
+    """Return the scope of rows of one type: a question about one type must not close the rows of another."""
+    return f"positions:{inst_type}"
+
+
+def row_key(row: PositionRow) -> tuple[str, str, str, str]:
+    """Return what tells positions apart; posId is a function of the same four, but expires."""
+    return row.inst_id, row.pos_side, row.mgn_mode, row.ccy
+
+
+def row_order(row: PositionRow) -> tuple[int, int, int]:
+    """Return the order of a position's versions: uTime, tradeId, pTime.
+
+    uTime comes first because a liquidation moves it and not tradeId; pTime last, because regular snapshots repeat an
+    unchanged position with a newer pTime and fresh marks.
+    """
+    return int(row.u_time), int(row.trade_id or 0), int(row.p_time or 0)
+
+
+def snapshot_fence(rows: Iterable[PositionRow]) -> tuple[int, ...]:
+    """Return the order of a whole snapshot: its earliest pTime, comparable with the uTime that a row's fence begins with.
+
+    A row that changed later than a snapshot was made is not closed by its absence there. Nothing is known of a snapshot
+    that is empty, or of rows without pTime.
+    """
+    pushed = [int(row.p_time or 0) for row in rows]
+    return (min(pushed),) if pushed and all(pushed) else ()
+
+
+def parse_position(row: PositionRow, account: str, mode: Mode) -> PositionState:
+    """Translate one row.
+
+    The fence is (uTime, tradeId). pTime stays out: REST rows have none, and a repeated position with the same two is
+    not older, it brings fresh marks. REST rows have no ``venue_at`` either: their marks are as fresh as the answer,
+    their uTime may be days old.
+
+    Args:
+        row: The row; its type is one of ``tables.KINDS``.
+        account: Our name of the account.
+        mode: Decides the pool of cross positions.
+    """
+    key = position_id(account, *row_key(row))
+    isolated = row.mgn_mode == "isolated"
+    modelled = row.inst_type in tables.MODELLED
+    updated, trade, pushed = row_order(row)
+    closed = not Decimal(row.pos)
+    liquidation, told = _liquidation(row, mode, closed)
+    entry, settled_at = known(row.avg_px), known(row.non_settle_avg_px)
+    # The margins of a risk unit stand on each of its rows: as figures of one row they would be counted many times.
+    margins = not (mode.portfolio and not isolated)
+    return PositionState(
+        account=account,
+        id=key,
+        scope=position_scope(row.inst_type),
+        symbol=row.inst_id,
+        kind=tables.KINDS[row.inst_type],
+        side=_side(row, closed),
+        size="0" if closed else row.pos.removeprefix("-"),
+        margin_mode=row.mgn_mode,
+        pool=f"iso:{key}" if isolated else mode.pool(row.ccy),
+        fence=(updated, trade),
+        venue_at=pushed or None,
+        settle=known(row.ccy),
+        # Self-transferred isolated margin without a position behind it: not a close, though the size is zero.
+        status="margin_only" if holds_margin_only(row) else "open",
+        # Daily settlement of cross expiry futures resets avgPx; the entry that users know is kept beside it.
+        entry_price=settled_at or entry,
+        pnl_price=entry if settled_at and settled_at != entry else None,
+        break_even_price=known(row.be_px),
+        leverage=known(row.lever),
+        isolated_margin=known(row.margin) if isolated else None,
+        isolated_cash=known(row.margin) if isolated and modelled else None,
+        adl=int(row.adl) if row.adl else None,
+        take_profit=_only(order.tp_trigger_px for order in row.close_order_algo or ()),
+        stop_loss=_only(order.sl_trigger_px for order in row.close_order_algo or ()),
+        opened_at=int(row.c_time) if row.c_time else None,
+        mark_price=known(row.mark_px),
+        venue_unrealized_pnl=known(row.upl),
+        venue_initial_margin=known(row.imr) if margins else None,
+        venue_maintenance_margin=known(row.mmr) if margins else None,
+        venue_margin_ratio=known(row.mgn_ratio),
+        venue_liquidation_price=liquidation,
+        liquidation_known=told,
+    )
+
+
+def is_zero(row: PositionRow) -> bool:
+    """Say whether the row holds no position."""
+    return not Decimal(row.pos)
+
+
+def holds_margin_only(row: PositionRow) -> bool:
+    """Say whether isolated margin was transferred in (ctIsoMode autonomy) without a position behind it."""
+    return is_zero(row) and row.mgn_mode == "isolated" and bool(Decimal(row.margin or 0))
+
+
+def side_is_known(row: PositionRow) -> bool:
+    """Say whether an open row tells its direction; MARGIN rows tell it by which currency of the pair they hold."""
+    return is_zero(row) or _side(row, False) is not None
+
+
+def _side(row: PositionRow, closed: bool) -> Side | None:
+    if row.pos_side != "net":
+        return row.pos_side
+    if closed:
+        return None
+    if row.inst_type == "MARGIN":
+        base, _, quote = row.inst_id.partition("-")
+        return "long" if row.pos_ccy == base else "short" if row.pos_ccy == quote else None
+    return "short" if row.pos.startswith("-") else "long"
+
+
+def _liquidation(row: PositionRow, mode: Mode, closed: bool) -> tuple[str | None, LiquidationKnown]:
+    price = known(row.liq_px)
+    if price and Decimal(price) > 0 and not closed:
+        return price, "price"
+    # An empty price says "none" only where the venue would compute one; a field that was not sent says nothing.
+    says_none = row.liq_px is not None and row.inst_type in tables.MODELLED and not mode.portfolio
+    return None, "none" if closed or says_none else "unknown"
+
+
+def _only(prices: Iterable[str | None]) -> str | None:
+    """Return the one price that is named; several different ones are no single figure."""
+    named = {price for price in prices if price}
+    return named.pop() if len(named) == 1 else None
+
+
+# --- balances ----------------------------------------------------------------------------------------------------------
+
+
+def coin_key(row: CoinRow) -> str:
+    """Return what tells balances apart."""
+    return row.ccy
+
+
+def coin_order(row: CoinRow) -> tuple[int]:
+    """Return the order of a balance's versions."""
+    return (int(row.u_time or 0),)
+
+
+def parse_balance(
+    header: AccountRow,
+    coins: Iterable[CoinRow],
+    account: str,
+    mode: Mode,
+    full: bool,
+    asked_at: int | None = None,
+) -> BalanceState:
+    """Translate an account row.
+
+    Identity, exact on a captured futures-mode answer: ``eq = cashBal + cross upl + isoEq (+ stgyEq + copy-trading)``.
+    Margin of isolated positions has left ``cashBal``. So the equity of a currency's cross pool is its cash plus the
+    unrealised PnL of its cross positions.
+
+    Args:
+        header: Figures of the whole account and its time.
+        coins: The currencies (of an event: the changed ones).
+        account: Our name of the account.
+        mode: Futures mode has a pool per currency; the others one in dollars whose collateral is discounted by tiers,
+            so that its cash cannot be rebuilt from these figures: the venue's equity stands.
+        full: Whether every currency is here.
+        asked_at: Our clock when a REST answer was asked.
+    """
+    coins = tuple(coins)
+    updated = int(header.u_time or 0) or max((order for coin in coins for order in coin_order(coin)), default=0)
+    pools = tuple(_coin_pool(coin) for coin in coins) if mode.per_currency else _account_pool(header)
+    return BalanceState(
+        account=account,
+        scope=BALANCE_SCOPE,
+        full=full,
+        coins=tuple(_coin(coin) for coin in coins),
+        pools=pools,
+        available=known(header.avail_eq),
+        fence=(updated,) if updated else (),
+        venue_at=updated or None,
+        asked_at=asked_at,
+    )
+
+
+def _coin(row: CoinRow) -> CoinBalance:
+    return CoinBalance(
+        ccy=row.ccy,
+        total=row.cash_bal,
+        cash=cash(row),
+        equity=known(row.eq),
+        available=known(row.avail_eq) or known(row.avail_bal),
+        usd_price=known(row.coin_usd_price) or _ratio(row.eq_usd, row.eq),
+    )
+
+
+def _coin_pool(row: CoinRow) -> PoolState:
+    return PoolState(
+        pool=row.ccy,
+        ccy=row.ccy,
+        cash=cash(row),
+        venue_equity=_cross_equity(row),
+        venue_maintenance_margin=known(row.mmr),
+        venue_initial_margin=known(row.imr),
+        venue_ratio=known(row.mgn_ratio),
+        order_margin=known(row.ord_frozen),
+        available=known(row.avail_eq),
+    )
+
+
+def _account_pool(row: AccountRow) -> tuple[PoolState, ...]:
+    if known(row.adj_eq) is None and known(row.mgn_ratio) is None:
+        return ()
+    return (
+        PoolState(
+            pool="USD",
+            ccy="USD",
+            venue_equity=known(row.adj_eq),
+            venue_maintenance_margin=known(row.mmr),
+            venue_initial_margin=known(row.imr),
+            venue_ratio=known(row.mgn_ratio),
+            order_margin=known(row.ord_froz),
+            available=known(row.avail_eq),
+        ),
+    )
+
+
+def cash(row: CoinRow) -> str:
+    """Return the mark-independent part of a currency: the balance less accrued interest and debts.
+
+    Whether ``cashBal`` has already gone below zero by what was borrowed, or stands beside ``liab``, is not documented:
+    of the two readings the one is taken that the message's own equity confirms.
+    """
+    carried = _sum(row.cash_bal, minus=(row.interest,))
+    if not Decimal(row.liab or 0):
+        return row.cash_bal if not Decimal(row.interest or 0) else _text(carried)
+    beside = _EXACT.subtract(carried, Decimal(row.liab or 0))
+    rest = _sum(row.eq or "0", minus=(row.upl, row.iso_eq, *_elsewhere(row)))
+    return _text(min(carried, beside, key=lambda reading: abs(_EXACT.subtract(reading, rest))))
+
+
+def _cross_equity(row: CoinRow) -> str | None:
+    equity = known(row.eq)
+    return None if equity is None else _text(_sum(equity, minus=(row.iso_eq, *_elsewhere(row))))
+
+
+def _elsewhere(row: CoinRow) -> tuple[str | None, ...]:
+    """Equity of the currency that bots and copied traders hold: none of it backs the cross pool."""
+    return row.stgy_eq, row.smt_sync_eq, row.spot_copy_trading_eq
+
+
+def _sum(start: str, minus: Iterable[str | None]) -> Decimal:
+    total = Decimal(start)
+    for part in minus:
+        total = _EXACT.subtract(total, Decimal(part or 0))
+    return total
+
+
+def _ratio(dollars: str | None, amount: str | None) -> str | None:
+    if not known(dollars) or not Decimal(amount or 0):
+        return None
+    price = _QUOTIENT.divide(Decimal(dollars or 0), Decimal(amount or 0))
+    return _text(price) if price > 0 else None
+
+
+def _text(value: Decimal) -> str:
+    return format(value, "f")

@@ -1,0 +1,191 @@
+"""The shapes of OKX's messages, decoded with their types. Unknown fields are ignored; what is required is named when absent.
+
+Owns the schema only. Every figure is a string on the wire; a text that is not a decimal is refused here, so that nothing
+behind the codec ever meets one. Source: OKX v5 docs, channels and endpoints of the same names.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Raw
+
+# "" means unknown or not applicable, never zero. The lengths are bounded: digits become Decimal later.
+_DECIMAL = r"-?[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,2})?"
+Figure = Annotated[str, Meta(pattern=rf"^({_DECIMAL})?\Z")]
+Known = Annotated[str, Meta(pattern=rf"^{_DECIMAL}\Z")]
+Millis = Annotated[str, Meta(pattern=r"^[0-9]{1,15}\Z")]
+MaybeMillis = Annotated[str, Meta(pattern=r"^[0-9]{0,15}\Z")]
+MaybeInt = Annotated[str, Meta(pattern=r"^(-?[0-9]{1,18})?\Z")]
+Name = Annotated[str, Meta(min_length=1, max_length=100)]
+Text = str | None
+Maybe = Figure | None
+
+
+class Arg(msgspec.Struct, rename="camel"):
+    """What a frame belongs to. Acknowledgements lack ``extraParams``; private data adds ``uid``."""
+
+    channel: str
+    inst_type: Text = None
+    inst_family: Text = None
+    inst_id: Text = None
+    ccy: Text = None
+
+
+class Frame(msgspec.Struct, rename="camel"):
+    """Any JSON frame of the stream: an event, or data of a channel."""
+
+    event: Text = None
+    id: Text = None
+    code: Text = None
+    msg: Text = None
+    channel: Text = None
+    conn_count: Text = None
+    arg: Arg | None = None
+    event_type: Text = None
+    cur_page: int | None = None
+    last_page: bool | None = None
+    data: list[Raw] | None = None
+
+
+class Answer(msgspec.Struct):
+    """The envelope of every REST answer; success is code "0"."""
+
+    code: str
+    data: list[Raw] = []
+    msg: str = ""
+
+
+class CloseOrder(msgspec.Struct, rename="camel"):
+    """A take-profit and stop-loss pair attached to a position."""
+
+    tp_trigger_px: Maybe = None
+    sl_trigger_px: Maybe = None
+
+
+class PositionRow(msgspec.Struct, rename="camel"):
+    """A row of the positions channel and of GET /account/positions."""
+
+    inst_type: Name
+    inst_id: Name
+    mgn_mode: Literal["cross", "isolated"]
+    pos_side: Literal["long", "short", "net"]
+    pos: Known
+    ccy: str
+    u_time: Millis
+    p_time: MaybeMillis | None = None
+    c_time: MaybeMillis | None = None
+    trade_id: MaybeInt | None = None
+    pos_ccy: Text = None
+    avg_px: Maybe = None
+    non_settle_avg_px: Maybe = None
+    be_px: Maybe = None
+    mark_px: Maybe = None
+    upl: Maybe = None
+    lever: Maybe = None
+    liq_px: Maybe = None
+    margin: Maybe = None
+    imr: Maybe = None
+    mmr: Maybe = None
+    mgn_ratio: Maybe = None
+    adl: MaybeInt | None = None
+    close_order_algo: list[CloseOrder] | None = None
+
+
+class CoinRow(msgspec.Struct, rename="camel"):
+    """One currency inside an account row; amounts in the currency, ``*Usd`` in dollars."""
+
+    ccy: Name
+    cash_bal: Known
+    eq: Figure
+    u_time: MaybeMillis | None = None
+    avail_bal: Maybe = None
+    avail_eq: Maybe = None
+    coin_usd_price: Maybe = None
+    eq_usd: Maybe = None
+    iso_eq: Maybe = None
+    stgy_eq: Maybe = None
+    smt_sync_eq: Maybe = None
+    spot_copy_trading_eq: Maybe = None
+    upl: Maybe = None
+    liab: Maybe = None
+    interest: Maybe = None
+    ord_frozen: Maybe = None
+    imr: Maybe = None
+    mmr: Maybe = None
+    mgn_ratio: Maybe = None
+
+
+class AccountRow(msgspec.Struct, rename="camel"):
+    """An account: figures of the whole in dollars (empty in futures mode), and its currencies (``CoinRow``)."""
+
+    details: list[Raw]
+    u_time: MaybeMillis | None = None
+    adj_eq: Maybe = None
+    avail_eq: Maybe = None
+    imr: Maybe = None
+    mmr: Maybe = None
+    mgn_ratio: Maybe = None
+    ord_froz: Maybe = None
+
+
+class ConfigRow(msgspec.Struct, rename="camel"):
+    """The account's configuration."""
+
+    acct_lv: Literal["1", "2", "3", "4"]
+
+
+class InstrumentRow(msgspec.Struct, rename="camel"):
+    """An instrument; markets before their opening may lack nearly everything (null or "")."""
+
+    inst_type: Name
+    inst_id: Name
+    uly: Text = None
+    inst_family: Text = None
+    settle_ccy: Text = None
+    ct_val: Maybe = None
+    ct_mult: Maybe = None
+    ct_val_ccy: Text = None
+    ct_type: Text = None
+    tick_sz: Maybe = None
+    lever: Maybe = None
+    exp_time: MaybeMillis | None = None
+    state: Text = None
+
+
+class TierRow(msgspec.Struct, rename="camel"):
+    """A bracket of position tiers; sizes in contracts."""
+
+    min_sz: Known
+    mmr: Known
+    inst_family: Text = None
+    inst_id: Text = None
+    max_lever: Maybe = None
+
+
+class MarkRow(msgspec.Struct, rename="camel"):
+    """A mark price."""
+
+    inst_id: Name
+    mark_px: Known
+    ts: MaybeMillis | None = None
+
+
+_FRAME = msgspec.json.Decoder(Frame)
+_ANSWER = msgspec.json.Decoder(Answer)
+
+
+def problem(error: Exception) -> str:
+    """Return why something could not be decoded, short enough for a log; names the field where there is one."""
+    return str(error)[:200]
+
+
+def decode_frame(data: str | bytes) -> Frame:
+    """Decode one frame. Raises ValueError (msgspec and Unicode errors are) or RecursionError."""
+    return _FRAME.decode(data)
+
+
+def decode_answer(body: str | bytes) -> Answer:
+    """Decode a REST answer. Raises as ``decode_frame``."""
+    return _ANSWER.decode(body)
