@@ -211,7 +211,7 @@ class Hub:
         if cursor is not None and not group.reaches(cursor):
             cursor = None
         frames = group.catch_up(cursor)
-        # In sync before the write: if that fills the socket, ``pause`` takes the member out again, at this very base.
+        # In sync before the write: if that fills the socket, ``pause`` takes the member out again.
         channel.in_sync[member] = member.write
         self._catch_ups += 1
         self._snapshots += cursor is None
@@ -237,7 +237,8 @@ class Hub:
         self._pauses += 1
         for subscription in member.subscriptions.values():
             if subscription.channel.in_sync.pop(member, None) is not None:
-                subscription.cursor = subscription.channel.group.base
+                # Not ``base``: the client's own cursor may be behind it where nothing changed, and ``prev`` must not be ahead.
+                subscription.cursor = subscription.channel.group.sent
 
     def resume(self, member: Member) -> None:
         """The member's socket has drained: bring each of its subscriptions up, as far as the socket takes it."""

@@ -35,7 +35,8 @@ class Group:
 
     Attributes:
         base: The seq that ``view`` shows: what joins or catches up is brought exactly there, never past it.
-        sent: The seq of the last frame made for those in sync; whoever is in sync is complete up to it at least.
+        sent: The seq of the last frame made for those in sync. Their replicas stand at it or later, though not always at
+            ``base``, which moves without a frame where nothing of the selection changed.
     """
 
     def __init__(self, selection: Selection, tables: Tables) -> None:
@@ -74,6 +75,8 @@ class Group:
         before, self.base, self._at = self.base, self._tables.seq, self._tables.at
         self._catch_ups.clear()
         rows, patch = self._advance(before, encode)
+        if not encode:
+            self.sent = self.base  # nobody waits for a frame from before
         if not (rows or patch):
             return None
         prev, self.sent = self.sent, self.base
@@ -119,6 +122,7 @@ class Group:
         Args:
             cursor: A seq that ``reaches`` accepts, or None for a snapshot.
         """
+        # Remembered until a row changes: if ``base`` moved without that, the frames end a little earlier, just as complete.
         frames = self._catch_ups.get(cursor)
         if frames is None:
             if len(self._catch_ups) >= _MAX_CATCH_UPS:
