@@ -54,6 +54,11 @@ class Socket:
         return self._stalled
 
     @property
+    def response(self) -> web.WebSocketResponse:
+        """What the request handler returns in the end."""
+        return self._response
+
+    @property
     def waiting(self) -> int:
         """How many frames are queued."""
         return len(self._queue)

@@ -71,6 +71,11 @@ class PositionChanged:
     trade: Trade | None
     was: Decimal
 
+    @property
+    def account(self) -> str:
+        """The account it happened to."""
+        return self.position.account
+
 
 @dataclass(frozen=True)
 class BalanceChanged:

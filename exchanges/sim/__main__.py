@@ -1,0 +1,58 @@
+"""``python -m exchanges.sim``: run the simulator until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+from typing import Any
+
+from exchanges.sim.server import PortTaken, start
+
+
+def main() -> int:
+    """Parse the command line, run, return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m exchanges.sim", description="Simulated OKX, Bybit and Hyperliquid."
+    )
+    parser.add_argument("--seed", type=int, default=1, help="the whole world follows from it (default 1)")
+    parser.add_argument("--port", type=int, default=0, help="of the control server; 0 lets the kernel choose (default)")
+    parser.add_argument("--json", action="store_true", help="print addresses and accounts as one line of JSON")
+    options = parser.parse_args()
+    try:
+        asyncio.run(_run(options.seed, options.port, options.json))
+    except PortTaken as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+async def _run(seed: int, port: int, as_json: bool) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    simulator = await start(seed, port)
+    sys.stdout.write(json.dumps(simulator.describe()) + "\n" if as_json else _readable(simulator.describe()))
+    sys.stdout.flush()
+    stopped, failed = asyncio.create_task(stop.wait()), asyncio.create_task(simulator.failed())
+    done, waiting = await asyncio.wait({stopped, failed}, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
+    await simulator.stop()
+    if failed in done:
+        failed.result()
+
+
+def _readable(description: dict[str, Any]) -> str:
+    lines = [f"control      {description['control']}   (seed {description['seed']})"]
+    for name, venue in description.items():
+        if isinstance(venue, dict):
+            accounts = ", ".join(account["name"] for account in venue["accounts"])
+            lines.append(f"{name:<12} {venue['rest']}   {venue['ws_private']}   accounts {accounts}")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
