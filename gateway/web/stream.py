@@ -30,6 +30,8 @@ from gateway.web.problem import problem_body
 from gateway.web.state import ServerState
 
 PATH = "/v1/stream"
+# When the server stops, goodbyes may take this long: the whole stop is to be done within 2 s.
+_GOODBYE_S = 0.8
 
 # The library tells each opening and closing at level INFO; what matters is counted by the hub.
 _logger = logging.getLogger("perpwire.stream")
@@ -129,6 +131,7 @@ class StreamProtocol(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """Say goodbye: the server stops (called by uvicorn)."""
+        self._cut_later(_GOODBYE_S)
         if self._session is not None:
             self._session.close(Close.GOING_AWAY)
         else:
@@ -156,14 +159,13 @@ class StreamProtocol(asyncio.Protocol):
             self._send_protocol_data()
         if self._transport.is_closing():
             return
-        self._cut_later()
+        self._cut_later(self._state.limits.close_ms / 1000)
         self._transport.resume_reading()  # the client's own close frame is awaited
 
     # --- Inside -----------------------------------------------------------------------------------------------------
 
-    def _cut_later(self) -> None:
+    def _cut_later(self, delay_s: float) -> None:
         if self._cut is None:
-            delay_s = self._state.limits.close_ms / 1000
             self._cut = asyncio.get_running_loop().call_later(delay_s, self._transport.abort)
 
     def _send_protocol_data(self) -> None:
@@ -174,7 +176,7 @@ class StreamProtocol(asyncio.Protocol):
                 if self._session is not None:
                     self._session.lost()
                 self._transport.close()
-                self._cut_later()
+                self._cut_later(self._state.limits.close_ms / 1000)
 
     def _handshake(self, request: Request) -> None:
         try:

@@ -1,0 +1,166 @@
+"""The description of the REST routes (OpenAPI 3.1) and the page that shows it, both made of the routes themselves."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from gateway.core.protocol import ERRORS, Close
+from gateway.web.problem import PROBLEM_JSON
+from gateway.web.rest import LIVE, Operation
+
+Rows = dict[str, dict[str, Any]]
+
+
+class Problem(msgspec.Struct):
+    """Problem details (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    retry: bool
+
+
+class Health(msgspec.Struct):
+    """The process lives."""
+
+    status: str
+    version: str
+
+
+class Readiness(msgspec.Struct):
+    """Clients can be served; the state of each feed."""
+
+    status: str
+    feeds_live: bool
+    feeds: dict[str, Any]
+
+
+class Instruments(msgspec.Struct):
+    """The contract table."""
+
+    instruments: list[dict[str, Any]]
+
+
+class Changes(msgspec.Struct):
+    """What changed in a table: whole rows, and null for each id that is gone."""
+
+    rows: Rows
+    patch: dict[str, None]
+
+
+class _Common(msgspec.Struct, kw_only=True):
+    epoch: str
+    seq: int
+    at: int
+
+
+def _types(tables: Sequence[str]) -> dict[str, Any]:
+    whole: list[Any] = [("sub", str), *((name, Rows, {}) for name in tables)]
+    since: list[Any] = [("sub", str), ("delta", bool)]
+    since += [(name, Changes | msgspec.UnsetType, msgspec.UNSET) for name in tables]
+    snapshots = {
+        name: msgspec.defstruct(name, fields, bases=(_Common,), kw_only=True)
+        for name, fields in (("Snapshot", whole), ("SinceSnapshot", since))
+    }
+    pages = {
+        f"{name}Page": msgspec.defstruct(
+            f"{name}Page", [(name, Rows), ("next_cursor", str, "")], bases=(_Common,), kw_only=True
+        )
+        for name in LIVE
+        if name in tables
+    }
+    plain = {t.__name__: t for t in (Problem, Health, Readiness, Instruments)}
+    return {**snapshots, **pages, **plain, "Object": dict[str, Any]}
+
+
+def describe(operations: Sequence[Operation], tables: Sequence[str], version: str) -> dict[str, Any]:
+    """Return the OpenAPI document of these routes."""
+    types = _types(tables)
+    schemas, components = msgspec.json.schema_components(types.values(), ref_template="#/components/schemas/{name}")
+    by_name = dict(zip(types, schemas, strict=True))
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Perpwire",
+            "version": version,
+            "description": "Live perpetual-futures positions of every venue. The stream is a WebSocket at /v1/stream.",
+        },
+        "paths": {operation.path: {"get": _operation(operation, by_name)} for operation in operations},
+        "components": {"schemas": components},
+    }
+
+
+def _operation(operation: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
+    answers = [schemas[name] for name in operation.schemas]
+    schema = {"type": "string"} if operation.media.startswith("text/") else {"anyOf": answers}
+    media = operation.media.partition(";")[0]
+    responses: dict[str, Any] = {"200": {"description": operation.summary, "content": {media: {"schema": schema}}}}
+    if operation.unready:
+        responses["503"] = _problem("A required feed is not live", schemas)
+    responses["default"] = _problem("A problem", schemas)
+    return {
+        "operationId": operation.path.strip("/").replace("/", "_"),
+        "summary": operation.summary,
+        "parameters": [
+            {
+                "name": param.name,
+                "in": "query",
+                "required": False,
+                "description": param.text,
+                "schema": {"type": param.type},
+            }
+            for param in operation.params
+        ],
+        "responses": responses,
+    }
+
+
+def _problem(text: str, schemas: dict[str, Any]) -> dict[str, Any]:
+    return {"description": text, "content": {PROBLEM_JSON: {"schema": schemas["Problem"]}}}
+
+
+def page(operations: Sequence[Operation], version: str) -> str:
+    """Return the documentation page: plain HTML, nothing loaded from anywhere."""
+    routes = "".join(map(_route, operations))
+    errors = "".join(
+        f"<tr id='{code}'><td><code>{code}</code><td>{kind.status}<td>{_esc(kind.title)}<td>{'yes' if kind.retry else 'no'}"
+        for code, kind in ERRORS.items()
+    )
+    closes = "".join(
+        f"<tr><td>{close.code}<td>{_esc(close.reason)}<td>{'yes' if close.code < 4100 else 'no'}" for close in Close
+    )
+    return f"""<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Perpwire {_esc(version)}: the API</title>
+<style>
+:root {{ color-scheme: light dark }}
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }}
+td, th {{ text-align: left; padding: .1rem 1rem .1rem 0; vertical-align: top }}
+:target {{ outline: 2px solid }}
+</style>
+<h1>Perpwire {_esc(version)}</h1>
+<p>Machine-readable: <a href="/openapi.json">/openapi.json</a>. The stream is a WebSocket at <code>/v1/stream</code>.</p>
+{routes}
+<h2>Errors</h2>
+<p>As <code>application/problem+json</code> (RFC 9457) here, as <code>error</code> frames on the stream.</p>
+<table><tr><th>code<th>status<th>meaning<th>ask again{errors}</table>
+<h2>Close codes of the stream</h2>
+<table><tr><th>code<th>meaning<th>come back{closes}</table>
+</html>
+"""
+
+
+def _route(operation: Operation) -> str:
+    rows = "".join(f"<tr><td><code>{p.name}</code><td>{p.type}<td>{_esc(p.text)}" for p in operation.params)
+    table = f"<table>{rows}</table>" if rows else ""
+    return f"<h2><code>GET {_esc(operation.path)}</code></h2><p>{_esc(operation.summary)}.</p>{table}"
+
+
+def _esc(text: str) -> str:
+    return html.escape(text)

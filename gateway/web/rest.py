@@ -1,0 +1,298 @@
+"""REST: the tables as JSON, whole, since a cursor, or filtered and paged; and the gateway's own state.
+
+Handlers read the tables between the writer's turns and join the rows' cached bytes. The list ``routes`` is also what the
+API description is made of, so that no route can be without one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.core.access import Principal, resolve
+from gateway.core.protocol import Refusal, gone_member, row_member, sub_of
+from gateway.core.tables import RowKey, Selection, Table, Version
+from gateway.metrics import CONTENT_TYPE
+from gateway.web.problem import PROBLEM_JSON, problem
+from gateway.web.state import ServerState
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+DEFAULT_LIMIT, MAX_LIMIT = 500, 5_000
+
+
+class Param(NamedTuple):
+    """A query parameter: its name, its JSON type, what it means."""
+
+    name: str
+    type: str
+    text: str
+
+
+class Operation(NamedTuple):
+    """A route: path, handler, summary, parameters, the answer's media type and the names of
+    its possible schemas (openapi.py)."""
+
+    path: str
+    handler: Handler
+    summary: str
+    params: tuple[Param, ...] = ()
+    media: str = "application/json"
+    schemas: tuple[str, ...] = ("Object",)
+    unready: bool = False  # also answers 503
+
+
+_PAGE = (
+    Param("limit", "integer", f"Rows in the answer, 1 to {MAX_LIMIT} (default {DEFAULT_LIMIT})"),
+    Param("cursor", "string", "The next_cursor of the page before"),
+)
+_ACCOUNT = Param("account", "string", "Accounts, separated by commas")
+_VENUE = Param("venue", "string", "Venues, separated by commas")
+_SYMBOL = Param("symbol", "string", "The venue's own symbols, separated by commas")
+
+# Live tables: the parameters that their rows can be filtered by.
+LIVE: dict[str, tuple[Param, ...]] = {
+    "positions": (_ACCOUNT, _VENUE, _SYMBOL, Param("side", "string", "long or short")),
+    "accounts": (_ACCOUNT, _VENUE),
+    "summary": (Param("user", "string", "Users, separated by commas"),),
+    "feeds": (_ACCOUNT, _VENUE, Param("state", "string", "States of a feed, separated by commas")),
+}
+# Filters that a row's key answers; the others are compared with the row's own field of that name.
+_BY_KEY = ("account", "venue", "symbol", "user")
+
+_SNAPSHOT = (
+    Param("tables", "string", "Tables, separated by commas (default: all that the filters fit)"),
+    Param("accounts", "string", "Accounts, separated by commas (default: all)"),
+    Param("symbols", "string", "The venue's own symbols, separated by commas (default: all)"),
+    Param("since", "integer", "The seq of an earlier answer: only what changed after it"),
+    Param("epoch", "string", "The epoch of that answer"),
+    Param("sub", "string", "The sub of that answer: its selection must be the one asked for now"),
+)
+
+
+class Query:
+    """The parameters of one request, checked against those that the route knows."""
+
+    def __init__(self, request: Request, known: Sequence[Param]) -> None:
+        self._values = request.query_params
+        names = [param.name for param in known]
+        for name in self._values:
+            if name not in names:
+                known_names = ", ".join(names) or "none"
+                raise Refusal("bad_filter", f"{request.url.path} has no parameter {name!r}; it has {known_names}")
+
+    def text(self, name: str) -> str | None:
+        """Return a parameter as it came."""
+        return self._values.get(name)
+
+    def names(self, name: str) -> list[str] | None:
+        """Return a list separated by commas; None where the parameter is absent."""
+        if name not in self._values:
+            return None
+        found = [part for value in self._values.getlist(name) for part in value.split(",") if part]
+        if not found:
+            raise Refusal("bad_filter", f"{name} is empty; leave it out to get all")
+        return found
+
+    def integer(self, name: str, low: int, high: int) -> int | None:
+        """Return a whole number within bounds; None where the parameter is absent."""
+        value = self._values.get(name)
+        if value is None:
+            return None
+        if not (value.isascii() and value.isdigit() and low <= int(value[:20]) <= high):
+            raise Refusal("bad_filter", f"{name} is {value!r}; it must be a whole number from {low} to {high}")
+        return int(value)
+
+
+class Rest:
+    """The handlers of one server."""
+
+    def __init__(self, state: ServerState) -> None:
+        self._state = state
+        live = [table for table in LIVE if table in state.tables]
+        self.operations: list[Operation] = [
+            Operation(
+                "/v1/snapshot",
+                self.snapshot,
+                "Tables, whole or since a cursor",
+                _SNAPSHOT,
+                schemas=("Snapshot", "SinceSnapshot"),
+            ),
+            *(
+                Operation(
+                    f"/v1/{table}",
+                    self._live(table),
+                    f"Rows of {table}",
+                    LIVE[table] + _PAGE,
+                    schemas=(f"{table}Page",),
+                )
+                for table in live
+            ),
+            Operation("/v1/instruments", self.instruments, "The contract table", schemas=("Instruments",)),
+            Operation("/v1/config", self.config, "The running configuration without secrets"),
+            Operation("/healthz", self.healthz, "Alive", schemas=("Health",)),
+            Operation(
+                "/readyz",
+                self.readyz,
+                "Clients can be served; with feeds=1: every required feed is live",
+                (Param("feeds", "integer", "1: answer 503 unless every required feed is live"),),
+                schemas=("Readiness",),
+                unready=True,
+            ),
+            Operation("/metrics", self.metrics, "Figures for Prometheus", media=CONTENT_TYPE),
+        ]
+
+    # --- Tables -----------------------------------------------------------------------------------------------------
+
+    async def snapshot(self, request: Request) -> Response:
+        """Answer with one member per table: all rows, or what changed since a cursor where that is known for certain."""
+        query = Query(request, _SNAPSHOT)
+        principal = self._principal(request)
+        selections = self._selections(query, principal)
+        tables, sub = self._state.tables, sub_of(*selections)
+        since = self._since(query, principal, selections, sub)
+        head = {"epoch": tables.epoch, "seq": tables.seq, "at": tables.at, "sub": sub}
+        if since is None:
+            members = [(s.table, self._rows(s)) for s in selections]
+        else:
+            head["delta"] = True
+            members = [(s.table, self._changes(s, since)) for s in selections]
+        return _answer(head, members)
+
+    def _selections(self, query: Query, principal: Principal) -> list[Selection]:
+        accounts, symbols = query.names("accounts"), query.names("symbols")
+        asked = query.names("tables")
+        if asked is None:
+            wanted = {name for name, values in (("accounts", accounts), ("symbols", symbols)) if values is not None}
+            asked = [table.name for table in self._state.tables if wanted <= table.filters]
+        known = self._state.accounts()
+        return [
+            resolve(self._state.tables, name, principal, known, accounts=accounts, symbols=symbols)
+            for name in dict.fromkeys(asked)
+        ]
+
+    def _since(self, query: Query, principal: Principal, selections: list[Selection], sub: str) -> int | None:
+        tables = self._state.tables
+        cursor = query.integer("since", 0, 2**63 - 1)
+        brought = query.text("sub")
+        # Without a sub only the query says what the cursor was of: enough where the query alone decides what is seen.
+        same = brought == sub or (brought is None and principal.sees_everything)
+        if cursor is None or not same or query.text("epoch") != tables.epoch:
+            return None
+        floor = max((tables[s.table].floor for s in selections), default=0)
+        return cursor if floor <= cursor <= tables.seq else None
+
+    def _rows(self, selection: Selection) -> bytes:
+        table = self._state.tables[selection.table]
+        return _object(row_member(table.version(slot)) for slot in table.members(selection).tolist())
+
+    def _changes(self, selection: Selection, since: int) -> bytes:
+        table = self._state.tables[selection.table]
+        changed = table.changed_since(selection, since).tolist()
+        rows = _object(row_member(table.version(slot)) for slot in changed)
+        patch = _object(map(gone_member, table.gone_since(selection, since)))
+        return b'{"rows":%b,"patch":%b}' % (rows, patch)
+
+    def _live(self, table: str) -> Handler:
+        async def handler(request: Request) -> Response:
+            return self._page(request, self._state.tables[table])
+
+        return handler
+
+    def _page(self, request: Request, table: Table) -> Response:
+        query = Query(request, LIVE[table.name] + _PAGE)
+        principal = self._principal(request)
+        selection = resolve(
+            self._state.tables,
+            table.name,
+            principal,
+            self._state.accounts(),
+            accounts=query.names("account") if "accounts" in table.filters else None,
+        )
+        limit = query.integer("limit", 1, MAX_LIMIT) or DEFAULT_LIMIT
+        wanted = {param.name: values for param in LIVE[table.name] if (values := query.names(param.name)) is not None}
+        found, more = _matching(table, selection, wanted, query.text("cursor") or "", limit)
+        tables = self._state.tables
+        head: dict[str, object] = {"epoch": tables.epoch, "seq": tables.seq, "at": tables.at}
+        if more:
+            head["next_cursor"] = found[-1].id
+        return _answer(head, [(table.name, _object(map(row_member, found)))])
+
+    # --- The gateway itself -----------------------------------------------------------------------------------------
+
+    async def instruments(self, request: Request) -> Response:
+        """Answer with the contract table."""
+        Query(request, ())
+        self._principal(request)
+        return _json({"instruments": self._state.instruments()})
+
+    async def config(self, request: Request) -> Response:
+        """Answer with the running configuration."""
+        Query(request, ())
+        self._principal(request)
+        return _json(self._state.config_view())
+
+    async def healthz(self, request: Request) -> Response:
+        """Answer that the process lives."""
+        return _json({"status": "ok", "version": self._state.version})
+
+    async def readyz(self, request: Request) -> Response:
+        """Answer whether clients can be served, and in what state each feed is."""
+        query = Query(request, (Param("feeds", "integer", ""),))
+        live, feeds = self._state.ready()
+        required = query.integer("feeds", 0, 1)
+        if required and not live:
+            refusal = Refusal("not_ready", "a required feed is not live; see feeds")
+            return _json({**problem(refusal), "feeds": feeds}, status=503, media=PROBLEM_JSON)
+        return _json({"status": "ready", "feeds_live": live, "feeds": feeds})
+
+    async def metrics(self, request: Request) -> Response:
+        """Answer with figures for Prometheus."""
+        return Response(self._state.metrics.render(), headers={"content-type": CONTENT_TYPE})
+
+    def _principal(self, request: Request) -> Principal:
+        principal = self._state.principal(request.headers)
+        if principal is None:
+            raise Refusal("unauthorized", "the request carries no token that is known here")
+        return principal
+
+
+def _matching(
+    table: Table, selection: Selection, wanted: dict[str, list[str]], after: str, limit: int
+) -> tuple[list[Version], bool]:
+    """Return up to ``limit`` rows with an id above ``after``, by id, and whether there are more."""
+    found: list[Version] = []
+    for id_ in sorted(map(table.id_of, table.members(selection).tolist())):
+        if id_ <= after:
+            continue
+        slot = table.slot(id_)
+        if slot is None or not _key_fits(table.key_of(slot), wanted):
+            continue
+        version = table.version(slot)
+        if any(version.row.get(name) not in values for name, values in wanted.items() if name not in _BY_KEY):
+            continue
+        if len(found) == limit:
+            return found, True
+        found.append(version)
+    return found, False
+
+
+def _key_fits(key: RowKey, wanted: dict[str, list[str]]) -> bool:
+    return all(getattr(key, name) in values for name, values in wanted.items() if name in _BY_KEY)
+
+
+def _object(members: Iterable[bytes]) -> bytes:
+    return b"{" + b",".join(members) + b"}"
+
+
+def _answer(head: dict[str, object], members: Iterable[tuple[str, bytes]]) -> Response:
+    parts = [orjson.dumps(head)[1:-1], *(orjson.dumps(name) + b":" + body for name, body in members)]
+    return Response(_object(parts), media_type="application/json")
+
+
+def _json(body: object, *, status: int = 200, media: str = "application/json") -> Response:
+    return Response(orjson.dumps(body), status_code=status, media_type=media)
