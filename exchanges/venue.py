@@ -62,12 +62,18 @@ class HttpRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
-    """What a venue can do; declared, never guessed."""
+    """What a venue can do; declared, never guessed.
+
+    ``rest_weight`` in any ``rest_period_s``, at most ``rest_burst`` of it at once: the documented limit, with a margin.
+    """
 
     needs_credentials: bool
     position_snapshot_on_subscribe: bool
     hedge_mode: bool
     mark_time: bool
+    rest_weight: int = 20
+    rest_period_s: float = 2.0
+    rest_burst: int = 10
 
 
 # --- Signals: what a link tells its feed. They never reach the engine. -------------------------------------------------

@@ -18,6 +18,7 @@ import yaml
 
 from exchanges import VENUES
 from exchanges.venue import AccountSpec, Credentials, Endpoints
+from gateway.core.protocol import Limits
 
 
 class ConfigError(Exception):
@@ -25,18 +26,12 @@ class ConfigError(Exception):
 
 
 class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where clients are served, and the limits they meet. ``port`` 0: the system chooses one."""
+    """Where clients are served. ``port`` 0: the system chooses one."""
 
     host: str = "127.0.0.1"
     port: int = 8080
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
-    heartbeat_ms: int = 15_000
-    dead_after_ms: int = 90_000
-    max_message_bytes: int = 65_536
-    max_subscriptions: int = 64
-    max_connections: int = 5_000
-    commands_per_s: int = 20
 
 
 class StorageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -89,6 +84,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole configuration."""
 
     server: ServerSettings = ServerSettings()
+    limits: Limits = Limits()
     storage: StorageSettings = StorageSettings()
     engine: EngineSettings = msgspec.field(default_factory=EngineSettings)
     log: LogSettings = LogSettings()
@@ -98,6 +94,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 _SECTIONS: dict[str, type[msgspec.Struct]] = {
     "server": ServerSettings,
+    "limits": Limits,
     "storage": StorageSettings,
     "engine": EngineSettings,
     "log": LogSettings,

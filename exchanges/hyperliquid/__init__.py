@@ -18,7 +18,14 @@ class Hyperliquid:
 
     name = tables.NAME
     capabilities = Capabilities(
-        needs_credentials=False, position_snapshot_on_subscribe=True, hedge_mode=False, mark_time=False
+        needs_credentials=False,
+        position_snapshot_on_subscribe=True,
+        hedge_mode=False,
+        mark_time=False,
+        # 1,200 a minute and address, shared with whatever else runs there
+        rest_weight=1_000,
+        rest_period_s=60.0,
+        rest_burst=600,
     )
 
     def endpoints(self, env: str, region: str | None) -> Endpoints:

@@ -1,0 +1,5 @@
+"""``python -m gateway`` is ``perpwire``."""
+
+from gateway.cli import main
+
+main()

@@ -1,0 +1,289 @@
+"""The gateway assembled: the only module that knows every part.
+
+Owns the order in which parts start and stop, the turns of the engine, and the errors that end the program. Decides nothing
+about figures, venues or clients.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import aiohttp
+import msgspec
+import structlog
+
+from exchanges import VENUES
+from exchanges.clock import Clock, SystemClock
+from exchanges.events import Event
+from exchanges.feed import Feed, FeedName
+from exchanges.rest import Limits, RestClient
+from exchanges.supervisor import Supervisor
+from exchanges.venue import AccountSpec, Endpoints, HttpRequest
+from gateway.config import Config, endpoints, public_view
+from gateway.core.accounts import AccountInfo
+from gateway.engine import Engine
+from gateway.hub import Hub
+from gateway.metrics import Metrics, counter, gauge
+from gateway.replay import Recorder, Via
+from gateway.store import Store
+from gateway.web.auth import check_bind
+from gateway.web.server import Server
+from gateway.web.state import ServerState
+
+log = structlog.get_logger("perpwire")
+
+_CLOCK_TURN_S = 1.0
+
+
+class Turns:
+    """Collects what arrived in one pass of the event loop and gives it to the engine as one turn."""
+
+    def __init__(self, engine: Engine, hub: Hub, clock: Clock, wanted: Callable[[], None]) -> None:
+        self._engine, self._hub, self._clock, self._wanted = engine, hub, clock, wanted
+        self._inbox: list[Event] = []  # emptied in the next pass of the loop
+        self._wanted_version = -1
+        self.failures = 0
+
+    def take(self, events: Sequence[Event]) -> None:
+        """Take the events of one frame or answer; the turn runs once this pass of the loop has read every ready socket."""
+        if not self._inbox and events:
+            asyncio.get_running_loop().call_soon(self._turn)
+        self._inbox += events
+
+    def _turn(self) -> None:
+        events, self._inbox = self._inbox, []
+        try:
+            changed = self._engine.turn(events, self._clock.now_ms())
+        except (
+            Exception
+        ):  # a defect that one message uncovers must not blind a desk to every other: told, counted, survived
+            self.failures += 1
+            log.exception("a turn failed", events=sorted({type(event).__name__ for event in events}))
+            return
+        if changed:
+            self._hub.flush()
+        if self._engine.wanted_version != self._wanted_version:
+            self._wanted_version = self._engine.wanted_version
+            self._wanted()
+
+
+class Gateway:
+    """One gateway: construct, ``start``, wait, ``stop``.
+
+    Args:
+        config: Everything but secrets.
+        specs: The accounts, with their secrets.
+        recorder: Sees every raw input.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        specs: Sequence[AccountSpec],
+        *,
+        clock: Clock | None = None,
+        recorder: Recorder | None = None,
+    ) -> None:
+        check_bind(config.server.host, auth_configured=False)
+        self.config, self.specs = config, specs
+        self.clock = clock or SystemClock()
+        self.store = Store(config.storage)
+        self.engine = Engine(secrets.token_hex(6), _infos(config), config.engine, self.store)
+        self.metrics = Metrics()
+        self.server = Server()
+        self._recorder = recorder
+        self._supervisors: dict[str, Supervisor] = {}
+        self._rest: dict[str, RestClient] = {}
+        self._public: dict[tuple[str, str], list[Supervisor]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def url(self) -> str:
+        """Where clients are served; after ``start``."""
+        host = self.config.server.host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.server.port}"
+
+    async def start(self) -> None:
+        """Bring everything up: storage, what it remembers, the port, then the venues. Returns when clients are served.
+
+        Raises:
+            BindRefused | CannotListen | StorageError | VenueError: The operator has to act; nothing is left running.
+        """
+        try:
+            await self._start()
+        except BaseException:  # also a cancelled start leaves nothing behind
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        self._make_supervisors()
+        restored = await self.store.start(self.engine.tables.epoch, _infos(self.config))
+        self.engine.restore(restored, self.clock.now_ms())
+        self.hub = Hub.on(asyncio.get_running_loop(), self.engine.tables, self.config.limits)
+        self.turns = Turns(self.engine, self.hub, self.clock, self._want)
+        self.metrics.watch(self._figures)
+        await self.server.start(self.config.server.host, self.config.server.port, self._state())
+        self._tasks.append(asyncio.create_task(self._clock_turns(), name="clock turns"))
+        self._tasks += [
+            asyncio.create_task(supervisor.run(), name=f"feed {name}") for name, supervisor in self._supervisors.items()
+        ]
+        self._tasks.append(asyncio.create_task(self.store.run(), name="checkpoint"))
+        self._want()
+        log.info("serving", url=self.url, accounts=len(self.specs), restored=len(self.engine.positions))
+
+    async def stop(self) -> None:
+        """Stop in order, within five seconds: venues, clients, then the last write. Harmless when repeated."""
+        for supervisor in self._supervisors.values():
+            supervisor.stop()
+        feeds = [task for task in self._tasks if task.get_name().startswith("feed ")]
+        if feeds:
+            await asyncio.wait(feeds, timeout=1.0)
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=1.0)
+        self._tasks.clear()
+        await self.server.stop()
+        await self.store.stop()
+        if self._session is not None:
+            await self._session.close()
+        if self._recorder is not None:
+            self._recorder.close()
+            self._recorder = None
+
+    async def failed(self) -> BaseException:
+        """Return the error of a part that ended by itself, when one does: the gateway cannot go on without it."""
+        while True:
+            done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                self._tasks.remove(task)
+                error = task.exception() if not task.cancelled() else None
+                if error is not None:
+                    return error
+
+    # --- venues ------------------------------------------------------------------------------------------------------
+
+    def _make_supervisors(self) -> None:
+        self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+        for spec in self.specs:
+            hosts = endpoints(self.config, spec.venue, spec.env, spec.region)
+            for connection, factory in VENUES[spec.venue].private_links(spec, hosts).items():
+                name = FeedName(
+                    id=f"{spec.name}:{connection}",
+                    venue=spec.venue,
+                    env=spec.env,
+                    connection=connection,
+                    account=spec.name,
+                )
+                self._supervise(name, factory, hosts)
+        for venue, env in sorted({(spec.venue, spec.env) for spec in self.specs}):
+            regions = [spec.region for spec in self.specs if (spec.venue, spec.env) == (venue, env)]
+            hosts = endpoints(self.config, venue, env, regions[0])
+            for connection, factory in VENUES[venue].public_links(env, hosts).items():
+                label = venue if env == "live" else f"{venue}-{env}"
+                name = FeedName(id=f"{label}:{connection}", venue=venue, env=env, connection=connection)
+                self._public.setdefault((venue, env), []).append(self._supervise(name, factory, hosts))
+
+    def _supervise(self, name: FeedName, factory: Callable[[], object], hosts: Endpoints) -> Supervisor:
+        assert self._session is not None
+        rest = self._rest_client(name.venue, hosts)
+        feed = Feed(factory, name, random=random.random)  # type: ignore[arg-type]  # factories of links
+        supervisor = Supervisor(feed, rest, lambda events: self.turns.take(events), self.clock, self._record(name))
+        self._supervisors[name.id] = supervisor
+        return supervisor
+
+    def _rest_client(self, venue: str, hosts: Endpoints) -> RestClient:
+        """Return the client of a host: one per host, since limits are counted there."""
+        assert self._session is not None
+        if hosts.rest not in self._rest:
+            can = VENUES[venue].capabilities
+            limits = Limits(weight=can.rest_weight, period_s=can.rest_period_s, burst=can.rest_burst)
+            self._rest[hosts.rest] = RestClient(hosts.rest, VENUES[venue], self._session, self.clock, limits)
+        return self._rest[hosts.rest]
+
+    def _record(self, name: FeedName) -> Callable[[str, object, str | bytes, int], None] | None:
+        if self._recorder is None:
+            return None
+        recorder = self._recorder
+
+        def record(via: str, request: object, data: str | bytes, at: int) -> None:
+            asked = request if isinstance(request, HttpRequest) else None
+            recorder.write(name.venue, name.account, msgspec.convert(via, Via), asked, data, at)
+
+        return record
+
+    def _want(self) -> None:
+        """Tell every price connection which symbols are open now."""
+        wanted = self.engine.wanted()
+        for key, supervisors in self._public.items():
+            for supervisor in supervisors:
+                supervisor.want(sorted(wanted.get(key, ())))
+
+    # --- time --------------------------------------------------------------------------------------------------------
+
+    async def _clock_turns(self) -> None:
+        while True:
+            await asyncio.sleep(_CLOCK_TURN_S)
+            heard = {
+                name: at for name, s in self._supervisors.items() if (at := s.status().last_message_at) is not None
+            }
+            if self.engine.clock(self.clock.now_ms(), heard):
+                self.hub.flush()
+
+    # --- what the web layer is given -----------------------------------------------------------------------------------
+
+    def _state(self) -> ServerState:
+        return ServerState(
+            hub=self.hub,
+            version=version("perpwire"),
+            accounts=lambda: self.engine.accounts.keys(),
+            ready=self._ready,
+            config_view=lambda: public_view(self.config),
+            instruments=lambda: [msgspec.to_builtins(one) for one in self.engine.instruments.values()],
+            now_ms=self.clock.now_ms,
+            allowed_hosts=self.config.server.allowed_hosts,
+            allowed_origins=self.config.server.allowed_origins,
+            static=static_folder(),
+            metrics=self.metrics,
+        )
+
+    def _ready(self) -> tuple[bool, dict[str, object]]:
+        feeds = {name: supervisor.feed.state for name, supervisor in self._supervisors.items()}
+        body: dict[str, object] = {"feeds": feeds, "storage": self.store.status}
+        return all(state == "live" for state in feeds.values()), body
+
+    def _figures(self) -> Iterable[object]:
+        for name, value in sorted(self.engine.counters.items()):
+            yield counter(f"engine_{name}", f"Engine events: {name.replace('_', ' ')}", value)
+        yield counter("engine_turn_failures", "Turns that raised", self.turns.failures)
+        yield gauge("positions", "Open positions", len(self.engine.positions))
+        yield from self.store.figures()
+
+
+def static_folder() -> Path:
+    """Return the dashboard's folder: inside the installed package, or beside it in a source tree."""
+    here = Path(__file__).resolve().parent
+    packaged = here / "static"
+    return packaged if packaged.is_dir() else here.parent / "static"
+
+
+def _infos(config: Config) -> list[AccountInfo]:
+    return [
+        AccountInfo(
+            name=name,
+            venue=account.venue,
+            env=account.env,
+            user=account.user,
+            region=account.region,
+            strategy=account.strategy,
+        )
+        for name, account in config.accounts.items()
+    ]
