@@ -1,92 +1,432 @@
-"""Bybit's published arithmetic for linear contracts of a unified account, in Decimal.
+"""Bybit's rows over the world: positions, wallet, tickers, fills, contracts, with the figures that Bybit would report.
 
-Owns formulas only: no account, no message, no clock. Written from the venue's documentation and recorded rows, sharing
-nothing with the gateway's margin models, so that the two cannot share one misreading.
-
-Sources: Bybit v5 docs "Position Info"; help centre "The New Margin Calculation" (2025-09): maintenance follows the mark
-price and contains the estimated fee of closing. Amounts in the settle coin.
+Pure. Every value is text as on the wire except where Bybit sends numbers or booleans; ``""`` is Bybit's "not applicable".
+Sources: Bybit v5 docs (position, wallet, execution, order and ticker streams; Get Position Info, Get Wallet Balance, Get
+Instruments Info, Get Risk Limit); help centre "The New Margin Calculation" (2025-09): maintenance follows the mark price
+and contains the estimated fee of closing. The liquidation formulas were measured on recorded rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from decimal import ROUND_DOWN, Decimal
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Decimal
+from typing import Any
+from zlib import crc32
 
-TAKER_FEE = Decimal("0.00055")
-_PLACES = Decimal("1e-8")
+from exchanges.sim import revalue
+from exchanges.sim.catalog import CONTRACTS, TAKER_FEE, Contract
+from exchanges.sim.exact import plain, round_to
+from exchanges.sim.revalue import Position
+from exchanges.sim.world import Account, PositionChanged, World
 
+Row = dict[str, Any]
 
-class RiskLimit(NamedTuple):
-    """One risk limit: it holds up to ``limit`` (value of the position, quote currency).
-
-    Maintenance = value × maintenance_rate − deduction + closing fee.
-    """
-
-    id: int
-    limit: Decimal
-    maintenance_rate: Decimal
-    max_leverage: Decimal
-    deduction: Decimal
-
-    @property
-    def initial_rate(self) -> Decimal:
-        """Fraction of value, the inverse of the maximum leverage to four places."""
-        return round(1 / self.max_leverage, 4)
-
-
-def risk_limit_at(limits: Sequence[RiskLimit], value: Decimal) -> RiskLimit:
-    """Return the risk limit that a value falls in; the last one beyond all."""
-    return next((limit for limit in limits if value <= limit.limit), limits[-1])
-
-
-class Leg(NamedTuple):
-    """What the formulas read of a position: side (+1 long, -1 short), size in base coin, entry price, leverage."""
-
-    side: int
-    size: Decimal
-    entry: Decimal
-    leverage: Decimal
+_ZERO = Decimal(0)
+_FINEST = Decimal("1e-8")
+_FUNDING_EVERY_MS = 8 * 3_600_000
+# Contracts that Bybit lists and nobody here trades: symbol, base, price. With them the risk limits fill a second page
+# of 15 symbols, and a client meets instruments that it never asked for.
+_IDLE = (
+    ("ADAUSDT", "ADA", "0.4121"), ("APTUSDT", "APT", "2.531"), ("ARBUSDT", "ARB", "0.2043"), ("ATOMUSDT", "ATOM", "2.412"),
+    ("BCHUSDT", "BCH", "531.2"), ("BNBUSDT", "BNB", "832.6"), ("DOTUSDT", "DOT", "2.241"), ("NEARUSDT", "NEAR", "1.742"),
+    ("SUIUSDT", "SUI", "1.3852"), ("TONUSDT", "TON", "1.513"), ("TRXUSDT", "TRX", "0.2764"), ("UNIUSDT", "UNI", "6.018"),
+)  # fmt: skip
+_LIKE = next(contract for contract in CONTRACTS if contract.symbol == "LINKUSDT")
+IDLE_MARKS: dict[str, Decimal] = {symbol: Decimal(price) for symbol, _, price in _IDLE}
+IDLE_CONTRACTS: tuple[Contract, ...] = tuple(
+    replace(_LIKE, symbol=symbol, base=base, tick=Decimal(1).scaleb(-len(price.partition(".")[2])))
+    for symbol, base, price in _IDLE
+)
 
 
-def unrealised(leg: Leg, mark: Decimal) -> Decimal:
-    """Return ``side × size × (mark − entry)``."""
-    return leg.side * leg.size * (mark - leg.entry)
+def figure(value: Decimal) -> str:
+    """Return a computed figure with at most eight decimals."""
+    exponent = value.as_tuple().exponent
+    return plain(value.quantize(_FINEST, ROUND_HALF_EVEN) if isinstance(exponent, int) and exponent < -8 else value)
 
 
-def close_fee(leg: Leg) -> Decimal:
-    """Return the estimated fee of closing at the bankruptcy price: ``size × entry × (1 ∓ 1/leverage) × taker fee``."""
-    return leg.size * leg.entry * (1 - leg.side / leg.leverage) * TAKER_FEE
+def contracts(world: World) -> dict[str, Contract]:
+    """Return everything that is listed, by symbol in alphabetical order."""
+    listed = [*world.listed("bybit"), *IDLE_CONTRACTS]
+    return {contract.symbol: contract for contract in sorted(listed, key=lambda c: c.symbol)}
 
 
-def initial_margin(leg: Leg, mark: Decimal, isolated: bool) -> Decimal:
-    """Return initial margin: cross counts the value at the mark, isolated at the entry price."""
-    price = leg.entry if isolated else mark
-    return leg.size * price / leg.leverage + close_fee(leg)
+def position_index(account: Account, position: Position) -> int:
+    """Return 0 in one-way mode, 1 for the long and 2 for the short leg in hedge mode."""
+    if not account.hedge:
+        return 0
+    return 1 if position.side == "long" else 2
 
 
-def maintenance_margin(leg: Leg, mark: Decimal, limits: Sequence[RiskLimit]) -> Decimal:
-    """Return maintenance margin at the mark, in the risk limit that the mark value falls in."""
-    value = leg.size * mark
-    limit = risk_limit_at(limits, value)
-    return value * limit.maintenance_rate - limit.deduction + close_fee(leg)
+# --- Positions ---------------------------------------------------------------------------------------------------------
 
 
-def isolated_liquidation(leg: Leg, maintenance_rate: Decimal, tick: Decimal) -> Decimal:
+def isolated_liquidation(contract: Contract, position: Position, maintenance_rate: Decimal) -> Decimal:
     """Return ``entry × (1 − side/leverage + side × mmr)`` rounded down to the tick."""
-    price = leg.entry * (1 - leg.side / leg.leverage + leg.side * maintenance_rate)
-    return (price / tick).to_integral_value(ROUND_DOWN) * tick
+    price = position.entry_price * (1 - position.sign / position.leverage + position.sign * maintenance_rate)
+    return (price / contract.tick).to_integral_value(ROUND_DOWN) * contract.tick
 
 
-def cross_liquidation(leg: Leg, wallet: Decimal, other_upl: Decimal, maintenance: Decimal) -> Decimal:
+def cross_liquidation(position: Position, wallet: Decimal, other_upl: Decimal, maintenance: Decimal) -> Decimal:
     """Return the venue's estimate: the price at which this position alone uses up what is above maintenance.
 
-    ``entry − side × (totalWalletBalance + upl of the other positions − totalMaintenanceMargin) / size``: maintenance
-    and everything else are held at their present values (measured on recorded rows of single positions).
+    ``entry − side × (totalWalletBalance + upl of the others − totalMaintenanceMargin) / size``: maintenance and everything
+    else are held at their present values.
     """
-    return leg.entry - leg.side * (wallet + other_upl - maintenance) / leg.size
+    return position.entry_price - position.sign * (wallet + other_upl - maintenance) / position.size
 
 
-def plain(value: Decimal) -> str:
-    """Return a figure as the venue writes it: at most eight places, rounded half even, no exponent, no trailing zeros."""
-    return format(value.quantize(_PLACES).normalize() + 0, "f")
+def maintenance_margin(contract: Contract, position: Position, mark: Decimal) -> Decimal:
+    """Return ``size × mark × mmr − deduction + fee of closing``."""
+    return revalue.maintenance(contract, position, mark) + revalue.closing_fee(contract, position, mark)
+
+
+def initial_margin(contract: Contract, position: Position, mark: Decimal) -> Decimal:
+    """Return value / leverage + fee of closing; the value is at the entry price in isolated, at the mark in cross."""
+    price = position.entry_price if position.mode == "isolated" else mark
+    return revalue.initial_margin(contract, position, price) + revalue.closing_fee(contract, position, mark)
+
+
+def liquidation_text(world: World, account: Account, position: Position) -> str:
+    """Return liqPrice: ``""`` where it is not inside the contract's price limits (nothing liquidates it, in effect)."""
+    contract = world.contract("bybit", position.symbol)
+    if position.mode == "isolated":
+        rate = revalue.tier_of(contract, position.size, world.mark("bybit", position.symbol)).rate
+        price = isolated_liquidation(contract, position, rate)
+    else:
+        totals = Totals.of(world, account)
+        other = totals.upl - world.unrealized_pnl(position) * world.usd(contract.settle)
+        price = cross_liquidation(position, totals.wallet, other, totals.maintenance)
+    lowest, highest = price_limits(contract)
+    return figure(price) if lowest < price < highest else ""
+
+
+def position_row(world: World, account: Account, position: Position, seq: int) -> Row:
+    """Return a row of Get Position Info as the world stands; a closed one (size 0) keeps index, leverage and history only."""
+    contract = world.contract("bybit", position.symbol)
+    mark, open_ = world.mark("bybit", position.symbol), bool(position.size)
+    tier = revalue.tier_of(contract, position.size, mark)
+    initial = figure(initial_margin(contract, position, mark)) if open_ else ""
+    needed = figure(maintenance_margin(contract, position, mark)) if open_ else ""
+    return {
+        "positionIdx": position_index(account, position),
+        "riskId": risk_id(contract, contract.tiers.index(tier)),
+        "riskLimitValue": plain(risk_limit_value(contract, contract.tiers.index(tier))),
+        "symbol": position.symbol,
+        "side": ("Buy" if position.sign > 0 else "Sell") if open_ else "",
+        "size": plain(position.size),
+        "avgPrice": plain(position.entry_price) if open_ else "0",
+        "positionValue": figure(position.size * position.entry_price) if open_ else "0",
+        "tradeMode": 0,  # deprecated: always 0 in a unified account, whatever the margin mode
+        "autoAddMargin": 0,
+        "positionStatus": "Normal",
+        "leverage": plain(position.leverage),
+        "markPrice": plain(mark),
+        "liqPrice": liquidation_text(world, account, position) if open_ else "",
+        "bustPrice": "",
+        "positionIM": initial,
+        "positionIMByMp": initial,
+        "positionMM": needed,
+        "positionMMByMp": needed,
+        "positionBalance": initial if open_ and position.mode == "isolated" else "0",
+        "takeProfit": "",
+        "stopLoss": "",
+        "trailingStop": "0",
+        "sessionAvgPrice": "",
+        "delta": "",
+        "gamma": "",
+        "vega": "",
+        "theta": "",
+        "unrealisedPnl": figure(world.unrealized_pnl(position)) if open_ else "0",
+        "curRealisedPnl": figure(position.realized + position.fees),
+        "cumRealisedPnl": figure(position.realized + position.fees),
+        "adlRankIndicator": 2 if open_ else 0,
+        "isReduceOnly": False,
+        "mmrSysUpdatedTime": "",
+        "leverageSysUpdatedTime": "",
+        "createdTime": str(position.opened_at),
+        "updatedTime": str(position.updated_at),
+        "openTime": position.opened_at if open_ else 0,
+        "seq": seq,
+        "tpslMode": "Full",
+    }
+
+
+def pushed_position(row: Row) -> Row:
+    """Return the same row as the position stream sends it: ``entryPrice`` for ``avgPrice``, and the category."""
+    return {"category": "linear", "entryPrice": row["avgPrice"], **{k: v for k, v in row.items() if k != "avgPrice"}}
+
+
+def empty_leg(world: World, account: Account, symbol: str, index: int, leverage: Decimal) -> Position:
+    """Return the flat position that Get Position Info answers for a leg that is not open."""
+    return Position(
+        id=0, account=account.name, venue="bybit", symbol=symbol, leg="net", mode="cross",
+        side="short" if index == 2 else "long", size=_ZERO, entry_price=_ZERO, leverage=leverage, margin=None,
+        opened_at=world.now_ms, updated_at=world.now_ms, trade_id=0,
+    )  # fmt: skip
+
+
+# --- Wallet ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Totals:
+    """An account in dollars: wallet balance, unrealised PnL, maintenance and initial margin of everything it holds."""
+
+    wallet: Decimal
+    upl: Decimal
+    maintenance: Decimal
+    initial: Decimal
+
+    @classmethod
+    def of(cls, world: World, account: Account) -> Totals:
+        """Add up an account; every coin at its dollar price (USDT is a little off 1)."""
+        wallet = sum((cash * world.usd(ccy) for ccy, cash in account.cash.items()), _ZERO)
+        upl = needed = initial = _ZERO
+        for position in account.positions.values():
+            contract, mark = world.contract("bybit", position.symbol), world.mark("bybit", position.symbol)
+            usd = world.usd(contract.settle)
+            upl += world.unrealized_pnl(position) * usd
+            needed += maintenance_margin(contract, position, mark) * usd
+            initial += initial_margin(contract, position, mark) * usd
+        return cls(wallet, upl, needed, initial)
+
+
+def wallet_row(world: World, account: Account, coins: Sequence[str]) -> Row:
+    """Return the account and those of its coins. In isolated margin the account has no margin figures (``""``)."""
+    totals = Totals.of(world, account)
+    cross = account.mode == "cross"
+    counted = next((pool.equity for pool in world.pools(account) if pool.name == "USD"), _ZERO)  # after haircuts
+
+    def rate(amount: Decimal) -> str:
+        return plain(round_to(amount / counted, Decimal("0.0001"))) if cross and counted > 0 else ""
+
+    def total(amount: Decimal) -> str:
+        return figure(amount) if cross else ""
+
+    return {
+        "accountType": "UNIFIED",
+        "accountLTV": "0",
+        "accountIMRate": rate(totals.initial),
+        "accountIMRateByMp": rate(totals.initial),
+        "accountMMRate": rate(totals.maintenance),
+        "accountMMRateByMp": rate(totals.maintenance),
+        "totalEquity": figure(totals.wallet + totals.upl),
+        "totalWalletBalance": figure(totals.wallet),
+        "totalMarginBalance": total(totals.wallet + totals.upl),
+        "totalAvailableBalance": total(max(_ZERO, counted - totals.initial)),
+        "totalPerpUPL": figure(totals.upl),
+        "totalInitialMargin": total(totals.initial),
+        "totalInitialMarginByMp": total(totals.initial),
+        "totalMaintenanceMargin": total(totals.maintenance),
+        "totalMaintenanceMarginByMp": total(totals.maintenance),
+        "coin": [_coin_row(world, account, ccy) for ccy in coins],
+    }
+
+
+def _coin_row(world: World, account: Account, ccy: str) -> Row:
+    mine = [p for p in account.positions.values() if world.contract("bybit", p.symbol).settle == ccy]
+    marked = [(world.contract("bybit", p.symbol), p, world.mark("bybit", p.symbol)) for p in mine]
+    upl = sum((world.unrealized_pnl(p) for p in mine), _ZERO)
+    cash = account.cash[ccy]
+    return {
+        "coin": ccy,
+        "equity": figure(cash + upl),
+        "usdValue": figure((cash + upl) * world.usd(ccy)),
+        "walletBalance": figure(cash),
+        "availableToWithdraw": "",
+        "availableToBorrow": "",
+        "borrowAmount": "0",
+        "accruedInterest": "0",
+        "totalOrderIM": "0",
+        "totalPositionIM": figure(sum((initial_margin(*m) for m in marked), _ZERO)),
+        "totalPositionMM": figure(sum((maintenance_margin(*m) for m in marked), _ZERO)),
+        "unrealisedPnl": figure(upl),
+        "cumRealisedPnl": "0",
+        "bonus": "0",
+        "collateralSwitch": True,
+        "marginCollateral": True,
+        "locked": "0",
+        "spotHedgingQty": "0",
+        "spotBorrow": "0",
+    }
+
+
+# --- Fills -------------------------------------------------------------------------------------------------------------
+
+
+def execution_row(world: World, change: PositionChanged, order: str, fill: str, seq: int) -> Row:
+    """Return the fill behind a change; a liquidation is a takeover at the mark (BustTrade). No positionIdx, as at Bybit."""
+    position, trade = change.position, change.trade
+    size = trade.size if trade else change.was
+    price = trade.price if trade else world.mark("bybit", position.symbol)
+    buy = trade.buy if trade else position.sign < 0
+    reducing = buy != (position.sign > 0)
+    return {
+        "category": "linear",
+        "symbol": position.symbol,
+        "orderId": order,
+        "orderLinkId": "",
+        "side": "Buy" if buy else "Sell",
+        "orderPrice": plain(price),
+        "orderQty": plain(size),
+        "leavesQty": "0",
+        "createType": "CreateByUser" if trade else "CreateByTakeOver_PassThrough",
+        "orderType": "Market",
+        "stopOrderType": "UNKNOWN",
+        "execFee": figure(-trade.fee if trade else _ZERO),
+        "execId": fill,
+        "execPrice": plain(price),
+        "execQty": plain(size),
+        "execPnl": figure(trade.pnl if trade else _ZERO),
+        "execType": "Trade" if trade else "BustTrade",
+        "execValue": figure(size * price),
+        "execTime": str(change.at),
+        "isMaker": False,
+        "feeRate": plain(TAKER_FEE["bybit"]),
+        "markPrice": plain(world.mark("bybit", position.symbol)),
+        "indexPrice": "",
+        "closedSize": plain(size) if reducing else "0",
+        "seq": seq,
+        "extraFees": [],
+        "feeCurrency": world.contract("bybit", position.symbol).settle,
+    }
+
+
+def order_row(execution: Mapping[str, Any], status: str, index: int, at: int) -> Row:
+    """Return the order of a fill, or (New, Cancelled) one that was only edited."""
+    filled = status == "Filled"
+    done = execution["execQty"] if filled else "0"
+    return {
+        "category": "linear",
+        "symbol": execution["symbol"],
+        "orderId": execution["orderId"],
+        "orderLinkId": "",
+        "side": execution["side"],
+        "positionIdx": index,
+        "orderStatus": status,
+        "orderType": "Market" if filled else "Limit",
+        "timeInForce": "IOC" if filled else "GTC",
+        "price": execution["orderPrice"],
+        "qty": execution["orderQty"],
+        "avgPrice": execution["execPrice"] if filled else "",
+        "leavesQty": "0" if filled or status == "Cancelled" else execution["orderQty"],
+        "cumExecQty": done,
+        "cumExecValue": execution["execValue"] if filled else "0",
+        "cumFeeDetail": {execution["feeCurrency"]: execution["execFee"]} if filled else {},
+        "closedPnl": execution["execPnl"] if filled else "0",
+        "cancelType": "CancelByUser" if status == "Cancelled" else "UNKNOWN",
+        "rejectReason": "EC_NoError",
+        "createType": execution["createType"],
+        "reduceOnly": execution["closedSize"] != "0",
+        "closeOnTrigger": False,
+        "takeProfit": "",
+        "stopLoss": "",
+        "triggerPrice": "",
+        "createdTime": execution["execTime"],
+        "updatedTime": str(at),
+    }
+
+
+# --- Contracts and prices ----------------------------------------------------------------------------------------------
+
+
+def price_limits(contract: Contract) -> tuple[Decimal, Decimal]:
+    """Return the lowest and highest price an order may have."""
+    return contract.tick, contract.tick * 19_999_999
+
+
+def risk_id(contract: Contract, tier: int) -> int:
+    """Return the number of a contract's risk limit; limits of different symbols have different numbers."""
+    return crc32(contract.symbol.encode()) % 100_000 * 10 + tier + 1
+
+
+def risk_limit_value(contract: Contract, tier: int) -> Decimal:
+    """Return up to which value a risk limit holds: where the next begins; the last is twice where it begins."""
+    if tier + 1 < len(contract.tiers):
+        return contract.tiers[tier + 1].lower
+    return contract.tiers[tier].lower * 2
+
+
+def risk_limit_rows(contract: Contract) -> list[Row]:
+    """Return a contract's risk limits; rates are fractions, a deduction of nothing is ``""``."""
+    return [
+        {
+            "id": risk_id(contract, number),
+            "symbol": contract.symbol,
+            "riskLimitValue": plain(risk_limit_value(contract, number)),
+            "maintenanceMargin": plain(tier.rate),
+            "initialMargin": plain(round_to(1 / tier.max_leverage, Decimal("0.0001"))),
+            "isLowestRisk": int(number == 0),
+            "maxLeverage": f"{tier.max_leverage:.2f}",
+            "mmDeduction": plain(tier.deduction) if tier.deduction else "",
+        }
+        for number, tier in enumerate(contract.tiers)
+    ]
+
+
+def instrument_row(contract: Contract) -> Row:
+    """Return a contract as Get Instruments Info describes it."""
+    lowest, highest = price_limits(contract)
+    return {
+        "symbol": contract.symbol,
+        "contractType": "LinearPerpetual",
+        "status": "Trading",
+        "baseCoin": f"{contract.multiplier if contract.multiplier != 1 else ''}{contract.base}",
+        "quoteCoin": "USDT" if contract.settle == "USDT" else "USD",
+        "settleCoin": contract.settle,
+        "launchTime": "1585526400000",
+        "deliveryTime": "0",
+        "deliveryFeeRate": "",
+        "priceScale": str(max(0, -int(contract.tick.normalize().as_tuple().exponent))),
+        "leverageFilter": {"minLeverage": "1", "maxLeverage": f"{contract.max_leverage:.2f}", "leverageStep": "0.01"},
+        "priceFilter": {"minPrice": plain(lowest), "maxPrice": plain(highest), "tickSize": plain(contract.tick)},
+        "lotSizeFilter": {
+            "maxOrderQty": plain(contract.lot * 1_000_000),
+            "minOrderQty": plain(contract.lot),
+            "qtyStep": plain(contract.lot),
+            "postOnlyMaxOrderQty": plain(contract.lot * 1_000_000),
+            "maxMktOrderQty": plain(contract.lot * 200_000),
+            "minNotionalValue": "5",
+        },
+        "unifiedMarginTrade": True,
+        "fundingInterval": 480,
+        "copyTrading": "both",
+        "isPreListing": False,
+    }
+
+
+def ticker(world: World, contract: Contract, now_ms: int) -> dict[str, str]:
+    """Return every field of a contract's ticker as the world stands; only what follows the price ever changes."""
+    idle = IDLE_MARKS.get(contract.symbol)
+    mark = world.mark("bybit", contract.symbol) if idle is None else idle
+    index = world.index("bybit", contract.symbol) if idle is None else idle
+    last, held = round_to(mark, contract.tick), contract.lot * 9_000_000
+    return {
+        "symbol": contract.symbol,
+        "tickDirection": "PlusTick",
+        "price24hPcnt": "0.0112",
+        "lastPrice": plain(last),
+        "prevPrice24h": "",
+        "highPrice24h": "",
+        "lowPrice24h": "",
+        "prevPrice1h": "",
+        "markPrice": plain(mark),
+        "indexPrice": plain(index),
+        "openInterest": plain(held),
+        "openInterestValue": plain(round_to(held * mark, Decimal("0.01"))),
+        "turnover24h": "0",
+        "volume24h": "0",
+        "fundingIntervalHour": "8",
+        "fundingCap": "0.005",
+        "nextFundingTime": str((now_ms // _FUNDING_EVERY_MS + 1) * _FUNDING_EVERY_MS),
+        "fundingRate": "0.0001",
+        "bid1Price": plain(last),
+        "bid1Size": plain(contract.lot * 1200),
+        "ask1Price": plain(last + contract.tick),
+        "ask1Size": plain(contract.lot * 900),
+        "preOpenPrice": "",
+        "preQty": "",
+        "curPreListingPhase": "",
+    }
