@@ -1,0 +1,186 @@
+"""How the simulated world stands: accounts, positions, balances, marks, and what they are worth, fully revalued.
+
+The read side of ``World``: everything here may be called by fronts and changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from exchanges.sim import revalue
+from exchanges.sim.catalog import COLLATERAL_RATE, CONTRACTS, Contract, VenueName
+from exchanges.sim.marks import Prices
+from exchanges.sim.revalue import Key, Pool, Position
+
+
+@dataclass
+class Account:
+    """One account: who it is, what it may log in with, and what it holds.
+
+    Attributes:
+        mode, hedge: See ``catalog.AccountSpec``.
+        uid: The venue's number for the user.
+        key, secret, passphrase: Made from the seed (Bybit uses no passphrase; Hyperliquid none of them).
+        address: Hyperliquid's 0x address, lower-case.
+        cash: Mark-independent money by purse (currency; dex on Hyperliquid), isolated margins included.
+        spot: Hyperliquid's separate spot balances; nothing changes them.
+        positions: Open ones by key. Only the world writes.
+        liquidated: The last state of positions that were liquidated and not opened again.
+        cash_at: When each purse last changed.
+    """
+
+    name: str
+    venue: VenueName
+    mode: str
+    hedge: bool
+    uid: int
+    key: str
+    secret: str
+    passphrase: str
+    address: str
+    cash: dict[str, Decimal]
+    spot: dict[str, Decimal]
+    positions: dict[Key, Position]
+    liquidated: dict[Key, Position]
+    cash_at: dict[str, int]
+
+    def __repr__(self) -> str:
+        return f"Account({self.name!r}, {self.venue!r}, positions={len(self.positions)})"
+
+    def isolated_margin(self, symbols: set[str]) -> Decimal:
+        """Return what isolated positions in those symbols have locked up."""
+        return sum((p.margin for p in self.positions.values() if p.margin and p.symbol in symbols), Decimal(0))
+
+
+class UnknownName(LookupError):
+    """A request named something that the world does not have; the message lists what it has."""
+
+
+class Impossible(ValueError):
+    """A request names known things but cannot be done; the message says why."""
+
+
+class State:
+    """What is true at this moment.
+
+    Args:
+        prices: The common prices that the venues' marks are derived from.
+        now_ms: Milliseconds since the Unix epoch.
+    """
+
+    def __init__(self, prices: Prices, now_ms: int) -> None:
+        self.now_ms = now_ms
+        self.contracts: dict[tuple[VenueName, str], Contract] = {(c.venue, c.symbol): c for c in CONTRACTS}
+        self.accounts: dict[str, Account] = {}
+        self._prices = prices
+        self._marks = {key: prices.mark(contract) for key, contract in self.contracts.items()}
+        self._mark_at = dict.fromkeys(self.contracts, now_ms)
+
+    def contract(self, venue: VenueName, symbol: str) -> Contract:
+        """Return a listed contract. Raises UnknownName, listing the venue's symbols."""
+        try:
+            return self.contracts[venue, symbol]
+        except KeyError:
+            known = ", ".join(c.symbol for c in self.listed(venue))
+            raise UnknownName(f"{venue} lists no {symbol!r}: it has {known}") from None
+
+    def listed(self, venue: VenueName) -> list[Contract]:
+        """Return the venue's contracts, in the order they were listed."""
+        return [contract for (name, _), contract in self.contracts.items() if name == venue]
+
+    def account(self, name: str) -> Account:
+        """Return an account by name. Raises UnknownName, listing all."""
+        try:
+            return self.accounts[name]
+        except KeyError:
+            raise UnknownName(f"there is no account {name!r}: there are {', '.join(self.accounts)}") from None
+
+    def accounts_of(self, venue: VenueName) -> list[Account]:
+        """Return the venue's accounts."""
+        return [account for account in self.accounts.values() if account.venue == venue]
+
+    def positions(self, account: str) -> list[Position]:
+        """Return the open positions of an account, oldest first."""
+        return sorted(self.accounts[account].positions.values(), key=lambda position: position.id)
+
+    def mark(self, venue: VenueName, symbol: str) -> Decimal:
+        """Return the venue's mark as it stands."""
+        return self._marks[venue, symbol]
+
+    def marks(self) -> dict[tuple[VenueName, str], Decimal]:
+        """Return every mark as it stands."""
+        return dict(self._marks)
+
+    def mark_at(self, venue: VenueName, symbol: str) -> int:
+        """Return when the venue's mark last changed."""
+        return self._mark_at[venue, symbol]
+
+    def index(self, venue: VenueName, symbol: str) -> Decimal:
+        """Return the index price; it moves with the underlying, without the venue's cadence (still while paused)."""
+        return self._prices.index(self.contracts[venue, symbol])
+
+    def usd(self, ccy: str) -> Decimal:
+        """Return the dollar price of a coin (BTC, USDT …). Raises KeyError for an unknown one."""
+        return self._prices.usd(ccy)
+
+    def unrealized_pnl(self, position: Position) -> Decimal:
+        """Return a position's unrealised PnL at the venue's mark, in settle currency."""
+        contract = self.contracts[position.venue, position.symbol]
+        return revalue.unrealized_pnl(contract, position, self.mark(position.venue, position.symbol))
+
+    def maintenance(self, position: Position) -> Decimal:
+        """Return a position's maintenance margin at the mark, without closing fee, in settle currency."""
+        contract = self.contracts[position.venue, position.symbol]
+        return revalue.maintenance(contract, position, self.mark(position.venue, position.symbol))
+
+    def closing_fee(self, position: Position) -> Decimal:
+        """Return what the venue counts for closing a position, in settle currency."""
+        contract = self.contracts[position.venue, position.symbol]
+        return revalue.closing_fee(contract, position, self.mark(position.venue, position.symbol))
+
+    def notional(self, position: Position) -> Decimal:
+        """Return a position's value at the mark, in settle currency."""
+        contract = self.contracts[position.venue, position.symbol]
+        return revalue.notional(contract, position.size, self.mark(position.venue, position.symbol))
+
+    def cross_cash(self, account: Account, purse: str) -> Decimal:
+        """Return what of a purse backs cross positions: its cash without isolated margins."""
+        held = {c.symbol for c in self.listed(account.venue) if c.purse == purse}
+        return account.cash.get(purse, Decimal(0)) - account.isolated_margin(held)
+
+    def pools(self, account: Account) -> list[Pool]:
+        """Return what is liquidated together, fully revalued: each isolated position, then the cross pools."""
+        open_ = self.positions(account.name)
+        pools = [self._isolated_pool(p) for p in open_ if p.mode == "isolated"]
+        cross = [p for p in open_ if p.mode == "cross"]
+        if account.mode in {"multi", "cross"}:
+            return [*pools, self._dollar_pool(account, cross)]
+        for purse in account.cash:
+            mine = [p for p in cross if self.contracts[p.venue, p.symbol].purse == purse]
+            pools.append(self._purse_pool(account, purse, mine))
+        return pools
+
+    def _isolated_pool(self, position: Position) -> Pool:
+        contract = self.contracts[position.venue, position.symbol]
+        assert position.margin is not None
+        # Bybit counts the closing fee in the margin and in the requirement: it cancels out.
+        fee = Decimal(0) if position.venue == "bybit" else self.closing_fee(position)
+        equity = position.margin + self.unrealized_pnl(position)
+        return Pool(f"iso:{position.id}", contract.settle, equity, self.maintenance(position) + fee, (position,))
+
+    def _purse_pool(self, account: Account, purse: str, cross: list[Position]) -> Pool:
+        equity = self.cross_cash(account, purse) + sum((self.unrealized_pnl(p) for p in cross), Decimal(0))
+        need = sum((self.maintenance(p) + self.closing_fee(p) for p in cross), Decimal(0))
+        ccy = "USDC" if account.venue == "hyperliquid" else purse
+        return Pool(purse, ccy, equity, need, tuple(cross))
+
+    def _dollar_pool(self, account: Account, cross: list[Position]) -> Pool:
+        equity, need = Decimal(0), Decimal(0)
+        for ccy in account.cash:
+            mine = [p for p in cross if self.contracts[p.venue, p.symbol].settle == ccy]
+            coins = self.cross_cash(account, ccy) + sum((self.unrealized_pnl(p) for p in mine), Decimal(0))
+            rate = COLLATERAL_RATE.get(ccy, Decimal(1)) if coins > 0 else Decimal(1)
+            equity += coins * rate * self.usd(ccy)
+            need += sum((self.maintenance(p) + self.closing_fee(p) for p in mine), Decimal(0)) * self.usd(ccy)
+        return Pool("USD", "USD", equity, need, tuple(cross))
