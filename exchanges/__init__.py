@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from exchanges.bybit import VENUE as BYBIT
 from exchanges.hyperliquid import VENUE as HYPERLIQUID
+from exchanges.okx import VENUE as OKX
 from exchanges.venue import Venue
 
 VENUES: dict[str, Venue] = {
+    "okx": OKX,
+    "bybit": BYBIT,
     "hyperliquid": HYPERLIQUID,
 }

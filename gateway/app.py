@@ -7,22 +7,22 @@ about figures, venues or clients.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import secrets
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 import aiohttp
 import msgspec
 import structlog
+from prometheus_client.core import Metric
 
 from exchanges import VENUES
+from exchanges.actions import FeedName
 from exchanges.clock import Clock, SystemClock
 from exchanges.events import Event
-from exchanges.feed import Feed, FeedName
+from exchanges.feed import Feed
 from exchanges.rest import Limits, RestClient
 from exchanges.supervisor import Supervisor
 from exchanges.venue import AccountSpec, Endpoints, HttpRequest
@@ -95,7 +95,6 @@ class Gateway:
         self.config, self.specs = config, specs
         self.clock = clock or SystemClock()
         self.store = Store(config.storage)
-        self.engine = Engine(secrets.token_hex(6), _infos(config), config.engine, self.store)
         self.metrics = Metrics()
         self.server = Server()
         self._recorder = recorder
@@ -125,7 +124,9 @@ class Gateway:
 
     async def _start(self) -> None:
         self._make_supervisors()
-        restored = await self.store.start(self.engine.tables.epoch, _infos(self.config))
+        epoch, accounts = secrets.token_hex(6), _infos(self.config)
+        restored = await self.store.start(epoch, accounts)
+        self.engine = Engine(epoch, accounts, self.config.engine, self.store.checkpoint)
         self.engine.restore(restored, self.clock.now_ms())
         self.hub = Hub.on(asyncio.get_running_loop(), self.engine.tables, self.config.limits)
         self.turns = Turns(self.engine, self.hub, self.clock, self._want)
@@ -159,7 +160,22 @@ class Gateway:
             self._recorder.close()
             self._recorder = None
 
-    async def failed(self) -> BaseException:
+    async def run(self, stop: asyncio.Event, started: Callable[[], None]) -> None:
+        """Start, call ``started``, serve until ``stop`` is set, stop. Raises what ``start`` raises, or a part's own error."""
+        await self.start()
+        stopping = asyncio.create_task(stop.wait())
+        broken = asyncio.create_task(self._failed())
+        try:
+            started()
+            await asyncio.wait((stopping, broken), return_when=asyncio.FIRST_COMPLETED)
+            if broken.done():
+                raise broken.result()
+        finally:
+            stopping.cancel()
+            broken.cancel()
+            await self.stop()
+
+    async def _failed(self) -> BaseException:
         """Return the error of a part that ended by itself, when one does: the gateway cannot go on without it."""
         while True:
             done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -196,7 +212,7 @@ class Gateway:
         assert self._session is not None
         rest = self._rest_client(name.venue, hosts)
         feed = Feed(factory, name, random=random.random)  # type: ignore[arg-type]  # factories of links
-        supervisor = Supervisor(feed, rest, lambda events: self.turns.take(events), self.clock, self._record(name))
+        supervisor = Supervisor(feed, rest, self._take, self.clock, self._record(name))
         self._supervisors[name.id] = supervisor
         return supervisor
 
@@ -208,6 +224,9 @@ class Gateway:
             limits = Limits(weight=can.rest_weight, period_s=can.rest_period_s, burst=can.rest_burst)
             self._rest[hosts.rest] = RestClient(hosts.rest, VENUES[venue], self._session, self.clock, limits)
         return self._rest[hosts.rest]
+
+    def _take(self, events: Sequence[Event]) -> None:
+        self.turns.take(events)
 
     def _record(self, name: FeedName) -> Callable[[str, object, str | bytes, int], None] | None:
         if self._recorder is None:
@@ -237,6 +256,8 @@ class Gateway:
             }
             if self.engine.clock(self.clock.now_ms(), heard):
                 self.hub.flush()
+            if all(account.synced_at is not None for account in self.engine.accounts.values()):
+                self.store.all_live(self.engine.positions, self.engine.accounts)
 
     # --- what the web layer is given -----------------------------------------------------------------------------------
 
@@ -244,7 +265,7 @@ class Gateway:
         return ServerState(
             hub=self.hub,
             version=version("perpwire"),
-            accounts=lambda: self.engine.accounts.keys(),
+            accounts=self.engine.accounts.keys,
             ready=self._ready,
             config_view=lambda: public_view(self.config),
             instruments=lambda: [msgspec.to_builtins(one) for one in self.engine.instruments.values()],
@@ -260,7 +281,7 @@ class Gateway:
         body: dict[str, object] = {"feeds": feeds, "storage": self.store.status}
         return all(state == "live" for state in feeds.values()), body
 
-    def _figures(self) -> Iterable[object]:
+    def _figures(self) -> Iterable[Metric]:
         for name, value in sorted(self.engine.counters.items()):
             yield counter(f"engine_{name}", f"Engine events: {name.replace('_', ' ')}", value)
         yield counter("engine_turn_failures", "Turns that raised", self.turns.failures)

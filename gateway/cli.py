@@ -1,0 +1,198 @@
+"""The command ``perpwire``: reads options, starts what they name, and says what went wrong in one line.
+
+Owns signals and exit statuses: 0 done, 1 the operator has to act, 3 a recording had lines that could not be used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import msgspec
+import typer
+
+from exchanges.errors import VenueError
+from gateway import config as configuration
+from gateway.config import ConfigError
+from gateway.storage.errors import StorageError
+from gateway.web.auth import BindRefused
+from gateway.web.server import CannotListen
+
+app = typer.Typer(
+    name="perpwire",
+    help="Live perpetual-futures positions of every venue in one place.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+# What an operator can mend: shown as one line. Anything else is a defect and shows its traceback.
+OPERATOR = (ConfigError, VenueError, StorageError, BindRefused, CannotListen)
+
+Stop = asyncio.Event
+
+
+def fail(text: str, status: int = 1) -> NoReturn:
+    """Say what is wrong on stderr and end."""
+    print(f"perpwire: {text}", file=sys.stderr)
+    raise typer.Exit(status)
+
+
+def run(main: Callable[[Stop], Coroutine[Any, Any, None]]) -> None:
+    """Run a program until it returns; SIGTERM and Ctrl-C set its stop event, in this order and once."""
+
+    async def guarded() -> None:
+        stop = Stop()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await main(stop)
+
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(guarded())
+    except OPERATOR as error:
+        fail(str(error))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return uvloop's loop where it exists; plain asyncio works too."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+@app.command()
+def demo(
+    port: Annotated[int, typer.Option(help="Port of the dashboard; 0: any free one.")] = 8080,
+    seed: Annotated[int, typer.Option(help="Seed of the simulated world.")] = 1,
+    data: Annotated[Path | None, typer.Option(help="Folder that keeps the database; default: a temporary one.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help='First line of stdout: {"url", "control"}.')] = False,
+) -> None:
+    """Run the whole thing on this machine: simulated venues, embedded Postgres, gateway and dashboard."""
+    from gateway import demo as demonstration
+    from gateway.log import configure
+
+    configure(configuration.LogSettings(level="warning" if not as_json else "info"))
+
+    def say(url: str, control: str) -> None:
+        text = msgspec.json.encode({"url": url, "control": control}).decode()
+        print(
+            text if as_json else f"Perpwire demo: {url}  (simulator's control port: {control}; Ctrl-C stops)",
+            flush=True,
+        )
+
+    run(lambda stop: demonstration.run(stop, port=port, seed=seed, data=data, say=say))
+
+
+@app.command()
+def serve(
+    config: Annotated[Path, typer.Option(help="Configuration file.")] = Path("config.yaml"),
+    record: Annotated[
+        Path | None, typer.Option(help="Write every venue message to this file, as `replay` reads it.")
+    ] = None,
+) -> None:
+    """Serve the accounts of a configuration file."""
+    from gateway.app import Gateway
+    from gateway.log import configure
+    from gateway.replay import Recorder
+
+    try:
+        settings = configuration.load(config)
+        specs = configuration.account_specs(settings)
+    except ConfigError as error:
+        fail(str(error))
+    configure(settings.log)
+    if not settings.accounts:
+        fail(f"{config}: no accounts are configured: add one under `accounts:`, or try `perpwire demo`")
+
+    async def main(stop: Stop) -> None:
+        recorder = None
+        if record is not None:
+            try:
+                recorder = Recorder(record.open("ab"))
+            except OSError as error:
+                raise ConfigError(f"--record {record}: cannot be written ({error.strerror})") from None
+        gateway = Gateway(settings, specs, recorder=recorder)
+        await gateway.run(stop, lambda: print(f"Perpwire: {gateway.url}", flush=True))
+
+    run(main)
+
+
+@app.command()
+def sim(
+    seed: Annotated[int, typer.Option(help="Seed of the world.")] = 1,
+    port: Annotated[int, typer.Option(help="Control port; 0: any free one.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="One line: addresses and accounts.")] = False,
+) -> None:
+    """Run the simulated venues alone."""
+    from exchanges.sim.server import PortTaken, start
+
+    async def main(stop: Stop) -> None:
+        try:
+            simulator = await start(seed=seed, port=port)
+        except PortTaken as error:
+            fail(str(error))
+        try:
+            described = simulator.describe()
+            text = msgspec.json.encode(described)
+            print((text if as_json else msgspec.json.format(text, indent=2)).decode(), flush=True)
+            await stop.wait()
+        finally:
+            await simulator.stop()
+
+    run(main)
+
+
+@app.command()
+def replay(
+    files: Annotated[list[Path], typer.Argument(help="Recordings (JSON Lines).")],
+    as_json: Annotated[bool, typer.Option("--json", help="One line instead of indented JSON.")] = False,
+    explain: Annotated[bool, typer.Option(help="Add to each position how its figures came about.")] = False,
+) -> None:
+    """Feed recordings through the live path's codecs and engine; print the final tables."""
+    from gateway.replay import Replay
+
+    reader = Replay(lambda text: print(text, file=sys.stderr))
+    for file in files:
+        try:
+            with file.open("rb") as lines:
+                reader.feed(lines, str(file))
+        except OSError as error:
+            fail(f"{file}: cannot be read ({error.strerror})")
+    text = msgspec.json.encode(reader.snapshot(with_explain=explain))
+    sys.stdout.buffer.write((text if as_json else msgspec.json.format(text, indent=2)) + b"\n")
+    sys.stdout.flush()
+    if reader.failed:
+        print(f"perpwire: {reader.failed} of {reader.lines} lines could not be used", file=sys.stderr)
+        raise typer.Exit(3)
+
+
+@app.command()
+def migrate(
+    config: Annotated[Path, typer.Option(help="Configuration file.")] = Path("config.yaml"),
+) -> None:
+    """Bring the database's schema up to date and end (`serve` does it too)."""
+    from gateway.store import migrate_once
+
+    try:
+        settings = configuration.load(config)
+    except ConfigError as error:
+        fail(str(error))
+
+    async def main(_stop: Stop) -> None:
+        applied = await migrate_once(settings.storage)
+        print(f"applied: {', '.join(applied)}" if applied else "the schema is up to date", flush=True)
+
+    run(main)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

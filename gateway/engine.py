@@ -45,6 +45,7 @@ class Sink(Protocol):
     def put_instrument(self, instrument: Instrument) -> None: ...
     def put_tiers(self, tiers: MarginTiers) -> None: ...
     def put_balance(self, balance: BalanceState) -> None: ...
+    def put_mode(self, mode: AccountMode) -> None: ...
 
 
 class Settings(Protocol):
@@ -143,7 +144,7 @@ class Engine:
         self._seq = self.tables.begin()
         sink, self._sink = self._sink, None  # what came from storage is not written back
         for event in events:
-            if isinstance(event, PositionState | BalanceState):
+            if isinstance(event, PositionState | BalanceState | AccountMode):
                 account = self.accounts.get(event.account)
                 if account is None:
                     continue  # an account that is no longer configured: its rows stay in storage, unshown
@@ -339,6 +340,8 @@ class Engine:
         account.mode, account.computable = mode.mode, mode.computable
         self._dirty |= account.positions
         self._touch_row("accounts", account.info.name)
+        if self._sink:
+            self._sink.put_mode(mode)
 
     def _on_balance(self, balance: BalanceState, now: int) -> None:
         account = self._account(balance.account)

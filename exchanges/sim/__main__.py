@@ -20,17 +20,35 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="the whole world follows from it (default 1)")
     parser.add_argument("--port", type=int, default=0, help="of the control server; 0 lets the kernel choose (default)")
     parser.add_argument("--json", action="store_true", help="print addresses and accounts as one line of JSON")
+    parser.add_argument(
+        "--until-stdin-closes", action="store_true", help="stop as well when standard input ends: with whoever holds it"
+    )
     options = parser.parse_args()
     try:
-        asyncio.run(_run(options.seed, options.port, options.json))
+        asyncio.run(_run(options.seed, options.port, options.json, watch_stdin=options.until_stdin_closes))
     except PortTaken as error:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0
 
 
-async def _run(seed: int, port: int, as_json: bool) -> None:
+class _Closing(asyncio.Protocol):
+    """Sets an event when the pipe it reads ends; what arrives before is of no interest."""
+
+    def __init__(self, closed: asyncio.Event) -> None:
+        self._closed = closed
+
+    def eof_received(self) -> None:
+        self._closed.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._closed.set()
+
+
+async def _run(seed: int, port: int, as_json: bool, *, watch_stdin: bool) -> None:
     stop = asyncio.Event()
+    if watch_stdin:
+        await asyncio.get_running_loop().connect_read_pipe(lambda: _Closing(stop), sys.stdin)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     simulator = await start(seed, port)

@@ -7,7 +7,7 @@ absent. Pure.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from gateway.core.accounts import Account, Pool
 from gateway.core.anchor import computable, is_inverse, signed_quantity
@@ -221,7 +221,7 @@ def account_row(account: Account, positions: Iterable[Position], book: Book) -> 
     )
 
 
-Held = list[tuple[Position, Mapping[str, float]]]
+Held = Sequence[tuple[Position, Mapping[str, float]]]
 
 
 def account_equity(account: Account, held: Held, book: Book) -> dict[str, float]:

@@ -92,7 +92,7 @@ class EmbeddedPostgres:
         """
         self._folder = Path(data_dir).absolute()
         self._cluster = self._folder / "cluster"
-        self._on_restart = on_restart
+        self.on_restart = on_restart
         self._held = contextlib.ExitStack()  # what start took: given back by stop, or when start fails
         self._child: Child | None = None
         self._supervisor: asyncio.Task[None] | None = None
@@ -298,8 +298,8 @@ class EmbeddedPostgres:
             _log.warning("embedded Postgres ended with status %s: starting it again", status)
             await self._revive(early)
             self.restarts += 1
-            if self._on_restart is not None:
-                self._on_restart()
+            if self.on_restart is not None:
+                self.on_restart()
 
     async def _revive(self, attempt: int) -> None:
         while True:

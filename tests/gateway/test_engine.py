@@ -261,7 +261,7 @@ class Written:
     def put_instrument(self, instrument: object) -> None:
         self.others.append(instrument)
 
-    put_tiers = put_balance = put_instrument
+    put_tiers = put_balance = put_mode = put_instrument
 
 
 def test_what_is_durable_goes_to_the_sink_and_what_was_restored_does_not() -> None:

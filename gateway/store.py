@@ -1,0 +1,111 @@
+"""Durable state behind the engine: an embedded Postgres or one by DSN, what it remembers, and the write-behind.
+
+Owns the order of these parts. A database that is away, at start or later, never stops the gateway; one that may not be used
+(another writer, another version, a folder in use) ends the start with its reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+from prometheus_client.core import Metric
+
+from exchanges.events import Event
+from gateway.config import StorageSettings
+from gateway.core.accounts import AccountInfo
+from gateway.metrics import counter, gauge
+from gateway.storage.checkpoint import Checkpoint
+from gateway.storage.embedded import EmbeddedPostgres
+from gateway.storage.migrate import migrate
+from gateway.storage.mirror import StoredAccount
+from gateway.storage.postgres import Database
+
+_DRAIN_S = 2.0
+
+
+class Store:
+    """The storage of one gateway: ``start`` → ``run`` as a task → ``stop``."""
+
+    checkpoint: Checkpoint  # after ``start``; the engine's sink
+
+    def __init__(self, settings: StorageSettings) -> None:
+        self._settings = settings
+        self._postgres: EmbeddedPostgres | None = None
+        self._database: Database | None = None
+        self._to_prune = False  # the database was away at start: rows of an earlier life may lie in it
+
+    async def start(self, epoch: str, accounts: Iterable[AccountInfo]) -> list[Event]:
+        """Bring the database up and return what it remembers; nothing where it is away.
+
+        Raises:
+            StorageError: The operator has to act.
+        """
+        self._database = Database(await self._dsn())
+        self.checkpoint = Checkpoint(self._database, epoch, flush_interval_s=self._settings.flush_interval_s)
+        if self._postgres is not None:
+            self._postgres.on_restart = self.checkpoint.retry_now
+        restored = await self.checkpoint.load()
+        self._to_prune = restored is None
+        for info in accounts:
+            self.checkpoint.put_account(
+                StoredAccount(name=info.name, venue=info.venue, env=info.env, region=info.region, user=info.user)
+            )
+        return restored.events() if restored else []
+
+    async def _dsn(self) -> str:
+        if self._settings.dsn is not None:
+            return self._settings.dsn
+        self._postgres = EmbeddedPostgres(self._settings.data_dir)
+        return await self._postgres.start()
+
+    async def run(self) -> None:
+        """Write what changes until ``stop``."""
+        await self.checkpoint.run()
+
+    def all_live(self, row_ids: Iterable[str], accounts: Iterable[str]) -> None:
+        """Note that every account is live: rows that an absent database could not tell about are deleted, once."""
+        if self._to_prune:
+            self._to_prune = False
+            self.checkpoint.reconcile_rows(row_ids, accounts)
+
+    async def stop(self) -> None:
+        """Write the rest and let go of the database; bounded."""
+        if self._database is not None:
+            if hasattr(self, "checkpoint"):
+                await self.checkpoint.drain(_DRAIN_S)
+            await self._database.close()
+        if self._postgres is not None:
+            await self._postgres.stop()
+
+    @property
+    def status(self) -> dict[str, object]:
+        """Return the checkpoint's state for /readyz."""
+        found: dict[str, object] = msgspec.to_builtins(self.checkpoint.status)
+        return found
+
+    def figures(self) -> Sequence[Metric]:
+        """Return what Prometheus sees of storage."""
+        status = self.checkpoint.status
+        return (
+            gauge("checkpoint_ok", "1 while the database takes what is written", float(status.state == "ok")),
+            gauge("checkpoint_waiting_rows", "Rows that wait to be written", status.waiting),
+            counter("checkpoint_writes", "Transactions written", status.writes),
+            counter("checkpoint_refused_rows", "Rows that the database cannot hold", status.rows_refused),
+        )
+
+
+async def migrate_once(settings: StorageSettings) -> list[str]:
+    """Bring the schema up to date and return what was applied. Raises StorageError."""
+    postgres = EmbeddedPostgres(settings.data_dir) if settings.dsn is None else None
+    try:
+        database = Database(await postgres.start() if postgres else str(settings.dsn))
+        connection = await database.connect()
+        try:
+            with database.failures():
+                return await migrate(connection, database.where)
+        finally:
+            await connection.close(timeout=2.0)
+    finally:
+        if postgres is not None:
+            await postgres.stop()
