@@ -1,0 +1,287 @@
+"""The public link: merged tickers, contracts, tiers of the symbols that matter."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exchanges.bybit import build, tables
+from exchanges.bybit.public import LinearLink
+from exchanges.errors import ProtocolViolation
+from exchanges.events import Instrument, MarginTiers, Price
+from exchanges.venue import Ask, HttpRequest, Malformed, Output, Pong, Subscribed, SubscribeRefused
+from tests.exchanges.bybit.samples import answer, linear
+from tests.recordings import needs_recordings, recordings
+
+CONTRACTS = build.instruments_info()
+
+
+def _ticker(kind: str, ts: int, symbol: str = "BTCUSDT", **fields: Any) -> str:
+    data = {"symbol": symbol, **fields}
+    return json.dumps({"topic": f"tickers.{symbol}", "type": kind, "data": data, "cs": ts, "ts": ts})
+
+
+def _prices(output: list[Output]) -> list[tuple[str, int | None]]:
+    return [(one.value, one.at) for one in output if isinstance(one, Price)]
+
+
+def _ack(frame: str, **fields: Any) -> str:
+    return json.dumps({"success": True, "op": "subscribe", "req_id": json.loads(frame)["req_id"], **fields})
+
+
+def _contract(symbol: str) -> dict[str, Any]:
+    coin = symbol.removesuffix("USDT")
+    return {
+        "symbol": symbol,
+        "contractType": "LinearPerpetual",
+        "baseCoin": coin,
+        "quoteCoin": "USDT",
+        "settleCoin": "USDT",
+    }
+
+
+# --- Contract with the feed -----------------------------------------------------------------------------------------
+
+
+def test_what_the_feed_is_told() -> None:
+    link = linear()
+    assert link.url == "wss://stream.bybit.com/v5/public/linear"
+    assert (link.needs_login, link.ping_every_s, link.connection, link.ready) == (False, 20.0, "linear", False)
+    assert (link.topics(), link.bootstrap(), link.closed(1006, "")) == ((), [CONTRACTS], None)
+    assert link.sign(CONTRACTS, 5) is CONTRACTS
+    with pytest.raises(ProtocolViolation):
+        link.login(0)
+    link.ping()
+    assert link.receive('{"success":true,"ret_msg":"pong","req_id":"","op":"ping"}', 0) == [Pong()]
+
+
+def test_only_linear_symbols_have_a_ticker_here() -> None:
+    symbols = ["BTCUSDT", "BTCPERP", "BTC-26DEC25", "BTCUSDT-26DEC25", "BTCUSD", "BTCUSDH25", "BTC-6JAN23-17500-C"]
+    assert linear().price_topics(symbols) == tuple(f"tickers.{symbol}" for symbol in symbols[:4])
+
+
+# --- Tickers --------------------------------------------------------------------------------------------------------
+
+
+def test_deltas_carry_only_what_changed() -> None:
+    link = linear()
+    assert _prices(link.receive(_ticker("snapshot", 1000, markPrice="61875.25", lastPrice="1"), 0)) == [
+        ("61875.25", 1000)
+    ]
+    assert link.receive(_ticker("delta", 1100, bid1Price="61873.9"), 0) == []
+    assert _prices(link.receive(_ticker("delta", 1200, markPrice="61875.06"), 0)) == [("61875.06", 1200)]
+    assert link.receive(_ticker("delta", 1300, markPrice="61875.06"), 0) == []
+    assert link.receive(_ticker("delta", 1400, markPrice=""), 0) == []
+
+
+def test_an_unchanged_mark_is_confirmed_now_and_then() -> None:
+    link = linear()
+    link.receive(_ticker("snapshot", 1000, markPrice="5"), 0)
+    told = [_prices(link.receive(_ticker("delta", ts, bid1Price="4"), 0)) for ts in range(1100, 4200, 100)]
+    assert [one for prices in told for one in prices] == [("5", 2000), ("5", 3000), ("5", 4000)]
+
+
+def test_a_delta_out_of_order_changes_nothing_and_a_snapshot_replaces() -> None:
+    link = linear()
+    link.receive(_ticker("snapshot", 2000, markPrice="5"), 0)
+    assert link.receive(_ticker("delta", 1999, markPrice="4"), 0) == []
+    assert _prices(link.receive(_ticker("snapshot", 1500, markPrice="3"), 0)) == [("3", 1500)]
+
+
+def test_a_ticker_without_a_mark_gives_no_price() -> None:
+    link = linear()
+    assert link.receive(_ticker("snapshot", 1, usdIndexPrice="21120.24"), 0) == []
+    assert link.receive(_ticker("delta", 2, lastPrice="7"), 0) == []
+    assert link.receive(_ticker("snapshot", 3, markPrice="0"), 0) == []
+
+
+def test_prices_name_their_environment() -> None:
+    link = LinearLink("demo", "wss://x/v5/public/linear")
+    (price,) = link.receive(_ticker("snapshot", 1, "1000PEPEUSDT", markPrice="0.0071"), 9)
+    assert price == Price(venue="bybit", env="demo", symbol="1000PEPEUSDT", value="0.0071", kind="mark", at=1)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        '{"topic":"tickers.BTC","type":"snapshot","ts":1,"data":{"symbol":"BTC-6JAN23-17500-C","markPrice":"7"}}',
+        '{"topic":"tickers.BTCUSDT","type":"update","ts":1,"data":{"symbol":"BTCUSDT","markPrice":"7"}}',
+        '{"topic":"tickers.BTCUSDT","type":"delta","data":{"symbol":"BTCUSDT","markPrice":"7"}}',
+        '{"topic":"tickers.BTCUSDT","type":"delta","ts":1,"data":[]}',
+        '{"topic":"tickers.BTCUSDT","type":"delta","ts":1}',
+        '{"topic":"orderbook.1.BTCUSDT","type":"delta","ts":1,"data":{}}',
+        "not json",
+    ],
+)
+def test_what_is_not_understood_is_reported(frame: str) -> None:
+    (malformed,) = linear().receive(frame, 0)
+    assert isinstance(malformed, Malformed)
+
+
+def test_merged_tickers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "MAX_BUFFERED", 2)
+    link = linear()
+    for symbol in ("AUSDT", "BUSDT", "CUSDT"):
+        link.receive(_ticker("snapshot", 1, symbol, markPrice="1"), 0)
+    assert link.receive(_ticker("delta", 2, "CUSDT", bid1Price="1"), 0) == []
+    assert link.receive(_ticker("delta", 2000, "AUSDT", bid1Price="1"), 0) == []  # forgotten: nothing to merge with
+
+
+# --- Subscriptions --------------------------------------------------------------------------------------------------
+
+
+def test_the_tiers_of_a_symbol_are_asked_for_once_when_its_ticker_is_confirmed() -> None:
+    link = linear()
+    (frame,) = link.subscribe(["tickers.BTCUSDT", "tickers.ETHUSDT"])
+    confirmed, *asks = link.receive(_ack(frame), 0)
+    assert confirmed == Subscribed(topics=("tickers.BTCUSDT", "tickers.ETHUSDT"))
+    assert asks == [Ask(request=build.risk_limit("BTCUSDT")), Ask(request=build.risk_limit("ETHUSDT"))]
+    link.unsubscribe(["tickers.BTCUSDT"])
+    (frame,) = link.subscribe(["tickers.BTCUSDT"])
+    assert link.receive(_ack(frame), 0) == [Subscribed(topics=("tickers.BTCUSDT",))]
+
+
+def test_unsubscribing_forgets_the_merged_ticker() -> None:
+    link = linear()
+    link.receive(_ticker("snapshot", 1, markPrice="5"), 0)
+    (frame,) = link.unsubscribe(["tickers.BTCUSDT"])
+    assert json.loads(frame)["args"] == ["tickers.BTCUSDT"]
+    assert link.receive(_ticker("delta", 5000, bid1Price="1"), 0) == []
+
+
+def test_one_connection_holds_so_many_characters_and_not_more() -> None:
+    link = linear()
+    topics = [f"tickers.{'X' * 20}{number:04}USDT" for number in range(700)]
+    args = [topic for frame in link.subscribe(topics) for topic in json.loads(frame)["args"]]
+    assert args == topics[: len(args)]
+    assert 0 <= tables.MAX_ARGS_CHARS - build.args_chars(args) < build.args_chars(topics[:1])
+    refused = link.receive("{}", 0)[:-1]
+    assert [one.topics[0] for one in refused if isinstance(one, SubscribeRefused)] == topics[len(args) :]
+    link.unsubscribe(topics[:1])
+    (frame,) = link.subscribe(topics[-1:])
+    assert json.loads(frame)["args"] == topics[-1:]
+    assert link.subscribe(topics[-1:]) != []  # again: costs nothing more
+
+
+def test_a_refused_ticker_gives_its_room_back() -> None:
+    link = linear()
+    (frame,) = link.subscribe(["tickers.NOPEUSDT", "tickers.BTCUSDT"])
+    text = "error:handler not found,topic:tickers.NOPEUSDT"
+    refused = link.receive(_ack(frame, success=False, ret_msg=text), 0)
+    assert [(one.topics, one.permanent) for one in refused if isinstance(one, SubscribeRefused)] == [
+        (("tickers.NOPEUSDT",), True),
+        (("tickers.BTCUSDT",), False),
+    ]
+    assert [json.loads(one)["args"] for one in link.subscribe(["tickers.BTCUSDT"])] == [["tickers.BTCUSDT"]]
+
+
+# --- REST -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_contract_table_is_complete_after_its_last_page() -> None:
+    link = linear()
+    link.subscribe([])
+    first, ask = link.answer(CONTRACTS, answer({"list": [_contract("BTCUSDT")], "nextPageCursor": "p2"}), 0, 1)
+    assert isinstance(first, Instrument)
+    assert ask == Ask(request=build.instruments_info("p2"))
+    assert not link.ready
+    (second,) = link.answer(build.instruments_info("p2"), answer({"list": [_contract("ETHUSDT")]}), 2, 3)
+    assert isinstance(second, Instrument)
+    assert link.ready
+
+
+def test_tiers_over_several_pages_are_one_event() -> None:
+    link = linear()
+    link.subscribe([])
+    request = build.risk_limit("BTCUSDT")
+    low = {"symbol": "BTCUSDT", "riskLimitValue": "100", "maintenanceMargin": "0.005", "initialMargin": "0.01"}
+    high = {**low, "riskLimitValue": "900", "maintenanceMargin": "0.01", "initialMargin": "0.02", "maxLeverage": "50"}
+    page = answer({"list": [{**low, "maxLeverage": "100"}], "nextPageCursor": "p2"})
+    assert link.answer(request, page, 0, 1) == [Ask(request=build.risk_limit("BTCUSDT", "p2"))]
+    (tiers,) = link.answer(build.risk_limit("BTCUSDT", "p2"), answer({"list": [high]}), 2, 3)
+    assert isinstance(tiers, MarginTiers)
+    assert [(tier.lower, tier.rate) for tier in tiers.tiers] == [("0", "0.005"), ("100", "0.01")]
+
+
+@pytest.mark.parametrize(
+    ("request_", "body"),
+    [
+        (CONTRACTS, b"{}"),
+        (CONTRACTS, b"<html>"),
+        (build.risk_limit("BTCUSDT"), b'{"result":{"list":[{}]}}'),
+        (HttpRequest(path="/v5/market/time"), b'{"result":{}}'),
+    ],
+)
+def test_an_answer_that_is_not_understood_is_a_violation(request_: HttpRequest, body: bytes) -> None:
+    with pytest.raises(ProtocolViolation):
+        linear().answer(request_, body, 0, 1)
+
+
+# --- Mutations and recordings ---------------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "topic": st.sampled_from(["tickers.BTCUSDT", "tickers.", "x", 5, None]),
+                "type": st.sampled_from(["snapshot", "delta", "COMMAND_RESP", 5]),
+                "op": st.sampled_from(["subscribe", "auth", "ping", "pong", "unsubscribe", "x"]),
+                "success": st.booleans() | st.none(),
+                "ts": st.integers() | st.text(max_size=3),
+                "data": st.none()
+                | st.lists(st.integers(), max_size=2)
+                | st.fixed_dictionaries(
+                    {"symbol": st.sampled_from(["BTCUSDT", "", 5])},
+                    optional={"markPrice": st.sampled_from(["1", "0", "", "-1", "1e9", "nan", None, 7])},
+                ),
+            },
+        ),
+        max_size=6,
+    )
+)
+@settings(deadline=None)
+def test_no_frame_raises(frames: list[dict[str, Any]]) -> None:
+    link = linear()
+    link.subscribe(["tickers.BTCUSDT"])
+    for frame in frames:
+        for output in link.receive(json.dumps(frame), 0):
+            assert output is not None
+
+
+def _frames(messages: list[Any]) -> list[str]:
+    flat = [one for message in messages for one in (message if isinstance(message, list) else [message])]
+    return [json.dumps(one) for one in flat]
+
+
+@needs_recordings
+def test_recorded_tickers() -> None:
+    marks = {}
+    for recording in recordings("bybit", "ws-tickers"):
+        link = linear()
+        output = [one for frame in _frames(recording.messages()) for one in link.receive(frame, 0)]
+        marks[recording.path.stem.rpartition("__")[2]] = [value for value, _ in _prices(output)]
+    assert marks == {
+        "Subscriptions_V5_Linear_Ticker": ["17217.33"],
+        "Subscriptions_V5_Option_Ticker": [],
+        "Subscriptions_V5_Spot_Ticker": [],
+        "ws_ticker_linear": ["17217.33"],
+        # an option, BTCUSDT with its delta, BTCPERP and BTCUSD, whose deltas leave the mark as it was
+        "wsTicker": ["3502.0715721", "61875.25", "61875.06", "61943.58", "61894.00"],
+    }
+
+
+@needs_recordings
+def test_no_recording_raises() -> None:
+    seen = 0
+    for recording in recordings("bybit"):
+        link = linear()
+        for frame in _frames(recording.messages()):
+            link.receive(frame, 0)
+            seen += 1
+    assert seen >= 60
