@@ -18,12 +18,15 @@ from typing import Any
 from aiohttp import web
 
 from exchanges.sim import bybit_figures as figures
+from exchanges.sim import bybit_market as market
 from exchanges.sim.bybit_rest import BybitRest, sign
 from exchanges.sim.catalog import VenueName
+from exchanges.sim.changes import BalanceChanged, PositionChanged
 from exchanges.sim.front import Clock, Faults
 from exchanges.sim.revalue import Position
 from exchanges.sim.sockets import Socket, Sockets
-from exchanges.sim.world import Account, BalanceChanged, PositionChanged, World
+from exchanges.sim.state import Account
+from exchanges.sim.world import World
 
 PRIVATE_TOPICS = ("position", "wallet", "order", "execution")
 CATEGORIES = ("linear", "inverse", "option", "spot")
@@ -63,12 +66,12 @@ class BybitFront:
     def __init__(self, world: World, clock: Clock) -> None:
         self.world, self.clock = world, clock
         self.sockets, self.faults = Sockets(), Faults()
-        self.contracts = figures.contracts(world)
+        self.contracts = market.contracts(world)
         self._cursor = world.cursor()
         self._seqs: dict[tuple[str, str, int], int] = {}
         self._seq = 8_327_597_000
         self._orders = 0
-        self._tickers = {s: figures.ticker(world, c, world.now_ms) for s, c in self.contracts.items()}
+        self._tickers = {s: market.ticker(world, c, world.now_ms) for s, c in self.contracts.items()}
         self._ticked_at = world.now_ms
         self._edited_at = world.now_ms
         self._rest = BybitRest(self)
@@ -169,7 +172,7 @@ class BybitFront:
     def _push_tickers(self, now_ms: int) -> None:
         """Send each contract's changed fields, and nothing where nothing changed."""
         for symbol, contract in self.contracts.items():
-            before, now = self._tickers[symbol], figures.ticker(self.world, contract, now_ms)
+            before, now = self._tickers[symbol], market.ticker(self.world, contract, now_ms)
             changed = {name: value for name, value in now.items() if before[name] != value}
             if changed:
                 self._tickers[symbol] = now

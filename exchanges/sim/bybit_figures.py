@@ -1,55 +1,37 @@
-"""Bybit's rows over the world: positions, wallet, tickers, fills, contracts, with the figures that Bybit would report.
+"""Bybit's rows over the world: positions, wallet, fills, with the figures that Bybit would report.
 
 Pure. Every value is text as on the wire except where Bybit sends numbers or booleans; ``""`` is Bybit's "not applicable".
-Sources: Bybit v5 docs (position, wallet, execution, order and ticker streams; Get Position Info, Get Wallet Balance, Get
-Instruments Info, Get Risk Limit); help centre "The New Margin Calculation" (2025-09): maintenance follows the mark price
-and contains the estimated fee of closing. The liquidation formulas were measured on recorded rows.
+Sources: Bybit v5 docs (position, wallet, execution and order streams; Get Position Info, Get Wallet Balance); help centre
+"The New Margin Calculation" (2025-09): maintenance follows the mark price and contains the estimated fee of closing. The
+liquidation formulas were measured on recorded rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Decimal
 from typing import Any
-from zlib import crc32
 
+from exchanges.sim import bybit_market as market
 from exchanges.sim import revalue
-from exchanges.sim.catalog import CONTRACTS, TAKER_FEE, Contract
+from exchanges.sim.catalog import TAKER_FEE, Contract
+from exchanges.sim.changes import PositionChanged
 from exchanges.sim.exact import plain, round_to
 from exchanges.sim.revalue import Position
-from exchanges.sim.world import Account, PositionChanged, World
+from exchanges.sim.state import Account
+from exchanges.sim.world import World
 
 Row = dict[str, Any]
 
 _ZERO = Decimal(0)
 _FINEST = Decimal("1e-8")
-_FUNDING_EVERY_MS = 8 * 3_600_000
-# Contracts that Bybit lists and nobody here trades: symbol, base, price. With them the risk limits fill a second page
-# of 15 symbols, and a client meets instruments that it never asked for.
-_IDLE = (
-    ("ADAUSDT", "ADA", "0.4121"), ("APTUSDT", "APT", "2.531"), ("ARBUSDT", "ARB", "0.2043"), ("ATOMUSDT", "ATOM", "2.412"),
-    ("BCHUSDT", "BCH", "531.2"), ("BNBUSDT", "BNB", "832.6"), ("DOTUSDT", "DOT", "2.241"), ("NEARUSDT", "NEAR", "1.742"),
-    ("SUIUSDT", "SUI", "1.3852"), ("TONUSDT", "TON", "1.513"), ("TRXUSDT", "TRX", "0.2764"), ("UNIUSDT", "UNI", "6.018"),
-)  # fmt: skip
-_LIKE = next(contract for contract in CONTRACTS if contract.symbol == "LINKUSDT")
-IDLE_MARKS: dict[str, Decimal] = {symbol: Decimal(price) for symbol, _, price in _IDLE}
-IDLE_CONTRACTS: tuple[Contract, ...] = tuple(
-    replace(_LIKE, symbol=symbol, base=base, tick=Decimal(1).scaleb(-len(price.partition(".")[2])))
-    for symbol, base, price in _IDLE
-)
 
 
 def figure(value: Decimal) -> str:
     """Return a computed figure with at most eight decimals."""
     exponent = value.as_tuple().exponent
     return plain(value.quantize(_FINEST, ROUND_HALF_EVEN) if isinstance(exponent, int) and exponent < -8 else value)
-
-
-def contracts(world: World) -> dict[str, Contract]:
-    """Return everything that is listed, by symbol in alphabetical order."""
-    listed = [*world.listed("bybit"), *IDLE_CONTRACTS]
-    return {contract.symbol: contract for contract in sorted(listed, key=lambda c: c.symbol)}
 
 
 def position_index(account: Account, position: Position) -> int:
@@ -98,7 +80,7 @@ def liquidation_text(world: World, account: Account, position: Position) -> str:
         totals = Totals.of(world, account)
         other = totals.upl - world.unrealized_pnl(position) * world.usd(contract.settle)
         price = cross_liquidation(position, totals.wallet, other, totals.maintenance)
-    lowest, highest = price_limits(contract)
+    lowest, highest = market.price_limits(contract)
     return figure(price) if lowest < price < highest else ""
 
 
@@ -111,8 +93,8 @@ def position_row(world: World, account: Account, position: Position, seq: int) -
     needed = figure(maintenance_margin(contract, position, mark)) if open_ else ""
     return {
         "positionIdx": position_index(account, position),
-        "riskId": risk_id(contract, contract.tiers.index(tier)),
-        "riskLimitValue": plain(risk_limit_value(contract, contract.tiers.index(tier))),
+        "riskId": market.risk_id(contract, contract.tiers.index(tier)),
+        "riskLimitValue": plain(market.risk_limit_value(contract, contract.tiers.index(tier))),
         "symbol": position.symbol,
         "side": ("Buy" if position.sign > 0 else "Sell") if open_ else "",
         "size": plain(position.size),
@@ -326,107 +308,4 @@ def order_row(execution: Mapping[str, Any], status: str, index: int, at: int) ->
         "triggerPrice": "",
         "createdTime": execution["execTime"],
         "updatedTime": str(at),
-    }
-
-
-# --- Contracts and prices ----------------------------------------------------------------------------------------------
-
-
-def price_limits(contract: Contract) -> tuple[Decimal, Decimal]:
-    """Return the lowest and highest price an order may have."""
-    return contract.tick, contract.tick * 19_999_999
-
-
-def risk_id(contract: Contract, tier: int) -> int:
-    """Return the number of a contract's risk limit; limits of different symbols have different numbers."""
-    return crc32(contract.symbol.encode()) % 100_000 * 10 + tier + 1
-
-
-def risk_limit_value(contract: Contract, tier: int) -> Decimal:
-    """Return up to which value a risk limit holds: where the next begins; the last is twice where it begins."""
-    if tier + 1 < len(contract.tiers):
-        return contract.tiers[tier + 1].lower
-    return contract.tiers[tier].lower * 2
-
-
-def risk_limit_rows(contract: Contract) -> list[Row]:
-    """Return a contract's risk limits; rates are fractions, a deduction of nothing is ``""``."""
-    return [
-        {
-            "id": risk_id(contract, number),
-            "symbol": contract.symbol,
-            "riskLimitValue": plain(risk_limit_value(contract, number)),
-            "maintenanceMargin": plain(tier.rate),
-            "initialMargin": plain(round_to(1 / tier.max_leverage, Decimal("0.0001"))),
-            "isLowestRisk": int(number == 0),
-            "maxLeverage": f"{tier.max_leverage:.2f}",
-            "mmDeduction": plain(tier.deduction) if tier.deduction else "",
-        }
-        for number, tier in enumerate(contract.tiers)
-    ]
-
-
-def instrument_row(contract: Contract) -> Row:
-    """Return a contract as Get Instruments Info describes it."""
-    lowest, highest = price_limits(contract)
-    return {
-        "symbol": contract.symbol,
-        "contractType": "LinearPerpetual",
-        "status": "Trading",
-        "baseCoin": f"{contract.multiplier if contract.multiplier != 1 else ''}{contract.base}",
-        "quoteCoin": "USDT" if contract.settle == "USDT" else "USD",
-        "settleCoin": contract.settle,
-        "launchTime": "1585526400000",
-        "deliveryTime": "0",
-        "deliveryFeeRate": "",
-        "priceScale": str(max(0, -int(contract.tick.normalize().as_tuple().exponent))),
-        "leverageFilter": {"minLeverage": "1", "maxLeverage": f"{contract.max_leverage:.2f}", "leverageStep": "0.01"},
-        "priceFilter": {"minPrice": plain(lowest), "maxPrice": plain(highest), "tickSize": plain(contract.tick)},
-        "lotSizeFilter": {
-            "maxOrderQty": plain(contract.lot * 1_000_000),
-            "minOrderQty": plain(contract.lot),
-            "qtyStep": plain(contract.lot),
-            "postOnlyMaxOrderQty": plain(contract.lot * 1_000_000),
-            "maxMktOrderQty": plain(contract.lot * 200_000),
-            "minNotionalValue": "5",
-        },
-        "unifiedMarginTrade": True,
-        "fundingInterval": 480,
-        "copyTrading": "both",
-        "isPreListing": False,
-    }
-
-
-def ticker(world: World, contract: Contract, now_ms: int) -> dict[str, str]:
-    """Return every field of a contract's ticker as the world stands; only what follows the price ever changes."""
-    idle = IDLE_MARKS.get(contract.symbol)
-    mark = world.mark("bybit", contract.symbol) if idle is None else idle
-    index = world.index("bybit", contract.symbol) if idle is None else idle
-    last, held = round_to(mark, contract.tick), contract.lot * 9_000_000
-    return {
-        "symbol": contract.symbol,
-        "tickDirection": "PlusTick",
-        "price24hPcnt": "0.0112",
-        "lastPrice": plain(last),
-        "prevPrice24h": "",
-        "highPrice24h": "",
-        "lowPrice24h": "",
-        "prevPrice1h": "",
-        "markPrice": plain(mark),
-        "indexPrice": plain(index),
-        "openInterest": plain(held),
-        "openInterestValue": plain(round_to(held * mark, Decimal("0.01"))),
-        "turnover24h": "0",
-        "volume24h": "0",
-        "fundingIntervalHour": "8",
-        "fundingCap": "0.005",
-        "nextFundingTime": str((now_ms // _FUNDING_EVERY_MS + 1) * _FUNDING_EVERY_MS),
-        "fundingRate": "0.0001",
-        "bid1Price": plain(last),
-        "bid1Size": plain(contract.lot * 1200),
-        "ask1Price": plain(last + contract.tick),
-        "ask1Size": plain(contract.lot * 900),
-        "preOpenPrice": "",
-        "preQty": "",
-        "curPreListingPhase": "",
     }

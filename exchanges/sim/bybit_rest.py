@@ -18,10 +18,12 @@ from urllib.parse import quote, unquote
 from aiohttp import web
 
 from exchanges.sim import bybit_figures as figures
+from exchanges.sim import bybit_market as market
 from exchanges.sim.catalog import Contract
 from exchanges.sim.front import Clock, Faults
 from exchanges.sim.revalue import Position
-from exchanges.sim.world import Account, World
+from exchanges.sim.state import Account
+from exchanges.sim.world import World
 
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -118,9 +120,9 @@ class BybitRest:
             if self._flooded(now_ms):
                 return web.Response(status=403, text="access too frequent")
             key = request.headers.get(counted_by, "")
-            headers = self._count(key if self._front.account_by_key(key) else "", request.path, now_ms)
+            headers, over = self._count(key if self._front.account_by_key(key) else "", request.path, now_ms)
             try:
-                if headers["X-Bapi-Limit-Status"] == "0" or self._front.faults.take_limit(now_ms):
+                if over or self._front.faults.take_limit(now_ms):
                     headers["X-Bapi-Limit-Status"] = "0"
                     raise Refused(10006, "Too many visits!")
                 return _envelope(now_ms, answer(request, now_ms), headers=headers)
@@ -134,18 +136,19 @@ class BybitRest:
         self._arrivals.append(now_ms)
         return len(self._arrivals) > FLOOD and self._arrivals[0] > now_ms - FLOOD_WINDOW_MS
 
-    def _count(self, key: str, path: str, now_ms: int) -> dict[str, str]:
-        """Count a request against its key and path; ``X-Bapi-Limit-Status`` is what is left, 0 beyond the limit."""
+    def _count(self, key: str, path: str, now_ms: int) -> tuple[dict[str, str], bool]:
+        """Count a request against its key and path; return the headers that tell how many are left, and whether it is too many."""
         asked = self._asked.setdefault((key, path), deque(maxlen=LIMIT_PER_S + 1))
         while asked and asked[0] <= now_ms - LIMIT_WINDOW_MS:
             asked.popleft()
         asked.append(now_ms)
         reset = max(asked[0] + LIMIT_WINDOW_MS, self._front.faults.limited_until)
-        return {
+        headers = {
             "X-Bapi-Limit": str(LIMIT_PER_S),
-            "X-Bapi-Limit-Status": str(LIMIT_PER_S + 1 - len(asked)),
+            "X-Bapi-Limit-Status": str(max(0, LIMIT_PER_S - len(asked))),
             "X-Bapi-Limit-Reset-Timestamp": str(reset),
         }
+        return headers, len(asked) > LIMIT_PER_S
 
     def _signed_by(self, request: web.Request, now_ms: int) -> Account:
         """Return who signed a request.
@@ -194,18 +197,18 @@ class BybitRest:
         page, cursor = _page(self._listed(query), lambda c: c.symbol, _cursor(query), limit)
         return {
             "category": query["category"],
-            "list": [figures.instrument_row(c) for c in page],
+            "list": [market.instrument_row(c) for c in page],
             "nextPageCursor": cursor,
         }
 
     def _risk_limits(self, query: Mapping[str, str]) -> Row:
         page, cursor = _page(self._listed(query), lambda c: c.symbol, _cursor(query), SYMBOLS_PER_PAGE)
-        rows = [row for contract in page for row in figures.risk_limit_rows(contract)]
+        rows = [row for contract in page for row in market.risk_limit_rows(contract)]
         return {"category": query["category"], "list": rows, "nextPageCursor": cursor}
 
     def _tickers(self, query: Mapping[str, str]) -> Row:
         now_ms = self._front.clock()
-        rows = [figures.ticker(self._world, contract, now_ms) for contract in self._listed(query)]
+        rows = [market.ticker(self._world, contract, now_ms) for contract in self._listed(query)]
         return {"category": query["category"], "list": rows}
 
     # --- Private answers ---------------------------------------------------------------------------------------------

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
+from itertools import pairwise
 
 import pytest
 
 from exchanges.sim import bybit_figures as figures
+from exchanges.sim import bybit_market as market
 from exchanges.sim import revalue
 from exchanges.sim.catalog import CONTRACTS, Side
 from exchanges.sim.revalue import Position
@@ -55,10 +57,10 @@ def test_isolated_liquidation_is_rounded_down_to_the_tick() -> None:
 
 
 def test_risk_limits_are_fractions_and_continuous() -> None:
-    rows = figures.risk_limit_rows(ETH)
+    rows = market.risk_limit_rows(ETH)
     assert [row["initialMargin"] for row in rows] == ["0.01", "0.02", "0.04", "0.1"]
     assert rows[0]["mmDeduction"] == ""
-    for below, above in zip(rows, rows[1:], strict=False):
+    for below, above in pairwise(rows):
         edge = Decimal(below["riskLimitValue"])
         needed = edge * Decimal(below["maintenanceMargin"]) - Decimal(below["mmDeduction"] or 0)
         assert needed == edge * Decimal(above["maintenanceMargin"]) - Decimal(above["mmDeduction"])

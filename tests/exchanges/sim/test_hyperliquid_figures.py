@@ -11,17 +11,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exchanges.sim import hyperliquid_figures as figures
+from exchanges.sim.catalog import CONTRACTS, Tier
 from tests.recordings import needs_recordings, recordings
 
-TIERED = figures.tiers([(Decimal(0), 40), (Decimal(150_000_000), 20)])
+TIERED = next(c.tiers for c in CONTRACTS if c.venue == "hyperliquid" and c.symbol == "BTC")
+
+
+def one_tier(max_leverage: int) -> tuple[Tier, ...]:
+    """Return a table of one bracket."""
+    return (Tier(Decimal(0), 1 / Decimal(2 * max_leverage), Decimal(0), Decimal(max_leverage)),)
+
+
+def needed(tiers: tuple[Tier, ...], notional: Decimal) -> Decimal:
+    """Return maintenance margin, by the definition."""
+    tier = [tier for tier in tiers if tier.lower <= notional][-1]
+    return notional * tier.rate - tier.deduction
 
 
 def test_published_example_of_tiers() -> None:
-    assert [(tier.rate, tier.deduction) for tier in TIERED] == [
-        (Decimal("0.0125"), Decimal(0)),
-        (Decimal("0.025"), Decimal(1_875_000)),
+    assert [(tier.lower, tier.rate, tier.deduction) for tier in TIERED] == [
+        (Decimal(0), Decimal("0.0125"), Decimal(0)),
+        (Decimal(150_000_000), Decimal("0.025"), Decimal(1_875_000)),
     ]
-    assert figures.maintenance(TIERED, Decimal(200_000_000)) == Decimal(3_125_000)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +46,7 @@ def test_published_example_of_tiers() -> None:
 def test_isolated_liquidation_of_real_positions(
     szi: str, cash: Decimal, max_leverage: int, expected: str | None
 ) -> None:
-    root = figures.liquidation_price(figures.tiers([(Decimal(0), max_leverage)]), Decimal(szi), cash, Decimal(0))
+    root = figures.liquidation_price(one_tier(max_leverage), Decimal(szi), cash, Decimal(0))
     if expected is None:
         assert root is None, "a long whose cash is positive cannot be liquidated"
     else:
@@ -80,9 +91,9 @@ def _compare(state: dict[str, Any]) -> int:
         if row["leverage"]["type"] != "cross" or not row.get("liquidationPx"):
             continue
         szi, value = Decimal(row["szi"]), Decimal(row["positionValue"])
-        table = figures.tiers([(Decimal(0), int(row["maxLeverage"]))])
+        table = one_tier(int(row["maxLeverage"]))
         cash = cash_all - value * (1 if szi > 0 else -1)
-        root = figures.liquidation_price(table, szi, cash, total - figures.maintenance(table, value))
+        root = figures.liquidation_price(table, szi, cash, total - needed(table, value))
         assert root is not None
         assert abs(root / Decimal(row["liquidationPx"]) - 1) < Decimal("1e-8"), row["coin"]
         compared += 1
@@ -101,8 +112,7 @@ def test_at_the_liquidation_price_equity_meets_maintenance(
     cash = equity - szi * mark
     root = figures.liquidation_price(TIERED, szi, cash, other)
     if root is not None:
-        needed = other + figures.maintenance(TIERED, abs(szi) * root)
-        assert abs(cash + szi * root - needed) < Decimal("1e-6")
+        assert abs(cash + szi * root - other - needed(TIERED, abs(szi) * root)) < Decimal("1e-6")
 
 
 @pytest.mark.parametrize(
