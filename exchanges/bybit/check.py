@@ -67,7 +67,10 @@ def _business_error(where: str, answer: Answer, headers: Mapping[str, str]) -> N
     refusal = tables.RETCODES.get(code, tables.Refusal("rejected", "refused"))
     what = f"{refusal.what}: {answer.ret_msg}" if answer.ret_msg else refusal.what
     if code == 10002:
-        what = clock_text(answer.ret_msg) or what
+        what, late = clock_text(answer.ret_msg) or (what, False)
+        if late:
+            # A slow network makes a request late too: only time ahead of the server's proves that the clock is wrong.
+            raise Retryable(where, what, code=str(code), do=refusal.do)
     if refusal.fault == "auth":
         raise AuthFailed(where, what, code=str(code), do=refusal.do)
     if refusal.fault == "retry":
@@ -76,8 +79,8 @@ def _business_error(where: str, answer: Answer, headers: Mapping[str, str]) -> N
     raise Rejected(where, what, code=str(code), do=refusal.do)
 
 
-def clock_text(message: str) -> str | None:
-    """Return what is wrong with the clock, with both times, from the text of error 10002; None without times in it."""
+def clock_text(message: str) -> tuple[str, bool] | None:
+    """Return what error 10002 says of both clocks, and whether ours was the late one; None without times in its text."""
     found = _CLOCK.search(message)
     if found is None:
         return None
@@ -85,10 +88,11 @@ def clock_text(message: str) -> str | None:
     window = found[3] or str(tables.RECV_WINDOW_MS)
     ahead = sent - server
     direction = f"{ahead} ms ahead of" if ahead > 0 else f"{-ahead} ms behind"
-    return (
+    text = (
         f"the request's time {sent} is {direction} the server's {server} "
         f"(allowed: up to {window} ms behind, less than 1000 ms ahead)"
     )
+    return text, ahead < 0
 
 
 def _until_reset(answer: Answer, headers: Mapping[str, str]) -> float | None:

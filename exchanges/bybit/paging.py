@@ -38,7 +38,8 @@ class Listing(Generic[R]):
         """
         self._pages += 1
         cursor = page.next_page_cursor or None
-        if recorded and len(page.rows) < int(query.get("limit", _DEFAULT_LIMIT)):
+        limit = query.get("limit", "")
+        if recorded and len(page.rows) < (int(limit) if limit.isdecimal() else _DEFAULT_LIMIT):
             return None
         if cursor is None or not page.rows or dict(parse_qsl(f"c={cursor}")).get("c") == query.get("cursor"):
             return None

@@ -3,9 +3,9 @@
 Owns the order of things: private topics send no snapshot, so the link subscribes first, holds pushes back, and lets them pass
 after the REST answer that they complete (newest per leg by Bybit's own order, so that a close is never lost).
 
-A link on which ``subscribe`` was never called replays a recording: nothing is awaited, pushes pass as they come, a page
-shorter than its limit is the last one. Where ``/v5/account/info`` is missing, the margin mode is inferred from the wallet
-messages seen so far, if they betray it.
+A link on which neither ``subscribe`` nor ``bootstrap`` was called replays a recording: nothing is awaited, pushes pass as
+they come, a page shorter than its limit is the last one. Where ``/v5/account/info`` is missing, the margin mode is inferred
+from the wallet messages seen so far, if they betray it.
 """
 
 from __future__ import annotations
@@ -104,6 +104,7 @@ class PrivateLink:
 
     def bootstrap(self) -> list[HttpRequest]:
         """Return the questions in order; the margin mode first, since every position's meaning depends on it."""
+        self._recorded = False
         return [build.account_info(), *self._state_requests()]
 
     # --- Stream -----------------------------------------------------------------------------------------------------

@@ -71,7 +71,7 @@ class LinearLink:
         return self._instruments_known
 
     def login(self, now_ms: int) -> str:
-        """Return nothing of use: the public stream knows no login."""
+        """Raise: the public stream knows no login, and says so by ``needs_login``."""
         raise ProtocolViolation("bybit", "the public stream knows no login")
 
     def topics(self) -> tuple[str, ...]:
@@ -117,7 +117,8 @@ class LinearLink:
         return None
 
     def bootstrap(self) -> list[HttpRequest]:
-        """Return the question for the contract table."""
+        """Return the question for the contract table; from here on its pages are followed (a recording's are as they are)."""
+        self._recorded = False
         return [build.instruments_info()]
 
     # --- Stream -----------------------------------------------------------------------------------------------------

@@ -38,11 +38,18 @@ def test_a_clock_that_is_ahead_is_told_with_both_times() -> None:
     assert "NTP" in str(error)
 
 
-def test_a_clock_that_is_behind() -> None:
-    behind = clock_text("req_timestamp[1000],server_timestamp[9000]")
-    assert behind is not None
-    assert "8000 ms behind the server's 9000" in behind
+def test_a_request_that_is_late_may_be_the_networks_fault() -> None:
+    error = _refused({"retCode": 10002, "retMsg": "req_timestamp[1000],server_timestamp[9000],recv_window[5000]"})
+    assert isinstance(error, Retryable)
+    assert "1000 is 8000 ms behind the server's 9000" in str(error)
+    assert "NTP" in str(error)
+
+
+def test_a_time_window_without_times() -> None:
     assert clock_text("no times here") is None
+    error = _refused({"retCode": 10002, "retMsg": "no times here"})
+    assert isinstance(error, AuthFailed)
+    assert "no times here" in str(error)
 
 
 @pytest.mark.parametrize("code", [10003, 10004, 10005, 10007, 10010, 10024, 10028, 33004])

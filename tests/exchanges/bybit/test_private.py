@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -351,6 +352,28 @@ def test_no_frame_raises(frames: list[str | bytes], live: bool) -> None:
     for frame in frames:
         for output in link.receive(frame, 0):
             assert output is not None
+
+
+@given(
+    st.sampled_from(
+        [INFO, USDT, USDC, WALLET, build.instruments_info(), HttpRequest(path="/v5/position/list?limit=x")]
+    ),
+    st.dictionaries(
+        st.sampled_from(sorted(position())), JSON | st.sampled_from(["0", "", "-1", "1e99", "Sell"]), max_size=4
+    ),
+    st.sampled_from(["position", "coin", "wallet"]),
+    st.booleans(),
+)
+@settings(max_examples=300, deadline=None)
+def test_an_answer_is_understood_or_a_violation(
+    request_: HttpRequest, fields: dict[str, Any], kind: str, live: bool
+) -> None:
+    row = {"position": position(**fields), "coin": wallet(coin(**fields)), "wallet": wallet(**fields)}[kind]
+    link = private()
+    if live:
+        start(link)
+    with contextlib.suppress(ProtocolViolation):
+        assert isinstance(link.answer(request_, balance(row), 0, 0), list)
 
 
 # --- Recordings -----------------------------------------------------------------------------------------------------

@@ -184,7 +184,7 @@ def test_a_refused_ticker_gives_its_room_back() -> None:
 
 def test_the_contract_table_is_complete_after_its_last_page() -> None:
     link = linear()
-    link.subscribe([])
+    assert link.bootstrap() == [CONTRACTS]
     first, ask = link.answer(CONTRACTS, answer({"list": [_contract("BTCUSDT")], "nextPageCursor": "p2"}), 0, 1)
     assert isinstance(first, Instrument)
     assert ask == Ask(request=build.instruments_info("p2"))
