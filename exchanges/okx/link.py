@@ -93,7 +93,7 @@ class PrivateLink(Session):
         return super()._data(arg, frame, rows)
 
     def _position_rows(self, arg: wire.Arg, frame: wire.Frame, rows: list[msgspec.Raw]) -> list[Output]:
-        good, notes, damaged = _readable(rows, "okx positions")
+        good, notes, damaged = _readable(rows, "positions")
         out = notes if self._held else self._infer(self._mode or parse.DEFAULT_MODE) + notes
         covers = arg.inst_type or _ANY
         book = self._books.get(covers)
@@ -109,10 +109,10 @@ class PrivateLink(Session):
         return [*out, *self._all_positions(covers)] if progress == "complete" else out
 
     def _account_rows(self, frame: wire.Frame, rows: list[msgspec.Raw]) -> list[Output]:
-        good, out, bad = decode_some(rows, _ACCOUNT, "okx account")
+        good, out, bad = decode_some(rows, _ACCOUNT, "account")
         if bad or (not good and frame.event_type is None):
             return out or [Malformed(what="okx account: a frame without an account")]
-        coins, unread, damaged = decode_some((coin for row in good for coin in row.details), _COIN, "okx account")
+        coins, unread, damaged = decode_some((coin for row in good for coin in row.details), _COIN, "account")
         out += unread
         if good:
             self._header = good[-1]
@@ -296,7 +296,7 @@ def _readable(raw: Iterable[msgspec.Raw], where: str) -> tuple[list[wire.Positio
         if position.inst_type not in tables.KINDS:
             notes.append(_unknown_type(position))
         elif not parse.side_is_known(position):
-            notes.append(Malformed(what=f"{where}: {_sideless(position)}"))
+            notes.append(Malformed(what=f"{tables.NAME} {where}: {_sideless(position)}"))
             damaged.add(position.inst_type)
         else:
             good.append(position)

@@ -70,10 +70,10 @@ class PublicLink(Session):
 
     def _data(self, arg: wire.Arg, frame: wire.Frame, rows: list[msgspec.Raw]) -> list[Output]:
         if arg.channel == build.MARK_PRICE:
-            good, notes, _ = decode_some(rows, _MARK, "okx mark-price")
+            good, notes, _ = decode_some(rows, _MARK, "mark-price")
             return [*notes, *(contracts.parse_mark(row, self._env) for row in good)]
         if arg.channel == "instruments":
-            instruments, notes, _ = decode_some(rows, _INSTRUMENT, "okx instruments")
+            instruments, notes, _ = decode_some(rows, _INSTRUMENT, "instruments")
             return notes + self._instruments(instruments)
         return super()._data(arg, frame, rows)
 

@@ -243,7 +243,7 @@ def decode_all(rows: Iterable[msgspec.Raw], decoder: msgspec.json.Decoder[Row], 
     try:
         return [decoder.decode(row) for row in rows]
     except (ValueError, RecursionError) as error:  # as for frames
-        raise ProtocolViolation(where, wire.problem(error)) from error
+        raise ProtocolViolation(f"{tables.NAME} {where}", wire.problem(error)) from error
 
 
 def decode_some(
@@ -257,7 +257,7 @@ def decode_some(
         try:
             good.append(decoder.decode(row))
         except (ValueError, RecursionError) as error:  # as for frames
-            notes.append(Malformed(what=f"{where}: {wire.problem(error)}"))
+            notes.append(Malformed(what=f"{tables.NAME} {where}: {wire.problem(error)}"))
             bad.append(row)
     return good, notes, bad
 

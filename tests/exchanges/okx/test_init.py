@@ -1,0 +1,84 @@
+"""The venue behind the seam: hosts by env and region, links, whose questions are whose."""
+
+from __future__ import annotations
+
+import pytest
+
+from exchanges.errors import AuthFailed, Rejected
+from exchanges.okx import VENUE, build, tables
+from exchanges.venue import AccountSpec, Credentials, Link, Venue
+from tests.exchanges.okx.samples import SPEC
+
+
+def test_it_is_a_venue() -> None:
+    venue: Venue = VENUE
+    live = venue.endpoints("live", None)
+    links: list[Link] = [
+        make() for make in (*venue.private_links(SPEC, live).values(), *venue.public_links("live", live).values())
+    ]
+    assert [link.connection for link in links] == ["private", "public"]
+    assert [link.needs_login for link in links] == [True, False]
+    assert [link.url for link in links] == [
+        "wss://ws.okx.com:8443/ws/v5/private",
+        "wss://ws.okx.com:8443/ws/v5/public",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("env", "region", "private"),
+    [
+        ("live", "global", "wss://ws.okx.com:8443"),
+        ("demo", None, "wss://wspap.okx.com:8443"),
+        ("live", "eea", "wss://wseea.okx.com:8443"),
+        ("demo", "eea", "wss://wseeapap.okx.com:8443"),
+        ("live", "us", "wss://wsus.okx.com:8443"),
+        ("live", "tr", "wss://ws.okx.com:8443"),
+    ],
+)
+def test_hosts(env: str, region: str | None, private: str) -> None:
+    assert VENUE.endpoints(env, region).ws_private == private
+
+
+@pytest.mark.parametrize(
+    ("env", "region", "named"), [("testnet", None, "live, demo"), ("demo", "tr", "live"), ("live", "moon", "eea")]
+)
+def test_an_unknown_place_names_the_known_ones(env: str, region: str | None, named: str) -> None:
+    with pytest.raises(Rejected, match=named):
+        VENUE.endpoints(env, region)
+
+
+@pytest.mark.parametrize(
+    ("credentials", "word"),
+    [
+        (None, "no key"),
+        (Credentials("", "s", "p"), "no key"),
+        (Credentials("k", "", "p"), "no secret"),
+        (Credentials("k", "s"), "no passphrase"),
+        (Credentials("k", "s\n", "p"), "the secret is malformed"),
+        (Credentials("k", "s", " p"), "the passphrase is malformed"),
+        (Credentials("k\N{EN DASH}", "s", "p"), "the key holds"),
+    ],
+)
+def test_a_bad_credential_is_named_and_never_shown(credentials: Credentials | None, word: str) -> None:
+    spec = AccountSpec(name="desk", venue="okx", credentials=credentials)
+    with pytest.raises(AuthFailed, match=word) as caught:
+        VENUE.private_links(spec, VENUE.endpoints("live", None))
+    assert "desk" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_each_factory_call_makes_a_new_link() -> None:
+    make = VENUE.private_links(SPEC, VENUE.endpoints("live", None))["private"]
+    assert make() is not make()
+
+
+def test_demo_links_mark_their_questions() -> None:
+    demo = VENUE.endpoints("demo", None)
+    spec = AccountSpec(name="main", venue="okx", env="demo", credentials=SPEC.credentials)
+    for link in (VENUE.private_links(spec, demo)["private"](), VENUE.public_links("demo", demo)["public"]()):
+        assert tables.DEMO_HEADER in link.sign(build.config_request(), 0).headers
+
+
+def test_whose_question_it_is() -> None:
+    assert VENUE.is_public(build.instruments_request("SWAP"))
+    assert not VENUE.is_public(build.positions_request())

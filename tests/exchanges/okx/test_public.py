@@ -1,0 +1,139 @@
+"""The public connection: marks, contracts, and the questions that wanted symbols raise."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from exchanges.errors import ProtocolViolation
+from exchanges.events import Instrument, MarginTiers, Price
+from exchanges.okx import build
+from exchanges.okx.public import PublicLink
+from exchanges.venue import Ask, HttpRequest, Malformed, Notice, Output
+from tests.exchanges.okx.samples import T0, envelope, frame, instrument, only, public
+
+FUTURE = instrument("BTC-USDT-261225", instType="FUTURES")
+
+
+def loaded(*rows: dict[str, str]) -> PublicLink:
+    """Return a link that has its contracts."""
+    link = public()
+    for request in link.bootstrap():
+        inst_type = request.path.rpartition("=")[2]
+        link.answer(request, envelope(*(row for row in rows if row["instType"] == inst_type)), T0, T0)
+    return link
+
+
+def mark(symbol: str = "BTC-USDT-SWAP", price: str = "60000.5") -> str:
+    row = {"instType": "SWAP", "instId": symbol, "markPx": price, "ts": str(T0)}
+    return frame("mark-price", row, event=None, instId=symbol)
+
+
+def paths(outputs: list[Output]) -> list[str]:
+    return [each.request.path for each in only(Ask, outputs)]
+
+
+def test_a_mark() -> None:
+    assert public().receive(mark(), 0) == [
+        Price(venue="okx", env="live", symbol="BTC-USDT-SWAP", value="60000.5", at=T0)
+    ]
+
+
+@pytest.mark.parametrize("price", ["", "x", None, 5])
+def test_a_mark_that_is_none_is_told(price: str) -> None:
+    (output,) = public().receive(mark(price=price), 0)
+    assert isinstance(output, Malformed)
+    assert "markPx" in output.what
+
+
+def test_one_topic_keeps_the_connection_open() -> None:
+    link = public()
+    assert link.topics() == ("mark-price:BTC-USDT-SWAP",)
+    (sent,) = link.unsubscribe(["mark-price:BTC-USDT-SWAP", "mark-price:ETH-USDT-SWAP"])
+    assert json.loads(sent)["args"] == [{"channel": "mark-price", "instId": "ETH-USDT-SWAP"}]
+
+
+def test_contracts_of_both_types_make_it_ready() -> None:
+    link = public()
+    swap, future = link.bootstrap()
+    assert (swap.path, future.path) == (
+        "/api/v5/public/instruments?instType=SWAP",
+        "/api/v5/public/instruments?instType=FUTURES",
+    )
+    out = link.answer(swap, envelope(instrument()), T0, T0)
+    assert [each.symbol for each in only(Instrument, out)] == ["BTC-USDT-SWAP"]
+    assert not link.ready
+    link.answer(future, envelope(FUTURE), T0, T0)
+    assert link.ready
+
+
+def test_markets_without_a_contract_are_told() -> None:
+    link = public()
+    opening = instrument("NEW-USDT-SWAP", ctVal="", ctValCcy="")
+    out = link.answer(link.bootstrap()[0], envelope(instrument(), opening), T0, T0)
+    assert len(only(Instrument, out)) == 1
+    (told,) = only(Notice, out)
+    assert "NEW-USDT-SWAP" in told.what
+
+
+def test_an_unreadable_contract_is_told_and_the_rest_stands() -> None:
+    link = public()
+    out = link.answer(link.bootstrap()[0], envelope(instrument(), {"instId": 5}), T0, T0)
+    assert (len(only(Instrument, out)), len(only(Malformed, out))) == (1, 1)
+    with pytest.raises(ProtocolViolation):
+        public().answer(link.bootstrap()[0], envelope({"instId": 5}), T0, T0)
+
+
+def test_tiers_are_asked_when_a_family_is_first_wanted() -> None:
+    link = loaded(instrument(), instrument("ETH-USDT-SWAP"), FUTURE)
+    link.price_topics(["BTC-USDT-SWAP", "BTC-USDT-261225"])
+    assert paths(link.receive(mark(), 0)) == [
+        build.tiers_requests("FUTURES", ["BTC-USDT"])[0].path,
+        build.tiers_requests("SWAP", ["BTC-USDT"])[0].path,
+    ]
+    link.price_topics(["BTC-USDT-SWAP", "ETH-USDT-SWAP"])
+    assert paths(link.receive("pong", 0)) == [build.tiers_requests("SWAP", ["ETH-USDT"])[0].path]
+    assert paths(link.receive(mark(), 0)) == []
+
+
+def test_nothing_is_asked_before_the_contracts_are_known() -> None:
+    link = public()
+    link.price_topics(["BTC-USDT-SWAP"])
+    assert paths(link.receive(mark(), 0)) == []
+    swap, future = link.bootstrap()
+    link.answer(swap, envelope(instrument()), T0, T0)
+    assert paths(link.answer(future, envelope(), T0, T0)) == [build.tiers_requests("SWAP", ["BTC-USDT"])[0].path]
+
+
+def test_a_symbol_listed_later_has_contracts_asked_again_once() -> None:
+    link = loaded(instrument())
+    link.price_topics(["NEW-USDT-SWAP", "NEW-USDT-261225", "BTC-USD-261225-90000-C", "BTC-USDT"])
+    asked = link.receive(mark(), 0)
+    assert paths(asked) == [build.instruments_request(each).path for each in ("FUTURES", "SWAP")]
+    swap = only(Ask, asked)[1].request
+    out = link.answer(swap, envelope(instrument(), instrument("NEW-USDT-SWAP")), T0, T0)
+    assert paths(out) == [build.tiers_requests("SWAP", ["NEW-USDT"])[0].path]
+    assert paths(link.receive(mark(), 0)) == []
+
+
+def test_tiers() -> None:
+    (request,) = build.tiers_requests("SWAP", ["BTC-USDT"])
+    row = {"tier": "1", "minSz": "0", "maxSz": "1000", "mmr": "0.004", "maxLever": "100", "instFamily": "BTC-USDT"}
+    (found,) = public().answer(request, envelope(row), T0, T0)
+    assert isinstance(found, MarginTiers)
+    assert (found.key, found.tiers[0].rate) == ("SWAP:BTC-USDT", "0.004")
+    with pytest.raises(ProtocolViolation, match="mmr"):
+        public().answer(request, envelope(row | {"mmr": ""}), T0, T0)
+
+
+def test_marks_by_rest() -> None:
+    request = HttpRequest(path="/api/v5/public/mark-price?instType=SWAP")
+    (price,) = public("demo").answer(request, envelope({"instId": "A-USDT-SWAP", "markPx": "2", "ts": "5"}), T0, T0)
+    assert price == Price(venue="okx", env="demo", symbol="A-USDT-SWAP", value="2", at=5)
+
+
+def test_a_changed_contract_is_taken_from_the_stream() -> None:
+    (found,) = public().receive(frame("instruments", instrument(ctVal="0.1"), event=None, instType="SWAP"), 0)
+    assert isinstance(found, Instrument)
+    assert found.contract_size == "0.1"
