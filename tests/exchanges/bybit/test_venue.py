@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import msgspec
 import pytest
 
-from exchanges.bybit import VENUE, build
+from exchanges.actions import Action, Disconnect, Emit, FeedName, Fetch, Send
+from exchanges.bybit import VENUE, build, tables
 from exchanges.errors import AuthFailed, Rejected
-from exchanges.venue import Endpoints, Link, Venue
-from tests.exchanges.bybit.samples import ACCOUNT, ENDPOINTS
+from exchanges.events import Event, FeedStatus, MarginTiers, PositionState
+from exchanges.feed import Feed
+from exchanges.venue import Endpoints, Link, LinkFactory, Venue
+from tests.exchanges.bybit.samples import ACCOUNT, ENDPOINTS, answer, balance, info, listed, position, push, wallet
 
 
 def test_what_it_declares() -> None:
@@ -72,3 +77,62 @@ def test_answers_are_checked() -> None:
     VENUE.check(build.account_info(), 200, {}, b'{"retCode":0,"result":{}}')
     with pytest.raises(AuthFailed):
         VENUE.check(build.account_info(), 200, {}, b'{"retCode":10003,"retMsg":"API key is invalid."}')
+
+
+def _obey(feed: Feed, actions: list[Action], bodies: dict[str, bytes]) -> list[Event]:
+    """Play the venue for a feed: confirm what it sends, answer what it asks; return the events it emits."""
+    events: list[Event] = []
+    todo = list(actions)
+    while todo:
+        action = todo.pop(0)
+        if isinstance(action, Emit):
+            events.append(action.event)
+        elif isinstance(action, Send):
+            sent = json.loads(action.text)
+            reply = {"success": True, "ret_msg": "", "op": sent["op"], "req_id": sent["req_id"]}
+            todo += feed.received(json.dumps(reply), 10)
+        elif isinstance(action, Fetch):
+            path = action.request.path.partition("?")[0]
+            VENUE.check(action.request, 200, {}, bodies[path])
+            todo += feed.answered(action, bodies[path], 10, 20)
+    return events
+
+
+def _feed(factory: LinkFactory, connection: str) -> Feed:
+    name = FeedName(id=f"main:{connection}", venue="bybit", env="live", connection=connection, account="main")
+    return Feed(factory, name, random=lambda: 0.5)
+
+
+def test_a_feed_brings_the_private_link_to_life() -> None:
+    feed = _feed(VENUE.private_links(ACCOUNT, ENDPOINTS)["private"], "private")
+    bodies = {tables.ACCOUNT_INFO: info(), tables.POSITION_LIST: listed(), tables.WALLET_BALANCE: balance(wallet())}
+    events = _obey(feed, [*feed.connecting(0), *feed.opened(0, 1_700_000_000_000)], bodies)
+    assert feed.state == "live"
+    kinds = [type(event).__name__ for event in events if not isinstance(event, FeedStatus)]
+    assert kinds == ["AccountMode", "PositionsSnapshot", "PositionsSnapshot", "BalanceState"]
+    (state,) = _obey(feed, feed.received(push("position", [position()]), 30), bodies)
+    assert isinstance(state, PositionState)
+
+
+def test_a_feed_brings_the_public_link_to_life_and_fetches_the_tiers_of_what_it_wants() -> None:
+    feed = _feed(VENUE.public_links("live", ENDPOINTS)["linear"], "linear")
+    tier = {"symbol": "BTCUSDT", "riskLimitValue": "1", "maintenanceMargin": "0.005", "initialMargin": "0.01"}
+    bodies = {
+        tables.INSTRUMENTS_INFO: answer({"list": [], "nextPageCursor": ""}),
+        tables.RISK_LIMIT: answer({"list": [{**tier, "maxLeverage": "100"}], "nextPageCursor": ""}),
+    }
+    feed.want(["BTCUSDT"], 0)
+    events = _obey(feed, [*feed.connecting(0), *feed.opened(0, 0)], bodies)
+    assert feed.state == "live"
+    assert feed.confirmed == {"tickers.BTCUSDT"}
+    assert [event.key for event in events if isinstance(event, MarginTiers)] == ["BTCUSDT"]
+
+
+def test_a_refused_login_ends_the_feed_with_words_for_the_operator() -> None:
+    feed = _feed(VENUE.private_links(ACCOUNT, ENDPOINTS)["private"], "private")
+    feed.connecting(0)
+    feed.opened(0, 0)
+    reply = '{"op":"auth","success":false,"retCode":10003,"retMsg":"Invalid apikey"}'
+    (gone,) = [action for action in feed.received(reply, 5) if isinstance(action, Disconnect)]
+    assert gone.retry_in_s is None
+    assert "environment matches `env`" in gone.why
