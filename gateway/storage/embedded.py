@@ -51,6 +51,7 @@ _INITDB_OPTIONS = (
     "--locale-provider=builtin",
     "--builtin-locale=C.UTF-8",
     "--no-instructions",
+    "--sync-method=syncfs",  # one call where fsync makes a thousand: 1.5 s against 5 to 20 on a busy disk
 )
 # A few megabytes of rows, a handful of connections: small beside the gateway, and independent of any edited file.
 _SETTINGS = {
@@ -68,6 +69,7 @@ _SETTINGS = {
     "autovacuum_max_workers": "1",
     "io_method": "sync",
     "jit": "off",
+    "recovery_init_sync_method": "syncfs",  # as above, before the log is replayed after a kill
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_checkpoints": "off",

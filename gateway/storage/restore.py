@@ -1,0 +1,114 @@
+"""Reads the stored state back as the very events that were stored: every figure the string that the venue sent.
+
+Owns the shape of what a start gets. A record that this version cannot read (written by another one) is counted and left
+out: the venue will tell it again.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+
+from exchanges.events import AccountMode, BalanceState, Event, Instrument, MarginTiers, PositionState
+from gateway.storage.mirror import Mirror, StoredAccount
+from gateway.storage.postgres import Connection
+from gateway.storage.tables import LastCheckpoint, read_checkpoint
+
+_Record = TypeVar("_Record", bound=Event)
+
+
+class Restored(msgspec.Struct, frozen=True, kw_only=True):
+    """The state as it was last written.
+
+    Attributes:
+        checkpoint: By whom and when; None: nobody ever wrote into this database.
+        unreadable: Number of records that were left out.
+    """
+
+    checkpoint: LastCheckpoint | None
+    accounts: tuple[StoredAccount, ...] = ()
+    modes: tuple[AccountMode, ...] = ()
+    instruments: tuple[Instrument, ...] = ()
+    tiers: tuple[MarginTiers, ...] = ()
+    balances: tuple[BalanceState, ...] = ()
+    positions: tuple[PositionState, ...] = ()
+    unreadable: int = 0
+
+    def events(self) -> list[Event]:
+        """Return everything in the order in which an engine needs it: contracts first, positions last."""
+        return [*self.instruments, *self.tiers, *self.modes, *self.balances, *self.positions]
+
+
+async def read(connection: Connection, mirror: Mirror) -> Restored:
+    """Read everything in one snapshot, and let ``mirror`` know what the database holds (nothing becomes dirty by it).
+
+    What the mirror already knows is newer and stays.
+    """
+    reader = _Reader()
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        accounts = await reader.accounts(connection, mirror)
+        contracts = await reader.contracts(connection, mirror)
+        return Restored(
+            checkpoint=await read_checkpoint(connection),
+            accounts=accounts,
+            modes=tuple(mirror.modes.values()),
+            instruments=contracts,
+            tiers=tuple(mirror.tiers.values()),
+            balances=await reader.balances(connection, mirror),
+            positions=await reader.positions(connection, mirror),
+            unreadable=reader.unreadable,
+        )
+
+
+class _Reader:
+    """One reading: counts what it could not decode."""
+
+    def __init__(self) -> None:
+        self.unreadable = 0
+
+    def _decode(self, text: str, kind: type[_Record]) -> _Record | None:
+        try:
+            return msgspec.json.decode(text, type=kind)
+        except msgspec.ValidationError:
+            self.unreadable += 1
+            return None
+
+    async def accounts(self, connection: Connection, mirror: Mirror) -> tuple[StoredAccount, ...]:
+        found = []
+        for row in await connection.fetch("SELECT * FROM accounts ORDER BY name"):
+            account = StoredAccount(
+                name=row["name"], venue=row["venue"], env=row["env"], region=row["region"], user=row["user_name"]
+            )
+            found.append(account)
+            mirror.accounts.setdefault(account.name, (account, row["updated_at"]))
+            if row["mode"] is not None and (mode := self._decode(row["mode"], AccountMode)):
+                mirror.modes.setdefault(mode.account, mode)
+        return tuple(found)
+
+    async def contracts(self, connection: Connection, mirror: Mirror) -> tuple[Instrument, ...]:
+        found = []
+        for row in await connection.fetch("SELECT state, tiers, last_sync FROM contracts ORDER BY venue, env, symbol"):
+            if row["tiers"] is not None and (tiers := self._decode(row["tiers"], MarginTiers)):
+                mirror.tiers.setdefault((tiers.venue, tiers.env, tiers.key), tiers)
+            if instrument := self._decode(row["state"], Instrument):
+                found.append(instrument)
+                mirror.learn_instrument(instrument, row["last_sync"])
+        return tuple(found)
+
+    async def balances(self, connection: Connection, mirror: Mirror) -> tuple[BalanceState, ...]:
+        found = []
+        for row in await connection.fetch("SELECT state, updated_at FROM balances ORDER BY account, scope"):
+            if balance := self._decode(row["state"], BalanceState):
+                found.append(balance)
+                mirror.balances.setdefault((balance.account, balance.scope), (balance, row["updated_at"]))
+        return tuple(found)
+
+    async def positions(self, connection: Connection, mirror: Mirror) -> tuple[PositionState, ...]:
+        found = []
+        rows = await connection.fetch("SELECT state, updated_seq, updated_at FROM current_positions ORDER BY id")
+        for row in rows:
+            if state := self._decode(row["state"], PositionState):
+                found.append(state)
+                mirror.learn_position(state, row["updated_seq"], row["updated_at"])
+        return tuple(found)
