@@ -98,7 +98,9 @@ class PublicLink(Session):
         for row in rows:
             instrument = contracts.parse_instrument(row, self._env) if row.inst_type in tables.MODELLED else None
             if instrument is None:
-                left.append(row.inst_id)
+                # Before its opening a market has no contract yet, and nobody a position in it.
+                if row.state not in ("preopen", "test"):
+                    left.append(row.inst_id)
                 continue
             if instrument.tiers_key is not None:
                 inst_type, _, family = instrument.tiers_key.partition(":")

@@ -69,7 +69,7 @@ class Session:
     def subscribe(self, topics: Sequence[str]) -> list[str]:
         """Return the frames that subscribe those topics."""
         frames = []
-        for batch in build.batches(topics, tables.ARGS_PER_REQUEST):
+        for batch in build.batches(dict.fromkeys(topics), tables.ARGS_PER_REQUEST):
             request_id = self._next_id()
             self._asked |= dict.fromkeys(batch, request_id)
             frames.append(build.operation("subscribe", batch, request_id))

@@ -70,11 +70,13 @@ def test_contracts_of_both_types_make_it_ready() -> None:
 
 def test_markets_without_a_contract_are_told() -> None:
     link = public()
-    opening = instrument("NEW-USDT-SWAP", ctVal="", ctValCcy="")
-    out = link.answer(link.bootstrap()[0], envelope(instrument(), opening), T0, T0)
+    bare = instrument("NEW-USDT-SWAP", ctVal="", ctValCcy="")
+    opening = bare | {"instId": "SOON-USDT-SWAP", "state": "preopen"}
+    out = link.answer(link.bootstrap()[0], envelope(instrument(), bare, opening), T0, T0)
     assert len(only(Instrument, out)) == 1
     (told,) = only(Notice, out)
     assert "NEW-USDT-SWAP" in told.what
+    assert "SOON" not in told.what
 
 
 def test_an_unreadable_contract_is_told_and_the_rest_stands() -> None:
