@@ -33,7 +33,8 @@ _INPUTS = (
     "constant",
     "replace",  # 1: maintenance at the solved price replaces the present one; 0: the present one is held
     "constant_liq",
-    "denominator",  # weight * (quantity - rate_liq * |quantity| * orientation)
+    "denominator",  # weight in the solve * (quantity - rate_liq * |quantity| * orientation)
+    "skew",  # (weight - weight in the solve) * offset: 0 unless the venue's formula does not convert
     "sign",  # +1 long, -1 short
     "model",  # 1: the liquidation price is solved; 0: `venue_liq` is shown
     "venue_liq",
@@ -112,6 +113,7 @@ class Book:
     _replace: Floats
     _constant_liq: Floats
     _denominator: Floats
+    _skew: Floats
     _sign: Floats
     _model: Floats
     _venue_liq: Floats
@@ -247,9 +249,9 @@ class Book:
         self._constant[index] = now.constant
         self._replace[index] = 1.0 if now.replaces else 0.0
         self._constant_liq[index] = now.constant_at_liquidation
-        self._denominator[index] = self._weight[index] * (
-            quantity - now.rate_at_liquidation * abs(quantity) * orientation
-        )
+        weight = 1.0 if now.plain else self._weight[index]
+        self._denominator[index] = weight * (quantity - now.rate_at_liquidation * abs(quantity) * orientation)
+        self._skew[index] = (self._weight[index] - weight) * self._offset[index]
         self._tier_low[index], self._tier_high[index] = bounds_of(maintenance.brackets, notional)
 
     def _sort(self) -> None:
@@ -325,6 +327,7 @@ class Book:
             np.subtract(self._constant_liq[:n], scratch, out=scratch)
             np.add(scratch, self._value[:n], out=scratch)
             np.multiply(scratch, weight, out=scratch)
+            np.add(scratch, self._skew[:n], out=scratch)
             np.take(self.maintenance - self.equity, pool, out=taken, mode="clip")
             np.add(scratch, taken, out=scratch)
             np.divide(scratch, self._denominator[:n], out=liq)

@@ -4,7 +4,8 @@
     cross     price = entry - side * (wallet balance - maintenance margin) / size
 
 The published cross definition holds maintenance at its *present* value (with maintenance at the solved price it misses the
-venue's figure by 2e-3). Maintenance now = mark notional * rate - deduction + estimated closing fee.
+venue's figure by 2e-3), and takes both totals in US dollars as if they were the settle currency (converted, it misses a
+captured row by 2e-4). Maintenance now = mark notional * rate - deduction + estimated closing fee.
 Source: Bybit help center, "Liquidation Price Calculation under Isolated Mode (UTA)", and "The New Margin Calculation";
 cross measured on captured rows (4e-8).
 """
@@ -28,7 +29,7 @@ def maintenance(inputs: Inputs) -> Maintenance:
         fixed = inputs.notional_entry * _isolated_rate(inputs, rate)
         return known._replace(model="bybit_isolated", constant_at_liquidation=fixed, floor_to=inputs.tick())
     if state.margin_mode == "cross" and inputs.alone:
-        return known._replace(model="bybit_cross_single", replaces=False)
+        return known._replace(model="bybit_cross_single", replaces=False, plain=True)
     return known
 
 

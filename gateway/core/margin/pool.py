@@ -36,6 +36,7 @@ class Maintenance(NamedTuple):
 
     Attributes:
         model: Name shown to users, e.g. "hyperliquid_cross"; None: no formula applies, the venue's figure is shown.
+        plain: The published price counts the pool's currency (US dollars) as the settle currency, unconverted (Bybit cross).
         shift: Added to the solved price (OKX isolated: one tick towards the mark's side), in quote currency.
         floor_to: Solved prices are rounded down to this tick (Bybit isolated); 0: not rounded.
         brackets: For models whose rate depends on notional; empty: one rate.
@@ -47,6 +48,7 @@ class Maintenance(NamedTuple):
     rate_at_liquidation: float = math.nan
     constant_at_liquidation: float = 0.0
     replaces: bool = True
+    plain: bool = False
     shift: float = 0.0
     floor_to: float = 0.0
     brackets: tuple[Bracket, ...] = ()
