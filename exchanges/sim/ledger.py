@@ -109,11 +109,8 @@ class Ledger:
         """Take a pool's positions over at the mark; its maintenance is lost too, but never more than the pool has."""
         for held in pool.positions:
             contract = self._state.contracts[held.venue, held.symbol]
-            pnl, penalty = (
-                to_cash(self._state.unrealized_pnl(held)),
-                to_cash(self._state.maintenance(held) + self._state.closing_fee(held)),
-            )
-            effect = pnl - penalty
+            pnl = to_cash(self._state.unrealized_pnl(held))
+            penalty = to_cash(self._state.maintenance(held) + self._state.closing_fee(held))
             after = replace(
                 held, size=Decimal(0), margin=None if held.margin is None else Decimal(0), updated_at=at,
                 realized=held.realized + pnl, fees=held.fees - penalty, liquidated=True,
@@ -122,7 +119,7 @@ class Ledger:
             self._put(account, after)
             account.liquidated[held.key] = after
             self._note(PositionChanged(at, after, "liquidated", None, held.size))
-            self._book(account, contract.purse, max(effect, min(floor, Decimal(0))), at, "liquidated")
+            self._book(account, contract.purse, max(pnl - penalty, min(floor, Decimal(0))), at, "liquidated")
 
 
 def to_cash(value: Decimal) -> Decimal:
