@@ -214,7 +214,7 @@ class Feed:
         return self._done(now)
 
     def closed(self, code: int | None, reason: str, now: int) -> list[Action]:
-        """The connection has ended or could not be made (then ``code`` is None and ``reason`` says why)."""
+        """The connection has ended or could not be made; ``code`` is None where the venue sent no close frame."""
         if self._state == "down":
             return []
         retry: Action | None = None

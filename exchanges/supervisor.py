@@ -33,7 +33,7 @@ _MAX_FRAME_BYTES = 16 * 2**20
 _OPEN_TIMEOUT_S = 10
 _CLOSE_TIMEOUT_S = 0.5
 _MOST_FETCHES = 4  # questions of one connection under way at once
-_MOST_UNSENT = 1024  # frames that a venue has not taken yet
+_MOST_UNSENT = 4096  # frames that a venue has not taken yet
 
 # The library logs whole frames at level DEBUG, and login frames hold a key and its signature: never below INFO.
 _wire_log = logging.getLogger("exchanges.wire")
@@ -66,6 +66,7 @@ class Supervisor:
         self._wanted: tuple[str, ...] | None = None
         self._leave_why: str | None = None
         self._stopping = False
+        self._ending: tuple[int | None, str] = (None, "")  # the venue's close code and reason
         self._over = asyncio.Event()  # the present connection has ended, or has to
         self._tasks: set[asyncio.Task[None]] = set()
         self._retry_at: int | None = None
@@ -113,6 +114,7 @@ class Supervisor:
     async def _connection(self) -> None:
         """Live through one connection, from the attempt to the close."""
         self._over.clear()
+        self._ending = (None, "")
         self._leave_why = self._retry_at = None
         self._tell_wanted()
         self._apply(self.feed.connecting(self._clock.now_ms()))
@@ -126,7 +128,7 @@ class Supervisor:
             await self._converse(connection)
         finally:
             await connection.close()  # bounded by the close timeout; harmless when it is closed already
-        self._apply(self.feed.closed(connection.close_code, connection.close_reason or "", self._clock.now_ms()))
+        self._apply(self.feed.closed(*self._ending, self._clock.now_ms()))
 
     async def _open(self) -> ClientConnection:
         """Connect; a stop ends the attempt like a timeout. Raises OSError or WebSocketException when it fails."""
@@ -182,7 +184,8 @@ class Supervisor:
                 if self._record is not None:
                     self._record(self._via, None, data, at)
                 self._apply(self.feed.received(data, at))
-        except ConnectionClosed:
+        except ConnectionClosed as end:
+            self._ending = _ending(end)
             self._over.set()
 
     async def _write(self, connection: ClientConnection) -> None:
@@ -279,6 +282,13 @@ class Supervisor:
 def _asked(request: HttpRequest) -> object:
     """Return what a recording says was asked: the path with its query, or the body of a POST."""
     return request.path if request.body is None else msgspec.json.decode(request.body)
+
+
+def _ending(end: ConnectionClosed) -> tuple[int | None, str]:
+    """Return the venue's close code and reason; no code where it sent none, and our own reason where we broke it off."""
+    if end.sent is not None and not end.rcvd_then_sent:
+        return None, f"broken off with code {end.sent.code}: {end.sent.reason or 'protocol error'}"
+    return (None, "") if end.rcvd is None else (end.rcvd.code, end.rcvd.reason)
 
 
 def _why_not(url: str, error: OSError | WebSocketException) -> str:
