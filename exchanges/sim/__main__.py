@@ -1,10 +1,11 @@
-"""``python -m exchanges.sim``: run the simulator until SIGTERM or Ctrl-C."""
+"""``python -m exchanges.sim``: run the simulator until SIGTERM, Ctrl-C or, if so asked, the end of standard input."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import json
+import os
 import signal
 import sys
 from typing import Any
@@ -61,6 +62,12 @@ async def _run(seed: int, port: int, as_json: bool, *, watch_stdin: bool) -> Non
     await simulator.stop()
     if failed in done:
         failed.result()
+
+
+def _read_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    if not os.read(sys.stdin.fileno(), 4096):
+        loop.remove_reader(sys.stdin.fileno())
+        stop.set()
 
 
 def _readable(description: dict[str, Any]) -> str:

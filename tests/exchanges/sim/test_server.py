@@ -122,6 +122,27 @@ async def test_the_command_prints_one_line_and_stops_on_a_signal(number: signal.
         assert (await process.wait(), rest) == (0, b"")
 
 
+async def test_the_command_ends_with_whoever_holds_its_standard_input() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "exchanges.sim",
+        "--until-stdin-closes",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    async with asyncio.timeout(20):
+        assert b"control" in await process.stdout.readline()
+    process.stdin.write(b"not the end\n")
+    await process.stdin.drain()
+    process.stdin.close()
+    async with asyncio.timeout(2):
+        await process.stdout.read()
+        assert await process.wait() == 0
+
+
 async def test_the_command_says_that_a_port_is_in_use() -> None:
     simulator = await start(1)
     port = simulator.urls["control"].rpartition(":")[2]
