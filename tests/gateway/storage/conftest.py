@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -29,15 +34,33 @@ def at_database(dsn: str, name: str) -> str:
     return urlunsplit(urlsplit(dsn)._replace(path=f"/{name}"))
 
 
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """Lend an empty folder, in memory where there is room: a cluster is a thousand files, made and deleted here often."""
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 1 << 30
+    folder = Path(tempfile.mkdtemp(prefix="perpwire-test-", dir=memory if roomy else None))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """An empty folder that is closed to others, for one test."""
+    with _folder() as path:
+        yield path
+
+
 @pytest.fixture(scope="session")
-async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+async def cluster() -> AsyncIterator[str]:
     """The DSN of a running server; its database ``pristine`` is migrated and never written."""
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"))
-    dsn = await server.start()
-    await _execute(dsn, "CREATE DATABASE pristine")
-    await upgrade(at_database(dsn, "pristine"))
-    yield dsn
-    await server.stop()
+    with _folder() as path:
+        server = EmbeddedPostgres(path)
+        dsn = await server.start()
+        await _execute(dsn, "CREATE DATABASE pristine")
+        await upgrade(at_database(dsn, "pristine"))
+        yield dsn
+        await server.stop()
 
 
 async def _execute(dsn: str, sql: str) -> None:
