@@ -1,0 +1,207 @@
+/** What stands around the positions table: totals, accounts, feeds, the gateway's own state and the banner. */
+
+import { staleReason, venueName } from "./columns.js";
+import { element, keyed, setAttribute, setBar, setText } from "./dom.js";
+import { age, moment, money, number, percent, shortMoney, signedMoney, times, UNKNOWN } from "./format.js";
+
+// Shares of the way to liquidation (margin ratio 1) from which an account's bar turns amber and red.
+const RATIO_WATCH = 0.5;
+const RATIO_NEAR = 0.8;
+// Bases listed under net exposure; the rest is summed up.
+const BASES = 10;
+const FEED_STATES = { live: "live", stale: "stale", down: "down" };
+
+const signOf = (value) => (typeof value !== "number" || Math.abs(value) < 0.005 ? undefined : value > 0 ? "up" : "down");
+const byId = (a, b) => (a < b ? -1 : 1);
+
+/** Totals of each user, one strip a summary row; strips are named only where there are several. */
+export class Totals {
+  #root;
+  #strips = new Map();
+
+  constructor(root) {
+    this.#root = root;
+  }
+
+  update(rows) {
+    const ids = [...rows.keys()].sort(byId);
+    keyed(this.#root, this.#strips, ids, (id) => new Strip(id));
+    for (const id of ids) this.#strips.get(id).update(rows.get(id), ids.length > 1);
+  }
+}
+
+class Strip {
+  #name;
+  #values;
+  #bases;
+  #chips = new Map();
+
+  constructor(id) {
+    this.#name = element("h3", {}, id);
+    this.#bases = element("ul", { class: "bases" });
+    const titles = ["Equity", "Unrealised PnL", "Positions", "Gross leverage", "Margin used"];
+    this.#values = titles.map(() => element("dd"));
+    const pairs = titles.map((title, place) => element("div", {}, element("dt", {}, title), this.#values[place]));
+    const exposure = element("div", { class: "exposure" }, element("dt", {}, "Net exposure"), element("dd", {}, this.#bases));
+    this.node = element("div", { class: "strip" }, this.#name, element("dl", { class: "totals" }, ...pairs, exposure));
+  }
+
+  update(row, named) {
+    this.#name.hidden = !named;
+    const [equity, pnl, positions, leverage, margin] = this.#values;
+    setText(equity, dollars(money(row.total_equity_usd)));
+    setText(pnl, dollars(signedMoney(row.total_unrealized_pnl_usd)));
+    setAttribute(pnl, "data-sign", signOf(row.total_unrealized_pnl_usd));
+    const near = row.liquidation_risk_positions;
+    setText(positions, number(row.total_positions, 0) + (near ? ` · ${near} at risk` : ""));
+    setAttribute(positions, "title", near ? `${near} near liquidation or not determined` : undefined);
+    setText(leverage, times(row.gross_leverage));
+    setText(margin, dollars(money(row.total_margin_usd)));
+    this.#exposures(Object.entries(row.net_exposure ?? {}));
+  }
+
+  #exposures(bases) {
+    bases.sort(([, a], [, b]) => Math.abs(b) - Math.abs(a));
+    const shown = bases.slice(0, BASES);
+    const rest = bases.slice(BASES);
+    if (rest.length > 0) shown.push([`+${rest.length} more`, rest.reduce((sum, [, usd]) => sum + usd, 0)]);
+    keyed(this.#bases, this.#chips, shown.map(([base]) => base), (base) => {
+      const value = element("span");
+      return { node: element("li", {}, element("b", {}, base), " ", value), value };
+    });
+    for (const [base, usd] of shown) {
+      const { value } = this.#chips.get(base);
+      setText(value, shortMoney(usd, true));
+      setAttribute(value, "data-sign", signOf(usd));
+      setAttribute(value, "title", dollars(signedMoney(usd)));
+    }
+  }
+}
+
+const dollars = (text) => (text === UNKNOWN ? text : text.replace(/^([+−]?)/, "$1$"));
+
+/** One card an account: equity, and the worst pool's way to liquidation as a bar. */
+export class Accounts {
+  #root;
+  #cards = new Map();
+
+  constructor(root) {
+    this.#root = root;
+  }
+
+  /** @param {(id: string) => string | undefined} symbolOf the symbol of a position */
+  update(rows, symbolOf) {
+    const ids = [...rows.keys()].sort(byId);
+    keyed(this.#root, this.#cards, ids, makeCard);
+    for (const id of ids) paintCard(this.#cards.get(id), rows.get(id), symbolOf);
+  }
+}
+
+function makeCard(id) {
+  const part = (name, text = "") => element("span", { class: name }, text);
+  const parts = { venue: part("venue"), equity: part("equity"), bar: part("bar"), ratio: part("ratio"), pool: part("pool"), pnl: part("pnl") };
+  const node = element("li", { class: "card" }, part("name", id), ...Object.values(parts));
+  return { node, ...parts };
+}
+
+function paintCard(card, row, symbolOf) {
+  setText(card.venue, venueName(row.venue) + (row.env !== "live" ? ` ${row.env}` : ""));
+  setText(card.equity, dollars(money(row.equity_usd)));
+  const ratio = row.margin_ratio;
+  setBar(card.bar, ratio, ratioLevel(ratio));
+  setText(card.ratio, percent(ratio));
+  setText(card.pool, row.stale ? staleReason(row.stale) : poolName(row.worst_pool, symbolOf));
+  setText(card.pnl, signedMoney(row.unrealized_pnl_usd));
+  setAttribute(card.pnl, "data-sign", signOf(row.unrealized_pnl_usd));
+  setAttribute(card.node, "data-stale", row.stale?.reason);
+  setAttribute(card.node, "title", describe(row));
+}
+
+function ratioLevel(ratio) {
+  if (ratio === undefined) return undefined;
+  if (ratio >= RATIO_NEAR) return "near";
+  return ratio >= RATIO_WATCH ? "watch" : "calm";
+}
+
+function poolName(pool, symbolOf) {
+  if (pool === undefined) return "";
+  if (!pool.startsWith("iso:")) return `pool ${pool}`;
+  return `isolated ${symbolOf(pool.slice(4)) ?? ""}`;
+}
+
+function describe(row) {
+  return [
+    row.mode && `mode: ${row.mode}`,
+    `margin ratio of the worst pool, 100 % = liquidation: ${percent(row.margin_ratio)}`,
+    `gross leverage: ${times(row.gross_leverage)}`,
+    row.partly_modelled && `partly modelled: ${row.partly_modelled.length} positions with the venue's figures`,
+    row.stale && `stale since ${moment(row.stale.since)}: ${staleReason(row.stale)}`,
+  ].filter(Boolean).join("\n");
+}
+
+/** One pill a connection to a venue. */
+export class Feeds {
+  #root;
+  #pills = new Map();
+
+  constructor(root) {
+    this.#root = root;
+  }
+
+  /** @param {number} now the gateway's clock, ms */
+  update(rows, now) {
+    const ids = [...rows.keys()].sort(byId);
+    keyed(this.#root, this.#pills, ids, (id) => {
+      const state = element("span", { class: "state" });
+      return { node: element("li", { class: "pill" }, id.replace(":", " "), " ", state), state };
+    });
+    for (const id of ids) paintPill(this.#pills.get(id), rows.get(id), now);
+  }
+}
+
+function paintPill({ node, state }, row, now) {
+  const kind = FEED_STATES[row.state] ?? "connecting";
+  setAttribute(node, "data-state", kind);
+  setText(state, row.state);
+  const lines = [
+    `${venueName(row.venue)} ${row.connection}: ${row.state} for ${age(now - row.since)}`,
+    row.last_message_at !== undefined && `last message ${age(now - row.last_message_at)} ago`,
+    row.lag_ms !== undefined && `lag ${row.lag_ms} ms`,
+    row.reconnects > 0 && `${row.reconnects} reconnects`,
+    row.last_error && `last error: ${row.last_error}`,
+  ];
+  setAttribute(node, "title", lines.filter(Boolean).join("\n"));
+}
+
+const WORDS = { connecting: "connecting", live: "live", reconnecting: "reconnecting", stopped: "stopped" };
+
+/** The gateway's own state, in the header and, when it is lost, in the banner. */
+export class Gateway {
+  #pill = document.getElementById("gateway");
+  #banner = document.getElementById("banner");
+  #text = document.getElementById("banner-text");
+  #age = document.getElementById("banner-age");
+
+  /** @param {number} now our clock, ms */
+  update({ state, server, lastFrameAt, refused }, now) {
+    const { name, reason } = state;
+    const silent = lastFrameAt === null ? undefined : now - lastFrameAt;
+    document.body.dataset.gateway = name;
+    setAttribute(this.#pill, "data-state", name);
+    setText(this.#pill.children[0], WORDS[name]);
+    // A heartbeat apart is normal; only an age that says something is shown.
+    setText(this.#pill.children[1], silent > 2_000 ? age(silent) : "");
+    setAttribute(this.#pill, "title", [server, silent !== undefined && `last heard ${age(silent)} ago`].filter(Boolean).join("\n") || undefined);
+    const problem = problemOf(name, reason, refused);
+    this.#banner.hidden = problem === undefined;
+    setText(this.#text, problem ?? "");
+    setText(this.#age, problem !== undefined && silent !== undefined && name !== "live" ? `last data ${age(silent)} ago` : "");
+  }
+}
+
+function problemOf(name, reason, refused) {
+  if (name === "stopped") return `The gateway does not serve this page: ${reason}. Reload when that is settled.`;
+  if (name === "reconnecting") return "Connection to the gateway lost, reconnecting…";
+  const [first] = refused;
+  return first === undefined ? undefined : `The gateway refused ${first[0]}: ${first[1]}`;
+}
