@@ -59,6 +59,11 @@ class Socket:
         return self._response
 
     @property
+    def ending(self) -> tuple[int, str] | None:
+        """Close code and reason once the end was decided."""
+        return self._ending
+
+    @property
     def waiting(self) -> int:
         """How many frames are queued."""
         return len(self._queue)

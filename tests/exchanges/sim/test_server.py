@@ -64,15 +64,14 @@ async def test_a_client_that_does_not_read_is_closed_and_nobody_waits_for_it(mon
         ):
             await slow.send("ping")
             await slow.recv()
-            (front,) = [simulator.fronts["okx"]]
-            target = min(front.sockets, key=lambda socket: socket.id)
+            target = min(simulator.fronts["okx"].sockets, key=lambda socket: socket.id)
             async with asyncio.timeout(20):
-                while target._ending is None:
+                while target.ending is None:
                     for _ in range(40):
                         target.send("x" * 60_000)
                     await other.say("ping")
                     assert await other.next() == "pong"
-            assert target._ending[0] == 4005
+            assert target.ending[0] == 4005
             assert target.waiting == 0
     finally:
         await simulator.stop()
