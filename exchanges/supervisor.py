@@ -103,7 +103,11 @@ class Supervisor:
     # --- The loop ----------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Keep the feed connected until ``stop`` or cancellation. An error of the sink or of ``record`` ends it, and is raised."""
+        """Keep the feed connected until ``stop`` (which ends with the status "down") or cancellation (which says nothing more).
+
+        Raises:
+            Exception: What the sink or ``record`` raised, in an ``ExceptionGroup`` where a task of the connection met it.
+        """
         try:
             while not self._stopping:
                 await self._connection()
@@ -133,7 +137,7 @@ class Supervisor:
     async def _open(self) -> ClientConnection:
         """Connect; a stop ends the attempt like a timeout. Raises OSError or WebSocketException when it fails."""
         try:
-            async with asyncio.timeout(None) as self._opening:
+            async with asyncio.timeout(0 if self._stopping else None) as self._opening:
                 # ping_interval: venues want heartbeats of their own, which the feed sends; a protocol ping would be answered
                 # by a front server whose application is dead.
                 return await connect(

@@ -517,6 +517,16 @@ async def test_it_stops_in_the_middle_of_a_pause_and_before_it_began() -> None:
     assert len(b.links) == 1
 
 
+async def test_a_sink_may_stop_it_before_the_attempt() -> None:
+    b = Bench()
+    async with mute_server() as (port, _):
+        b.url = f"ws://127.0.0.1:{port}/"
+        b.build()
+        b.on_events = lambda events: b.supervisor.stop()
+        await asyncio.wait_for(b.supervisor.run(), 1)
+    assert [status.state for status in b.statuses] == ["connecting", "down"]
+
+
 async def test_it_stops_in_time_when_the_venue_does_not_answer_the_close() -> None:
     async with bench() as b:
         await b.state("live")
