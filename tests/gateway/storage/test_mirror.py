@@ -1,0 +1,106 @@
+"""The pure half of the write-behind: newest per row wins, what was not written waits again."""
+
+from __future__ import annotations
+
+import msgspec
+
+from exchanges.events import AccountMode
+from gateway.storage.mirror import Mirror, StoredAccount, merged
+from tests.gateway.storage.states import balance, instrument, position, tiers
+
+
+def test_a_thousand_changes_of_a_row_wait_once() -> None:
+    mirror = Mirror()
+    for number in range(1000):
+        mirror.put_position(position(size=str(number + 1)), seq=number, at=number)
+    assert len(mirror.dirty) == 1
+    batch, _ = mirror.take()
+    assert [(row[4].size, row[5]) for row in batch.positions] == [("1000", 999)]
+    assert len(mirror.dirty) == 0
+
+
+def test_removed_row_waits_as_its_key_and_size_zero_is_removal() -> None:
+    mirror = Mirror()
+    gone, flat = position("A"), position("B")
+    for state in (gone, flat):
+        mirror.put_position(state, 1, 1)
+    mirror.take()
+    mirror.remove_position(gone.id, 2)
+    mirror.put_position(msgspec.structs.replace(flat, size="0.000", side=None), 3, 3)
+    batch, _ = mirror.take()
+    assert batch.positions == []
+    assert batch.removed == sorted([gone.id, flat.id])
+    assert mirror.seq == 3
+
+
+def test_what_was_not_written_is_taken_again_in_its_newest_form() -> None:
+    mirror = Mirror()
+    mirror.put_position(position("A", size="1"), 1, 1)
+    mirror.put_position(position("B", size="1"), 1, 1)
+    _, taken = mirror.take()
+    mirror.put_position(position("A", size="2"), 2, 2)
+    mirror.remove_position(position("B").id, 2)
+    mirror.give_back(taken)
+    batch, _ = mirror.take()
+    assert [row[4].size for row in batch.positions] == ["2"]
+    assert batch.removed == [position("B").id]
+
+
+def test_tiers_are_written_with_every_contract_that_uses_them() -> None:
+    mirror = Mirror()
+    mirror.put_instrument(instrument("X"), 1)
+    mirror.put_instrument(instrument("Y"), 1)
+    mirror.put_instrument(instrument("Z", tiers_key=None), 1)
+    mirror.take()
+    mirror.put_tiers(tiers())
+    batch, _ = mirror.take()
+    assert [(row[2], row[4]) for row in batch.contracts] == [("X", tiers()), ("Y", tiers())]
+
+
+def test_account_gives_its_positions_venue_and_env() -> None:
+    mirror = Mirror()
+    mirror.put_position(position(), 1, 1)
+    assert mirror.take()[0].positions[0][2:4] == (None, None)
+    mirror.put_account(StoredAccount(name="main", venue="okx", env="demo"), 2)
+    mirror.put_mode(AccountMode(account="main", mode="futures"))
+    batch, _ = mirror.take()
+    assert batch.positions[0][2:4] == ("okx", "demo")
+    assert batch.accounts[0][5] == AccountMode(account="main", mode="futures")
+
+
+def test_pruning_keeps_what_lives_and_touches_no_other_account() -> None:
+    mirror = Mirror()
+    lives, dead, other = position("A"), position("B"), position("A", account="other")
+    for state in (lives, dead, other):
+        mirror.put_position(state, 1, 1)
+    mirror.take()
+    mirror.prune({lives.id}, {"main"})
+    batch, _ = mirror.take()
+    assert (batch.prune, batch.keep, batch.removed) == (["main"], [lives.id], [dead.id])
+    assert set(mirror.positions) == {lives.id, other.id}
+
+
+def test_stored_rows_never_replace_newer_knowledge() -> None:
+    mirror = Mirror()
+    mirror.put_position(position("A", size="2"), 9, 9)
+    mirror.remove_position(position("B").id, 9)
+    for symbol in ("A", "B", "C"):
+        mirror.learn_position(position(symbol, size="1"), 1, 1)
+    assert {row.state.symbol: row.state.size for row in mirror.positions.values()} == {"A": "2", "C": "1"}
+    assert len(mirror.dirty) == 2
+
+
+def test_partial_balance_is_laid_over_the_known_one() -> None:
+    mirror = Mirror()
+    mirror.put_balance(balance("1000.10"), 1)
+    mirror.put_balance(msgspec.structs.replace(balance("5.0", "BTC", full=False), available=None), 2)
+    state = mirror.balances["main", "trading"][0]
+    assert {coin.ccy: coin.total for coin in state.coins} == {"USDT": "1000.10", "BTC": "5.0"}
+    assert {pool.pool for pool in state.pools} == {"USDT", "BTC"}
+    assert (state.full, state.available) == (True, "900.00")
+    mirror.put_balance(balance("7"), 3)
+    assert [coin.total for coin in mirror.balances["main", "trading"][0].coins] == ["7"]
+
+
+def test_merging_prefers_the_newer_figure_of_the_same_name() -> None:
+    assert merged(balance("1"), balance("2", full=False)).coins == balance("2").coins
