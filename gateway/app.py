@@ -277,9 +277,8 @@ class Gateway:
         )
 
     def _ready(self) -> tuple[bool, dict[str, object]]:
-        feeds = {name: supervisor.feed.state for name, supervisor in self._supervisors.items()}
-        body: dict[str, object] = {"feeds": feeds, "storage": self.store.status}
-        return all(state == "live" for state in feeds.values()), body
+        feeds: dict[str, object] = {name: supervisor.feed.state for name, supervisor in self._supervisors.items()}
+        return all(state == "live" for state in feeds.values()), feeds
 
     def _figures(self) -> Iterable[Metric]:
         for name, value in sorted(self.engine.counters.items()):

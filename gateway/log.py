@@ -38,3 +38,4 @@ def configure(settings: LogSettings) -> None:
     )
     logging.root.handlers = [handler]
     logging.root.setLevel(settings.level.upper())
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # it reports every start and stop; ours are enough

@@ -124,7 +124,7 @@ def _with_figures(state: PositionState, row: PositionRow, origin: Origin) -> Pos
         venue_maintenance_margin=known(row.position_mm),
         venue_liquidation_price=price,
         liquidation_known=told,
-        trading_fee=closing_fee(row, entry, inverse),
+        trading_fee=closing_fee(row, entry, inverse, isolated=state.margin_mode == "isolated"),
     )
 
 
@@ -200,14 +200,14 @@ def isolated_collateral(row: PositionRow, entry: str | None, inverse: bool) -> s
     return text(_DIVISION.divide(value_at(row.size, entry, inverse), Decimal(leverage)))
 
 
-def closing_fee(row: PositionRow, entry: str | None, inverse: bool) -> str | None:
+def closing_fee(row: PositionRow, entry: str | None, inverse: bool, *, isolated: bool = False) -> str | None:
     """Return the estimated closing fee that Bybit keeps inside initial and maintenance margin, in settle currency.
 
-    ``positionIMByMp = value at mark / leverage + fee``; messages from before that field: ``positionIM`` with the value at
-    entry. None where it cannot be derived, or where the result is no plausible fee (above 0, up to 1 % of the value).
+    Cross: ``positionIMByMp = value at mark / leverage + fee``. Isolated, and messages from before that field:
+    ``positionIM`` with the value at entry. None where it cannot be derived, or where the result is no plausible fee (above 0, up to 1 % of the value).
     """
     leverage = nonzero(row.leverage)
-    by_mark = known(row.position_im_by_mp)
+    by_mark = None if isolated else known(row.position_im_by_mp)
     margin, price = (by_mark, nonzero(row.mark_price)) if by_mark else (known(row.position_im), entry)
     if leverage is None or margin is None or price is None:
         return None

@@ -186,7 +186,8 @@ def account_row(account: Account, positions: Iterable[Position], book: Book) -> 
     held = [(position, book.figures(position.handle)) for position in positions]
     equity = account_equity(account, held, book)
     usd = {ccy: account.usd(ccy) for ccy in equity}
-    equity_usd = sum(amount * usd[ccy] for ccy, amount in equity.items()) if equity else math.nan
+    priced = [amount * usd[ccy] for ccy, amount in equity.items() if not math.isnan(usd[ccy])]
+    equity_usd = sum(priced) if priced else math.nan
     gross = sum(figures.get("notional", math.nan) * account.usd(settle_of(position)) for position, figures in held)
     pools = {pool.name: pool_row(pool, held, book) for pool in account.pools.values()}
     ratios = {name: float(str(row["ratio"])) for name, row in pools.items() if "ratio" in row}
@@ -207,6 +208,8 @@ def account_row(account: Account, positions: Iterable[Position], book: Book) -> 
             "partly_modelled": partly or None,
             "stale": account.stale(),
             "equity_usd": equity_usd,
+            # What equity_usd does not count: currencies whose price is not known (spot coins without a price feed yet).
+            "unpriced": sorted(ccy for ccy, price in usd.items() if math.isnan(price)) or None,
             "equity": present(equity) or None,
             "unrealized_pnl_usd": sum(
                 figures.get("upnl", math.nan) * account.usd(settle_of(position)) for position, figures in held

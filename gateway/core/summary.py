@@ -51,11 +51,17 @@ def _summary(accounts: list[Account], positions: Mapping[str, Position], book: B
     venues: dict[str, float] = defaultdict(float)
     symbols: dict[str, float] = defaultdict(float)
     leverages: list[float] = []
+    unpriced: set[str] = set()
     near = count = 0
     for account in accounts:
         held = [(positions[i], book.figures(positions[i].handle)) for i in account.positions]
         amounts = account_equity(account, held, book)
-        equity += sum(amount * account.usd(ccy) for ccy, amount in amounts.items())
+        for ccy, amount in amounts.items():
+            price = account.usd(ccy)
+            if math.isnan(price):
+                unpriced.add(ccy)
+            else:
+                equity += amount * price
         for position, figures in held:
             count += 1
             usd = account.usd(settle_of(position))
@@ -93,6 +99,7 @@ def _summary(accounts: list[Account], positions: Mapping[str, Position], book: B
             "portfolio_concentration": round(sum((v / total) ** 2 for v in gross.values()), 4) if total > 0 else None,
             "last_sync_at": max(synced) if synced else None,
             "stale_accounts": stale or None,
+            "unpriced": sorted(unpriced) or None,
         }
     )
 

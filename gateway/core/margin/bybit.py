@@ -26,7 +26,7 @@ def maintenance(inputs: Inputs) -> Maintenance:
     if math.isnan(rate) or inputs.inverse or state.kind not in ("perp", "future"):
         return known if not math.isnan(rate) else venue_only(inputs)
     if state.margin_mode == "isolated":
-        fixed = inputs.notional_entry * _isolated_rate(inputs, rate)
+        fixed = inputs.notional_entry * _isolated_rate(inputs, rate) + _beyond_margin(inputs)
         return known._replace(model="bybit_isolated", constant_at_liquidation=fixed, floor_to=inputs.tick())
     if state.margin_mode == "cross" and inputs.alone:
         return known._replace(model="bybit_cross_single", replaces=False, plain=True)
@@ -51,3 +51,15 @@ def _isolated_rate(inputs: Inputs, rate: float) -> float:
     if from_tiers(inputs.tiers) or not inputs.state.trading_fee:
         return rate
     return rate - float(inputs.state.trading_fee) / inputs.notional0
+
+
+def _beyond_margin(inputs: Inputs) -> float:
+    """Return what the stated collateral holds beyond entry notional / leverage and is not margin added by hand.
+
+    The published price counts from entry notional / leverage; the balance of a position also holds the estimated closing fee.
+    """
+    state = inputs.state
+    if not (state.isolated_cash and state.leverage and state.trading_fee):
+        return 0.0
+    beyond = float(state.isolated_cash) - inputs.notional_entry / float(state.leverage)
+    return beyond if abs(beyond) <= 1.5 * float(state.trading_fee) else 0.0
