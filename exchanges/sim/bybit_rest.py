@@ -52,6 +52,9 @@ class Refused(Exception):
         self.code, self.message = code, message
 
 
+_TOO_MANY = Refused(10006, "Too many visits!")
+
+
 class Reads(Protocol):
     """What REST needs of the front."""
 
@@ -104,54 +107,59 @@ class BybitRest:
     # --- What every request goes through -----------------------------------------------------------------------------
 
     def _public(self, answer: Public) -> Handler:
-        return self._handler("", lambda request, now_ms: answer(request.query))
-
-    def _private(self, answer: Private) -> Handler:
-        def signed(request: web.Request, now_ms: int) -> Row:
-            account = self._signed_by(request, now_ms)
-            self._front.catch_up(now_ms)
-            return answer(account, request.query)
-
-        return self._handler("X-BAPI-API-KEY", signed)
-
-    def _handler(self, counted_by: str, answer: Callable[[web.Request, int], Row]) -> Handler:
         async def handle(request: web.Request) -> web.Response:
             now_ms = self._front.clock()
-            if self._flooded(now_ms):
-                return web.Response(status=403, text="access too frequent")
-            key = request.headers.get(counted_by, "")
-            headers, over = self._count(key if self._front.account_by_key(key) else "", request.path, now_ms)
-            try:
-                if over or self._front.faults.take_limit(now_ms):
-                    headers["X-Bapi-Limit-Status"] = "0"
-                    raise Refused(10006, "Too many visits!")
-                return _envelope(now_ms, answer(request, now_ms), headers=headers)
-            except Refused as refused:
-                return _envelope(now_ms, {}, refused, headers=headers)
+            return self._respond(now_ms, {}, lambda: answer(request.query))
 
         return handle
+
+    def _private(self, answer: Private) -> Handler:
+        async def handle(request: web.Request) -> web.Response:
+            now_ms = self._front.clock()
+            account = self._front.account_by_key(request.headers.get("X-BAPI-API-KEY", ""))
+            headers, over = self._count(account.name if account else "", request.path, now_ms)
+
+            def checked() -> Row:
+                if over:
+                    raise _TOO_MANY
+                self._check_signature(request, account, now_ms)
+                self._front.catch_up(now_ms)
+                assert account is not None
+                return answer(account, request.query)
+
+            return self._respond(now_ms, headers, checked)
+
+        return handle
+
+    def _respond(self, now_ms: int, headers: dict[str, str], answer: Callable[[], Row]) -> web.Response:
+        if self._flooded(now_ms):
+            return web.Response(status=403, text="access too frequent")
+        try:
+            if self._front.faults.take_limit(now_ms):
+                raise _TOO_MANY
+            return _envelope(now_ms, answer(), headers=headers)
+        except Refused as refused:
+            if refused is _TOO_MANY:
+                reset = max(now_ms + LIMIT_WINDOW_MS, self._front.faults.limited_until)
+                headers = _limit_headers(0, reset)
+            return _envelope(now_ms, {}, refused, headers=headers)
 
     def _flooded(self, now_ms: int) -> bool:
         """Say whether this machine asked too often; nothing but waiting helps then."""
         self._arrivals.append(now_ms)
         return len(self._arrivals) > FLOOD and self._arrivals[0] > now_ms - FLOOD_WINDOW_MS
 
-    def _count(self, key: str, path: str, now_ms: int) -> tuple[dict[str, str], bool]:
-        """Count a request against its key and path; return the headers that tell how many are left, and whether it is too many."""
-        asked = self._asked.setdefault((key, path), deque(maxlen=LIMIT_PER_S + 1))
+    def _count(self, owner: str, path: str, now_ms: int) -> tuple[dict[str, str], bool]:
+        """Count a request against its user and path; return the headers that say how many are left, and whether it is too many."""
+        asked = self._asked.setdefault((owner, path), deque(maxlen=LIMIT_PER_S + 1))
         while asked and asked[0] <= now_ms - LIMIT_WINDOW_MS:
             asked.popleft()
         asked.append(now_ms)
-        reset = max(asked[0] + LIMIT_WINDOW_MS, self._front.faults.limited_until)
-        headers = {
-            "X-Bapi-Limit": str(LIMIT_PER_S),
-            "X-Bapi-Limit-Status": str(max(0, LIMIT_PER_S - len(asked))),
-            "X-Bapi-Limit-Reset-Timestamp": str(reset),
-        }
-        return headers, len(asked) > LIMIT_PER_S
+        left = LIMIT_PER_S - len(asked)
+        return _limit_headers(max(0, left), asked[0] + LIMIT_WINDOW_MS), left < 0
 
-    def _signed_by(self, request: web.Request, now_ms: int) -> Account:
-        """Return who signed a request.
+    def _check_signature(self, request: web.Request, account: Account | None, now_ms: int) -> None:
+        """Return when the owner of the key signed this request just now.
 
         Raises:
             Refused: 10002 outside ``now − recv_window <= timestamp < now + 1 s``, 10003 unknown key, 10004 wrong signature.
@@ -161,7 +169,6 @@ class BybitRest:
         window = request.headers.get("X-BAPI-RECV-WINDOW", str(DEFAULT_RECV_WINDOW_MS))
         if key is None or stamp is None or signature is None or not stamp.isdigit() or not window.isdigit():
             raise web.HTTPUnauthorized
-        account = self._front.account_by_key(key)
         if account is None:
             raise Refused(10003, "API key is invalid. Check whether the key and domain are matched.")
         if not now_ms - int(window) <= int(stamp) < now_ms + AHEAD_MS:
@@ -173,7 +180,6 @@ class BybitRest:
         origin = f"{stamp}{key}{window}{request.raw_path.partition('?')[2]}"
         if not hmac.compare_digest(sign(account, origin), signature):
             raise Refused(10004, f"error sign! origin_string[{origin}]")
-        return account
 
     # --- Public answers ----------------------------------------------------------------------------------------------
 
@@ -330,6 +336,14 @@ def _page(rows: list[T], place: Callable[[T], str], after: str, limit: int) -> t
     left = [row for row in rows if place(row) > after]
     page = left[:limit]
     return page, quote(place(page[-1]), safe="") if len(left) > limit else ""
+
+
+def _limit_headers(left: int, reset_ms: int) -> dict[str, str]:
+    return {
+        "X-Bapi-Limit": str(LIMIT_PER_S),
+        "X-Bapi-Limit-Status": str(left),
+        "X-Bapi-Limit-Reset-Timestamp": str(reset_ms),
+    }
 
 
 def _envelope(

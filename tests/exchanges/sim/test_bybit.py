@@ -1,0 +1,523 @@
+"""The simulated Bybit as a client meets it: hand-made signatures and frames, a clock that the test moves."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from typing import Any
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from exchanges.sim import bybit_rest
+from exchanges.sim.bybit import IDLE_MS, ORDER_EDIT_EVERY_MS, idle_time
+from exchanges.sim.server import Simulator, start
+from tests.exchanges.sim.raw import Peer, dial
+
+BEGIN = 1_763_683_200_000
+
+
+class Venue:
+    """A running simulator with a clock that only the test moves."""
+
+    def __init__(self) -> None:
+        self.now = BEGIN
+        self.sim: Simulator
+
+    def __call__(self) -> int:
+        return self.now
+
+    def keys(self, name: str) -> tuple[str, str]:
+        account = self.sim.world.account(name)
+        return account.key, account.secret
+
+    async def ask(
+        self, path: str, name: str = "bybit-main", *, key: str = "", secret: str = "", late_ms: int = 0, **headers: str
+    ) -> tuple[int, dict[str, Any], dict[str, str]]:
+        """Ask a signed question; return status, body and headers. ``late_ms`` sets the timestamp back."""
+        right_key, right_secret = self.keys(name)
+        key, stamp = key or right_key, str(self.now - late_ms)
+        text = f"{stamp}{key}5000{path.partition('?')[2]}"
+        signed = {
+            "X-BAPI-API-KEY": key,
+            "X-BAPI-TIMESTAMP": stamp,
+            "X-BAPI-RECV-WINDOW": "5000",
+            "X-BAPI-SIGN": sign(secret or right_secret, text),
+            **headers,
+        }
+        url = URL(self.sim.urls["bybit"] + path, encoded=True)  # sent as it was signed
+        async with aiohttp.ClientSession() as session, session.get(url, headers=signed) as answer:
+            json_ = answer.content_type == "application/json"
+            return answer.status, await answer.json() if json_ else {}, dict(answer.headers)
+
+    async def result(self, path: str, name: str = "bybit-main") -> dict[str, Any]:
+        """Ask, and expect an answer."""
+        _, body, _ = await self.ask(path, name)
+        assert body["retCode"] == 0, body
+        return dict(body["result"])
+
+    @asynccontextmanager
+    async def private(self, name: str = "bybit-main", *topics: str) -> AsyncIterator[Peer]:
+        """Log in and subscribe."""
+        async with dial(self.socket("/v5/private")) as peer:
+            await peer.say(self.login(name))
+            assert (await peer.next())["success"] is True
+            if topics:
+                await peer.say({"op": "subscribe", "args": list(topics)})
+                assert (await peer.next())["success"] is True
+            yield peer
+
+    def login(self, name: str, *, key: str = "", secret: str = "", ahead_ms: int = 5000) -> dict[str, Any]:
+        right_key, right_secret = self.keys(name)
+        expires = self.now + ahead_ms
+        return {
+            "op": "auth",
+            "args": [key or right_key, expires, sign(secret or right_secret, f"GET/realtime{expires}")],
+        }
+
+    def socket(self, path: str) -> str:
+        return "ws" + self.sim.urls["bybit"].removeprefix("http") + path
+
+
+def sign(secret: str, text: str) -> str:
+    return hmac.new(secret.encode(), text.encode(), hashlib.sha256).hexdigest()
+
+
+@pytest.fixture
+async def venue() -> AsyncIterator[Venue]:
+    it = Venue()
+    it.sim = await start(11, clock=it)
+    yield it
+    await it.sim.stop()
+
+
+# --- REST: who may ask -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        ({"key": "nobody"}, 10003),
+        ({"secret": "not the secret"}, 10004),
+        ({"late_ms": 5001}, 10002),
+        ({"late_ms": -1000}, 10002),
+        ({"late_ms": 5000}, 0),
+        ({"late_ms": -999}, 0),
+    ],
+)
+async def test_signature_and_time_are_checked(venue: Venue, wrong: dict[str, Any], code: int) -> None:
+    status, body, _ = await venue.ask("/v5/account/info", **wrong)
+    assert (status, body["retCode"]) == (200, code)
+
+
+async def test_the_signature_covers_the_query_as_sent(venue: Venue) -> None:
+    _, body, _ = await venue.ask("/v5/position/list?settleCoin=USDT&category=linear&limit=5")
+    assert body["retCode"] == 0
+
+
+async def test_a_request_without_a_key_is_unauthorized(venue: Venue) -> None:
+    async with aiohttp.ClientSession() as session, session.get(venue.sim.urls["bybit"] + "/v5/account/info") as answer:
+        assert answer.status == 401
+
+
+async def test_limit_of_a_user_and_its_headers(venue: Venue) -> None:
+    _, first, headers = await venue.ask("/v5/account/info")
+    assert (first["retCode"], headers["X-Bapi-Limit"], headers["X-Bapi-Limit-Status"]) == (0, "50", "49")
+    codes = [(await venue.ask("/v5/account/info"))[1]["retCode"] for _ in range(50)]
+    assert codes == [0] * 49 + [10006]
+    assert (await venue.ask("/v5/account/info", "bybit-hedge"))[1]["retCode"] == 0
+    venue.now += 1000
+    assert (await venue.ask("/v5/account/info"))[1]["retCode"] == 0
+
+
+async def test_fault_429(venue: Venue) -> None:
+    venue.sim.control.fault({"kind": "429", "venue": "bybit", "seconds": 3})
+    status, body, headers = await venue.ask("/v5/account/info")
+    assert (status, body["retCode"], body["retMsg"]) == (200, 10006, "Too many visits!")
+    assert headers["X-Bapi-Limit-Reset-Timestamp"] == str(venue.now + 3000)
+    venue.now += 3000
+    assert (await venue.ask("/v5/account/info"))[1]["retCode"] == 0
+
+
+async def test_flood_is_forbidden(venue: Venue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bybit_rest, "FLOOD", 3)
+    venue.sim.fronts["bybit"]._rest._arrivals.clear()  # type: ignore[attr-defined]
+    statuses = [(await venue.ask("/v5/market/time"))[0] for _ in range(4)]
+    assert statuses == [200, 200, 200, 403]
+
+
+async def test_key_is_read_only(venue: Venue) -> None:
+    found = await venue.result("/v5/user/query-api")
+    assert (found["readOnly"], found["apiKey"]) == (1, venue.keys("bybit-main")[0])
+    assert isinstance(found["permissions"]["ContractTrade"], list)
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [("bybit-main", "REGULAR_MARGIN"), ("bybit-isolated", "ISOLATED_MARGIN"), ("bybit-hedge", "REGULAR_MARGIN")],
+)
+async def test_margin_mode_is_the_accounts(venue: Venue, name: str, mode: str) -> None:
+    assert (await venue.result("/v5/account/info", name))["marginMode"] == mode
+
+
+# --- REST: market ------------------------------------------------------------------------------------------------------
+
+
+async def pages(venue: Venue, path: str, name: str = "bybit-main") -> list[list[dict[str, Any]]]:
+    """Follow the cursor to its end."""
+    found, cursor = [], ""
+    while True:
+        result = await venue.result(path + (f"&cursor={cursor}" if cursor else ""), name)
+        found.append(result["list"])
+        cursor = result["nextPageCursor"]
+        if not cursor:
+            return found
+
+
+async def test_instruments_by_cursor(venue: Venue) -> None:
+    whole = await pages(venue, "/v5/market/instruments-info?category=linear&limit=1000")
+    small = await pages(venue, "/v5/market/instruments-info?category=linear&limit=7")
+    assert len(whole) == 1
+    assert [len(page) for page in small[:-1]] == [7] * (len(small) - 1)
+    assert [row for page in small for row in page] == whole[0]
+    pepe = next(row for row in whole[0] if row["symbol"] == "1000PEPEUSDT")
+    assert (pepe["baseCoin"], pepe["settleCoin"], pepe["contractType"]) == ("1000PEPE", "USDT", "LinearPerpetual")
+    assert next(row for row in whole[0] if row["symbol"] == "BTCPERP")["settleCoin"] == "USDC"
+
+
+async def test_risk_limits_come_15_symbols_a_page(venue: Venue) -> None:
+    found = await pages(venue, "/v5/market/risk-limit?category=linear")
+    assert [len({row["symbol"] for row in page}) for page in found] == [15, 7]
+    rows = [row for page in found for row in page]
+    assert all(abs(Decimal(row["initialMargin"]) * Decimal(row["maxLeverage"]) - 1) < Decimal("0.01") for row in rows)
+    assert len({row["id"] for row in rows}) == len(rows)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v5/market/instruments-info",
+        "/v5/market/tickers?category=linear&symbol=NOPEUSDT",
+        "/v5/market/instruments-info?category=linear&limit=1001",
+        "/v5/position/list?settleCoin=USDT",
+        "/v5/position/list?category=linear",
+        "/v5/position/list?category=linear&settleCoin=USDT&limit=201",
+        "/v5/account/wallet-balance?accountType=SPOT",
+    ],
+)
+async def test_wrong_arguments(venue: Venue, path: str) -> None:
+    assert (await venue.ask(path))[1]["retCode"] == 10001
+
+
+async def test_time(venue: Venue) -> None:
+    assert await venue.result("/v5/market/time") == {"timeSecond": str(BEGIN // 1000), "timeNano": f"{BEGIN}000000"}
+
+
+# --- REST: positions and wallet ----------------------------------------------------------------------------------------
+
+
+async def test_positions_by_cursor(venue: Venue) -> None:
+    whole = await venue.result("/v5/position/list?category=linear&settleCoin=USDT&limit=200")
+    small = await pages(venue, "/v5/position/list?category=linear&settleCoin=USDT&limit=2")
+    assert [len(page) for page in small] == [2, 2, 0]
+    assert [row for page in small for row in page] == whole["list"]
+    assert [row["symbol"] for row in whole["list"]] == ["BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT"]
+    usdc = await venue.result("/v5/position/list?category=linear&settleCoin=USDC&limit=200")
+    assert [row["symbol"] for row in usdc["list"]] == ["BTCPERP"]
+
+
+async def test_a_symbol_shows_its_empty_legs(venue: Venue) -> None:
+    flat = await venue.result("/v5/position/list?category=linear&symbol=LINKUSDT")
+    assert [(r["positionIdx"], r["side"], r["size"], r["seq"]) for r in flat["list"]] == [(0, "", "0", -1)]
+    venue.sim.control.fault({"kind": "close_position", "account": "bybit-hedge", "symbol": "BTCUSDT", "side": "long"})
+    legs = await venue.result("/v5/position/list?category=linear&symbol=BTCUSDT", "bybit-hedge")
+    assert [(r["positionIdx"], r["side"], r["size"]) for r in legs["list"]] == [(1, "", "0"), (2, "Sell", "0.2")]
+    left = await venue.result("/v5/position/list?category=linear&settleCoin=USDT", "bybit-hedge")
+    assert all(Decimal(row["size"]) for row in left["list"])
+
+
+@pytest.mark.parametrize("name", ["bybit-main", "bybit-isolated", "bybit-hedge"])
+async def test_figures_of_positions_and_wallet_agree(venue: Venue, name: str) -> None:
+    rows = (await venue.result("/v5/position/list?category=linear&settleCoin=USDT", name))["list"]
+    rows += (await venue.result("/v5/position/list?category=linear&settleCoin=USDC", name))["list"]
+    wallet = (await venue.result("/v5/account/wallet-balance?accountType=UNIFIED", name))["list"][0]
+    coins = {row["coin"]: row for row in wallet["coin"]}
+    truth = {(p["symbol"], p["side"]): p for p in venue.sim.control.truth()["positions"] if p["account"] == name}
+    assert len(rows) == len(truth)
+    for row in rows:
+        sign_ = 1 if row["side"] == "Buy" else -1
+        pnl = sign_ * Decimal(row["size"]) * (Decimal(row["markPrice"]) - Decimal(row["avgPrice"]))
+        assert abs(pnl - Decimal(row["unrealisedPnl"])) <= Decimal("1e-8")
+        assert pnl == Decimal(truth[row["symbol"], "long" if sign_ > 0 else "short"]["unrealized_pnl"])
+        assert row["positionIdx"] == (0 if name != "bybit-hedge" else 1 if sign_ > 0 else 2)
+    upl = sum(Decimal(r["unrealisedPnl"]) for r in rows if not r["symbol"].endswith("PERP"))
+    assert abs(Decimal(coins["USDT"]["unrealisedPnl"]) - upl) < Decimal("1e-6")
+    assert abs(sum(Decimal(c["usdValue"]) for c in coins.values()) - Decimal(wallet["totalEquity"])) < Decimal("1e-6")
+    usdt = Decimal(coins["USDT"]["usdValue"]) / Decimal(coins["USDT"]["equity"])
+    assert usdt != 1
+    assert abs(usdt - 1) < Decimal("0.001")
+
+
+@pytest.mark.parametrize("name", ["bybit-main", "bybit-hedge"])
+async def test_cross_liquidation_is_the_documented_estimate(venue: Venue, name: str) -> None:
+    wallet = (await venue.result("/v5/account/wallet-balance?accountType=UNIFIED", name))["list"][0]
+    balance, upl, needed = (
+        Decimal(wallet[key]) for key in ("totalWalletBalance", "totalPerpUPL", "totalMaintenanceMargin")
+    )
+    assert Decimal(wallet["totalMarginBalance"]) == balance + upl
+    rows = (await venue.result("/v5/position/list?category=linear&settleCoin=USDT", name))["list"]
+    prices = [row for row in rows if row["liqPrice"]]
+    assert prices
+    for row in prices:
+        sign_, size, entry = (1 if row["side"] == "Buy" else -1), Decimal(row["size"]), Decimal(row["avgPrice"])
+        others = upl - Decimal(row["unrealisedPnl"]) * Decimal("0.9996")
+        expected = entry - sign_ * (balance + others - needed) / size
+        assert abs(Decimal(row["liqPrice"]) / expected - 1) < Decimal("1e-7")
+
+
+async def test_isolated_liquidation_and_absent_account_figures(venue: Venue) -> None:
+    wallet = (await venue.result("/v5/account/wallet-balance?accountType=UNIFIED", "bybit-isolated"))["list"][0]
+    names = ("accountIMRate", "accountMMRate", "totalMarginBalance", "totalAvailableBalance", "totalMaintenanceMargin")
+    assert [wallet[name] for name in names] == [""] * len(names)
+    rows = (await venue.result("/v5/position/list?category=linear&settleCoin=USDT", "bybit-isolated"))["list"]
+    eth = next(row for row in rows if row["symbol"] == "ETHUSDT")
+    exact = Decimal(eth["avgPrice"]) * (1 - 1 / Decimal(eth["leverage"]) + Decimal("0.005"))
+    assert Decimal(0) <= exact - Decimal(eth["liqPrice"]) < Decimal("0.01")
+    assert {row["tradeMode"] for row in rows} == {0}
+
+
+# --- Private stream ----------------------------------------------------------------------------------------------------
+
+
+async def test_both_shapes_of_a_login(venue: Venue) -> None:
+    shapes = []
+    for _ in range(2):
+        async with dial(venue.socket("/v5/private")) as peer:
+            await peer.say(venue.login("bybit-main"))
+            shapes.append(await peer.next())
+    assert [shape["success"] for shape in shapes] == [True, True]
+    assert sorted("retCode" in shape for shape in shapes) == [False, True]
+
+
+@pytest.mark.parametrize("wrong", [{"key": "nobody"}, {"secret": "wrong"}])
+async def test_wrong_logins_are_refused(venue: Venue, wrong: dict[str, str]) -> None:
+    async with dial(venue.socket("/v5/private")) as peer:
+        await peer.say(venue.login("bybit-main", **wrong))
+        answer = await peer.next()
+        assert (answer["op"], answer["success"]) == ("auth", False)
+        await peer.say({"op": "subscribe", "args": ["position"]})
+        assert (await peer.next())["success"] is False
+
+
+@pytest.mark.parametrize("ahead_ms", [0, -1])
+async def test_an_expired_login_is_a_params_error(venue: Venue, ahead_ms: int) -> None:
+    async with dial(venue.socket("/v5/private")) as peer:
+        await peer.say(venue.login("bybit-main", ahead_ms=ahead_ms))
+        assert (await peer.next())["ret_msg"] == "Params Error"
+
+
+async def test_fault_wrong_login(venue: Venue) -> None:
+    venue.sim.control.fault({"kind": "wrong_login", "venue": "bybit", "count": 1, "code": "33004"})
+    async with dial(venue.socket("/v5/private")) as peer:
+        await peer.say(venue.login("bybit-main"))
+        assert (await peer.next())["success"] is False
+        await peer.say(venue.login("bybit-main"))
+        assert (await peer.next())["success"] is True
+
+
+async def test_subscribing_before_login_is_refused(venue: Venue) -> None:
+    async with dial(venue.socket("/v5/private")) as peer:
+        await peer.say({"op": "subscribe", "args": ["position"], "req_id": "a"})
+        answer = await peer.next()
+        assert (answer["success"], answer["req_id"]) == (False, "a")
+
+
+@pytest.mark.parametrize(
+    ("topics", "why"),
+    [
+        (["wallet", "nonsense"], "error:handler not found,topic:nonsense"),
+        (["wallet", "position"], "error:already subscribed,topic:position"),
+        (["order", "order.linear"], "error:all-in-one and categorised topics cannot be mixed"),
+    ],
+)
+async def test_one_wrong_topic_fails_the_whole_request(venue: Venue, topics: list[str], why: str) -> None:
+    async with venue.private("bybit-main", "position") as peer:
+        await peer.say({"op": "subscribe", "args": topics})
+        answer = await peer.next()
+        assert (answer["success"], answer["ret_msg"]) == (False, why)
+        venue.sim.world.open_position("bybit-main", "BTCUSDT")
+        assert (await peer.next())["topic"] == "position"
+
+
+async def test_a_fill_pushes_execution_order_position_and_wallet(venue: Venue) -> None:
+    async with venue.private("bybit-main", "position.linear", "wallet", "order", "execution") as peer:
+        before = venue.sim.world.positions("bybit-main")[0]
+        venue.sim.control.fault({"kind": "open_position", "account": "bybit-main", "symbol": "BTCUSDT", "size": "0.1"})
+        frames = [await peer.next() for _ in range(4)]
+        assert [frame["topic"] for frame in frames] == ["execution", "order", "position.linear", "wallet"]
+        fill, order, position, wallet = (frame["data"][0] for frame in frames)
+        assert (fill["execQty"], fill["side"], fill["execType"]) == ("0.1", "Buy", "Trade")
+        assert (order["orderId"], order["orderStatus"]) == (fill["orderId"], "Filled")
+        assert Decimal(position["size"]) == before.size + Decimal("0.1")
+        assert position["seq"] == fill["seq"]
+        assert position["entryPrice"] == str(venue.sim.world.positions("bybit-main")[0].entry_price)
+        assert [coin["coin"] for coin in wallet["coin"]] == ["USDT"]
+        row = (await venue.result("/v5/position/list?category=linear&symbol=BTCUSDT"))["list"][0]
+        assert (row["seq"], row["size"], row["avgPrice"]) == (position["seq"], position["size"], position["entryPrice"])
+
+
+async def test_a_close_has_no_side(venue: Venue) -> None:
+    async with venue.private("bybit-hedge", "position") as peer:
+        venue.sim.control.fault(
+            {"kind": "close_position", "account": "bybit-hedge", "symbol": "BTCUSDT", "side": "short"}
+        )
+        row = (await peer.next())["data"][0]
+        assert (row["positionIdx"], row["side"], row["size"], row["entryPrice"], row["liqPrice"]) == (
+            2,
+            "",
+            "0",
+            "0",
+            "",
+        )
+
+
+async def test_the_wallet_does_not_follow_the_mark(venue: Venue) -> None:
+    async with (
+        venue.private("bybit-isolated", "position", "wallet", "execution") as peer,
+        dial(venue.socket("/v5/public/linear")) as public,
+    ):
+        await public.say({"op": "subscribe", "args": ["tickers.ETHUSDT"]})
+        venue.sim.world.shift("ETH", Decimal("0.001"))
+        venue.now += 100
+        await public.until(lambda frame: frame.get("type") == "delta")
+        await peer.say({"op": "ping"})
+        assert (await peer.next())["op"] == "pong"
+        assert [frame.get("topic") for frame in peer.frames if "topic" in frame] == []
+
+
+async def test_an_order_edit_repeats_the_position_with_the_same_seq(venue: Venue) -> None:
+    venue.sim.control.pause()
+    rows = (await venue.result("/v5/position/list?category=linear&settleCoin=USDT"))["list"]
+    rows += (await venue.result("/v5/position/list?category=linear&settleCoin=USDC"))["list"]
+    async with venue.private("bybit-main", "position", "order") as peer:
+        venue.now += ORDER_EDIT_EVERY_MS
+        order, position = [(await peer.next())["data"][0] for _ in range(2)]
+        assert order["orderStatus"] in {"New", "Cancelled"}
+        assert position["seq"] == next(row["seq"] for row in rows if row["symbol"] == position["symbol"])
+
+
+async def test_a_liquidation_is_a_takeover(venue: Venue) -> None:
+    async with venue.private("bybit-isolated", "position", "execution") as peer:
+        venue.sim.control.fault({"kind": "shock", "underlying": "ETH", "fraction": "-0.3"})
+        fill = await peer.until(lambda f: f.get("topic") == "execution" and f["data"][0]["symbol"] == "ETHUSDT")
+        assert (fill["data"][0]["execType"], fill["data"][0]["side"]) == ("BustTrade", "Sell")
+        row = await peer.until(lambda f: f.get("topic") == "position" and f["data"][0]["symbol"] == "ETHUSDT")
+        assert (row["data"][0]["side"], row["data"][0]["size"]) == ("", "0")
+
+
+# --- Heartbeats and refusals -------------------------------------------------------------------------------------------
+
+
+async def test_pongs_differ_by_socket(venue: Venue) -> None:
+    async with dial(venue.socket("/v5/public/linear")) as public, venue.private() as private:
+        for peer in (public, private):
+            await peer.say({"req_id": "7", "op": "ping"})
+        answer = await public.next()
+        assert (answer["op"], answer["ret_msg"], answer["success"], answer["req_id"]) == ("ping", "pong", True, "7")
+        answer = await private.next()
+        assert (answer["op"], answer["args"], answer["req_id"]) == ("pong", [str(BEGIN)], "7")
+
+
+@pytest.mark.parametrize(
+    ("frame", "why"),
+    [("{nonsense", "Failed to decode incoming data:{nonsense"), ('{"op":"dance"}', "error:invalid op")],
+)
+async def test_what_cannot_be_understood_leaves_the_connection_open(venue: Venue, frame: str, why: str) -> None:
+    async with dial(venue.socket("/v5/public/linear")) as peer:
+        await peer.say(frame)
+        assert (await peer.next())["ret_msg"] == why
+        await peer.say({"op": "ping"})
+        assert (await peer.next())["ret_msg"] == "pong"
+
+
+async def test_an_idle_connection_is_cut(venue: Venue) -> None:
+    async with (
+        dial(venue.socket("/v5/private?max_active_time=30s")) as short,
+        dial(venue.socket("/v5/private")) as long,
+    ):
+        for peer in (short, long):
+            await peer.say({"op": "ping"})
+            await peer.next()
+        venue.now += 30_001
+        assert (await short.closed())[0] is None
+        await long.say({"op": "ping"})
+        assert (await long.next())["op"] == "pong"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("30s", 30_000), ("1m", 60_000), ("600s", 600_000), ("29s", IDLE_MS), ("nonsense", IDLE_MS), (None, IDLE_MS)],
+)
+def test_idle_time(text: str | None, expected: int) -> None:
+    assert idle_time(text) == expected
+
+
+# --- Public stream -----------------------------------------------------------------------------------------------------
+
+
+async def test_tickers_are_a_snapshot_and_then_what_changed(venue: Venue) -> None:
+    async with dial(venue.socket("/v5/public/linear")) as peer:
+        await peer.say({"op": "subscribe", "args": ["tickers.BTCUSDT"], "req_id": "x"})
+        ack, first = await peer.next(), await peer.next()
+        assert (ack["success"], ack["req_id"], ack["op"]) == (True, "x", "subscribe")
+        assert first["type"] == "snapshot"
+        merged = dict(first["data"])
+        for turn in range(20):
+            venue.now += 100
+            if turn % 5 == 0:
+                venue.sim.world.shift("BTC", Decimal("0.0001"))
+                frame = await peer.until(lambda f: f.get("type") == "delta")
+                assert set(frame["data"]) < set(first["data"])
+        venue.sim.control.pause()
+        target = str(venue.sim.control.truth()["marks"]["bybit"]["BTCUSDT"]).rstrip("0").rstrip(".")
+        venue.now += 100
+        for frame in peer.frames[2:]:
+            merged |= frame["data"]
+        while merged["markPrice"] != target:
+            merged |= (await peer.next())["data"]
+        assert merged["symbol"] == "BTCUSDT"
+        assert merged["fundingIntervalHour"] == "8"
+
+
+async def test_one_unknown_symbol_fails_the_batch(venue: Venue) -> None:
+    async with dial(venue.socket("/v5/public/linear")) as peer:
+        for topic in ("tickers.NOPEUSDT", "position", "orderbook.50.BTCUSDT"):
+            await peer.say({"op": "subscribe", "args": ["tickers.BTCUSDT", topic], "req_id": "e"})
+            answer = await peer.next()
+            assert (answer["success"], answer["ret_msg"]) == (False, f"error:handler not found,topic:{topic}")
+        await peer.say({"op": "subscribe", "args": ["tickers.BTCUSDT"]})
+        assert (await peer.next())["success"] is True
+        assert (await peer.next())["type"] == "snapshot"
+        await peer.say({"op": "subscribe", "args": ["tickers.BTCUSDT"]})
+        answer = await peer.until(lambda frame: "success" in frame)
+        assert answer["ret_msg"] == "error:already subscribed,topic:tickers.BTCUSDT"
+        await peer.say({"op": "unsubscribe", "args": ["tickers.BTCUSDT"]})
+        assert (await peer.until(lambda frame: frame.get("op") == "unsubscribe"))["success"] is True
+
+
+# --- Faults of connections ---------------------------------------------------------------------------------------------
+
+
+async def test_faults_reach_the_right_sockets(venue: Venue) -> None:
+    async with venue.private("bybit-main") as main, venue.private("bybit-hedge") as hedge:
+        venue.sim.control.fault({"kind": "malformed", "venue": "bybit", "account": "bybit-main"})
+        assert isinstance(await main.next(), str)
+        hit = venue.sim.control.fault({"kind": "drop", "venue": "bybit", "account": "bybit-main", "code": 1001})
+        assert len(hit["affected"]) == 1
+        assert (await main.closed())[0] == 1001
+        await hedge.say({"op": "ping"})
+        assert (await hedge.next())["op"] == "pong"
