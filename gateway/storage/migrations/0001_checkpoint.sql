@@ -65,8 +65,8 @@ CREATE TABLE current_positions (
     venue_maintenance_margin numeric GENERATED ALWAYS AS (exact(state ->> 'venue_maintenance_margin')) STORED,
     venue_liquidation_price  numeric GENERATED ALWAYS AS (exact(state ->> 'venue_liquidation_price')) STORED,
     fence                    jsonb   GENERATED ALWAYS AS (state -> 'fence') STORED,
-    opened_at                bigint  GENERATED ALWAYS AS ((state -> 'opened_at')::text::bigint) STORED,
-    venue_at                 bigint  GENERATED ALWAYS AS ((state -> 'venue_at')::text::bigint) STORED
+    opened_at                bigint  GENERATED ALWAYS AS ((state ->> 'opened_at')::bigint) STORED,
+    venue_at                 bigint  GENERATED ALWAYS AS ((state ->> 'venue_at')::bigint) STORED
 );
 CREATE INDEX current_positions_account ON current_positions (account);
 
