@@ -50,7 +50,6 @@ class Subscription:
     """One subscription as the venue normalised it; ``due_at`` is None where only events bring frames."""
 
     wanted: Row
-    text: str
     due_at: int | None
 
 
@@ -235,7 +234,7 @@ class HyperliquidFront:
         if name in held or refusal:
             return [_error(refusal if name not in held else f"Already subscribed: {name}")]
         pause = self._pause(wanted["type"]) if wanted["type"] in (*_STATES, *_EVERY_MS) else None
-        held[name] = Subscription(wanted, name, None if pause is None else now_ms + pause)
+        held[name] = Subscription(wanted, None if pause is None else now_ms + pause)
         self._note_accounts(socket)
         return [ack, self._frame(wanted, now_ms)]
 
