@@ -175,6 +175,7 @@ class CoinBalance(Event, frozen=True, kw_only=True):
     Attributes:
         total: What the venue calls the balance of the coin; shown to users as it was sent.
         cash: The mark-independent part (debts deducted), from which equity is rebuilt; None where the venue has no such figure.
+        isolated_apart: The margins of isolated positions were taken out of ``cash`` (OKX) rather than being part of it (Bybit).
         equity: The venue's own equity in the coin: a check, never an input.
         usd_price: The coin's price in US dollars that this same message states or implies.
     """
@@ -182,6 +183,7 @@ class CoinBalance(Event, frozen=True, kw_only=True):
     ccy: str
     total: str
     cash: str | None = None
+    isolated_apart: bool = False
     equity: str | None = None
     available: str | None = None
     usd_price: str | None = None

@@ -132,22 +132,13 @@ def sim(
     as_json: Annotated[bool, typer.Option("--json", help="One line: addresses and accounts.")] = False,
 ) -> None:
     """Run the simulated venues alone."""
-    from exchanges.sim.server import PortTaken, start
+    from exchanges.sim.__main__ import run as simulate
+    from exchanges.sim.server import PortTaken
 
-    async def main(stop: Stop) -> None:
-        try:
-            simulator = await start(seed=seed, port=port)
-        except PortTaken as error:
-            fail(str(error))
-        try:
-            described = simulator.describe()
-            text = msgspec.json.encode(described)
-            print((text if as_json else msgspec.json.format(text, indent=2)).decode(), flush=True)
-            await stop.wait()
-        finally:
-            await simulator.stop()
-
-    run(main)
+    try:
+        asyncio.run(simulate(seed, port, as_json=as_json))
+    except PortTaken as error:
+        fail(str(error))
 
 
 @app.command()

@@ -53,6 +53,10 @@ PURE = (
     "exchanges.errors",
     "exchanges.venue",
     "exchanges.feed",
+    "exchanges.actions",
+    "exchanges.pulse",
+    "exchanges.questions",
+    "exchanges.topics",
     "exchanges.backoff",
     "exchanges.okx",
     "exchanges.bybit",
@@ -79,7 +83,8 @@ LAYERS = {
     "gateway.client": ("exchanges.backoff", "gateway.core"),
     "gateway.storage": ("exchanges.backoff", "exchanges.events", "exchanges.venue", "gateway.core"),
     "gateway.web": ("gateway.core", "gateway.engine", "gateway.hub", "gateway.session", "gateway.metrics"),
-    "gateway.config": ("exchanges",),
+    "gateway.config": ("exchanges", "gateway.core.protocol"),
+    "gateway.store": ("exchanges.events", "gateway.config", "gateway.core", "gateway.metrics", "gateway.storage"),
 }
 
 

@@ -204,7 +204,8 @@ def closing_fee(row: PositionRow, entry: str | None, inverse: bool, *, isolated:
     """Return the estimated closing fee that Bybit keeps inside initial and maintenance margin, in settle currency.
 
     Cross: ``positionIMByMp = value at mark / leverage + fee``. Isolated, and messages from before that field:
-    ``positionIM`` with the value at entry. None where it cannot be derived, or where the result is no plausible fee (above 0, up to 1 % of the value).
+    ``positionIM`` with the value at entry. None where it cannot be derived, or where the result is no plausible fee (above
+    0, up to 1 % of the value).
     """
     leverage = nonzero(row.leverage)
     by_mark = None if isolated else known(row.position_im_by_mp)

@@ -259,6 +259,7 @@ def _coin(row: CoinRow) -> CoinBalance:
         ccy=row.ccy,
         total=row.cash_bal,
         cash=cash(row),
+        isolated_apart=True,
         equity=known(row.eq),
         available=known(row.avail_eq) or known(row.avail_bal),
         usd_price=known(row.coin_usd_price) or _ratio(row.eq_usd, row.eq),

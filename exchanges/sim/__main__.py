@@ -26,7 +26,7 @@ def main() -> int:
     )
     options = parser.parse_args()
     try:
-        asyncio.run(_run(options.seed, options.port, options.json, watch_stdin=options.until_stdin_closes))
+        asyncio.run(run(options.seed, options.port, as_json=options.json, watch_stdin=options.until_stdin_closes))
     except PortTaken as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -46,7 +46,12 @@ class _Closing(asyncio.Protocol):
         self._closed.set()
 
 
-async def _run(seed: int, port: int, as_json: bool, *, watch_stdin: bool) -> None:
+async def run(seed: int, port: int, *, as_json: bool, watch_stdin: bool = False) -> None:
+    """Run the simulator until a signal, a fault of its own, or (``watch_stdin``) the end of standard input.
+
+    Raises:
+        PortTaken: The control port is in use.
+    """
     stop = asyncio.Event()
     if watch_stdin:
         await asyncio.get_running_loop().connect_read_pipe(lambda: _Closing(stop), sys.stdin)

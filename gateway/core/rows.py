@@ -234,6 +234,7 @@ def account_equity(account: Account, held: Held, book: Book) -> dict[str, float]
     holds a balance of its own.
     """
     equity: dict[str, float] = {}
+    apart = {coin.ccy for coin in account.all_coins() if coin.isolated_apart}
     for coin in account.all_coins():
         cash = coin.cash if coin.cash is not None else coin.equity
         equity[coin.ccy] = equity.get(coin.ccy, 0.0) + (float(cash) if cash is not None else math.nan)
@@ -243,7 +244,8 @@ def account_equity(account: Account, held: Held, book: Book) -> dict[str, float]
     for position, figures in held:
         settle = settle_of(position)
         if settle and not is_value_basis(position.pool, held):
-            equity[settle] = equity.get(settle, 0.0) + figures.get("upnl", math.nan)
+            margin = float(book.cash[position.pool.number]) if position.pool.isolated and settle in apart else 0.0
+            equity[settle] = equity.get(settle, 0.0) + figures.get("upnl", math.nan) + margin
     return equity
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
-from exchanges.events import AccountMode, FeedStatus, PoolState, PositionsSnapshot, PositionState
+from exchanges.events import AccountMode, CoinBalance, FeedStatus, PoolState, PositionsSnapshot, PositionState
 from gateway.engine import Engine
 from tests.gateway.events_of import BYBIT, DEMO, OKX, balance, closed, engine, instrument, mark, position
 
@@ -177,6 +178,16 @@ def test_restored_rows_say_so_until_the_venue_speaks() -> None:
     one.turn([PositionsSnapshot(account="okx-main", scope="positions", positions=(kept,))], 11_000)
     assert set(one.tables["positions"].ids()) == {kept.id}
     assert "stale" not in row(one, "positions", kept.id)
+
+
+def test_isolated_margins_are_counted_once_whether_the_venue_took_them_out_of_the_balance_or_not() -> None:
+    one = engine()
+    isolated = position(margin_mode="isolated", isolated_cash="20")
+    inside = CoinBalance(ccy="USDT", total="1000", cash="1000", usd_price="1")
+    for apart, equity in ((False, 1020.0), (True, 1040.0)):
+        coin = msgspec.structs.replace(inside, isolated_apart=apart)
+        one.turn([isolated, balance(coins=(coin,), pools=())], 1_000)
+        assert row(one, "accounts", "okx-main")["equity"] == {"USDT": pytest.approx(equity)}
 
 
 def test_equity_without_a_stated_cash_is_anchored_on_the_venues() -> None:
