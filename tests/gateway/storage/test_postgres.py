@@ -53,8 +53,9 @@ async def test_pool_is_made_when_needed_and_comes_back_after_a_cut(dsn: str, sql
     database = Database(dsn)
     async with database.connection() as connection:
         assert await connection.fetchval("SELECT 1") == 1
+        first = connection._con  # what the pool lent us
     assert await _terminate(sql, database.application_name) == 1
-    await eventually(lambda: database._pool is not None and database._pool.get_idle_size() == 0, "the cut is noticed")
+    await eventually(first.is_closed, "the cut is noticed")
     async with database.connection() as connection:
         assert await connection.fetchval("SELECT 2") == 2
     await database.close()
