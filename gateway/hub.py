@@ -243,7 +243,16 @@ class Hub:
     def resume(self, member: Member) -> None:
         """The member's socket has drained: bring each of its subscriptions up, as far as the socket takes it."""
         for sub, subscription in list(member.subscriptions.items()):
-            if member not in subscription.channel.in_sync:
+            channel = subscription.channel
+            if member.paused or member in channel.in_sync:
+                continue
+            if not channel.in_sync:
+                channel.group.flush(encode=False)
+            if subscription.cursor is not None and subscription.cursor >= channel.group.sent:
+                channel.in_sync[member] = (
+                    member.write
+                )  # it missed no frame; an empty one would only fill its socket again
+            else:
                 self.deliver(member, sub)
 
     # --- Heartbeats -------------------------------------------------------------------------------------------------
