@@ -19,7 +19,7 @@ import structlog
 from prometheus_client.core import Metric
 
 from exchanges import VENUES
-from exchanges.actions import FeedName
+from exchanges.actions import FeedName, Policy
 from exchanges.clock import Clock, SystemClock
 from exchanges.events import Event
 from exchanges.feed import Feed
@@ -81,6 +81,7 @@ class Gateway:
         config: Everything but secrets.
         specs: The accounts, with their secrets.
         recorder: Sees every raw input.
+        policy: How patient the feeds are; None: their own default.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Gateway:
         *,
         clock: Clock | None = None,
         recorder: Recorder | None = None,
+        policy: Policy | None = None,
     ) -> None:
         check_bind(config.server.host, auth_configured=False)
         self.config, self.specs = config, specs
@@ -97,7 +99,7 @@ class Gateway:
         self.store = Store(config.storage)
         self.metrics = Metrics()
         self.server = Server()
-        self._recorder = recorder
+        self._recorder, self._policy = recorder, policy
         self._supervisors: dict[str, Supervisor] = {}
         self._rest: dict[str, RestClient] = {}
         self._public: dict[tuple[str, str], list[Supervisor]] = {}
@@ -211,7 +213,7 @@ class Gateway:
     def _supervise(self, name: FeedName, factory: Callable[[], object], hosts: Endpoints) -> Supervisor:
         assert self._session is not None
         rest = self._rest_client(name.venue, hosts)
-        feed = Feed(factory, name, random=random.random)  # type: ignore[arg-type]  # factories of links
+        feed = Feed(factory, name, random=random.random, policy=self._policy)  # type: ignore[arg-type]  # factories of links
         supervisor = Supervisor(feed, rest, self._take, self.clock, self._record(name))
         self._supervisors[name.id] = supervisor
         return supervisor
