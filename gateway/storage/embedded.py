@@ -59,6 +59,7 @@ _SETTINGS = {
     "unix_socket_permissions": "0700",
     "max_connections": "24",
     "shared_buffers": "32MB",
+    "dynamic_shared_memory_type": "mmap",  # in the data folder: /dev/shm is small in containers, and kills leak there
     "maintenance_work_mem": "16MB",
     "max_wal_size": "256MB",
     "min_wal_size": "32MB",
@@ -146,6 +147,7 @@ class EmbeddedPostgres:
             self._supervisor = None
         if self._child is not None:
             await _end(self._child, timeout_s)
+            await self._gone(1.0)  # the children of a server that was killed end by themselves, a moment later
             self._child = None
         self._held.close()
 
@@ -182,6 +184,14 @@ class EmbeddedPostgres:
                     found += [int(process.name)] if name == "postgres" else []
         return found
 
+    async def _gone(self, timeout_s: float) -> list[int]:
+        """Wait until no Postgres lives in the cluster; return who still does when the time is over."""
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        # Nobody tells of the end of processes that are not our children: they have to be looked at.
+        while (left := self._occupants()) and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - as said
+            await asyncio.sleep(_LOOK_EVERY_S)
+        return left
+
     async def _vacated(self, timeout_s: float) -> None:
         """Wait until what a killed run or a killed server left behind has ended, and clear its pid file.
 
@@ -191,11 +201,8 @@ class EmbeddedPostgres:
         Raises:
             DataFolderInUse: A Postgres that is not ours keeps running there.
         """
-        deadline = asyncio.get_running_loop().time() + timeout_s
-        while left := self._occupants():
-            if asyncio.get_running_loop().time() > deadline:
-                raise DataFolderInUse(self._folder, min(left))
-            await asyncio.sleep(_LOOK_EVERY_S)
+        if left := await self._gone(timeout_s):
+            raise DataFolderInUse(self._folder, min(left))
         (self._cluster / "postmaster.pid").unlink(missing_ok=True)
 
     # --- Making ready --------------------------------------------------------------------------------------------------

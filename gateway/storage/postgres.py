@@ -146,7 +146,7 @@ class Database:
             if self._pool is None:
                 self._pool = await asyncpg.create_pool(
                     self._dsn,
-                    min_size=1,
+                    min_size=0,  # a floor would make the pool reconnect by itself, with a traceback in the log each time
                     max_size=_POOL_SIZE,
                     timeout=_CONNECT_S,
                     command_timeout=_COMMAND_S,

@@ -5,7 +5,7 @@
 -- A venue's figure as a number: digits and scale as they were sent, null where it is not a plain decimal.
 CREATE FUNCTION exact(figure text) RETURNS numeric
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN CASE WHEN figure ~ '^[+-]?([0-9]{1,200}\.?[0-9]{0,200}|\.[0-9]{1,200})([eE][+-]?[0-9]{1,2})?$'
+    RETURN CASE WHEN length(figure) <= 200 AND figure ~ '^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,2})?$'
                 THEN figure::numeric END;
 
 CREATE TABLE accounts (

@@ -44,7 +44,7 @@ async def test_columns_hold_the_digits_that_were_sent(sql: asyncpg.Connection, m
     assert (await sql.fetchrow("SELECT * FROM accounts"))["user_name"] == "ann"
 
 
-@pytest.mark.parametrize("figure", ["NaN", "Infinity", "1e999999", "0x10", "", " 1", "1,5", "9" * 401])
+@pytest.mark.parametrize("figure", ["NaN", "Infinity", "1e999999", "0x10", "", " 1", "1,5", "9" * 201])
 async def test_odd_figure_is_no_number_and_no_failure(sql: asyncpg.Connection, figure: str) -> None:
     mirror = Mirror()
     mirror.put_position(position(entry_price=figure), 1, 1)
