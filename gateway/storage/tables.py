@@ -14,7 +14,7 @@ import msgspec
 from gateway.storage.mirror import Batch, Row, Value
 from gateway.storage.postgres import Connection
 
-_ROWS = 250  # a statement: about a millisecond of our loop
+_ROWS = 100  # a statement: well under a millisecond of our loop
 
 # A row is at fault, not the server: a NUL in a text, a number out of range, half a surrogate pair, a key too long to index.
 ROW_FAULTS = (
