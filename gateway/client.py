@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import json
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Literal, Never
 
@@ -18,6 +18,7 @@ import orjson
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
+from exchanges.backoff import Backoff
 from gateway.core.patch import merge
 from gateway.core.protocol import may_return
 
@@ -26,6 +27,7 @@ Rows = dict[str, Row]
 Frame = dict[str, Any]
 
 _MAX_FRAME_BYTES = 4 * 1024 * 1024
+_BACKOFF = Backoff(base_s=0.2, cap_s=10.0)
 
 
 class Want(msgspec.Struct, frozen=True):
@@ -186,16 +188,6 @@ class Replica:
         return tables
 
 
-def backoff(
-    first_s: float = 0.1, most_s: float = 10.0, *, jitter: Callable[[], float] = random.random
-) -> Iterator[float]:
-    """Yield waiting times: doubling from ``first_s`` up to ``most_s``, each shortened by up to a half at random."""
-    wait_s = first_s
-    while True:
-        yield wait_s * (1 - jitter() / 2)
-        wait_s = min(most_s, wait_s * 2)
-
-
 class Client:
     """A connection that keeps a replica: ``async with Client(url, Want("positions")) as client``.
 
@@ -204,19 +196,20 @@ class Client:
     Args:
         url: Such as ``ws://127.0.0.1:8080/v1/stream``.
         wants: Selections.
-        delays: Makes the waiting times between attempts.
+        backoff: The waiting times between attempts, with ``fraction`` (uniform in [0, 1)) as its chance.
     """
 
     def __init__(
         self,
         url: str,
         *wants: Want,
-        delays: Callable[[], Iterator[float]] = backoff,
+        backoff: Backoff = _BACKOFF,
+        fraction: Callable[[], float] = random.random,
         proxy: str | Literal[True] | None = True,
     ) -> None:
         self.url, self.replica = url, Replica(*wants)
         self.connections = 0
-        self._delays, self._proxy = delays, proxy
+        self._backoff, self._fraction, self._proxy = backoff, fraction, proxy
         self._changed = asyncio.Condition()
         self._task: asyncio.Task[None] | None = None
         self._socket: ClientConnection | None = None
@@ -273,15 +266,14 @@ class Client:
             await self._notify()
 
     async def _stay_connected(self) -> None:
-        delays = self._delays()
+        attempt = 0
         while True:
             greeted = self.connections
             code = await self._connection()
             if not may_return(code):
                 raise Refused(str(code), f"{self.url} closed the stream and says not to come back")
-            if self.connections > greeted:
-                delays = self._delays()
-            await asyncio.sleep(next(delays))
+            attempt = 0 if self.connections > greeted else attempt + 1
+            await asyncio.sleep(self._backoff.delay_s(attempt, self._fraction()))
 
     async def _connection(self) -> int | None:
         """Serve one connection to its end and return the close code, None where it broke or never came about."""
