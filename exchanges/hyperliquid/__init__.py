@@ -7,7 +7,7 @@ from functools import partial
 
 from exchanges.errors import Rejected, Retryable
 from exchanges.hyperliquid import build, tables
-from exchanges.hyperliquid.link import PrivateLink, PublicLink
+from exchanges.hyperliquid.link import Known, PrivateLink, PublicLink
 from exchanges.venue import AccountSpec, Capabilities, Endpoints, HttpRequest, LinkFactory
 
 __all__ = ["VENUE", "Hyperliquid"]
@@ -48,11 +48,12 @@ class Hyperliquid:
             AuthFailed: The address is missing or malformed, or a key is configured.
         """
         url = endpoints.ws_private + tables.WS_PATH
-        return {PrivateLink.connection: partial(PrivateLink, url, account.name, account.env, build.address(account))}
+        address = build.address(account)
+        return {PrivateLink.connection: partial(PrivateLink, url, account.name, account.env, address, Known())}
 
     def public_links(self, env: str, endpoints: Endpoints) -> Mapping[str, LinkFactory]:
         """Return the one connection that brings marks and instruments."""
-        return {PublicLink.connection: partial(PublicLink, endpoints.ws_public + tables.WS_PATH, env)}
+        return {PublicLink.connection: partial(PublicLink, endpoints.ws_public + tables.WS_PATH, env, Known())}
 
     def is_public(self, request: HttpRequest) -> bool:
         """Say whether a question asks nothing about a user.

@@ -7,6 +7,7 @@ answers go in, events and signals come out; the dialect both share is in ``sessi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -18,6 +19,27 @@ from exchanges.hyperliquid.session import Session
 from exchanges.venue import HttpRequest, LoginRefused, Malformed, Notice, Output
 
 
+@dataclass
+class Known:
+    """What the connections of one account, or of one environment's market, learn one after the other.
+
+    A new connection does not wait for what an earlier one learned: asked anew at each, a few breaks within a minute would
+    spend the venue's whole weight, and the account would stay blind while its states already flow. What may change is asked
+    again all the same.
+
+    Attributes:
+        role: The address is one that can be followed; it stays so, and is not asked again (60 of weight).
+        mode: The account's mode as it was last said.
+        collateral: Token of each dex.
+        metas: The contracts were read.
+    """
+
+    role: bool = False
+    mode: str | None = None
+    collateral: dict[str, int] = field(default_factory=lambda: {"": 0})
+    metas: bool = False
+
+
 class PrivateLink(Session):
     """One account: its positions on every dex, its balances, its mode. Everything by address, nothing signed.
 
@@ -27,14 +49,17 @@ class PrivateLink(Session):
 
     connection = "private"
 
-    def __init__(self, url: str, account: str, env: str, address: str) -> None:
-        super().__init__(url, ("allDexsClearinghouseState", "spotState", "userRole", "userAbstraction"))
+    def __init__(self, url: str, account: str, env: str, address: str, known: Known | None = None) -> None:
+        self._known = known or Known()
+        unknown = {"userRole": not self._known.role, "userAbstraction": self._known.mode is None}
+        waiting = [kind for kind, needed in unknown.items() if needed]
+        super().__init__(url, ("allDexsClearinghouseState", "spotState", *waiting))
         self._account, self._address = account, address
-        self._mode: str | None = None
+        self._mode: str | None = None  # as this connection heard it
         # A recording is read without subscribing: then there is no mode to wait for, and no address to compare with.
         self._listening = False
         self._states: dict[str, parse.DexState] = {}  # the last state of each dex
-        self._collateral: dict[str, int] = {"": 0}  # token of each dex
+        self._collateral = self._known.collateral
         self._tokens = dict(tables.COLLATERAL.get(env, {}))  # names of tokens
 
     def topics(self) -> tuple[str, ...]:
@@ -50,8 +75,9 @@ class PrivateLink(Session):
         return super().subscribe(topics)
 
     def bootstrap(self) -> list[HttpRequest]:
-        """Ask who the address is (an agent's own state is empty and valid) and where its collateral lives."""
-        return [build.info("userRole", user=self._address), build.info("userAbstraction", user=self._address)]
+        """Ask who the address is, unless that is known (an agent's own state is empty and valid), and for its mode."""
+        role = [] if self._known.role else [build.info("userRole", user=self._address)]
+        return [*role, build.info("userAbstraction", user=self._address)]
 
     def _channel(self, channel: str, data: msgspec.Raw, at: int) -> list[Output]:
         match channel:
@@ -156,12 +182,13 @@ class PrivateLink(Session):
         return self._tokens.get(token, f"token:{token}")
 
     def _money(self, balance: BalanceState) -> BalanceState:
-        standard = self._mode in tables.STANDARD_MODES or (self._mode is None and not self._listening)
+        mode = self._mode or self._known.mode
+        standard = mode in tables.STANDARD_MODES or (mode is None and not self._listening)
         return balance if standard else parse.without_money(balance)
 
     def _set_mode(self, mode: str) -> list[Output]:
         """Announce the mode, and say again what is known of the pools: the mode decides whether their money means anything."""
-        self._mode = mode
+        self._mode = self._known.mode = mode
         outputs: list[Output] = [
             AccountMode(account=self._account, mode=mode, computable=mode in tables.STANDARD_MODES),
             # Said again, now, not as the answer to an earlier question: what it covers is ordered by its fence alone.
@@ -187,6 +214,7 @@ class PrivateLink(Session):
             return [Notice(code="missing", what=what)]
         if role.role not in tables.ROLES:
             return [Notice(code="unknown_role", what=parse.clip(f"{self._address} has the unknown role {role.role!r}"))]
+        self._known.role = True
         return []
 
 
@@ -195,8 +223,9 @@ class PublicLink(Session):
 
     connection = "public"
 
-    def __init__(self, url: str, env: str) -> None:
-        super().__init__(url, ("fastAssetCtxs", "allPerpMetas"))
+    def __init__(self, url: str, env: str, known: Known | None = None) -> None:
+        self._known = known or Known()
+        super().__init__(url, ("fastAssetCtxs",) if self._known.metas else ("fastAssetCtxs", "allPerpMetas"))
         self._env = env
         self._universes: dict[str, tuple[str, ...]] = {}  # coins of each dex, in the order of positional feeds
         self._tokens = dict(tables.COLLATERAL.get(env, {}))
@@ -231,7 +260,9 @@ class PublicLink(Session):
         match kind:
             case "allPerpMetas":
                 metas = market.by_dex(parse.decode(list[market.Meta], body, kind))
-                return [output for dex, meta in metas for output in self._meta(dex, meta, at)]
+                outputs = [output for dex, meta in metas for output in self._meta(dex, meta, at)]
+                self._known.metas = True
+                return outputs
             case "meta":
                 return self._meta(str(asked.get("dex") or ""), parse.decode(market.Meta, body, kind), at)
             case "metaAndAssetCtxs":

@@ -11,7 +11,7 @@ import pytest
 from exchanges.errors import ProtocolViolation
 from exchanges.events import AccountMode, BalanceState, Instrument, MarginTiers, PositionsSnapshot, Price
 from exchanges.hyperliquid import build, tables
-from exchanges.hyperliquid.link import PrivateLink, PublicLink
+from exchanges.hyperliquid.link import Known, PrivateLink, PublicLink
 from exchanges.venue import Ask, HttpRequest, LoginRefused, Malformed, Notice
 from tests.exchanges.hyperliquid.samples import OTHER, USER, all_dexs, captured_states, frame, meta, row, spot, state
 from tests.recordings import needs_recordings, recordings
@@ -89,6 +89,43 @@ def test_ready_when_every_initial_state_has_arrived() -> None:
         assert not link.ready
         step()
     assert link.ready
+
+
+def test_a_later_connection_waits_for_states_alone_and_asks_for_the_mode_alone() -> None:
+    known = Known()
+    first = PrivateLink("wss://host/ws", "main", "live", USER, known)
+    answer(first, "userRole", {"role": "user"})
+    answer(first, "userAbstraction", "default")
+    answer(first, "allPerpMetas", [meta("BTC"), meta("xyz:GOLD", token=360)])
+    second = PrivateLink("wss://host/ws", "main", "live", USER, known)
+    second.subscribe(second.topics())
+    assert [build.question(request)["type"] for request in second.bootstrap()] == ["userAbstraction"]
+    outputs = second.receive(all_dexs(main=state(BTC), xyz=state(GOLD)), 1)
+    # The mode as it was last said decides about money until it is said again; the collateral is not asked again.
+    assert [pool.cash for each in only(BalanceState, outputs) for pool in each.pools] == ["1000.0", "1000.0"]
+    assert questions(outputs) == []
+    second.receive(spot(), 2)
+    assert second.ready
+    assert [each.mode for each in only(AccountMode, answer(second, "userAbstraction", "unifiedAccount"))] == [
+        "unifiedAccount"
+    ]
+
+
+def test_a_remembered_mode_says_nothing_of_a_dex_that_is_not_listed() -> None:
+    link = PrivateLink("wss://host/ws", "main", "live", USER, Known(role=True, mode="default"))
+    link.subscribe(link.topics())
+    link.receive(all_dexs(main=state(), xyz=state(GOLD)), 1)
+    outputs = link.receive(all_dexs(main=state()), 2)
+    assert scopes(outputs) == {"dex:": []}
+    assert {"type": "clearinghouseState", "user": USER, "dex": "xyz"} in questions(outputs)
+
+
+@pytest.mark.parametrize("role", ["agent", "missing", "stranger"])
+def test_a_role_that_cannot_be_followed_is_asked_again(role: str) -> None:
+    known = Known()
+    answer(PrivateLink("wss://host/ws", "main", "live", USER, known), "userRole", {"role": role})
+    again = PrivateLink("wss://host/ws", "main", "live", USER, known).bootstrap()
+    assert [build.question(request)["type"] for request in again] == ["userRole", "userAbstraction"]
 
 
 def test_a_closed_position_is_not_in_the_next_snapshot() -> None:
@@ -330,6 +367,16 @@ def test_public_is_ready_with_its_first_marks_and_its_contracts() -> None:
         "ETH": "3650.25",
         "xyz:NVDA": "145.2",
     }
+    assert link.ready
+
+
+def test_a_later_public_connection_waits_for_marks_alone() -> None:
+    known = Known()
+    answer(PublicLink("wss://host/ws", "live", known), "allPerpMetas", [meta("BTC")])
+    link = PublicLink("wss://host/ws", "live", known)
+    assert [build.question(request)["type"] for request in link.bootstrap()] == ["allPerpMetas"]
+    link.subscribe(link.topics())
+    link.receive(frame("fastAssetCtxs", VECTOR), 1)
     assert link.ready
 
 
