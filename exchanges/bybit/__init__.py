@@ -21,7 +21,14 @@ class Bybit:
 
     name = tables.NAME
     capabilities = Capabilities(
-        needs_credentials=True, position_snapshot_on_subscribe=False, hedge_mode=True, mark_time=True
+        needs_credentials=True,
+        position_snapshot_on_subscribe=False,
+        hedge_mode=True,
+        mark_time=True,
+        # 600 in 5 s and address, and who exceeds it is shut out for ten minutes; 50 a second and user (no account asks as much).
+        rest_weight=400,
+        rest_period_s=5.0,
+        rest_burst=100,
     )
 
     def endpoints(self, env: str, region: str | None) -> Endpoints:
