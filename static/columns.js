@@ -10,12 +10,12 @@ const WATCH = 0.1;
 
 const VENUES = { okx: "OKX", bybit: "Bybit", hyperliquid: "Hyperliquid", aster: "Aster" };
 const REASONS = {
-  restored: "restored from the last run",
-  private_feed: "the account's feed is down",
+  restored: "restored, not confirmed yet",
+  private_feed: "account feed is down",
   mark_feed: "no fresh marks",
   polled: "polled, not streamed",
-  fill_pending: "a fill is not confirmed yet",
-  venue_unreachable: "the venue does not answer",
+  fill_pending: "fill not confirmed yet",
+  venue_unreachable: "venue does not answer",
 };
 const SOURCES = {
   model: "M: computed by the margin model",

@@ -33,6 +33,7 @@ export class Totals {
 class Strip {
   #name;
   #values;
+  #risk = element("small");
   #bases;
   #chips = new Map();
 
@@ -41,6 +42,7 @@ class Strip {
     this.#bases = element("ul", { class: "bases" });
     const titles = ["Equity", "Unrealised PnL", "Positions", "Gross leverage", "Margin used"];
     this.#values = titles.map(() => element("dd"));
+    this.#values[2].append(element("span"), this.#risk);
     const pairs = titles.map((title, place) => element("div", {}, element("dt", {}, title), this.#values[place]));
     const exposure = element("div", { class: "exposure" }, element("dt", {}, "Net exposure"), element("dd", {}, this.#bases));
     this.node = element("div", { class: "strip" }, this.#name, element("dl", { class: "totals" }, ...pairs, exposure));
@@ -53,8 +55,9 @@ class Strip {
     setText(pnl, dollars(signedMoney(row.total_unrealized_pnl_usd)));
     setAttribute(pnl, "data-sign", signOf(row.total_unrealized_pnl_usd));
     const near = row.liquidation_risk_positions;
-    setText(positions, number(row.total_positions, 0) + (near ? ` · ${near} at risk` : ""));
-    setAttribute(positions, "title", near ? `${near} near liquidation or not determined` : undefined);
+    setText(positions.firstChild, number(row.total_positions, 0));
+    setText(this.#risk, near ? `${near} at risk` : "");
+    setAttribute(this.#risk, "title", near ? "near liquidation, or not determined" : undefined);
     setText(leverage, times(row.gross_leverage));
     setText(margin, dollars(money(row.total_margin_usd)));
     this.#exposures(Object.entries(row.net_exposure ?? {}));
@@ -99,22 +102,23 @@ export class Accounts {
 
 function makeCard(id) {
   const part = (name, text = "") => element("span", { class: name }, text);
-  const parts = { venue: part("venue"), equity: part("equity"), bar: part("bar"), ratio: part("ratio"), pool: part("pool"), pnl: part("pnl") };
+  const parts = Object.fromEntries(["equity", "bar", "ratio", "pool", "pnl"].map((name) => [name, part(name)]));
   const node = element("li", { class: "card" }, part("name", id), ...Object.values(parts));
   return { node, ...parts };
 }
 
 function paintCard(card, row, symbolOf) {
-  setText(card.venue, venueName(row.venue) + (row.env !== "live" ? ` ${row.env}` : ""));
   setText(card.equity, dollars(money(row.equity_usd)));
   const ratio = row.margin_ratio;
   setBar(card.bar, ratio, ratioLevel(ratio));
   setText(card.ratio, percent(ratio));
-  setText(card.pool, row.stale ? staleReason(row.stale) : poolName(row.worst_pool, symbolOf));
+  const venue = venueName(row.venue) + (row.env !== "live" ? ` ${row.env}` : "");
+  const rest = row.stale ? staleReason(row.stale) : poolName(row.worst_pool, symbolOf);
+  setText(card.pool, rest ? `${venue} · ${rest}` : venue);
   setText(card.pnl, signedMoney(row.unrealized_pnl_usd));
   setAttribute(card.pnl, "data-sign", signOf(row.unrealized_pnl_usd));
   setAttribute(card.node, "data-stale", row.stale?.reason);
-  setAttribute(card.node, "title", describe(row));
+  setAttribute(card.node, "title", describe(row, rest));
 }
 
 function ratioLevel(ratio) {
@@ -129,8 +133,9 @@ function poolName(pool, symbolOf) {
   return `isolated ${symbolOf(pool.slice(4)) ?? ""}`;
 }
 
-function describe(row) {
+function describe(row, rest) {
   return [
+    rest,
     row.mode && `mode: ${row.mode}`,
     `margin ratio of the worst pool, 100 % = liquidation: ${percent(row.margin_ratio)}`,
     `gross leverage: ${times(row.gross_leverage)}`,
