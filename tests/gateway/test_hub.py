@@ -165,8 +165,10 @@ def test_frames_of_an_interval_keep_their_distance_and_bring_the_newest() -> Non
     for x in range(2, 12):
         toy.put("main:A", x=x)
         turn(toy, pipe)
-        clock.advance(0.05)
-    assert [(frame["prev"], frame["patch"]["main:A"]["x"]) for frame in pipe.take()] == [(1, 2), (2, 6), (6, 11)]
+        clock.advance(0.0625)
+    assert [(frame["prev"], frame["patch"]["main:A"]["x"]) for frame in pipe.take()] == [(1, 2), (2, 5), (5, 9)]
+    clock.advance(0.25)
+    assert pipe.take()[0]["patch"] == {"main:A": {"x": 11}}
 
 
 def test_a_heartbeat_tells_up_to_where_all_is_complete() -> None:
