@@ -99,15 +99,14 @@ async def until(page: Page, condition: str, timeout_s: float = PATIENCE_S) -> ob
     The page's policy forbids ``eval``, which playwright's own ``wait_for_function`` needs.
     """
     found = await page.evaluate(
-        """async (timeout) => {
+        f"""async (timeout) => {{
             const end = performance.now() + timeout;
-            for (;;) {
-                const found = (%s);
+            for (;;) {{
+                const found = ({condition});
                 if (found || performance.now() > end) return found;
                 await new Promise(requestAnimationFrame);
-            }
-        }"""
-        % condition,
+            }}
+        }}""",
         timeout_s * 1000,
     )
     assert found, f"never came true in {timeout_s} s: {condition}"

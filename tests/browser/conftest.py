@@ -51,7 +51,7 @@ async def dashboard(browser: Browser, demo: Demo) -> AsyncIterator[Open]:
 async def modules(browser: Browser, demo: Demo) -> AsyncIterator[Page]:
     """A page of the gateway's origin without the dashboard: ``import("/replica.js")`` works in it."""
     watched = await open_page(browser)
-    await watched.page.goto(f"{demo.url}/icon.svg")
+    await watched.page.goto(f"{demo.url}/docs")
     yield watched.page
     await watched.page.context.close()
     assert watched.problems == []
