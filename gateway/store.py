@@ -17,7 +17,7 @@ from gateway.core.accounts import AccountInfo
 from gateway.metrics import counter, gauge
 from gateway.storage.checkpoint import Checkpoint
 from gateway.storage.embedded import EmbeddedPostgres
-from gateway.storage.migrate import migrate
+from gateway.storage.migrate import upgrade
 from gateway.storage.mirror import StoredAccount
 from gateway.storage.postgres import Database
 
@@ -97,15 +97,10 @@ class Store:
 
 async def migrate_once(settings: StorageSettings) -> list[str]:
     """Bring the schema up to date and return what was applied. Raises StorageError."""
-    postgres = EmbeddedPostgres(settings.data_dir) if settings.dsn is None else None
+    if settings.dsn is not None:
+        return await upgrade(settings.dsn)
+    postgres = EmbeddedPostgres(settings.data_dir)
     try:
-        database = Database(await postgres.start() if postgres else str(settings.dsn))
-        connection = await database.connect()
-        try:
-            with database.failures():
-                return await migrate(connection, database.where)
-        finally:
-            await connection.close(timeout=2.0)
+        return await upgrade(await postgres.start())
     finally:
-        if postgres is not None:
-            await postgres.stop()
+        await postgres.stop()
