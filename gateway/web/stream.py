@@ -172,11 +172,19 @@ class StreamProtocol(asyncio.Protocol):
         for data in self._protocol.data_to_send():
             if data:
                 self._transport.write(data)
-            else:  # SEND_EOF: the server closes first, once what waits is written
-                if self._session is not None:
-                    self._session.lost()
-                self._transport.close()
-                self._cut_later(self._state.limits.close_ms / 1000)
+            else:
+                self._say_end()
+
+    def _say_end(self) -> None:
+        """Send no more, but read on until the client closes, too: closing over unread bytes resets the connection, and
+        the close frame could be lost with it (RFC 6455, section 7.1.1)."""
+        if self._session is not None:
+            self._session.lost()
+        self._cut_later(self._state.limits.close_ms / 1000)
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:  # TLS
+            self._transport.close()
 
     def _handshake(self, request: Request) -> None:
         try:
