@@ -6,7 +6,7 @@ Owns starting and stopping these, and waiting for them: always for a condition, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import msgspec
 
 from exchanges.actions import Policy
 from exchanges.backoff import Backoff
+from exchanges.clock import Clock
 from exchanges.sim import server as simulation
 from exchanges.sim.server import Simulator
 from exchanges.venue import AccountSpec
@@ -143,17 +144,10 @@ class Desk:
         return "; ".join(f"{name} {s.feed.state}: {s.status().error}" for name, s in rows if s.feed.state != "live")
 
 
-def unchanged(config: Config, specs: list[AccountSpec]) -> tuple[Config, list[AccountSpec]]:
-    """Leave the desk's configuration as it is."""
-    return config, specs
-
-
-def stored_at(dsn: str | None) -> Change:
-    """Return the change that puts the desk's storage at a DSN; None: embedded, in the desk's folder."""
+def stored_at(dsn: str) -> Change:
+    """Return the change that puts the desk's storage at a DSN rather than embedded in its folder."""
 
     def change(config: Config, specs: list[AccountSpec]) -> tuple[Config, list[AccountSpec]]:
-        if dsn is None:
-            return config, specs
         storage = StorageSettings(dsn=dsn, flush_interval_s=0.1)
         return msgspec.structs.replace(config, storage=storage), specs
 
@@ -177,6 +171,7 @@ async def desk(
     *,
     changes: Sequence[Change] = (),
     policy: Policy = PATIENCE,
+    clock: Clock | None = None,
     recorder: Recorder | None = None,
     tables: Sequence[str] = ("positions", "accounts", "feeds"),
 ) -> AsyncIterator[Desk]:
@@ -186,11 +181,12 @@ async def desk(
         data: Folder of the embedded database, where no change names another.
         changes: Made to configuration and accounts, in this order.
         policy: How patient the feeds are.
+        clock: The gateway's; None: the machine's.
     """
     config, specs = configure(simulator.describe(), 0, data)
     for change in changes:
         config, specs = change(config, specs)
-    gateway = Gateway(config, specs, recorder=recorder, policy=policy)
+    gateway = Gateway(config, specs, clock=clock, recorder=recorder, policy=policy)
     await gateway.start()
     try:
         address = f"ws{gateway.url.removeprefix('http')}/v1/stream"
@@ -202,6 +198,3 @@ async def desk(
             yield Desk(simulator, gateway, client, http)
     finally:
         await gateway.stop()
-
-
-Task = Coroutine[Any, Any, None]
