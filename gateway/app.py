@@ -69,8 +69,8 @@ class Turns:
             return
         if changed:
             self._hub.flush()
-        if self._engine.wanted_version != self._wanted_version:
-            self._wanted_version = self._engine.wanted_version
+        if self._engine.market.version != self._wanted_version:
+            self._wanted_version = self._engine.market.version
             self._wanted()
 
 
@@ -243,7 +243,7 @@ class Gateway:
 
     def _want(self) -> None:
         """Tell every price connection which symbols are open now."""
-        wanted = self.engine.wanted()
+        wanted = self.engine.market.wanted()
         for key, supervisors in self._public.items():
             for supervisor in supervisors:
                 supervisor.want(sorted(wanted.get(key, ())))
@@ -270,7 +270,7 @@ class Gateway:
             accounts=self.engine.accounts.keys,
             ready=self._ready,
             config_view=lambda: public_view(self.config),
-            instruments=lambda: [msgspec.to_builtins(one) for one in self.engine.instruments.values()],
+            instruments=lambda: [msgspec.to_builtins(one) for one in self.engine.market.instruments.values()],
             now_ms=self.clock.now_ms,
             allowed_hosts=self.config.server.allowed_hosts,
             allowed_origins=self.config.server.allowed_origins,

@@ -19,22 +19,21 @@ from exchanges.events import (
     FeedStatus,
     Instrument,
     MarginTiers,
-    PoolState,
     PositionsSnapshot,
     PositionState,
     Price,
 )
-from gateway.core.accounts import Account, AccountInfo, Pool, pool_name
+from gateway.core.accounts import Account, AccountInfo, pool_name
 from gateway.core.anchor import anchor, computable, is_inverse
 from gateway.core.margin import Inputs, Maintenance, parameters
+from gateway.core.market import Market
+from gateway.core.pools import Pools
 from gateway.core.positions import Book, Row
 from gateway.core.reconcile import Fences
 from gateway.core.rows import account_row, position_row
 from gateway.core.state import Feed, Position, Symbol
 from gateway.core.summary import shares, summaries
 from gateway.core.tables import RowKey, Table, Tables
-
-SymbolKey = tuple[str, str, str]  # venue, env, symbol
 
 
 class Sink(Protocol):
@@ -60,7 +59,7 @@ class Settings(Protocol):
 
 
 class Engine:
-    """See the module. ``tables`` must hold positions, accounts, summary and feeds, made by ``make_tables``."""
+    """See the module. Makes its own tables: positions, accounts, summary, feeds."""
 
     def __init__(
         self, epoch: str, accounts: Iterable[AccountInfo], settings: Settings, sink: Sink | None = None
@@ -70,18 +69,14 @@ class Engine:
         self.counters: Counter[str] = Counter()
         self.accounts: dict[str, Account] = {}
         self.positions: dict[str, Position] = {}
-        self.symbols: dict[SymbolKey, Symbol] = {}
-        self.instruments: dict[SymbolKey, Instrument] = {}
-        self.tiers: dict[tuple[str, str, str], MarginTiers] = {}
         self.feeds: dict[str, Feed] = {}
-        self.wanted_version = 0  # rises when the set of symbols that need marks changes
+        self.market = Market(self.book.symbols)
         self._sink = sink
         self._fences = Fences()
+        self._pools = Pools(self.book, self.positions)
         self._slots: dict[int, Position] = {}
-        self._pool_owner: dict[int, Account] = {}
-        self._dirty: set[str] = set()
-        self._dirty_pools: dict[int, Pool] = {}
-        self._recompute = False
+        self._dirty: set[str] = set()  # positions whose inputs have to be written into the columns
+        self._closed = False
         self._handlers: dict[type[Event], Callable[..., None]] = {
             Price: self._on_price,
             PositionState: self._on_position,
@@ -125,8 +120,8 @@ class Engine:
     def clock(self, now: int, last_messages: Mapping[str, int] | None = None) -> bool:
         """Apply a clock turn (about once a second): ages of marks and feeds, shares and summaries."""
         self._seq = self.tables.begin()
-        for symbol in self.symbols.values():
-            self._age(symbol, now)
+        for symbol in self.market.age(now, self.settings.mark_max_age_ms):
+            self._touch_symbol(symbol)
         for feed_id, at in (last_messages or {}).items():
             feed = self.feeds.get(feed_id)
             if feed and feed.heard(at):
@@ -159,73 +154,26 @@ class Engine:
         self._settle()
         return self.tables.commit(now)
 
-    def wanted(self) -> dict[tuple[str, str], set[str]]:
-        """Return the symbols whose marks are needed, per (venue, env)."""
-        found: dict[tuple[str, str], set[str]] = {}
-        for (venue, env, name), symbol in self.symbols.items():
-            if symbol.positions:
-                found.setdefault((venue, env), set()).add(name)
-        return found
-
     # --- prices and contracts ------------------------------------------------------------------------------------
 
     def _on_price(self, price: Price, now: int) -> None:
-        """Take a newer mark of a price feed. One without a venue time is ordered by its connection alone."""
-        symbol = self.symbols.get((price.venue, price.env, price.symbol)) if price.kind == "mark" else None
-        if symbol is None or (price.at is not None and symbol.feed_at is not None and price.at < symbol.feed_at):
-            return
-        symbol.feed_at = price.at
-        if symbol.stale:
-            symbol.stale = None
-            self._touch_symbol(symbol)
-        self._set_mark(symbol, price.value, price.at if price.at is not None else now, now, "feed")
-
-    def _position_mark(self, symbol: Symbol, value: str, at: int, now: int) -> None:
-        """Take the mark of a position message where no live feed has one; it never moves a mark backwards."""
-        if (symbol.source == "feed" and self.marks_down_since(symbol) is None) or (
-            symbol.at is not None and at < symbol.at
-        ):
-            return
-        self._set_mark(symbol, value, at, now, "position")
-
-    def _set_mark(self, symbol: Symbol, value: str, at: int, now: int, source: str) -> None:
-        symbol.at, symbol.received_at, symbol.source = at, now, source
-        if symbol.value != value:
-            symbol.value = value
-            self.book.symbols.set(symbol.number, float(value))
-            self._recompute = True
+        recovered = self.market.put_price(price, now)
+        if recovered is not None:
+            self._touch_symbol(recovered)
 
     def _on_instrument(self, instrument: Instrument, _now: int) -> None:
-        key = (instrument.venue, instrument.env, instrument.symbol)
-        if self.instruments.get(key) == instrument:
-            return
-        self.instruments[key] = instrument
-        if self._sink:
-            self._sink.put_instrument(instrument)
-        symbol = self.symbols.get(key)
-        if symbol is not None:
-            self.book.symbols.orient(symbol.number, inverse=instrument.contract_type == "inverse")
-            self._dirty |= symbol.positions
+        concerned = self.market.put_instrument(instrument)
+        if concerned is not None:
+            self._dirty |= concerned
+            if self._sink:
+                self._sink.put_instrument(instrument)
 
     def _on_tiers(self, tiers: MarginTiers, _now: int) -> None:
-        key = (tiers.venue, tiers.env, tiers.key)
-        if self.tiers.get(key) == tiers:
-            return
-        self.tiers[key] = tiers
-        if self._sink:
-            self._sink.put_tiers(tiers)
-        for symbol in self.symbols.values():
-            instrument = self.instruments.get(symbol.key)
-            if instrument and (instrument.venue, instrument.env, instrument.tiers_key) == key:
-                self._dirty |= symbol.positions
-
-    def _symbol(self, account: Account, name: str, *, inverse: bool) -> Symbol:
-        key = (account.info.venue, account.info.env, name)
-        symbol = self.symbols.get(key)
-        if symbol is None:
-            symbol = self.symbols[key] = Symbol(key, self.book.symbols.add())
-            self.book.symbols.orient(symbol.number, inverse=inverse)
-        return symbol
+        concerned = self.market.put_tiers(tiers)
+        if concerned is not None:
+            self._dirty |= concerned
+            if self._sink:
+                self._sink.put_tiers(tiers)
 
     # --- positions -----------------------------------------------------------------------------------------------
 
@@ -257,36 +205,34 @@ class Engine:
         position.state, position.message = state, (state.scope, self._seq)
         position.anchored_at = state.venue_at if state.venue_at is not None else now
         if state.mark_price is not None:
-            self._position_mark(position.symbol, state.mark_price, position.anchored_at, now)
+            live = self.marks_down_since(position.symbol) is None
+            self.market.put_position_mark(
+                position.symbol, state.mark_price, position.anchored_at, now, feed_is_live=live
+            )
         self._dirty.add(state.id)
         if self._sink:
             self._sink.put_position(state, self._seq)
 
     def _new_position(self, account: Account, state: PositionState) -> Position:
-        key = (account.info.venue, account.info.env, state.symbol)
-        symbol = self._symbol(account, state.symbol, inverse=is_inverse(state, self.instruments.get(key)))
-        if not symbol.positions:
-            self.wanted_version += 1
-        symbol.positions.add(state.id)
+        info = account.info
+        key = (info.venue, info.env, state.symbol)
+        symbol = self.market.hold(key, state.id, inverse=is_inverse(state, self.market.instruments.get(key)))
         account.positions.add(state.id)
-        slot = self._positions_table.add(
-            state.id, RowKey(account.info.name, account.info.user, account.info.venue, state.symbol)
-        )
-        pool = self._pool(account, pool_name(state.margin_mode, state.pool, state.id))
+        slot = self._positions_table.add(state.id, RowKey(info.name, info.user, info.venue, state.symbol))
+        pool = self._pools.get(account, pool_name(state.margin_mode, state.pool, state.id))
         handle = self.book.add(symbol.number, pool.number, slot)
         position = Position(account, symbol, pool, handle, slot, state)
         self.positions[state.id] = self._slots[slot] = position
-        self._joined(pool, state.id)
+        self._dirty |= self._pools.join(pool, state.id)
         return position
 
     def _join_pool(self, position: Position, account: Account, state: PositionState) -> None:
         """Move a position whose margin mode changed into its new pool."""
         name = pool_name(state.margin_mode, state.pool, state.id)
         if position.pool.name != name:
-            left, position.pool = position.pool, self._pool(account, name)
+            left, position.pool = position.pool, self._pools.get(account, name)
             self.book.move(position.handle, position.pool.number)
-            self._joined(position.pool, state.id)
-            self._left(account, left, state.id)
+            self._dirty |= self._pools.join(position.pool, state.id) | self._pools.leave(account, left, state.id)
 
     def _close(self, state: PositionState, fence: tuple[int, ...], now: int) -> None:
         position = self.positions.pop(state.id, None)
@@ -294,18 +240,16 @@ class Engine:
             self._fences.closed(state, fence, now)
             return
         self._fences.closed(position.state, fence, now)
-        account, symbol = position.account, position.symbol
+        account = position.account
         self._dirty.discard(state.id)
         del self._slots[position.slot]
         self._positions_table.remove(state.id, self._seq)
         self.book.remove(position.handle)
         account.positions.discard(state.id)
-        symbol.positions.discard(state.id)
-        if not symbol.positions:
-            self.wanted_version += 1
-        self._left(account, position.pool, state.id)
+        self.market.release(position.symbol, state.id)
+        self._dirty |= self._pools.leave(account, position.pool, state.id)
         self._touch_row("accounts", account.info.name)
-        self._recompute = True
+        self._closed = True
         if self._sink:
             self._sink.remove_position(state.id, self._seq)
 
@@ -349,52 +293,10 @@ class Engine:
             return
         if account.merge_coins(balance):
             self._dirty |= account.positions
-        named = {state.pool for state in balance.pools}
-        for state in balance.pools:
-            self._pool_state(account, balance, state)
-        for pool in list(account.pools.values()) if balance.full else ():
-            if pool.scope == balance.scope and pool.name not in named:
-                pool.state = pool.scope = None
-                self._drop_if_empty(account, pool)
+        self._dirty |= self._pools.report(account, balance, self._seq)
         self._touch_row("accounts", account.info.name)
         if self._sink:
             self._sink.put_balance(balance)
-
-    def _pool_state(self, account: Account, balance: BalanceState, state: PoolState) -> None:
-        pool = self._pool(account, state.pool)
-        pool.state, pool.scope, pool.ccy = state, balance.scope, state.ccy
-        pool.message = (balance.scope, self._seq)
-        known = state.cash is not None
-        if known != pool.cash_known:
-            pool.cash_known = known
-            self._dirty |= pool.members
-        self._dirty_pools[pool.number] = pool
-
-    def _pool(self, account: Account, name: str) -> Pool:
-        pool = account.pools.get(name)
-        if pool is None:
-            pool = account.pools[name] = Pool(name, self.book.add_pool())
-            self._pool_owner[pool.number] = account
-        return pool
-
-    def _joined(self, pool: Pool, row_id: str) -> None:
-        pool.members.add(row_id)
-        self._dirty_pools[pool.number] = pool
-        if len(pool.members) <= 2:  # "alone" decides which formula applies
-            self._dirty |= pool.members
-
-    def _left(self, account: Account, pool: Pool, row_id: str) -> None:
-        pool.members.discard(row_id)
-        self._dirty_pools[pool.number] = pool
-        if len(pool.members) == 1:
-            self._dirty |= pool.members
-        self._drop_if_empty(account, pool)
-
-    def _drop_if_empty(self, account: Account, pool: Pool) -> None:
-        if not pool.members and pool.state is None:
-            del account.pools[pool.name], self._pool_owner[pool.number]
-            self._dirty_pools.pop(pool.number, None)
-            self.book.remove_pool(pool.number)
 
     # --- settling a turn -----------------------------------------------------------------------------------------
 
@@ -405,26 +307,25 @@ class Engine:
             position = self.positions[row_id]
             self._put(position)
             touched.append(position.slot)
-            self._dirty_pools[position.pool.number] = position.pool
+            self._pools.dirty[position.pool.number] = position.pool
             self._touch_row("accounts", position.account.info.name)
-        for pool in self._dirty_pools.values():
-            self._settle_pool(pool)
-        if not (self._dirty or self._dirty_pools or self._recompute):
+        if not (self._pools.dirty or self.market.moved or self._closed):
             return
+        self._pools.settle()
         self._dirty.clear()
-        self._dirty_pools.clear()
-        self._recompute = False
+        self.market.moved = self._closed = False
         changed = self.book.recompute()
         self._positions_table.touch(changed.slots, self._seq)
         self._positions_table.touch(touched, self._seq)
-        owners = {self._pool_owner[number].info.name for number in changed.pools.tolist() if number in self._pool_owner}
-        for name in owners:
-            self._touch_row("accounts", name)
+        for number in changed.pools.tolist():
+            owner = self._pools.owner(number)
+            if owner is not None:  # None: the pool went away in this turn
+                self._touch_row("accounts", owner.info.name)
 
     def _put(self, position: Position) -> None:
         """Write one position's inputs into the columns."""
         state, account = position.state, position.account
-        instrument = self.instruments.get(position.symbol.key)
+        instrument = self.market.instruments.get(position.symbol.key)
         found = anchor(state, instrument)
         if found.refused and position.anchor.refused != found.refused:
             self.counters["anchor_refused"] += 1
@@ -458,11 +359,10 @@ class Engine:
         inverse = is_inverse(state, instrument)
         entry = float(state.entry_price) if state.entry_price else math.nan
         mark0 = position.anchor.mark0
-        tiers_key = instrument.tiers_key if instrument else None
         inputs = Inputs(
             state=state,
             instrument=instrument,
-            tiers=self.tiers.get((*position.symbol.key[:2], tiers_key)) if tiers_key else None,
+            tiers=self.market.tiers_of(instrument),
             quantity=quantity,
             notional0=abs(quantity) / mark0 if inverse else abs(quantity) * mark0,
             notional_entry=abs(quantity) / entry if inverse else abs(quantity) * entry,
@@ -473,38 +373,6 @@ class Engine:
         # Without the pool's cash or a contract size no formula can speak: the venue's own figure is shown.
         unknown = not position.pool.cash_known or math.isnan(quantity) or not computable(state, instrument)
         return found._replace(model=None) if unknown else found
-
-    def _settle_pool(self, pool: Pool) -> None:
-        """Set a pool's mark-independent balance (pool currency).
-
-        An isolated pool's cash is its position's. A cross pool's is the venue's balance; where the venue states none, it is
-        what makes the present marks reproduce the venue's equity. Where equity and positions come from one message, what
-        that message's equity holds beyond its rows is kept as a constant, and the same for maintenance.
-        """
-        number = pool.number
-        self.book.extra_mm[number] = 0.0
-        if pool.isolated:
-            states = [self.positions[row_id].state for row_id in pool.members]
-            stated = states[0].isolated_cash if states else None
-            self.book.cash[number] = float(stated) if stated is not None else math.nan
-            return
-        state = pool.state
-        if state is None or (state.cash is None and state.venue_equity is None):
-            self.book.cash[number] = math.nan
-            return
-        same_message = all(self.positions[m].message == pool.message for m in pool.members)
-        anchored = state.cash is not None
-        parts = [self.book.contribution(self.positions[m].handle, at_anchor=anchored) for m in pool.members]
-        equity, maintenance = sum(p[0] for p in parts), sum(p[1] for p in parts)
-        if state.cash is None:
-            self.book.cash[number] = float(state.venue_equity or "nan") - equity
-            return
-        cash = float(state.cash)
-        if same_message and state.venue_equity is not None:
-            cash += _constant(float(state.venue_equity) - cash - equity, abs(cash) + abs(equity))
-            if state.venue_maintenance_margin is not None:
-                self.book.extra_mm[number] = _constant(float(state.venue_maintenance_margin) - maintenance, maintenance)
-        self.book.cash[number] = cash
 
     # --- staleness -----------------------------------------------------------------------------------------------
 
@@ -517,7 +385,7 @@ class Engine:
         self._touch_row("feeds", status.id, RowKey(status.account, None, status.venue, None))
         down_since = None if status.state == "live" else feed.since
         if status.account is None:
-            for symbol in self.symbols.values():
+            for symbol in self.market.symbols.values():
                 if symbol.key[:2] == (status.venue, status.env):
                     self._touch_symbol(symbol)
             return
@@ -534,15 +402,6 @@ class Engine:
             if feed.account is None and (feed.venue, feed.env) == symbol.key[:2] and feed.state != "live"
         ]
         return min(down) if down else symbol.stale
-
-    def _age(self, symbol: Symbol, now: int) -> None:
-        """A mark older than its venue's bound is stale, even where its connection is alive (a delisted symbol stops)."""
-        bound = self.settings.mark_max_age_ms.get(symbol.key[0])
-        if bound is None or symbol.stale or symbol.received_at is None or not symbol.positions:
-            return
-        if symbol.source == "feed" and now - symbol.received_at > bound:
-            symbol.stale = symbol.received_at
-            self._touch_symbol(symbol)
 
     def _share(self) -> None:
         """Publish each position's share of its user's gross notional where its rounded value changed."""
@@ -580,8 +439,3 @@ class Engine:
 
     def _summarize(self) -> dict[str, dict[str, object]]:
         return summaries(self.accounts.values(), self.positions, self.book, self.settings.liquidation_risk_distance)
-
-
-def _constant(gap: float, scale: float) -> float:
-    """Return what a venue's total holds beyond its rows; 0 where the gap is no more than rounding."""
-    return gap if abs(gap) > 1e-5 + 1e-9 * abs(scale) else 0.0

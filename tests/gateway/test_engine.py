@@ -240,13 +240,13 @@ def test_summary_and_shares_are_published_by_the_clock_only_when_they_change() -
 
 def test_marks_are_wanted_for_open_positions_alone() -> None:
     one = engine()
-    version = one.wanted_version
+    version = one.market.version
     btc = position()
     one.turn([btc], 1_000)
-    assert one.wanted() == {("okx", "live"): {"BTC-USDT-SWAP"}}
-    assert one.wanted_version > version
+    assert one.market.wanted() == {("okx", "live"): {"BTC-USDT-SWAP"}}
+    assert one.market.version > version
     one.turn([closed(btc, (2,))], 2_000)
-    assert one.wanted() == {}
+    assert one.market.wanted() == {}
 
 
 def test_events_of_an_unknown_account_are_counted_not_shown() -> None:

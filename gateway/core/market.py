@@ -1,0 +1,126 @@
+"""Symbols, contracts and margin tiers of all venues, and which mark of a symbol counts.
+
+Owns the order of marks: a feed's by its own times, a position message's only where no live feed has one, and never backwards.
+Marks go straight into the columns of the book. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from exchanges.events import Instrument, MarginTiers, Price
+from gateway.core.positions import Symbols
+from gateway.core.state import Symbol
+
+SymbolKey = tuple[str, str, str]  # venue, env, symbol
+
+
+class Market:
+    """Written by the engine alone.
+
+    Attributes:
+        moved: A mark changed since this was last set to False.
+        version: Rises when the set of symbols that need marks changes.
+    """
+
+    def __init__(self, columns: Symbols) -> None:
+        self.symbols: dict[SymbolKey, Symbol] = {}
+        self.instruments: dict[SymbolKey, Instrument] = {}
+        self.tiers: dict[tuple[str, str, str], MarginTiers] = {}
+        self.moved = False
+        self.version = 0
+        self._columns = columns
+
+    def wanted(self) -> dict[tuple[str, str], set[str]]:
+        """Return the symbols whose marks are needed, per (venue, env)."""
+        found: dict[tuple[str, str], set[str]] = {}
+        for (venue, env, name), symbol in self.symbols.items():
+            if symbol.positions:
+                found.setdefault((venue, env), set()).add(name)
+        return found
+
+    def hold(self, key: SymbolKey, row_id: str, *, inverse: bool) -> Symbol:
+        """Return a symbol that a position now needs."""
+        symbol = self.symbols.get(key)
+        if symbol is None:
+            symbol = self.symbols[key] = Symbol(key, self._columns.add())
+            self._columns.orient(symbol.number, inverse=inverse)
+        if not symbol.positions:
+            self.version += 1
+        symbol.positions.add(row_id)
+        return symbol
+
+    def release(self, symbol: Symbol, row_id: str) -> None:
+        """Note that a position needs its symbol no more."""
+        symbol.positions.discard(row_id)
+        if not symbol.positions:
+            self.version += 1
+
+    def put_instrument(self, instrument: Instrument) -> set[str] | None:
+        """Take a contract; return the positions that it concerns, None where nothing is new."""
+        key = (instrument.venue, instrument.env, instrument.symbol)
+        if self.instruments.get(key) == instrument:
+            return None
+        self.instruments[key] = instrument
+        symbol = self.symbols.get(key)
+        if symbol is None:
+            return set()
+        self._columns.orient(symbol.number, inverse=instrument.contract_type == "inverse")
+        return symbol.positions
+
+    def put_tiers(self, tiers: MarginTiers) -> set[str] | None:
+        """Take margin tiers; return the positions that they concern, None where nothing is new."""
+        key = (tiers.venue, tiers.env, tiers.key)
+        if self.tiers.get(key) == tiers:
+            return None
+        self.tiers[key] = tiers
+        concerned: set[str] = set()
+        for symbol in self.symbols.values():
+            instrument = self.instruments.get(symbol.key)
+            if instrument and (instrument.venue, instrument.env, instrument.tiers_key) == key:
+                concerned |= symbol.positions
+        return concerned
+
+    def tiers_of(self, instrument: Instrument | None) -> MarginTiers | None:
+        """Return the tiers of a contract, None where they are not known."""
+        if instrument is None or instrument.tiers_key is None:
+            return None
+        return self.tiers.get((instrument.venue, instrument.env, instrument.tiers_key))
+
+    def put_price(self, price: Price, now: int) -> Symbol | None:
+        """Take a newer mark of a price feed; return the symbol where its marks were stale until now.
+
+        A price without a venue time is ordered by its connection alone.
+        """
+        symbol = self.symbols.get((price.venue, price.env, price.symbol)) if price.kind == "mark" else None
+        if symbol is None or (price.at is not None and symbol.feed_at is not None and price.at < symbol.feed_at):
+            return None
+        recovered, symbol.stale = symbol.stale is not None, None
+        symbol.feed_at = price.at
+        self._set(symbol, price.value, price.at if price.at is not None else now, now, "feed")
+        return symbol if recovered else None
+
+    def put_position_mark(self, symbol: Symbol, value: str, at: int, now: int, *, feed_is_live: bool) -> None:
+        """Take the mark of a position message where no live feed has one; it never moves a mark backwards."""
+        if (symbol.source == "feed" and feed_is_live) or (symbol.at is not None and at < symbol.at):
+            return
+        self._set(symbol, value, at, now, "position")
+
+    def _set(self, symbol: Symbol, value: str, at: int, now: int, source: str) -> None:
+        symbol.at, symbol.received_at, symbol.source = at, now, source
+        if symbol.value != value:
+            symbol.value = value
+            self._columns.set(symbol.number, float(value))
+            self.moved = True
+
+    def age(self, now: int, max_age_ms: Mapping[str, int]) -> list[Symbol]:
+        """Return the symbols whose marks have become too old, even where their connection lives (a delisted symbol stops)."""
+        found = []
+        for symbol in self.symbols.values():
+            bound = max_age_ms.get(symbol.key[0])
+            if bound is None or symbol.stale or symbol.received_at is None or not symbol.positions:
+                continue
+            if symbol.source == "feed" and now - symbol.received_at > bound:
+                symbol.stale = symbol.received_at
+                found.append(symbol)
+        return found
