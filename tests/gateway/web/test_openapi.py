@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import aiohttp
+
+from gateway.core.protocol import ERRORS, Close
+from tests.gateway.web.serving import gateway
+
+PARAMETER = {"name", "in", "required", "description", "schema"}
+
+
+def references(node: Any) -> set[str]:
+    if isinstance(node, dict):
+        return {node["$ref"]} if "$ref" in node else set().union(*map(references, node.values()), set())
+    return set().union(*map(references, node), set()) if isinstance(node, list) else set()
+
+
+async def test_the_description_is_whole_and_every_route_in_it_answers() -> None:
+    async with gateway() as running, aiohttp.ClientSession() as session:
+        async with session.get(running.http + "/openapi.json") as answer:
+            described = await answer.json()
+        assert re.fullmatch(r"3\.1\.\d+", described["openapi"])
+        assert {"title", "version"} <= described["info"].keys()
+        names = {f"#/components/schemas/{name}" for name in described["components"]["schemas"]}
+        assert references(described) <= names
+        operations = [item["get"] for item in described["paths"].values()]
+        assert len({operation["operationId"] for operation in operations}) == len(operations)
+        for path, item in described["paths"].items():
+            assert item["get"]["responses"].keys() >= {"200", "default"}
+            assert all(parameter.keys() == PARAMETER for parameter in item["get"]["parameters"])
+            async with session.get(running.http + path) as answer:
+                assert answer.status == 200
+                assert answer.content_type in item["get"]["responses"]["200"]["content"]
+
+
+async def test_every_route_of_the_contract_is_described() -> None:
+    async with (
+        gateway() as running,
+        aiohttp.ClientSession() as session,
+        session.get(running.http + "/openapi.json") as answer,
+    ):
+        paths = (await answer.json())["paths"]
+    toy_tables = ("positions", "summary", "feeds")
+    fixed = (
+        "/v1/snapshot",
+        "/v1/instruments",
+        "/v1/config",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/openapi.json",
+        "/docs",
+    )
+    assert set(paths) == {*fixed, *(f"/v1/{table}" for table in toy_tables)}
+
+
+async def test_the_page_for_humans_loads_nothing_and_lists_every_code() -> None:
+    async with gateway() as running, aiohttp.ClientSession() as session, session.get(running.http + "/docs") as answer:
+        page = await answer.text()
+    assert not re.search(r"src=|<script|@import|https?://", page)
+    assert all(code in page for code in ERRORS)
+    assert all(str(close.code) in page for close in Close)
