@@ -86,6 +86,10 @@ class Desk:
         """Say whether every connection to a venue is live."""
         return all(supervisor.feed.state == "live" for supervisor in self.gateway._supervisors.values())
 
+    def quiet(self) -> bool:
+        """Say whether no feed has a REST question under way."""
+        return not any(supervisor.feed._questions for supervisor in self.gateway._supervisors.values())
+
     async def get(self, path: str) -> Any:
         """Return the JSON of a REST answer, whatever its status."""
         async with self._http.get(self.gateway.url + path) as answer:

@@ -123,17 +123,33 @@ async def test_malformed_frames_are_counted_and_cost_nothing(running: Desk) -> N
 
 
 async def test_a_venue_that_has_enough_of_us_is_asked_again_later(running: Desk) -> None:
-    """Reconnecting needs REST at Bybit and Hyperliquid: it is refused for a while."""
-    running.fault("429", seconds=1)
+    """Reconnecting needs REST at Bybit, and REST is refused for a second."""
+    await eventually(running.quiet, "nothing is being asked")
+    running.fault("429", venue="bybit", seconds=1)
     running.fault("drop", venue="bybit")
-    errors: list[str] = []
+    errors: set[str] = set()
 
     def seen(client: Client) -> bool:
-        errors.append(client.tables["feeds"]["bybit-main:private"].get("last_error", ""))
-        return "oo many" in errors[-1] or "403" in errors[-1] or "429" in errors[-1]
+        feeds = client.tables["feeds"].items()
+        errors.update(row.get("last_error", "") for name, row in feeds if name.startswith("bybit"))
+        return any("too many requests" in error for error in errors)
 
     await running.client.wait_for(seen)
     assert not running.all_live()
+    await equal_to_the_truth(running)
+    assert sum(running.reconnects().values()) == 4
+
+
+async def test_a_refused_question_does_not_keep_a_known_account_from_being_live(running: Desk) -> None:
+    """Hyperliquid's states come by themselves; what its connections ask besides is asked again."""
+    await eventually(running.quiet, "nothing is being asked")
+    running.fault("429", venue="hyperliquid", count=4)
+    running.fault("drop", venue="hyperliquid")
+    await running.client.wait_for(
+        lambda client: any("too many requests" in row.get("last_error", "") for row in client.tables["feeds"].values())
+    )
+    await running.live()
+    await eventually(running.quiet, "every question is answered")
     await equal_to_the_truth(running)
 
 
