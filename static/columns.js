@@ -54,9 +54,9 @@ const setTitle = (cell, lines) => setAttribute(cell, "title", lines.filter(Boole
 
 const parts = (...names) => (cell) => cell.append(...names.map((name) => element("span", { class: name })));
 
-/** Paint a price that the gateway computed with as many decimals as the mark has shown so far: digits do not jump. */
-function priceDecimals(cell, price) {
-  const seen = Math.max(Number(cell.dataset.decimals ?? 0), decimalsOf(price));
+/** Return the decimals of a computed price: as many as the mark (else the entry) has shown so far, so that digits do not jump. */
+function priceDecimals(cell, { mark_price: mark, entry_price: entry }) {
+  const seen = Math.max(Number(cell.dataset.decimals ?? 0), decimalsOf(mark ?? figure(entry)));
   if (String(seen) !== cell.dataset.decimals) cell.dataset.decimals = seen;
   return seen;
 }
@@ -96,7 +96,7 @@ function paintEntry(cell, row) {
 }
 
 function paintMark(cell, row) {
-  const text = number(row.mark_price, priceDecimals(cell, row.mark_price));
+  const text = number(row.mark_price, priceDecimals(cell, row));
   setText(cell, text);
   setTitle(cell, [`mark ${text}`, row.mark_at && `of ${moment(row.mark_at)}`]);
 }
@@ -121,7 +121,7 @@ function paintLiquidation(cell, row) {
   const from = row.liquidation_source;
   const known = row.liquidation_price !== undefined;
   const word = from === "none" || from === "unknown" ? from : UNKNOWN;
-  const text = known ? number(row.liquidation_price, priceDecimals(cell, row.mark_price)) : word;
+  const text = known ? number(row.liquidation_price, priceDecimals(cell, row)) : word;
   setText(price, text);
   // One letter; the title says the word.
   setText(source, known ? (from ?? "").slice(0, 1) : "");
@@ -225,7 +225,7 @@ export const COLUMNS = [
     id: "mark",
     title: "Mark",
     label: true,
-    fields: ["mark_price", "mark_at"],
+    fields: ["mark_price", "mark_at", "entry_price"],
     value: (row) => row.mark_price,
     first: -1,
     paint: paintMark,
@@ -250,7 +250,7 @@ export const COLUMNS = [
     id: "liquidation",
     title: "Liq. price",
     label: true,
-    fields: ["liquidation_price", "liquidation_source", "mark_price"],
+    fields: ["liquidation_price", "liquidation_source", "mark_price", "entry_price"],
     value: (row) => row.liquidation_price,
     first: -1,
     build: parts("price", "source"),

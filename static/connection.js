@@ -190,7 +190,10 @@ export class Connection {
   /** "Complete up to seq" speaks of what is subscribed on this connection, not of what is about to be. */
   #heartbeat({ seq }) {
     for (const table of this.#tables.values()) {
-      if (!this.#pending.has(table)) this.#replicas.get(table).heartbeat(seq);
+      const replica = this.#replicas.get(table);
+      replica.heartbeat(seq);
+      // Resumed, and there was nothing to send.
+      if (replica.since() !== undefined && this.#pending.delete(table)) this.#settle();
     }
   }
 

@@ -113,8 +113,9 @@ function paintCard(card, row, symbolOf) {
   setBar(card.bar, ratio, ratioLevel(ratio));
   setText(card.ratio, percent(ratio));
   const venue = venueName(row.venue) + (row.env !== "live" ? ` ${row.env}` : "");
-  const rest = row.stale ? staleReason(row.stale) : poolName(row.worst_pool, symbolOf);
-  setText(card.pool, rest ? `${venue} · ${rest}` : venue);
+  const pool = poolName(row.worst_pool, symbolOf);
+  const rest = pool ? `${venue} · ${pool}` : venue;
+  setText(card.pool, row.stale ? staleReason(row.stale) : rest);
   setText(card.pnl, signedMoney(row.unrealized_pnl_usd));
   setAttribute(card.pnl, "data-sign", signOf(row.unrealized_pnl_usd));
   setAttribute(card.node, "data-stale", row.stale?.reason);
@@ -196,11 +197,13 @@ export class Gateway {
     setText(this.#pill.children[0], WORDS[name]);
     // A heartbeat apart is normal; only an age that says something is shown.
     setText(this.#pill.children[1], silent > 2_000 ? age(silent) : "");
-    setAttribute(this.#pill, "title", [server, silent !== undefined && `last heard ${age(silent)} ago`].filter(Boolean).join("\n") || undefined);
+    const about = [server, silent !== undefined && `last heard ${age(silent)} ago`];
+    setAttribute(this.#pill, "title", about.filter(Boolean).join("\n") || undefined);
     const problem = problemOf(name, reason, refused);
     this.#banner.hidden = problem === undefined;
     setText(this.#text, problem ?? "");
-    setText(this.#age, problem !== undefined && silent !== undefined && name !== "live" ? `last data ${age(silent)} ago` : "");
+    const dated = problem !== undefined && name !== "live" && silent !== undefined;
+    setText(this.#age, dated ? `last data ${age(silent)} ago` : "");
   }
 }
 

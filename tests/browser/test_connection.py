@@ -109,6 +109,23 @@ async def test_a_heartbeat_speaks_only_of_what_is_subscribed_on_this_connection(
     assert found == 5
 
 
+async def test_a_heartbeat_completes_a_resumption_without_news(modules: Page) -> None:
+    found = await play(
+        modules,
+        """
+        live();
+        socket().onclose({ code: 1006, reason: '' });
+        fire(); hello();
+        answer('positions', 'p', true); answer('feeds', 'f', false);
+        say({ type: 'heartbeat', seq: 9 });
+        const before = connection.state.name;
+        snapshot('feeds', 'f', 9, {});
+        return [before, connection.state.name, connection.replica('positions').since().seq];
+        """,
+    )
+    assert found == ["reconnecting", "live", 9]
+
+
 async def test_a_gap_is_asked_for_again(modules: Page) -> None:
     found = await play(
         modules,
