@@ -124,7 +124,7 @@ class Engine:
             self._touch_symbol(symbol)
         for feed_id, at in (last_messages or {}).items():
             feed = self.feeds.get(feed_id)
-            if feed and feed.heard(at):
+            if feed and feed.heard(at, self._lag_ms(feed)):
                 self._touch_row("feeds", feed_id)
         self._settle()
         self._share()
@@ -393,6 +393,10 @@ class Engine:
         if account is not None and (account.private_down_since is None) != (down_since is None):
             account.private_down_since = down_since
             self._touch_account(account)
+
+    def _lag_ms(self, feed: Feed) -> int | None:
+        """Return how late a price connection's marks arrive; only those carry a venue time with every message."""
+        return self.market.lag_ms.get((feed.venue, feed.env)) if feed.account is None else None
 
     def marks_down_since(self, symbol: Symbol) -> int | None:
         """Return since when a symbol's marks are not live: its own age, or a price connection that is down; else None."""

@@ -21,6 +21,8 @@ class Market:
     Attributes:
         moved: A mark changed since this was last set to False.
         version: Rises when the set of symbols that need marks changes.
+        lag_ms: How old the last mark of a (venue, env) was when it arrived, by the venue's own time; venues without one
+            are not in it.
     """
 
     def __init__(self, columns: Symbols) -> None:
@@ -29,6 +31,7 @@ class Market:
         self.tiers: dict[tuple[str, str, str], MarginTiers] = {}
         self.moved = False
         self.version = 0
+        self.lag_ms: dict[tuple[str, str], int] = {}
         self._columns = columns
 
     def wanted(self) -> dict[tuple[str, str], set[str]]:
@@ -97,6 +100,8 @@ class Market:
             return None
         recovered, symbol.stale = symbol.stale is not None, None
         symbol.feed_at = price.at
+        if price.at is not None:
+            self.lag_ms[price.venue, price.env] = now - price.at
         self._set(symbol, price.value, price.at if price.at is not None else now, now, "feed")
         return symbol if recovered else None
 

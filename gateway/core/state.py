@@ -82,6 +82,7 @@ class Feed:
         self.reconnects = status.reconnects
         self.error = status.error
         self.last_message_at = status.last_message_at
+        self.lag_ms: int | None = None
 
     def update(self, status: FeedStatus, now: int) -> bool:
         """Take a newer status; return whether anything that users see changed."""
@@ -91,11 +92,11 @@ class Feed:
         self.reconnects, self.error = status.reconnects, status.error
         return before != (self.state, self.reconnects, self.error)
 
-    def heard(self, at: int) -> bool:
-        """Take the time of the last message, in whole seconds; return whether it changed."""
-        seconds = at // 1000 * 1000
-        changed = seconds != self.last_message_at
-        self.last_message_at = seconds
+    def heard(self, at: int, lag_ms: int | None) -> bool:
+        """Take the time of the last message in whole seconds, and the lag in tens of ms; return whether either changed."""
+        rounded = (at // 1000 * 1000, None if lag_ms is None else round(lag_ms, -1))
+        changed = rounded != (self.last_message_at, self.lag_ms)
+        self.last_message_at, self.lag_ms = rounded
         return changed
 
     def row(self) -> dict[str, object]:
@@ -108,6 +109,7 @@ class Feed:
             "state": self.state,
             "since": self.since,
             "last_message_at": self.last_message_at,
+            "lag_ms": self.lag_ms,
             "reconnects": self.reconnects,
             "last_error": self.error,
         }

@@ -168,6 +168,16 @@ def test_blindness_is_a_state() -> None:
     assert "stale" not in row(one, "positions", btc.id)
 
 
+def test_slow_figures_of_feeds_come_with_the_clock() -> None:
+    one = engine()
+    one.turn([position(), feed("live", None, connection="public"), mark("111", at=9_958)], 10_000)
+    assert "lag_ms" not in row(one, "feeds", "okx:public")
+    one.clock(11_000, {"okx:public": 10_400})
+    found = row(one, "feeds", "okx:public")
+    assert (found["last_message_at"], found["lag_ms"]) == (10_000, 40)
+    assert not one.clock(12_000, {"okx:public": 10_900}), "nothing that is shown changed"
+
+
 def test_restored_rows_say_so_until_the_venue_speaks() -> None:
     one = engine()
     kept, gone = position(), position("ETH-USDT-SWAP")
