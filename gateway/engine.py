@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
+import msgspec
+
 from exchanges.events import (
     AccountMode,
     BalanceState,
@@ -145,6 +147,9 @@ class Engine:
                     continue  # an account that is no longer configured: its rows stay in storage, unshown
                 account.restored_since = now
                 event_at = 0  # older than anything that a venue will say
+                if not isinstance(event, AccountMode):
+                    # Also where the venue's own order began anew meanwhile: what it says now is right.
+                    event = msgspec.structs.replace(event, fence=())  # noqa: PLW2901 - the same report, unordered
             else:
                 event_at = now
             self._handlers[type(event)](event, event_at)

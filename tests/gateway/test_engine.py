@@ -190,6 +190,20 @@ def test_restored_rows_say_so_until_the_venue_speaks() -> None:
     assert "stale" not in row(one, "positions", kept.id)
 
 
+def test_what_was_restored_gives_way_to_a_venue_whose_order_began_anew() -> None:
+    one = engine()
+    kept = position(fence=(900,))
+    one.restore([msgspec.structs.replace(balance(), fence=(900,)), kept], 10_000)
+    said = position(size="3", fence=(5,))
+    snapshot = PositionsSnapshot(account="okx-main", scope="positions", positions=(said,), asked_at=10_500)
+    one.turn([snapshot, msgspec.structs.replace(balance(), fence=(5,), available="7")], 11_000)
+    found = row(one, "positions", kept.id)
+    assert (found["size"], "stale" in found) == ("3", False)
+    assert row(one, "accounts", "okx-main")["available"] == "7"
+    one.turn([position(size="2", fence=(4,))], 12_000)
+    assert row(one, "positions", kept.id)["size"] == "3", "from then on the venue's order counts again"
+
+
 def test_isolated_margins_are_counted_once_whether_the_venue_took_them_out_of_the_balance_or_not() -> None:
     one = engine()
     isolated = position(margin_mode="isolated", isolated_cash="20")
@@ -264,6 +278,17 @@ def test_events_of_an_unknown_account_are_counted_not_shown() -> None:
     one.turn([position(account="nobody"), balance(account="nobody")], 1_000)
     assert one.counters["unknown_account"] == 2
     assert not len(one.tables["positions"])
+
+
+def test_a_venue_that_counts_anew_after_our_restart_is_believed() -> None:
+    one = engine()
+    one.restore([position(fence=(900,)), balance(fence=(900,))], 10_000)
+    fresh = position(fence=(3,), size="7")
+    one.turn([PositionsSnapshot(account="okx-main", scope="positions", positions=(fresh,), asked_at=10_001)], 10_002)
+    one.turn([balance("1500", fence=(3,))], 10_003)
+    assert row(one, "positions", fresh.id)["size"] == "7"
+    assert "stale" not in row(one, "positions", fresh.id)
+    assert row(one, "accounts", "okx-main")["balances"] == {"USDT": "1500"}
 
 
 class Written:
