@@ -83,6 +83,10 @@ class Account:
         self._fences[balance.scope] = (max(fence, balance.fence), now)
         return True
 
+    def restart(self) -> None:
+        """Forget the order of balance reports: every one of this life is newer than those of an earlier one."""
+        self._fences.clear()
+
     def merge_coins(self, balance: BalanceState) -> bool:
         """Merge the coins of a report; return whether any currency's price changed."""
         before = {coin.ccy: coin.usd_price for coin in self.all_coins()}

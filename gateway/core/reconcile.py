@@ -78,6 +78,10 @@ class Fences:
         if len(self._closed) > self._max_closed:
             del self._closed[next(iter(self._closed))]
 
+    def restart(self) -> None:
+        """Forget all order: what is open was restored from an earlier life, and every word of the venue is newer than that."""
+        self._open = {row_id: Held((), 0) for row_id in self._open}
+
     def missing(self, snapshot: PositionsSnapshot, rows: dict[str, PositionState]) -> list[str]:
         """Return the ids of ``rows`` (the account's rows of that scope) that the snapshot closes.
 
