@@ -1,12 +1,14 @@
-# make run · make test · make bench; `make install` alone makes a .venv with .venv/bin/perpwire.
+# make run · make test · make bench · make cuts; `make install` alone makes a .venv with .venv/bin/perpwire.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check -q
 SEED ?= 1
-SECONDS ?= 30
+COUNT ?= 20
+SECONDS ?= 20
+ROUNDS ?= 7
 
-.PHONY: install install-test run test lint bench lock clean
+.PHONY: install install-test run test lint bench cuts lock clean
 install: $(VENV)/.run
 install-test: $(VENV)/.test
 
@@ -36,7 +38,11 @@ lint: install-test
 	$(BIN)/mypy
 
 bench: install-test
-	$(BIN)/python -m tests.bench --seed $(SEED) --seconds $(SECONDS)
+	$(BIN)/python -m tests.bench --seconds $(SECONDS) --rounds $(ROUNDS)
+
+# Cut every venue connection COUNT times at random moments and compare client, snapshot and truth after each.
+cuts: install-test
+	$(BIN)/python -m tests.system.cuts --seed $(SEED) --count $(COUNT)
 
 # Needs `uv` on the PATH. The locks carry hashes and name no registry.
 lock:
