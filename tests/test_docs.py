@@ -1,0 +1,383 @@
+"""The documentation against the code: what is undocumented, or documented and not there, fails."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import fnmatch
+import importlib
+import re
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args
+
+import orjson
+import pytest
+import typer
+import yaml
+from starlette.types import Message
+
+from exchanges.bybit import tables as bybit
+from exchanges.events import AccountMode, CoinBalance, FeedState, FeedStatus, PoolState, PositionsSnapshot
+from exchanges.okx import tables as okx
+from gateway import config
+from gateway.cli import app as command_line
+from gateway.core.accounts import AccountInfo
+from gateway.core.protocol import ERRORS, Close, Limits, may_return
+from gateway.engine import Engine
+from gateway.hub import Hub
+from gateway.web.app import build_app
+from gateway.web.state import ServerState
+from tests.gateway.events_of import balance, engine, instrument, mark, position
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+SOURCES = sorted([*(ROOT / "gateway").rglob("*.py"), *(ROOT / "exchanges").rglob("*.py")])
+
+
+@cache
+def read(name: str) -> str:
+    return (ROOT / name).read_text()
+
+
+def section(name: str, heading: str) -> str:
+    """Return what stands below a heading, up to the next one of its level or above."""
+    level = heading.index(" ")
+    found = re.search(
+        rf"^{re.escape(heading)}$\n(.*?)(?=^#{{1,{level}}} |\Z)", read(name), flags=re.MULTILINE | re.DOTALL
+    )
+    assert found, f"{name} has no heading {heading!r}"
+    return found[1]
+
+
+def rows(text: str) -> list[list[str]]:
+    """Return the cells of all table rows in a text, without heads and rules."""
+    lines = text.splitlines()
+    found = []
+    for number, line in enumerate(lines):
+        ruled = number + 1 < len(lines) and lines[number + 1].startswith("| ---")
+        if line.startswith("|") and not line.startswith("| ---") and not ruled:
+            found.append([cell.strip() for cell in line.strip("|").split(" | ")])
+    return found
+
+
+def first_cells(text: str) -> list[str]:
+    return [cells[0].strip("`") for cells in rows(text)]
+
+
+# --- The protocol ------------------------------------------------------------------------------------------------------
+
+
+def test_close_codes_are_documented() -> None:
+    documented = [cells[:3] for cells in rows(section("docs/protocol.md", "### Close codes"))]
+    assert documented == [[str(c.code), c.reason, "yes" if may_return(c.code) else "no"] for c in Close]
+
+
+def test_error_codes_are_documented() -> None:
+    documented = [cells[:3] for cells in rows(section("docs/protocol.md", "### Error codes"))]
+    assert documented == [[f"`{code}`", str(e.status), "yes" if e.retry else "no"] for code, e in ERRORS.items()]
+
+
+def state() -> ServerState:
+    """Return a server's state; to be called inside a running loop."""
+    hub = Hub.on(asyncio.get_running_loop(), engine().tables, Limits())
+    return ServerState(hub=hub, version="0", accounts=tuple)
+
+
+async def described() -> dict[str, Any]:
+    """Return the paths of /openapi.json, as the application answers them."""
+    body = bytearray()
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        body.extend(message.get("body", b""))
+
+    scope = {
+        "type": "http", "http_version": "1.1", "method": "GET", "scheme": "http", "path": "/openapi.json",
+        "root_path": "", "query_string": b"", "headers": [(b"host", b"127.0.0.1")],
+    }  # fmt: skip
+    await build_app(state())(scope, receive, send)
+    paths: dict[str, Any] = orjson.loads(body)["paths"]
+    return paths
+
+
+async def test_routes_and_their_parameters_are_documented() -> None:
+    documented = {}
+    for cells in rows(section("docs/protocol.md", "## REST")):
+        if cells[0].startswith("`GET "):
+            documented[cells[0].strip("`").removeprefix("GET ")] = re.findall(r"`(\w+)`", cells[1])
+    paths = await described()
+    assert documented == {path: [p["name"] for p in methods["get"]["parameters"]] for path, methods in paths.items()}
+
+
+# --- Rows --------------------------------------------------------------------------------------------------------------
+
+
+def feed(account: str | None) -> FeedStatus:
+    return FeedStatus(
+        id=f"{account or 'okx'}:c", venue="okx", env="live", account=account, connection="c", state="down", at=1,
+        reconnects=1, error="away",
+    )  # fmt: skip
+
+
+def scenario() -> Engine:
+    """Return an engine in which, over all rows of a table together, every field that can be sent is there."""
+    main = AccountInfo(name="okx-main", venue="okx", env="live", user="ann", region="eea", strategy="carry")
+    whale = AccountInfo(name="whale", venue="hyperliquid", env="live", user="ann")
+    other = AccountInfo(name="other", venue="bybit", env="live", user="bob")
+    one = engine(main, whale, other)
+    everything = position(
+        break_even_price="101", adl=1, take_profit="200", stop_loss="90", opened_at=1, venue_liquidation_price="50",
+        liquidation_known="price",
+    )  # fmt: skip
+    isolated = position("ETH-USDT-SWAP", margin_mode="isolated", isolated_margin="20", isolated_cash="20", size="0.001")
+    option = position("BTC-USD-251226-90000-C", kind="option", pool="USD", contract_size=None)
+    rounded = position("BTC", "whale", entry_exact=False, contract_size="1", pool="main", scope="dex:")
+    unknown = position("SOLUSDT", "other", contract_size=None, mark_price=None)
+    pool = PoolState(pool="USDT", ccy="USDT", cash="100", order_margin="1", available="2")
+    coins = (CoinBalance(ccy="USDT", total="1000", cash="1000"), CoinBalance(ccy="DOGE", total="5", cash="5"))
+    one.turn(
+        [
+            instrument(kind="future", expires_at=9_000, tiers_key="x"),
+            AccountMode(account="okx-main", mode="futures mode"),
+            balance(coins=coins, pools=(pool,), available="1", withdrawable="1"),
+            balance("1000", "whale", pools=(PoolState(pool="main", ccy="USDC", cash="1000", basis="value"),)),
+            PositionsSnapshot(account="okx-main", scope="positions", positions=(everything, isolated, option)),
+            PositionsSnapshot(account="whale", scope="dex:", positions=(rounded,)),
+            feed("okx-main"),
+            feed(None),
+        ],
+        1_000,
+    )
+    one.turn([mark("120"), unknown], 2_000)
+    one.clock(3_000, {"okx-main:c": 2_900, "okx:c": 2_900})
+    return one
+
+
+def sent(one: Engine, table: str) -> dict[str, set[str]]:
+    """Return the fields of a table's rows, and of the objects in them, as they are sent."""
+    found: dict[str, set[str]] = {"": set()}
+    for slot in (one.tables[table].slot(row_id) for row_id in one.tables[table].ids()):
+        assert slot is not None
+        row = one.tables[table].version(slot).row
+        found[""] |= row.keys()
+        pools = row.get("pools", {})
+        assert isinstance(pools, dict)
+        for pool in pools.values():
+            found.setdefault("pool", set()).update(pool)
+    return found
+
+
+@pytest.mark.parametrize("table", ["positions", "accounts", "summary", "feeds"])
+def test_every_field_that_is_sent_is_documented_and_no_other(table: str) -> None:
+    text = section("docs/protocol.md", f"## Table `{table}`")
+    of_rows, _, of_pools = text.partition("| field of a pool |")
+    found = sent(scenario(), table)
+    assert sorted(first_cells(of_rows)) == sorted(found[""])
+    if of_pools:
+        assert sorted(first_cells("| field of a pool |" + of_pools)) == sorted(found["pool"])
+
+
+def test_the_documented_tables_are_those_that_exist() -> None:
+    assert tuple(re.findall(r"^## Table `(\w+)`$", read("docs/protocol.md"), re.MULTILINE)) == engine().tables.names
+
+
+def test_what_is_absent_for_now_is_absent() -> None:
+    text = section("docs/protocol.md", "## Absent for now")
+    one = scenario()
+    for table in one.tables.names:
+        line = re.search(rf"^- {table}: (.*?)[;.]$", text, re.MULTILINE | re.DOTALL)
+        if line:
+            names = set(re.findall(r"`(\w+)`", line[1].partition(";")[0]))
+            assert names
+            assert not names & sent(one, table)[""]
+
+
+def test_every_state_of_a_feed_is_documented() -> None:
+    (row,) = [cells for cells in rows(section("docs/protocol.md", "## Table `feeds`")) if cells[0] == "`state`"]
+    assert re.findall(r"`(\w+)`", row[2]) == list(get_args(FeedState))
+
+
+# --- Metrics, commands, configuration ----------------------------------------------------------------------------------
+
+
+def calls(path: Path) -> Iterator[ast.Call]:
+    return (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
+
+
+def metrics() -> set[str]:
+    """Return the name of every metric that the code makes."""
+    counted = set(re.findall(r'self\.counters\["(\w+)"\]', read("gateway/engine.py")))
+    found = set()
+    for call in (call for path in SOURCES for call in calls(path)):
+        maker = call.func.id if isinstance(call.func, ast.Name) else ""
+        if maker not in ("gauge", "counter", "labelled"):
+            continue
+        name = call.args[1] if maker == "labelled" else call.args[0]
+        suffix = "_total" if maker == "counter" or "Counter" in ast.unparse(call.args[0]) else ""
+        if isinstance(name, ast.Constant):
+            found.add(f"perpwire_{name.value}{suffix}")
+        else:
+            assert ast.unparse(name) == "f'engine_{name}'", f"a metric whose name cannot be told: {ast.unparse(name)}"
+            found |= {f"perpwire_engine_{one}{suffix}" for one in counted}
+    return found
+
+
+async def test_every_metric_is_documented() -> None:
+    documented = [name for name in first_cells(section("docs/operations.md", "## Watching")) if name.startswith("perp")]
+    assert sorted(documented) == sorted(metrics())
+    rendered = re.findall(r"^# TYPE (\w+)", state().metrics.render().decode(), re.MULTILINE)
+    assert set(rendered) <= set(documented)
+
+
+def test_every_command_and_option_is_documented() -> None:
+    root = typer.main.get_command(command_line)
+    commands: dict[str, Any] = root.commands  # type: ignore[attr-defined]  # the command line is a group
+    documented = {cells[0].strip("`").split()[1]: cells[1] for cells in rows(section("README.md", "## Run it"))}
+    assert documented.keys() == commands.keys()
+    operations = section("docs/operations.md", "## Start")
+    for name, command in commands.items():
+        options = {param.opts[0] for param in command.params if param.opts[0].startswith("--")}
+        assert set(re.findall(r"--[\w-]+", documented[name])) == options, f"README, {name}"
+        (listed,) = re.findall(rf"`perpwire {name}` \(([^)]*)\)", operations)
+        assert set(re.findall(r"--[\w-]+", listed)) == options, f"operations.md, {name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_configuration_keys_that_are_named_exist(page: Path) -> None:
+    known = config.Config()
+    for part, key in re.findall(r"`(server|limits|storage|engine|log)\.(\w+)(?::[^`]*)?`", page.read_text()):
+        assert hasattr(getattr(known, part), key), f"{page.name}: {part}.{key}"
+
+
+def test_the_examples_of_the_readme_are_right() -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", read("README.md"), re.DOTALL)
+    accounts = config.parse(yaml.safe_load(example), "README.md").accounts
+    assert {account.venue for account in accounts.values()} == {"okx", "bybit", "hyperliquid"}
+    (program,) = re.findall(r"```python\n(.*?)```", read("README.md"), re.DOTALL)
+    compile(program, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    for imported in (node for node in ast.parse(program).body if isinstance(node, ast.ImportFrom)):
+        module = importlib.import_module(str(imported.module))
+        assert all(hasattr(module, alias.name) for alias in imported.names)
+
+
+# --- Venues and models -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("venue", "traps"), [("OKX", 15), ("Bybit", 16), ("Hyperliquid", 16)])
+def test_every_trap_is_handled_or_open_with_its_issue(venue: str, traps: int) -> None:
+    listed = [cells for cells in rows(section("docs/venues.md", f"## {venue}")) if cells[0].isdecimal()]
+    assert [int(cells[0]) for cells in listed] == list(range(1, traps + 1))
+    for number, _, said in listed:
+        assert "handled" in said or re.search(r"open \(issue \d", said), f"{venue} trap {number} is neither"
+
+
+def test_every_environment_and_region_is_documented() -> None:
+    hosts = {cells[0].strip("`"): cells[1:] for cells in rows(read("docs/venues.md"))}
+    for env in {env for of in okx.HOSTS.values() for env in of}:
+        assert env in hosts["env"][0]
+    for region in okx.HOSTS:
+        assert region in hosts["region"][0]
+    for env, known in bybit.HOSTS:
+        assert env in hosts["env"][1]
+        assert known is None or re.search(rf"\b{known}\b", hosts["region"][1]), f"Bybit {env} {known}"
+
+
+def test_every_margin_model_is_documented() -> None:
+    folder = ROOT / "gateway" / "core" / "margin"
+    names = {"hyperliquid_cross", "hyperliquid_isolated"}  # the one f-string: hyperliquid_{margin_mode}
+    for path in folder.glob("*.py"):
+        names |= set(re.findall(rf'"({path.stem}_\w+)"', path.read_text()))
+    assert len(names) > 2
+    assert set(first_cells(section("docs/margin.md", "## The models now"))) == names
+
+
+# --- Names of the code, links, the map ---------------------------------------------------------------------------------
+
+
+@cache
+def members() -> dict[str, set[str]]:
+    """Return the names of every class's methods, fields and attributes, by class name."""
+    found: dict[str, set[str]] = {}
+    for node in (node for path in SOURCES for node in ast.walk(ast.parse(path.read_text()))):
+        if isinstance(node, ast.ClassDef):
+            names = found.setdefault(node.name, set())
+            for inner in ast.walk(node):
+                if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef):
+                    names.add(inner.name)
+                elif isinstance(inner, ast.Attribute) and ast.unparse(inner.value) == "self":
+                    names.add(inner.attr)
+                elif isinstance(inner, ast.AnnAssign):
+                    names.add(ast.unparse(inner.target))
+    return found
+
+
+def resolves(name: str) -> bool:
+    """Say whether a dotted name leads to a module, or to something in one."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found: Any = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        rest = parts[length:]
+        if len(rest) == 2 and rest[0] in vars(found):
+            return rest[1] in members()[rest[0]]
+        return not rest or (len(rest) == 1 and hasattr(found, rest[0]))
+    return False
+
+
+def wrong(page: Path, pattern: str, right: Callable[[str], bool]) -> list[str]:
+    return [name for name in re.findall(pattern, page.read_text()) if not right(name)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_names_of_the_code_exist(page: Path) -> None:
+    assert not wrong(page, r"`((?:gateway|exchanges)(?:\.\w+)+)`", resolves)
+    assert not wrong(
+        page,
+        r"`([A-Z][a-z]\w*\.\w+)`",
+        lambda name: name.partition(".")[2] in members().get(name.partition(".")[0], set()),
+    )
+    assert not wrong(
+        page, r"`((?:gateway|exchanges|static|tests|docs|locks)/[\w./-]*)`", lambda name: (ROOT / name).exists()
+    )
+
+
+def slug(heading: str) -> str:
+    """Return the anchor that a heading gets."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    shown = re.sub(r"<!--.*?-->", "", page.read_text(), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", shown):
+        if re.match(r"https?://", target):
+            continue
+        path, _, anchor = target.partition("#")
+        found = page if not path else page.parent / path
+        assert found.exists(), f"{page.name}: {target}"
+        if anchor:
+            assert anchor in [slug(head) for head in re.findall(r"^#+ (.*)$", found.read_text(), re.MULTILINE)], target
+
+
+def ignored(name: str) -> bool:
+    patterns: Iterable[str] = (line.strip("/") for line in read(".gitignore").split())
+    return name.startswith(".") or any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
+
+
+def test_the_map_names_every_folder_and_only_what_exists() -> None:
+    text = section("README.md", "## Map of the files")
+    named = [name for cells in rows(text) for name in re.findall(r"`([\w.][\w./-]*)`", cells[0])]
+    assert named
+    assert not [name for name in named if not (ROOT / name).exists()]
+    folders = {path.name for path in ROOT.iterdir() if path.is_dir() and not ignored(path.name)}
+    assert folders <= {name.partition("/")[0] for name in named}
+
+
+def test_the_readme_is_short() -> None:
+    assert len(read("README.md").splitlines()) <= 150
