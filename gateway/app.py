@@ -148,11 +148,11 @@ class Gateway:
             supervisor.stop()
         feeds = [task for task in self._tasks if task.get_name().startswith("feed ")]
         if feeds:
-            await asyncio.wait(feeds, timeout=1.0)
+            await asyncio.wait(feeds, timeout=0.8)
         for task in self._tasks:
             task.cancel()
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=1.0)
+            await asyncio.wait(self._tasks, timeout=0.3)
         self._tasks.clear()
         await self.server.stop()
         await self.store.stop()
@@ -280,7 +280,8 @@ class Gateway:
 
     def _ready(self) -> tuple[bool, dict[str, object]]:
         feeds: dict[str, object] = {name: supervisor.feed.state for name, supervisor in self._supervisors.items()}
-        return all(state == "live" for state in feeds.values()), feeds
+        # The database is shown beside them and never decides: the gateway serves without it.
+        return all(state == "live" for state in feeds.values()), feeds | {"checkpoint": self.store.state}
 
     def _figures(self) -> Iterable[Metric]:
         for name, value in sorted(self.engine.counters.items()):

@@ -18,6 +18,7 @@ import typer
 from exchanges.errors import VenueError
 from gateway import config as configuration
 from gateway.config import ConfigError
+from gateway.demo import SimulatorFailed
 from gateway.storage.errors import StorageError
 from gateway.web.auth import BindRefused
 from gateway.web.server import CannotListen
@@ -31,7 +32,7 @@ app = typer.Typer(
 )
 
 # What an operator can mend: shown as one line. Anything else is a defect and shows its traceback.
-OPERATOR = (ConfigError, VenueError, StorageError, BindRefused, CannotListen)
+OPERATOR = (ConfigError, VenueError, StorageError, BindRefused, CannotListen, SimulatorFailed)
 
 Stop = asyncio.Event
 

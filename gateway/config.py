@@ -104,6 +104,17 @@ _SECRETS = frozenset({"key", "secret", "passphrase", "api_key", "api_secret", "p
 _ACCOUNT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML as SafeLoader reads it, except that ``0x…`` is text: an address is no number."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:int"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?(?:0|[1-9][0-9_]*)$"), list("-+0123456789"))
+
+
 def load(path: Path) -> Config:
     """Read and check a configuration file.
 
@@ -111,7 +122,7 @@ def load(path: Path) -> Config:
         ConfigError: The file cannot be read, is no YAML, or holds a key or value that is not understood.
     """
     try:
-        data = yaml.safe_load(path.read_text())
+        data = yaml.load(path.read_text(), _Loader)
     except OSError as bad:
         raise ConfigError(f"{path}: cannot be read ({bad.strerror}). Name an existing file with --config") from None
     except yaml.YAMLError as bad:

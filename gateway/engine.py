@@ -154,7 +154,7 @@ class Engine:
                 event_at = now
             self._handlers[type(event)](event, event_at)
         for position in self.positions.values():
-            position.restored = True
+            position.restored_at = now
         self._sink = sink
         self._settle()
         return self.tables.commit(now)
@@ -205,7 +205,7 @@ class Engine:
         if position is None:
             position = self._new_position(account, state)
         self._fences.opened(state, now)
-        position.restored = False
+        position.restored_at = None
         self._join_pool(position, account, state)
         position.state, position.message = state, (state.scope, self._seq)
         position.anchored_at = state.venue_at if state.venue_at is not None else now

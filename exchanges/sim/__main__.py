@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import signal
 import sys
 from typing import Any
@@ -67,12 +66,6 @@ async def run(seed: int, port: int, *, as_json: bool, watch_stdin: bool = False)
     await simulator.stop()
     if failed in done:
         failed.result()
-
-
-def _read_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    if not os.read(sys.stdin.fileno(), 4096):
-        loop.remove_reader(sys.stdin.fileno())
-        stop.set()
 
 
 def _readable(description: dict[str, Any]) -> str:

@@ -125,7 +125,7 @@ class Market:
             bound = max_age_ms.get(symbol.key[0])
             if bound is None or symbol.stale or symbol.received_at is None or not symbol.positions:
                 continue
-            if symbol.source == "feed" and now - symbol.received_at > bound:
+            if now - symbol.received_at > bound:
                 symbol.stale = symbol.received_at
                 found.append(symbol)
         return found

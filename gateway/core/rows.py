@@ -171,8 +171,8 @@ def missing(position: Position, figures: Mapping[str, float]) -> list[str] | Non
 def stale(position: Position, marks_down_since: int | None) -> Row | None:
     """Return why a row's figures are not live, the gravest reason first, or None."""
     found = position.account.stale()
-    if found is None and position.restored:
-        return {"since": position.anchored_at or 0, "reason": "restored"}
+    if found is None and position.restored_at is not None:
+        return {"since": position.restored_at, "reason": "restored"}
     if found is None and marks_down_since is not None:
         return {"since": marks_down_since, "reason": "mark_feed"}
     return found

@@ -38,7 +38,7 @@ class Position:
         "maintenance",
         "message",
         "pool",
-        "restored",
+        "restored_at",
         "slot",
         "state",
         "static",
@@ -62,7 +62,7 @@ class Position:
         self.maintenance = Maintenance()
         self.instrument: Instrument | None = None
         self.message: tuple[str, int] | None = None  # (scope, seq) of the report
-        self.restored = False
+        self.restored_at: int | None = None  # when it was loaded from storage; None once the venue has spoken
         self.static: dict[str, object] | None = None  # the venue-sent part of the row, built once per report
         self.weight: float | None = None
 

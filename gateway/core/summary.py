@@ -40,12 +40,16 @@ def summaries(
     """Return the summary rows by id."""
     grouped: dict[str, list[Account]] = defaultdict(list)
     for account in accounts:
-        grouped[summary_id(account)].append(account)
+        if account.synced_at is not None or account.positions or account.coins:
+            grouped[summary_id(account)].append(
+                account
+            )  # before anything is known of an account there is nothing to add up
     return {row_id: _summary(group, positions, book, risk_distance) for row_id, group in grouped.items()}
 
 
 def _summary(accounts: list[Account], positions: Mapping[str, Position], book: Book, risk_distance: float) -> Row:
-    equity = upnl = margin = 0.0
+    equity: float | None = None
+    upnl = margin = 0.0
     gross: dict[str, float] = defaultdict(float)
     net: dict[str, float] = defaultdict(float)
     venues: dict[str, float] = defaultdict(float)
@@ -61,7 +65,7 @@ def _summary(accounts: list[Account], positions: Mapping[str, Position], book: B
             if math.isnan(price):
                 unpriced.add(ccy)
             else:
-                equity += amount * price
+                equity = (equity or 0.0) + amount * price
         for position, figures in held:
             count += 1
             usd = account.usd(settle_of(position))
@@ -84,14 +88,14 @@ def _summary(accounts: list[Account], positions: Mapping[str, Position], book: B
     return present(
         {
             "total_positions": count,
-            "total_equity_usd": _cents(equity),
+            "total_equity_usd": None if equity is None else _cents(equity),
             "total_unrealized_pnl_usd": _cents(upnl),
             "total_margin_usd": _cents(margin),
             "exchange_distribution": _shares(venues, total),
             "symbol_distribution": _shares(symbols, total),
             "net_exposure": {base: _cents(value) for base, value in net.items() if not math.isnan(value)},
             "gross_exposure": {base: _cents(value) for base, value in gross.items() if not math.isnan(value)},
-            "gross_leverage": round(total / equity, 3) if equity > 0 else None,
+            "gross_leverage": round(total / equity, 3) if equity is not None and equity > 0 else None,
             "avg_leverage": round(sum(known) / len(known), 3) if known else None,
             "max_leverage": max(known) if known else None,
             "liquidation_risk_positions": near,

@@ -26,7 +26,7 @@ class BindRefused(Exception):
     def __str__(self) -> str:
         return (
             f"refusing to listen on {self.host!r}: other machines could read every position without a token. "
-            "Listen on 127.0.0.1 (and reach it through ssh -L or a proxy that authenticates), or configure auth"
+            "Listen on 127.0.0.1, and reach it through ssh -L or a proxy that authenticates"
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
 from collections.abc import Sequence
 from typing import Any
@@ -125,6 +127,16 @@ def _problem(text: str, schemas: dict[str, Any]) -> dict[str, Any]:
     return {"description": text, "content": {PROBLEM_JSON: {"schema": schemas["Problem"]}}}
 
 
+STYLE = """
+:root { color-scheme: light dark }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+td, th { text-align: left; padding: .1rem 1rem .1rem 0; vertical-align: top }
+:target { outline: 2px solid }
+"""
+# What the content policy allows inline: this one style, by its hash.
+STYLE_HASH = "sha256-" + base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+
+
 def page(operations: Sequence[Operation], version: str) -> str:
     """Return the documentation page: plain HTML, nothing loaded from anywhere."""
     routes = "".join(map(_route, operations))
@@ -138,12 +150,7 @@ def page(operations: Sequence[Operation], version: str) -> str:
     return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Perpwire {_esc(version)}: the API</title>
-<style>
-:root {{ color-scheme: light dark }}
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }}
-td, th {{ text-align: left; padding: .1rem 1rem .1rem 0; vertical-align: top }}
-:target {{ outline: 2px solid }}
-</style>
+<style>{STYLE}</style>
 <h1>Perpwire {_esc(version)}</h1>
 <p>Machine-readable: <a href="/openapi.json">/openapi.json</a>. The stream is a WebSocket at <code>/v1/stream</code>.</p>
 {routes}

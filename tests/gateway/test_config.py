@@ -89,9 +89,13 @@ def test_secrets_come_from_the_environment_or_a_file(tmp_path: Path) -> None:
         credentials("a", config.AccountSettings(venue="okx", credentials="OKX_MAIN"), {})
 
 
-def test_an_address_alone_is_a_complete_account() -> None:
-    address = "0x" + "ab" * 20
-    found = parse({"accounts": {"whale": {"venue": "hyperliquid", "address": address}}}, "x")
+def test_an_address_alone_is_a_complete_account(tmp_path: Path) -> None:
+    address = "0x" + "12" * 20
+    (tmp_path / "x.yaml").write_text(
+        f"accounts: {{whale: {{venue: hyperliquid, address: {address}}}}}\nserver: {{port: 0}}"
+    )
+    found = load(tmp_path / "x.yaml")
+    assert found.server.port == 0
     (spec,) = account_specs(found, {})
     assert (spec.name, spec.venue, spec.env, spec.address) == ("whale", "hyperliquid", "live", address)
 
