@@ -164,8 +164,9 @@ class Gateway:
 
     async def run(self, stop: asyncio.Event, started: Callable[[], None]) -> None:
         """Start, call ``started``, serve until ``stop`` is set, stop. Raises what ``start`` raises, or a part's own error."""
-        await self.start()
         stopping = asyncio.create_task(stop.wait())
+        if not await self._started_before(stopping):
+            return
         broken = asyncio.create_task(self._failed())
         try:
             started()
@@ -176,6 +177,22 @@ class Gateway:
             stopping.cancel()
             broken.cancel()
             await self.stop()
+
+    async def _started_before(self, stopping: asyncio.Task[object]) -> bool:
+        """Start; False where it was told to stop first (a database that does not answer holds a start up for seconds)."""
+        starting = asyncio.create_task(self.start())
+        try:
+            await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+                return True
+            return False
+        finally:
+            if not starting.done():
+                starting.cancel()
+                await asyncio.wait((starting,))
+            if starting.cancelled() or starting.exception() is not None:
+                stopping.cancel()
 
     async def _failed(self) -> BaseException:
         """Return the error of a part that ended by itself, when one does: the gateway cannot go on without it."""

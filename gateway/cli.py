@@ -71,7 +71,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 @app.command()
 def demo(
-    port: Annotated[int, typer.Option(help="Port of the dashboard; 0: any free one.")] = 8080,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the dashboard; 0: any free one.")] = 8080,
     seed: Annotated[int, typer.Option(help="Seed of the simulated world.")] = 1,
     data: Annotated[Path | None, typer.Option(help="Folder that keeps the database; default: a temporary one.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help='First line of stdout: {"url", "control"}.')] = False,
@@ -129,7 +129,7 @@ def serve(
 @app.command()
 def sim(
     seed: Annotated[int, typer.Option(help="Seed of the world.")] = 1,
-    port: Annotated[int, typer.Option(help="Control port; 0: any free one.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Control port; 0: any free one.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One line: addresses and accounts.")] = False,
 ) -> None:
     """Run the simulated venues alone."""

@@ -131,7 +131,7 @@ def login_reply(frame: Frame) -> LoggedIn | LoginRefused:
     name, refusal = _login_refusal(code, text.lower())
     return LoginRefused(
         code=name,
-        what=f"login refused: {refusal.what}" + (f" (Bybit says: {text})" if text else ""),
+        what=refusal.what + (f" (Bybit says: {text})" if text else ""),
         do=refusal.do or "Wait; the login is tried again",
         retry=refusal.fault == "retry",
     )

@@ -28,7 +28,7 @@ from exchanges.backoff import Backoff
 from gateway.storage import binaries
 from gateway.storage.binaries import Binaries
 from gateway.storage.child import Child, User
-from gateway.storage.errors import DataFolderInUse, PostgresFailed, StorageError, WrongVersion
+from gateway.storage.errors import DataFolderInUse, PostgresFailed, StorageError, UnusableFolder, WrongVersion
 
 _log = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ class EmbeddedPostgres:
         """Bring the server up (making the cluster the first time) and return its DSN.
 
         Raises:
-            DataFolderInUse | WrongVersion | BinariesMissing | PostgresFailed: Nothing is left running or locked.
+            UnusableFolder | DataFolderInUse | WrongVersion | BinariesMissing | PostgresFailed: Nothing is left running or locked.
         """
         try:
             self._lock()
@@ -154,8 +154,13 @@ class EmbeddedPostgres:
     # --- The folder ----------------------------------------------------------------------------------------------------
 
     def _lock(self) -> None:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = self._held.enter_context((self._folder / "lock").open("a+"))  # closed by exec: the server never holds it
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file = self._held.enter_context(
+                (self._folder / "lock").open("a+")
+            )  # closed by exec: the server never holds it
+        except OSError as error:
+            raise UnusableFolder(self._folder, error.strerror or type(error).__name__) from None
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -1,6 +1,7 @@
 """Errors of the storage side: what happened, where, and what to do about it.
 
     StorageError
+    ├── UnusableFolder       the data folder cannot be made or written
     ├── DataFolderInUse      another process keeps the embedded Postgres' data folder
     ├── WrongVersion         the data folder was written by another major version of Postgres
     ├── PostgresFailed       a Postgres of ours did not start (its last words are in the message)
@@ -39,6 +40,15 @@ class DataFolderInUse(StorageError):
         who = f"process {pid}" if pid else "another process"
         do = f"Stop {who}, or give this one another data folder (--data, or config.yaml)"
         super().__init__(str(folder), f"the data folder is in use by {who}", do)
+
+
+class UnusableFolder(StorageError):
+    """``folder`` cannot be made or written; ``why`` is the system's reason."""
+
+    def __init__(self, folder: Path, why: str) -> None:
+        self.folder, self.why = folder, why
+        do = "Give it to this user, or name another data folder (--data, or storage.data_dir in config.yaml)"
+        super().__init__(str(folder), f"the data folder cannot be used ({why})", do)
 
 
 class WrongVersion(StorageError):

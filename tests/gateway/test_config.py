@@ -33,6 +33,7 @@ def test_the_shipped_file_describes_every_key_of_tables() -> None:
     [
         ({"sever": {}}, "unknown key `sever`; did you mean `server`?"),
         ({"server": {"prot": 1}}, "server: unknown key `prot`; did you mean `port`?"),
+        ({"server": {"port": 99999}}, "server: Expected `int` <= 65535 - at `$.port`"),
         ({"server": {"port": "x"}}, "server: Expected `int`, got `str` - at `$.port`"),
         ({"accounts": {"a": {"venue": "okxx"}}}, "accounts.a.venue: unknown venue `okxx`; did you mean `okx`?"),
         (

@@ -14,7 +14,7 @@ import pytest
 
 from gateway.storage import binaries
 from gateway.storage.embedded import EmbeddedPostgres
-from gateway.storage.errors import DataFolderInUse, PostgresFailed, WrongVersion
+from gateway.storage.errors import DataFolderInUse, PostgresFailed, UnusableFolder, WrongVersion
 from tests.gateway.storage.conftest import eventually
 
 
@@ -232,3 +232,13 @@ async def test_programs_out_of_reach_are_copied(folder: Path, monkeypatch: pytes
         assert await _fetch(dsn, "SELECT 'x' || lower('Ä')") == "xä"
     finally:
         await server.stop()
+
+
+async def test_a_folder_that_cannot_be_made_is_named_with_its_reason(folder: Path) -> None:
+    (folder / "file").write_text("in the way")
+    with pytest.raises(UnusableFolder) as refusal:
+        await EmbeddedPostgres(folder / "file" / "data").start()
+    assert str(refusal.value) == (
+        f"{folder}/file/data: the data folder cannot be used (Not a directory). Give it to this user, or name another data "
+        "folder (--data, or storage.data_dir in config.yaml)"
+    )
