@@ -115,6 +115,11 @@ _Loader.yaml_implicit_resolvers = {
 _Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?(?:0|[1-9][0-9_]*)$"), list("-+0123456789"))
 
 
+def read_yaml(text: str) -> object:
+    """Return what a YAML text holds. Raises yaml.YAMLError."""
+    return yaml.load(text, _Loader)
+
+
 def load(path: Path) -> Config:
     """Read and check a configuration file.
 
@@ -122,7 +127,7 @@ def load(path: Path) -> Config:
         ConfigError: The file cannot be read, is no YAML, or holds a key or value that is not understood.
     """
     try:
-        data = yaml.load(path.read_text(), _Loader)
+        data = read_yaml(path.read_text())
     except OSError as bad:
         raise ConfigError(f"{path}: cannot be read ({bad.strerror}). Name an existing file with --config") from None
     except yaml.YAMLError as bad:

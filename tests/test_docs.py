@@ -15,7 +15,6 @@ from typing import Any, get_args
 import orjson
 import pytest
 import typer
-import yaml
 from starlette.types import Message
 
 from exchanges.bybit import tables as bybit
@@ -255,7 +254,7 @@ def test_configuration_keys_that_are_named_exist(page: Path) -> None:
 
 def test_the_examples_of_the_readme_are_right() -> None:
     (example,) = re.findall(r"```yaml\n(.*?)```", read("README.md"), re.DOTALL)
-    accounts = config.parse(yaml.safe_load(example), "README.md").accounts
+    accounts = config.parse(config.read_yaml(example), "README.md").accounts
     assert {account.venue for account in accounts.values()} == {"okx", "bybit", "hyperliquid"}
     (program,) = re.findall(r"```python\n(.*?)```", read("README.md"), re.DOTALL)
     compile(program, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
