@@ -37,18 +37,29 @@ class Demo:
     @classmethod
     async def launch(cls, data: Path, *, port: int = 0, seed: int = 7) -> Demo:
         """Start it over a data folder; returns when it listens."""
-        log = data.with_suffix(".log")
-        with log.open("ab") as errors:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "gateway", "demo",
-                "--port", str(port), "--seed", str(seed), "--data", str(data), "--json",
-                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=errors,
-            )  # fmt: skip
-        assert process.stdout is not None
-        line = await asyncio.wait_for(process.stdout.readline(), _START_S)
-        assert line, f"the demo ended before it listened:\n{log.read_text()[-2000:]}"
+        options = ("--port", str(port), "--seed", str(seed), "--data", str(data), "--json")
+        process, line, log = await _spawn(data, "demo", *options)
         addresses = json.loads(line)
         return cls(process, addresses["url"], addresses["control"], log)
+
+    @classmethod
+    async def launch_blind(cls, data: Path, *, port: int) -> Demo:
+        """Serve the demo's Hyperliquid accounts over its data folder, with venues that cannot be reached.
+
+        What is shown then is what was stored, for as long as one likes to look.
+        """
+        nowhere = {"rest": "http://127.0.0.1:9", "ws_public": "ws://127.0.0.1:9", "ws_private": "ws://127.0.0.1:9"}
+        account = {"venue": "hyperliquid", "user": "demo", "address": "0x" + "ab" * 20}
+        config = {
+            "server": {"port": port},
+            "storage": {"data_dir": str(data)},
+            "venues": {"hyperliquid": nowhere},
+            "accounts": dict.fromkeys(("hl-main", "hl-single", "hl-dex"), account),
+        }
+        file = data.with_suffix(".yaml")
+        file.write_text(json.dumps(config))  # JSON is YAML
+        process, line, log = await _spawn(data, "serve", "--config", str(file))
+        return cls(process, line.partition(": ")[2].strip(), "", log)
 
     @property
     def port(self) -> int:
@@ -87,3 +98,17 @@ class Demo:
     def log(self) -> str:
         """Return the end of what it logged."""
         return self._log.read_text()[-2000:]
+
+
+async def _spawn(data: Path, *command: str) -> tuple[asyncio.subprocess.Process, str, Path]:
+    """Start the command; return its process, the first line that it printed, and its log."""
+    log = data.with_suffix(".log")
+    with log.open("ab") as errors:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "gateway", *command,
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=errors,
+        )  # fmt: skip
+    assert process.stdout is not None
+    line = await asyncio.wait_for(process.stdout.readline(), _START_S)
+    assert line, f"{command[0]} ended before it listened:\n{log.read_text()[-2000:]}"
+    return process, line.decode(), log
