@@ -25,7 +25,7 @@ from exchanges.events import Event
 from exchanges.feed import Feed
 from exchanges.rest import Limits, RestClient
 from exchanges.supervisor import Supervisor
-from exchanges.venue import AccountSpec, Endpoints, HttpRequest
+from exchanges.venue import AccountSpec, Endpoints
 from gateway.config import Config, endpoints, public_view
 from gateway.core.accounts import AccountInfo
 from gateway.engine import Engine
@@ -253,8 +253,7 @@ class Gateway:
         recorder = self._recorder
 
         def record(via: str, request: object, data: str | bytes, at: int) -> None:
-            asked = request if isinstance(request, HttpRequest) else None
-            recorder.write(name.venue, name.account, msgspec.convert(via, Via), asked, data, at)
+            recorder.write(name.venue, name.account, msgspec.convert(via, Via), request, data, at)
 
         return record
 

@@ -149,18 +149,20 @@ class Recorder:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
 
-    def write(
-        self, venue: str, account: str | None, via: Via, request: HttpRequest | None, data: Data, at: int
-    ) -> None:
-        """Append one input."""
+    def write(self, venue: str, account: str | None, via: Via, request: object, data: Data, at: int) -> None:
+        """Append one input.
+
+        Args:
+            request: What was asked by REST: a path with its query, or the decoded body; None for what a stream sent.
+            at: Time of receipt, ms.
+        """
         raw = data.encode() if isinstance(data, str) else data
-        asked = None if request is None else (msgspec.Raw(request.body.encode()) if request.body else request.path)
         line = {
             "at": at,
             "venue": venue,
             "account": account,
             "via": via,
-            "request": asked,
+            "request": request,
             "data": msgspec.Raw(raw) if _is_json(raw) else raw.decode(errors="replace"),
         }
         self._file.write(msgspec.json.encode(line).replace(b"\n", b" ") + b"\n")
