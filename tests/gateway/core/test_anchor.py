@@ -1,0 +1,124 @@
+"""Anchors: figures start from what the venue last said and move with the mark, exactly."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exchanges.events import PositionState
+from gateway.core.anchor import anchor, computable, signed_quantity, ulp
+from tests.gateway.events_of import instrument, position
+
+prices = st.decimals(min_value="0.0001", max_value="90000", places=4)
+sizes = st.decimals(min_value="0.001", max_value="9000", places=3)
+sides = st.sampled_from(["long", "short"])
+
+
+def upnl_at(state: PositionState, mark: Decimal, *, inverse: bool = False) -> float:
+    """Return what the columns make of a row's anchor at a mark."""
+    found = anchor(state, instrument(contract_type="inverse") if inverse else None)
+    x = -1 / float(mark) if inverse else float(mark)
+    return found.upnl0 + found.quantity * (x - found.x0)
+
+
+def linear(side: str, size: Decimal, entry: Decimal, mark: Decimal) -> Decimal:
+    return (1 if side == "long" else -1) * size * (mark - entry)
+
+
+@given(side=sides, size=sizes, entry=prices, mark=prices, later=prices)
+def test_an_anchor_and_the_exact_entry_give_the_same_pnl(
+    side: str, size: Decimal, entry: Decimal, mark: Decimal, later: Decimal
+) -> None:
+    given_ = {"side": side, "size": str(size), "entry_price": str(entry)}
+    anchored = position(**given_, mark_price=str(mark), venue_unrealized_pnl=str(linear(side, size, entry, mark)))
+    unanchored = position(**given_, mark_price=None, venue_unrealized_pnl=None)
+    wanted = float(linear(side, size, entry, later))
+    scale = float(size) * 9e4
+    assert anchor(anchored, None).refused is None
+    assert upnl_at(anchored, later) == pytest.approx(wanted, rel=1e-12, abs=1e-12 * scale)
+    assert upnl_at(unanchored, later) == pytest.approx(wanted, rel=1e-12, abs=1e-12 * scale)
+
+
+@given(side=sides, size=sizes, entry=prices, mark=prices, later=prices)
+def test_a_rounded_entry_never_enters_the_pnl(
+    side: str, size: Decimal, entry: Decimal, mark: Decimal, later: Decimal
+) -> None:
+    rounded = entry.quantize(Decimal("0.01"))
+    if rounded <= 0:
+        return
+    upnl = linear(side, size, entry, mark)
+    state = position(
+        side=side,
+        size=str(size),
+        entry_price=str(rounded),
+        entry_exact=False,
+        mark_price=str(mark),
+        venue_unrealized_pnl=str(upnl),
+    )
+    found = anchor(state, None)
+    assert found.refused is None, "within one unit of the last published digit"
+    assert upnl_at(state, later) == pytest.approx(float(linear(side, size, entry, later)), rel=1e-12, abs=1e-7)
+
+
+@given(side=sides, size=sizes, entry=prices, mark=prices, beyond=st.decimals(min_value="2", max_value="1000", places=1))
+def test_what_does_not_follow_from_the_entry_is_refused(
+    side: str, size: Decimal, entry: Decimal, mark: Decimal, beyond: Decimal
+) -> None:
+    tolerance = size * (ulp(str(entry)) + ulp(str(mark))) + Decimal("0.0000001") + size * mark * Decimal("1e-9")
+    wrong = linear(side, size, entry, mark) + tolerance * beyond
+    state = position(
+        side=side, size=str(size), entry_price=str(entry), mark_price=str(mark), venue_unrealized_pnl=str(wrong)
+    )
+    found = anchor(state, None)
+    assert found.refused is not None
+    assert found.x0 == float(entry), "counted from the exact entry instead"
+
+
+@given(side=sides, size=sizes, entry=prices, mark=prices, later=prices)
+def test_inverse_contracts_count_in_coin(
+    side: str, size: Decimal, entry: Decimal, mark: Decimal, later: Decimal
+) -> None:
+    sign = 1 if side == "long" else -1
+    upnl = sign * size * (1 / entry - 1 / mark)
+    state = position(
+        side=side, size=str(size), entry_price=str(entry), mark_price=str(mark), venue_unrealized_pnl=f"{upnl:.20f}"
+    )
+    found = anchor(state, instrument(contract_type="inverse"))
+    if found.refused is None:
+        wanted = sign * size * (1 / entry - 1 / later)
+        assert upnl_at(state, later, inverse=True) == pytest.approx(
+            float(wanted), rel=1e-9, abs=1e-9 * float(size / min(entry, later))
+        )
+
+
+def test_profit_counts_from_the_last_settlement_where_the_venue_settles() -> None:
+    state = position(entry_price="90", pnl_price="105", mark_price="110", venue_unrealized_pnl="10")
+    assert anchor(state, None).refused is None
+    assert upnl_at(state, Decimal(111)) == pytest.approx(12.0)
+
+
+def test_unknown_is_not_a_number_and_never_zero() -> None:
+    bare = position(contract_size=None, contract_type=None)
+    assert signed_quantity(bare, None) is None
+    assert math.isnan(anchor(bare, None).quantity)
+    assert math.isnan(anchor(bare, None).upnl0)
+    no_anchor = position(entry_exact=False, mark_price=None, venue_unrealized_pnl=None)
+    assert math.isnan(anchor(no_anchor, None).upnl0), "a rounded entry is no start"
+
+
+def test_options_and_quanto_contracts_keep_the_venues_figure() -> None:
+    option = position(kind="option", venue_unrealized_pnl="-3")
+    assert not computable(option, None)
+    assert (anchor(option, None).quantity, anchor(option, None).upnl0) == (0.0, -3.0)
+    assert not computable(position(), instrument(contract_type="quanto"))
+
+
+@pytest.mark.parametrize(
+    ("text", "unit"), [("1.50", "0.01"), ("7", "1"), ("0.00001234", "0.00000001"), ("1E+2", "1E+2")]
+)
+def test_one_unit_in_the_last_place(text: str, unit: str) -> None:
+    assert ulp(text) == Decimal(unit)

@@ -1,0 +1,140 @@
+"""Margin models: what they charge, what they may not read, and that their root is where the pool is spent."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exchanges.events import MarginTier, MarginTiers, PositionState
+from gateway.core.margin import MODELS, Inputs, parameters
+from gateway.core.margin.inputs import without_forbidden
+from gateway.core.positions import Book, Row
+from tests.gateway.events_of import instrument, position
+
+TIERS = MarginTiers(
+    venue="hyperliquid",
+    env="live",
+    key="56",
+    unit="notional",
+    tiers=(MarginTier(lower="0", rate="0.0125"), MarginTier(lower="150000000", rate="0.025", deduction="1875000")),
+)
+
+
+def inputs(state: PositionState, **fields: Any) -> Inputs:
+    quantity = float(state.size) * (-1 if state.side == "short" else 1)
+    mark, entry = float(state.mark_price or "nan"), float(state.entry_price or "nan")
+    given_ = {
+        "state": state, "instrument": None, "tiers": None, "quantity": quantity, "alone": True, "inverse": False,
+        "notional0": abs(quantity) * mark, "notional_entry": abs(quantity) * entry,
+    }  # fmt: skip
+    return Inputs(**(given_ | fields))
+
+
+def test_hyperliquid_takes_the_rows_own_maximum_leverage() -> None:
+    own = position(max_leverage="50")
+    market = instrument(venue="hyperliquid", max_leverage="5")
+    found = parameters("hyperliquid", inputs(own, instrument=market, tiers=TIERS), mode_computable=True)
+    assert (found.model, found.rate, found.brackets[1:]) == ("hyperliquid_cross", 0.01, ())
+    tiered = parameters(
+        "hyperliquid",
+        inputs(position(max_leverage="40"), instrument=instrument(max_leverage="40"), tiers=TIERS),
+        mode_computable=True,
+    )
+    assert [bracket.rate for bracket in tiered.brackets] == [0.0125, 0.025]
+
+
+@pytest.mark.parametrize("venue", sorted(MODELS))
+def test_modes_that_cannot_be_computed_keep_the_venues_figure(venue: str) -> None:
+    found = parameters(venue, inputs(position(max_leverage="50")), mode_computable=False)
+    assert found.model is None
+    assert found.rate == pytest.approx(0.005)
+
+
+@pytest.mark.parametrize("venue", sorted(MODELS))
+@pytest.mark.parametrize("mode", ["cross", "isolated"])
+def test_no_model_sees_what_it_is_compared_with(venue: str, mode: str) -> None:
+    state = position(margin_mode=mode, isolated_cash="20", max_leverage="50", pool="USDT")
+    told = msgspec.structs.replace(
+        state, venue_liquidation_price="77", venue_margin_ratio="3", liquidation_known="price"
+    )
+    assert without_forbidden(told) == without_forbidden(state)
+    assert parameters(venue, inputs(told), mode_computable=True) == parameters(
+        venue, inputs(state), mode_computable=True
+    )
+
+
+def test_bybit_tells_deduction_and_fee_from_the_rate() -> None:
+    tiers = msgspec.structs.replace(TIERS, venue="bybit", tiers=(MarginTier(lower="0", rate="0.004"),))
+    found = parameters("bybit", inputs(position(pool="USD"), tiers=tiers), mode_computable=True)
+    assert found.rate == 0.004
+    assert found.rate * 220 + found.constant == pytest.approx(1.1), "what the venue's message states"
+    assert (found.model, found.replaces, found.rate_at_liquidation) == ("bybit_cross_single", False, 0.0)
+
+
+def test_bybits_documented_isolated_example() -> None:
+    """1 BTC at 20,000 with 50x and 0.5 %: 19,700 (Bybit help center)."""
+    state = position(
+        "BTCUSDT", size="1", entry_price="20000", mark_price="20000", leverage="50", margin_mode="isolated",
+        isolated_cash="400", venue_maintenance_margin="100",
+    )  # fmt: skip
+    assert solve("bybit", state, cash=400.0, market=instrument("BTCUSDT", "bybit", tick_size="0.1")) == pytest.approx(
+        19_700.0
+    )
+
+
+def test_a_position_that_is_not_alone_keeps_the_venues_price_on_okx_and_bybit() -> None:
+    for venue in ("okx", "bybit"):
+        assert parameters(venue, inputs(position(), alone=False), mode_computable=True).model is None
+
+
+def solve(venue: str, state: PositionState, cash: float, market: Any = None) -> float:
+    """Return the liquidation price of a position alone in its pool."""
+    found = parameters(venue, inputs(state, instrument=market), mode_computable=True)
+    book = Book()
+    symbol, pool = book.symbols.add(), book.add_pool()
+    book.symbols.set(symbol, float(state.mark_price or "nan"))
+    book.cash[pool] = cash
+    handle = book.add(symbol, pool, 0)
+    quantity = float(state.size) * (-1 if state.side == "short" else 1)
+    entry = float(state.entry_price or "nan")
+    book.put(handle, Row(quantity, 0.0, entry, False, 1.0, quantity > 0, math.nan, found))
+    book.recompute()
+    return book.figures(handle).get("liq", math.nan)
+
+
+@given(
+    venue=st.sampled_from(["okx", "hyperliquid"]),
+    side=st.sampled_from(["long", "short"]),
+    size=st.floats(0.1, 100.0).map(lambda x: f"{x:.3f}"),
+    entry=st.floats(10.0, 1000.0).map(lambda x: f"{x:.2f}"),
+    cash=st.floats(1.0, 50_000.0),
+)
+def test_at_the_root_equity_meets_maintenance(venue: str, side: str, size: str, entry: str, cash: float) -> None:
+    state = position(
+        side=side, size=size, entry_price=entry, mark_price=entry, venue_unrealized_pnl="0", max_leverage="40",
+        venue_maintenance_margin=repr(float(size) * float(entry) * 0.0125),
+    )  # fmt: skip
+    price = solve(venue, state, cash)
+    if math.isnan(price):
+        return
+    quantity = float(size) * (-1 if side == "short" else 1)
+    rate = 0.0125 + (0.0005 if venue == "okx" else 0.0)
+    equity = cash + quantity * (price - float(entry))
+    assert equity == pytest.approx(float(size) * price * rate, rel=1e-9, abs=1e-9 * (cash + float(size) * float(entry)))
+
+
+@given(cash=st.floats(1.0, 5_000.0), more=st.floats(0.0, 5_000.0), side=st.sampled_from(["long", "short"]))
+def test_more_collateral_never_brings_liquidation_nearer(cash: float, more: float, side: str) -> None:
+    state = position(
+        side=side, size="2", entry_price="100", mark_price="100", venue_unrealized_pnl="0", max_leverage="40"
+    )
+    near, far = solve("hyperliquid", state, cash), solve("hyperliquid", state, cash + more)
+    if math.isnan(near):
+        assert math.isnan(far)
+    elif not math.isnan(far):
+        assert far <= near + 1e-9 if side == "long" else far >= near - 1e-9
