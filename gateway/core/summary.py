@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 
 from gateway.core.accounts import Account
 from gateway.core.positions import Book
-from gateway.core.rows import Row, account_equity, liquidation_source, present, settle_of
+from gateway.core.rows import Held, Row, account_equity, liquidation_source, present, settle_of
 from gateway.core.state import Position
 
 
@@ -47,65 +47,83 @@ def summaries(
     return {row_id: _summary(group, positions, book, risk_distance) for row_id, group in grouped.items()}
 
 
-def _summary(accounts: list[Account], positions: Mapping[str, Position], book: Book, risk_distance: float) -> Row:
-    equity: float | None = None
-    upnl = margin = 0.0
-    gross: dict[str, float] = defaultdict(float)
-    net: dict[str, float] = defaultdict(float)
-    venues: dict[str, float] = defaultdict(float)
-    symbols: dict[str, float] = defaultdict(float)
-    leverages: list[float] = []
-    unpriced: set[str] = set()
-    near = count = 0
-    for account in accounts:
-        held = [(positions[i], book.figures(positions[i].handle)) for i in account.positions]
-        amounts = account_equity(account, held, book)
-        for ccy, amount in amounts.items():
+class _Totals:
+    """What one pass over a user's accounts adds up, US dollars."""
+
+    def __init__(self, risk_distance: float) -> None:
+        self.risk_distance = risk_distance
+        self.equity: float | None = None
+        self.unpriced: set[str] = set()
+        self.upnl = self.margin = 0.0
+        self.count = self.near = 0
+        self.leverages: list[float] = []
+        self.gross: dict[str, float] = defaultdict(float)
+        self.net: dict[str, float] = defaultdict(float)
+        self.venues: dict[str, float] = defaultdict(float)
+        self.symbols: dict[str, float] = defaultdict(float)
+
+    def add_account(self, account: Account, held: Held, book: Book) -> None:
+        for ccy, amount in account_equity(account, held, book).items():
             price = account.usd(ccy)
             if math.isnan(price):
-                unpriced.add(ccy)
+                self.unpriced.add(ccy)
             else:
-                equity = (equity or 0.0) + amount * price
+                self.equity = (self.equity or 0.0) + amount * price
         for position, figures in held:
-            count += 1
-            usd = account.usd(settle_of(position))
-            notional = figures.get("notional", math.nan) * usd
-            upnl += figures.get("upnl", math.nan) * usd
-            leverage = float(position.state.leverage) if position.state.leverage else math.nan
-            margin += notional / leverage if leverage else math.nan
-            leverages.append(leverage)
-            base = position.instrument.base if position.instrument else position.state.symbol
-            gross[base] += notional
-            net[base] += notional if position.state.side == "long" else -notional
-            venues[account.info.venue] += notional
-            symbols[position.state.symbol] += notional
-            source = liquidation_source(position, figures, book)
-            near += source == "unknown" or (source != "none" and figures.get("distance", math.inf) <= risk_distance)
-    total = sum(gross.values())
-    known = [value for value in leverages if not math.isnan(value)]
+            self._add(position, figures, book)
+
+    def _add(self, position: Position, figures: Mapping[str, float], book: Book) -> None:
+        state, usd = position.state, position.account.usd(settle_of(position))
+        notional = figures.get("notional", math.nan) * usd
+        leverage = float(state.leverage) if state.leverage else math.nan
+        base = position.instrument.base if position.instrument else state.symbol
+        self.count += 1
+        self.upnl += figures.get("upnl", math.nan) * usd
+        self.margin += notional / leverage if leverage else math.nan
+        self.leverages += [] if math.isnan(leverage) else [leverage]
+        self.gross[base] += notional
+        self.net[base] += notional if state.side == "long" else -notional
+        self.venues[position.account.info.venue] += notional
+        self.symbols[state.symbol] += notional
+        source = liquidation_source(position, figures, book)
+        near = source == "unknown" or figures.get("distance", math.inf) <= self.risk_distance
+        self.near += near and source != "none"
+
+
+def _summary(accounts: list[Account], positions: Mapping[str, Position], book: Book, risk_distance: float) -> Row:
+    of = _Totals(risk_distance)
+    for account in accounts:
+        of.add_account(account, [(positions[i], book.figures(positions[i].handle)) for i in account.positions], book)
+    total = sum(of.gross.values())
     synced = [account.synced_at for account in accounts if account.synced_at is not None]
-    stale = sorted(account.info.name for account in accounts if account.stale())
     return present(
         {
-            "total_positions": count,
-            "total_equity_usd": None if equity is None else _cents(equity),
-            "total_unrealized_pnl_usd": _cents(upnl),
-            "total_margin_usd": _cents(margin),
-            "exchange_distribution": _shares(venues, total),
-            "symbol_distribution": _shares(symbols, total),
-            "net_exposure": {base: _cents(value) for base, value in net.items() if not math.isnan(value)},
-            "gross_exposure": {base: _cents(value) for base, value in gross.items() if not math.isnan(value)},
-            "gross_leverage": round(total / equity, 3) if equity is not None and equity > 0 else None,
-            "avg_leverage": round(sum(known) / len(known), 3) if known else None,
-            "max_leverage": max(known) if known else None,
-            "liquidation_risk_positions": near,
+            "total_positions": of.count,
+            "total_equity_usd": None if of.equity is None else _cents(of.equity),
+            "total_unrealized_pnl_usd": _cents(of.upnl),
+            "total_margin_usd": _cents(of.margin),
+            "exchange_distribution": _shares(of.venues, total),
+            "symbol_distribution": _shares(of.symbols, total),
+            "net_exposure": _known(of.net),
+            "gross_exposure": _known(of.gross),
+            "gross_leverage": round(total / of.equity, 3) if of.equity is not None and of.equity > 0 else None,
+            "avg_leverage": round(sum(of.leverages) / len(of.leverages), 3) if of.leverages else None,
+            "max_leverage": max(of.leverages, default=None),
+            "liquidation_risk_positions": of.near,
             # Herfindahl index of gross exposure by base: 1 = all in one coin
-            "portfolio_concentration": round(sum((v / total) ** 2 for v in gross.values()), 4) if total > 0 else None,
-            "last_sync_at": max(synced) if synced else None,
-            "stale_accounts": stale or None,
-            "unpriced": sorted(unpriced) or None,
+            "portfolio_concentration": round(sum((v / total) ** 2 for v in of.gross.values()), 4)
+            if total > 0
+            else None,
+            "last_sync_at": max(synced, default=None),
+            "stale_accounts": sorted(account.info.name for account in accounts if account.stale()) or None,
+            "unpriced": sorted(of.unpriced) or None,
         }
     )
+
+
+def _known(exposures: Mapping[str, float]) -> dict[str, float]:
+    """Return the exposures by base that are known, in cents."""
+    return {base: _cents(value) for base, value in exposures.items() if not math.isnan(value)}
 
 
 def _cents(value: float) -> float:
