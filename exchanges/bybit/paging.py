@@ -48,6 +48,11 @@ class Listing(Generic[R]):
         return cursor
 
 
+def is_tail(listings: dict[str, Listing[R]], key: str, query: dict[str, str], page: Page) -> bool:
+    """Say whether a page is the empty one behind a short one, which in a recording has ended the list already."""
+    return "cursor" in query and key not in listings and not page.rows
+
+
 def listing_for(listings: dict[str, Listing[R]], key: str, query: dict[str, str], asked_at: int) -> Listing[R]:
     """Return the listing that an answer continues: a new one for a first page.
 

@@ -17,7 +17,7 @@ from msgspec import Raw
 
 from exchanges.bybit import build, contracts, parse, sign, tables, wire
 from exchanges.bybit.acks import Requests
-from exchanges.bybit.paging import Listing, listing_for, query_of
+from exchanges.bybit.paging import Listing, is_tail, listing_for, query_of
 from exchanges.bybit.wire import Frame, Page, PositionRow, WalletRow, decode
 from exchanges.errors import ProtocolViolation
 from exchanges.events import AccountMode, PositionsSnapshot, PositionState
@@ -241,6 +241,8 @@ class PrivateLink:
         foreign = next((state for state in states if state.scope != scope), None)
         if foreign is not None:
             raise ProtocolViolation("bybit", f"{foreign.symbol} in the list of {scope}")
+        if self._recorded and scope in self._listed and is_tail(self._listings, scope, query, page):
+            return notes
         listing = listing_for(self._listings, scope, query, asked_at)
         listing.rows += states
         cursor = listing.further(page, query, self._recorded)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from exchanges.bybit import build, contracts, tables, wire
 from exchanges.bybit.acks import Requests
-from exchanges.bybit.paging import Listing, listing_for, query_of
+from exchanges.bybit.paging import Listing, is_tail, listing_for, query_of
 from exchanges.bybit.wire import Frame, Page, Ticker, TierRow, decode
 from exchanges.errors import ProtocolViolation
 from exchanges.events import Price
@@ -203,6 +203,8 @@ class LinearLink:
     def _risk_limits(self, request: HttpRequest, page: Page, asked_at: int) -> list[Output]:
         query = query_of(request)
         symbol = query.get("symbol", "")
+        if self._recorded and is_tail(self._tiers, symbol, query, page):
+            return []
         listing = listing_for(self._tiers, symbol, query, asked_at)
         listing.rows += [decode(raw, TierRow, "a margin tier") for raw in page.rows]
         cursor = listing.further(page, query, self._recorded)

@@ -6,7 +6,7 @@ import pytest
 from msgspec import Raw
 
 from exchanges.bybit import tables
-from exchanges.bybit.paging import Listing, listing_for, query_of
+from exchanges.bybit.paging import Listing, is_tail, listing_for, query_of
 from exchanges.bybit.wire import Page
 from exchanges.errors import ProtocolViolation
 from exchanges.venue import HttpRequest
@@ -34,6 +34,15 @@ def test_in_a_recording_a_short_page_is_the_last() -> None:
     listing: Listing[int] = Listing(1)
     assert listing.further(Page([ROW], "next"), {}, recorded=True) is None
     assert listing.further(Page([ROW] * 20, "next"), {}, recorded=True) == "next"
+
+
+def test_the_empty_page_behind_a_recorded_short_one_is_no_news() -> None:
+    listings: dict[str, Listing[int]] = {}
+    assert is_tail(listings, "x", {"cursor": "c"}, Page([], "c"))
+    assert not is_tail(listings, "x", {}, Page([], "")), "a first page: the list is empty"
+    assert not is_tail(listings, "x", {"cursor": "c"}, Page([ROW], "c"))
+    listing_for(listings, "x", {}, 5)
+    assert not is_tail(listings, "x", {"cursor": "c"}, Page([], "c")), "the last page of a list that goes on"
 
 
 def test_a_list_without_end_is_a_violation() -> None:
