@@ -1,0 +1,99 @@
+"""What ``serve --record`` writes is what ``replay`` reads: the same codecs and the same engine end at the same figures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from exchanges.sim.server import Simulator
+from gateway.replay import Recorder
+from tests.system.desk import Desk, desk, eventually, stored_at
+from tests.system.programs import Ended, ended, get, live, post, program
+from tests.system.test_restart import configuration, equal_to_truth
+
+# A recording knows accounts by name alone; shares of the gross notional are published once a second.
+NOT_COMPARED = {"user", "weight"}
+
+
+def figures(rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {id_: {k: v for k, v in row.items() if k not in NOT_COMPARED} for id_, row in rows.items()}
+
+
+def replayed(end: Ended) -> dict[str, Any]:
+    """Return the tables that a replay printed; nothing else may be on its stdout."""
+    found: dict[str, Any] = json.loads(end.out)
+    return found
+
+
+def break_line(recording: Path, number: int) -> None:
+    """Cut a line of a recording in half."""
+    lines = recording.read_bytes().splitlines(keepends=True)
+    lines[number - 1] = lines[number - 1][: len(lines[number - 1]) // 2] + b"\n"
+    recording.write_bytes(b"".join(lines))
+
+
+async def recorded(simulator: Simulator, dsn: str, folder: Path, recording: Path) -> dict[str, Any]:
+    """Record a desk that loses its connections once, and return its last snapshot."""
+
+    async def moved(running: Desk) -> None:
+        view = running.client.replica.views[0]
+        deltas = view.deltas
+        await running.client.wait_for(lambda _: view.deltas >= deltas + 20)
+
+    changes = (stored_at(dsn),)
+    async with desk(simulator, folder, changes=changes, recorder=Recorder(recording.open("wb"))) as running:
+        await running.live()
+        await moved(running)
+        running.fault("drop", abort=True)
+        await eventually(lambda: not running.all_live(), "connections break")
+        await running.live()
+        await moved(running)
+        await eventually(running.quiet, "every question is answered", 20)
+        simulator.control.pause()
+        return await running.settled()
+
+
+async def test_a_recording_replays_to_the_figures_that_were_shown(simulator: Simulator, dsn: str, folder: Path) -> None:
+    recording = folder / "recording.jsonl"
+    last = await recorded(simulator, dsn, folder, recording)
+    lines = [json.loads(line) for line in recording.read_bytes().splitlines()]
+    assert {line["via"] for line in lines} == {"ws-private", "ws-public", "rest"}
+    assert all((line["request"] is not None) == (line["via"] == "rest") for line in lines)
+    end = await ended("replay", recording, "--json")
+    assert end.status == 0, end.err
+    found = replayed(end)
+    assert figures(found["positions"]) == figures(last["positions"])
+    assert figures(found["accounts"]) == figures(last["accounts"])
+    # A line that cannot be read is reported with its number, counted and skipped; stdout stays JSON.
+    number = next(at for at, line in enumerate(lines, 1) if at > len(lines) // 2 and line["via"] == "ws-public")
+    break_line(recording, number)
+    end = await ended("replay", recording, "--json", "--explain")
+    assert end.status == 3
+    assert f"{recording}:{number}: not a recorded input" in end.err
+    assert f"1 of {len(lines)} lines" in end.err
+    found = replayed(end)
+    assert found["positions"].keys() == last["positions"].keys()
+    assert all({"unrealized_pnl", "liquidation_price"} <= row["explain"].keys() for row in found["positions"].values())
+
+
+async def test_serve_records_what_replay_reads(folder: Path) -> None:
+    recording = folder / "recording.jsonl"
+    async with program(folder, "sim", "--json", "--seed", "5") as venues:
+        described = venues.told()
+        config = configuration(folder / "config.yaml", described, folder / "data", reachable=True)
+        async with program(folder, "serve", "--config", config, "--record", recording) as running:
+            url = running.first.split()[-1]
+            await live(url)
+            await post(f"{described['control']}/pause")
+            last = await equal_to_truth(url, described["control"])
+            assert (await get(f"{url}/readyz"))["feeds_live"]
+            await running.stop()
+            assert running.process.returncode == 0
+    end = await ended("replay", recording)
+    assert end.status == 0, end.err
+    names = ("size", "side", "entry_price", "leverage", "margin_mode", "venue_unrealized_pnl", "unrealized_pnl")
+    found = replayed(end)["positions"]
+    assert found.keys() == last["positions"].keys()
+    for id_, row in found.items():
+        assert {name: row.get(name) for name in names} == {name: last["positions"][id_].get(name) for name in names}
