@@ -28,6 +28,7 @@ from exchanges.supervisor import Supervisor
 from exchanges.venue import AccountSpec, Endpoints
 from gateway.config import Config, endpoints, public_view
 from gateway.core.accounts import AccountInfo
+from gateway.core.rows import present
 from gateway.engine import Engine
 from gateway.hub import Hub
 from gateway.metrics import Metrics, counter, gauge
@@ -286,7 +287,9 @@ class Gateway:
             accounts=self.engine.accounts.keys,
             ready=self._ready,
             config_view=lambda: public_view(self.config),
-            instruments=lambda: [msgspec.to_builtins(one) for one in self.engine.market.instruments.values()],
+            instruments=lambda: [
+                present(msgspec.structs.asdict(one)) for one in self.engine.market.instruments.values()
+            ],
             now_ms=self.clock.now_ms,
             allowed_hosts=self.config.server.allowed_hosts,
             allowed_origins=self.config.server.allowed_origins,

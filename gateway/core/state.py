@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
-from exchanges.events import FeedStatus, Instrument, PositionState
+from exchanges.events import FeedState, FeedStatus, Instrument, PositionState
 from gateway.core.accounts import Account, Pool
 from gateway.core.anchor import Anchor
 from gateway.core.margin import Maintenance
+
+FEED_STATES: tuple[str, ...] = get_args(FeedState)
 
 
 class Symbol:

@@ -115,7 +115,7 @@ def _operation(operation: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
                 "in": "query",
                 "required": False,
                 "description": param.text,
-                "schema": {"type": param.type},
+                "schema": {"type": param.type} | ({"enum": list(param.values)} if param.values else {}),
             }
             for param in operation.params
         ],

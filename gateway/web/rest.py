@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from gateway.core.access import Principal, resolve
 from gateway.core.protocol import Refusal, gone_member, row_member, sub_of
+from gateway.core.state import FEED_STATES
 from gateway.core.tables import RowKey, Selection, Table, Version
 from gateway.metrics import CONTENT_TYPE
 from gateway.web.problem import PROBLEM_JSON, problem
@@ -26,11 +27,12 @@ DEFAULT_LIMIT, MAX_LIMIT = 500, 5_000
 
 
 class Param(NamedTuple):
-    """A query parameter: its name, its JSON type, what it means."""
+    """A query parameter: its name, its JSON type, what it means; ``values``: all that it may be, where they are few."""
 
     name: str
     type: str
     text: str
+    values: tuple[str, ...] = ()
 
 
 class Operation(NamedTuple):
@@ -56,10 +58,10 @@ _SYMBOL = Param("symbol", "string", "The venue's own symbols, separated by comma
 
 # Live tables: the parameters that their rows can be filtered by.
 LIVE: dict[str, tuple[Param, ...]] = {
-    "positions": (_ACCOUNT, _VENUE, _SYMBOL, Param("side", "string", "long or short")),
+    "positions": (_ACCOUNT, _VENUE, _SYMBOL, Param("side", "string", "long or short", ("long", "short"))),
     "accounts": (_ACCOUNT, _VENUE),
     "summary": (Param("user", "string", "Users, separated by commas"),),
-    "feeds": (_ACCOUNT, _VENUE, Param("state", "string", "States of a feed, separated by commas")),
+    "feeds": (_ACCOUNT, _VENUE, Param("state", "string", "States of a feed, separated by commas", FEED_STATES)),
 }
 # Filters that a row's key answers; the others are compared with the row's own field of that name.
 _BY_KEY = ("account", "venue", "symbol", "user")
@@ -79,6 +81,7 @@ class Query:
 
     def __init__(self, request: Request, known: Sequence[Param]) -> None:
         self._values = request.query_params
+        self._allowed = {param.name: param.values for param in known}
         names = [param.name for param in known]
         for name in self._values:
             if name not in names:
@@ -96,6 +99,10 @@ class Query:
         found = [part for value in self._values.getlist(name) for part in value.split(",") if part]
         if not found:
             raise Refusal("bad_filter", f"{name} is empty; leave it out to get all")
+        allowed = self._allowed[name]
+        for value in found if allowed else ():
+            if value not in allowed:
+                raise Refusal("bad_filter", f"{name} is {value!r}; it must be one of {', '.join(allowed)}")
         return found
 
     def integer(self, name: str, low: int, high: int) -> int | None:

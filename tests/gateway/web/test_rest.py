@@ -141,6 +141,8 @@ async def test_live_rows_are_paged(rest: Rest) -> None:
         (400, "bad_filter", "/v1/snapshot?tables=summary&accounts=main"),
         (400, "bad_filter", "/v1/snapshot?accounts="),
         (400, "bad_filter", "/v1/snapshot?since=yesterday"),
+        (400, "bad_filter", "/v1/positions?side=sideways"),
+        (400, "bad_filter", "/v1/feeds?state=livly"),
         (400, "bad_filter", "/v1/snapshot?since=-1"),
         (400, "bad_filter", "/v1/positions?limit=0"),
         (400, "bad_filter", "/v1/positions?limit=99999999999999999999999999"),
