@@ -69,7 +69,7 @@ class BybitFront:
         self.contracts = market.contracts(world)
         self._cursor = world.cursor()
         self._seqs: dict[tuple[str, str, int], int] = {}
-        self._seq = 8_327_597_000
+        self._seq = clock()  # a venue's sequence never starts again: a later run goes on above an earlier one
         self._orders = 0
         self._tickers = {s: market.ticker(world, c, world.now_ms) for s, c in self.contracts.items()}
         self._ticked_at = world.now_ms
