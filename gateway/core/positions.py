@@ -43,7 +43,50 @@ _INPUTS = (
     "tier_low",
     "tier_high",
 )
-_OUTPUTS = ("x", "mark", "value", "notional", "upnl", "mm", "liq", "distance", "seen_x", "seen_liq", "scratch", "taken")
+# x and liq side by side, and what was last seen of both: one comparison tells which rows moved
+_OUTPUTS = ("x", "liq", "seen_x", "seen_liq", "mark", "value", "notional", "upnl", "mm", "distance", "scratch", "taken")
+
+
+class _Columns:
+    """The first ``n`` rows of every column by name: views of one block, (n,) float64 each (units: see above and Row)."""
+
+    quantity: Floats
+    upnl0: Floats
+    x0: Floats
+    offset: Floats
+    weight: Floats
+    rate: Floats
+    constant: Floats
+    replace: Floats
+    constant_liq: Floats
+    denominator: Floats
+    skew: Floats
+    sign: Floats
+    model: Floats
+    venue_liq: Floats
+    shift: Floats
+    floor_to: Floats
+    tier_low: Floats
+    tier_high: Floats
+    x: Floats
+    liq: Floats
+    mark: Floats
+    value: Floats
+    notional: Floats
+    upnl: Floats
+    mm: Floats
+    distance: Floats
+    scratch: Floats
+    taken: Floats
+
+    def __init__(self, block: Floats, ints: Ints, n: int) -> None:
+        names = _INPUTS + _OUTPUTS
+        for index, name in enumerate(names):
+            setattr(self, name, block[index, :n])
+        self.symbol, self.pool, self.slot, self.handle = ints[:, :n]
+        first = names.index("x")
+        bits = block.view(np.int64)
+        self.bits, self.seen_bits = bits[first : first + 2, :n], bits[first + 2 : first + 4, :n]
 
 
 class Row(NamedTuple):
@@ -102,42 +145,10 @@ class Book:
     positions open and close.
     """
 
-    # Views of one block each, bound by name in `_bind` (units: see _INPUTS and Row).
-    _quantity: Floats
-    _upnl0: Floats
-    _x0: Floats
-    _offset: Floats
-    _weight: Floats
-    _rate: Floats
-    _constant: Floats
-    _replace: Floats
-    _constant_liq: Floats
-    _denominator: Floats
-    _skew: Floats
-    _sign: Floats
-    _model: Floats
-    _venue_liq: Floats
-    _shift: Floats
-    _floor_to: Floats
-    _tier_low: Floats
-    _tier_high: Floats
-    _x: Floats
-    _mark: Floats
-    _value: Floats
-    _notional: Floats
-    _upnl: Floats
-    _mm: Floats
-    _liq: Floats
-    _distance: Floats
-    _seen_x: Floats
-    _seen_liq: Floats
-    _scratch: Floats
-    _taken: Floats
-
     def __init__(self) -> None:
         self.symbols = Symbols()
         self._capacity = 64
-        self._columns = np.full((len(_INPUTS) + len(_OUTPUTS), self._capacity), np.nan)
+        self._block = np.full((len(_INPUTS) + len(_OUTPUTS), self._capacity), np.nan)
         self._ints = np.zeros((4, self._capacity), dtype=np.int64)  # symbol, pool, table slot, handle
         self._n = 0
         self._brackets: dict[int, Maintenance] = {}  # handle → parameters, only for rows with several brackets
@@ -149,6 +160,7 @@ class Book:
         self._tiered: Ints = np.zeros(0, dtype=np.int64)
         self._shifted: Ints = np.zeros(0, dtype=np.int64)
         self._inverse: Ints = np.zeros(0, dtype=np.int64)
+        self._unmodelled: NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
         self._pool_free: list[int] = []
         self._pool_count = 0
         self._pools = np.zeros((6, 16))  # cash, extra_mm, equity, mm, seen equity, seen mm
@@ -158,10 +170,11 @@ class Book:
 
     def _bind(self) -> None:
         """Name the columns; called whenever the arrays are replaced."""
-        for index, name in enumerate(_INPUTS + _OUTPUTS):
-            setattr(self, "_" + name, self._columns[index])
-        self._symbol, self._pool, self._slot, self._handle = self._ints
-        self.cash, self.extra_mm, self.equity, self.maintenance, self._seen_equity, self._seen_mm = self._pools
+        self._all = _Columns(self._block, self._ints, self._capacity)
+        self._live = _Columns(self._block, self._ints, self._n)  # what is recomputed: renewed when rows come or go
+        self.cash, self.extra_mm, self.equity, self.maintenance = self._pools[:4]
+        bits = self._pools.view(np.int64)
+        self._pool_bits, self._seen_pool_bits = bits[2:4], bits[4:6]
 
     def __len__(self) -> int:
         return self._n
@@ -189,13 +202,13 @@ class Book:
         """Append a row without figures; return its handle."""
         if self._n == self._capacity:
             self._capacity *= 2
-            self._columns = np.concatenate([self._columns, np.full_like(self._columns, np.nan)], axis=1)
+            self._block = np.concatenate([self._block, np.full_like(self._block, np.nan)], axis=1)
             self._ints = np.concatenate([self._ints, np.zeros_like(self._ints)], axis=1)
             self._bind()
         row, handle = self._n, self._next_handle
         self._next_handle += 1
         self._n += 1
-        self._columns[:, row] = np.nan
+        self._block[:, row] = np.nan
         self._ints[:, row] = (symbol, pool, slot, handle)
         self._rows[handle] = row
         self._sorted = False
@@ -206,68 +219,69 @@ class Book:
         row, last = self._rows.pop(handle), self._n - 1
         self._brackets.pop(handle, None)
         if row != last:
-            self._columns[:, row] = self._columns[:, last]
+            self._block[:, row] = self._block[:, last]
             self._ints[:, row] = self._ints[:, last]
-            self._rows[int(self._handle[row])] = row
+            self._rows[int(self._all.handle[row])] = row
         self._n -= 1
         self._sorted = False
 
     def move(self, handle: int, pool: int) -> None:
         """Put a row into another pool (its margin mode changed)."""
         row = self._rows[handle]
-        if self._pool[row] != pool:
-            self._pool[row] = pool
+        if self._all.pool[row] != pool:
+            self._all.pool[row] = pool
             self._sorted = False
 
     def put(self, handle: int, row: Row) -> None:
         """Write a row's inputs."""
         index = self._rows[handle]
         maintenance = row.maintenance
-        orientation = self.symbols.orientation[self._symbol[index]]
-        self._quantity[index] = row.quantity
-        self._upnl0[index] = row.upnl0
-        self._x0[index] = row.x0
-        self._offset[index] = 0.0 if row.value_basis else row.upnl0 - row.quantity * row.x0
-        self._weight[index] = row.weight
-        self._sign[index] = 1.0 if row.long else -1.0
-        self._venue_liq[index] = row.venue_liq
-        self._model[index] = 0.0 if maintenance.model is None else 1.0
-        self._shift[index] = maintenance.shift
-        self._floor_to[index] = maintenance.floor_to
+        orientation = self.symbols.orientation[self._all.symbol[index]]
+        self._all.quantity[index] = row.quantity
+        self._all.upnl0[index] = row.upnl0
+        self._all.x0[index] = row.x0
+        self._all.offset[index] = 0.0 if row.value_basis else row.upnl0 - row.quantity * row.x0
+        self._all.weight[index] = row.weight
+        self._all.sign[index] = 1.0 if row.long else -1.0
+        self._all.venue_liq[index] = row.venue_liq
+        self._all.model[index] = 0.0 if maintenance.model is None else 1.0
+        self._all.shift[index] = maintenance.shift
+        self._all.floor_to[index] = maintenance.floor_to
         if len(maintenance.brackets) > 1:
             self._brackets[handle] = maintenance
         else:
             self._brackets.pop(handle, None)
-        x = self.symbols.x[self._symbol[index]]
+        x = self.symbols.x[self._all.symbol[index]]
         self._put_maintenance(index, maintenance, abs(row.quantity * x), orientation)
         self._sorted = False  # the sets of tiered, shifted and inverse rows may have changed
 
     def _put_maintenance(self, index: int, maintenance: Maintenance, notional: float, orientation: float) -> None:
         now = maintenance.at_notional(notional)
-        quantity = self._quantity[index]
-        self._rate[index] = now.rate
-        self._constant[index] = now.constant
-        self._replace[index] = 1.0 if now.replaces else 0.0
-        self._constant_liq[index] = now.constant_at_liquidation
-        weight = 1.0 if now.plain else self._weight[index]
-        self._denominator[index] = weight * (quantity - now.rate_at_liquidation * abs(quantity) * orientation)
-        self._skew[index] = (self._weight[index] - weight) * self._offset[index]
-        self._tier_low[index], self._tier_high[index] = bounds_of(maintenance.brackets, notional)
+        quantity = self._all.quantity[index]
+        self._all.rate[index] = now.rate
+        self._all.constant[index] = now.constant
+        self._all.replace[index] = 1.0 if now.replaces else 0.0
+        self._all.constant_liq[index] = now.constant_at_liquidation
+        weight = 1.0 if now.plain else self._all.weight[index]
+        self._all.denominator[index] = weight * (quantity - now.rate_at_liquidation * abs(quantity) * orientation)
+        self._all.skew[index] = (self._all.weight[index] - weight) * self._all.offset[index]
+        self._all.tier_low[index], self._all.tier_high[index] = bounds_of(maintenance.brackets, notional)
 
     def _sort(self) -> None:
         """Order rows by pool and rebuild what depends on the order."""
         n = self._n
-        order = np.argsort(self._pool[:n], kind="stable")
+        order = np.argsort(self._all.pool[:n], kind="stable")
         if not np.array_equal(order, np.arange(n)):
-            self._columns[:, :n] = self._columns[:, order]
+            self._block[:, :n] = self._block[:, order]
             self._ints[:, :n] = self._ints[:, order]
-            self._rows = {handle: row for row, handle in enumerate(self._handle[:n].tolist())}
-        pools = self._pool[:n]
-        self._starts = np.flatnonzero(np.diff(pools, prepend=-1))
-        self._segment_pools = pools[self._starts]
-        self._tiered = np.flatnonzero((self._tier_low[:n] > -np.inf) | (self._tier_high[:n] < np.inf))
-        self._shifted = np.flatnonzero((self._shift[:n] != 0.0) | (self._floor_to[:n] > 0.0))
-        self._inverse = np.flatnonzero(self.symbols.orientation[self._symbol[:n]] < 0)
+            self._rows = {handle: row for row, handle in enumerate(self._all.handle[:n].tolist())}
+        c = self._live = _Columns(self._block, self._ints, n)
+        self._starts = np.flatnonzero(np.diff(c.pool, prepend=-1))
+        self._segment_pools = c.pool[self._starts]
+        self._tiered = np.flatnonzero((c.tier_low > -np.inf) | (c.tier_high < np.inf))
+        self._shifted = np.flatnonzero((c.shift != 0.0) | (c.floor_to > 0.0))
+        self._inverse = np.flatnonzero(self.symbols.orientation[c.symbol] < 0)
+        self._unmodelled = c.model == 0.0
         self._sorted = True
 
     # --- arithmetic ----------------------------------------------------------------------------------------------
@@ -276,75 +290,68 @@ class Book:
         """Bring every output column to the present marks and balances; return what moved since the last call."""
         if not self._sorted:
             self._sort()
-        n = self._n
-        x, value, notional, upnl, mm = self._x[:n], self._value[:n], self._notional[:n], self._upnl[:n], self._mm[:n]
-        symbol, quantity = self._symbol[:n], self._quantity[:n]
-        np.take(self.symbols.x, symbol, out=x, mode="clip")
-        np.take(self.symbols.mark, symbol, out=self._mark[:n], mode="clip")
-        np.multiply(quantity, x, out=value)
-        np.abs(value, out=notional)
-        np.subtract(x, self._x0[:n], out=upnl)
-        np.multiply(upnl, quantity, out=upnl)
-        np.add(upnl, self._upnl0[:n], out=upnl)
-        self._follow_tiers(notional)
-        np.multiply(notional, self._rate[:n], out=mm)
-        np.add(mm, self._constant[:n], out=mm)
-        self._pool_sums(n)
-        self._solve(n)
-        return self._moved(n)
+        c = self._live
+        np.take(self.symbols.x, c.symbol, out=c.x, mode="clip")
+        np.take(self.symbols.mark, c.symbol, out=c.mark, mode="clip")
+        np.multiply(c.quantity, c.x, out=c.value)
+        np.abs(c.value, out=c.notional)
+        np.subtract(c.x, c.x0, out=c.upnl)
+        np.multiply(c.upnl, c.quantity, out=c.upnl)
+        np.add(c.upnl, c.upnl0, out=c.upnl)
+        self._follow_tiers(c)
+        np.multiply(c.notional, c.rate, out=c.mm)
+        np.add(c.mm, c.constant, out=c.mm)
+        self._pool_sums(c)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            self._solve(c)
+        return self._moved(c)
 
-    def _follow_tiers(self, notional: Floats) -> None:
+    def _follow_tiers(self, c: _Columns) -> None:
         """Rows whose notional left its bracket get the new bracket's rate (rare: a scalar loop)."""
         rows = self._tiered
         if not len(rows):
             return
-        held = notional[rows]
-        for row in rows[(held < self._tier_low[rows]) | (held >= self._tier_high[rows])].tolist():
-            maintenance = self._brackets[int(self._handle[row])]
-            self._put_maintenance(row, maintenance, float(notional[row]), self.symbols.orientation[self._symbol[row]])
+        held = c.notional[rows]
+        for row in rows[(held < c.tier_low[rows]) | (held >= c.tier_high[rows])].tolist():
+            maintenance = self._brackets[int(c.handle[row])]
+            self._put_maintenance(row, maintenance, float(c.notional[row]), self.symbols.orientation[c.symbol[row]])
 
-    def _pool_sums(self, n: int) -> None:
+    def _pool_sums(self, c: _Columns) -> None:
         """Pool equity = cash + sum of contributions; pool maintenance = extra + sum of the rows' (pool currency)."""
-        scratch, weight = self._scratch[:n], self._weight[:n]
-        np.copyto(self.equity, self.cash)
-        np.copyto(self.maintenance, self.extra_mm)
-        if n:
-            np.add(self._offset[:n], self._value[:n], out=scratch)
-            np.multiply(scratch, weight, out=scratch)
-            self.equity[self._segment_pools] += np.add.reduceat(scratch, self._starts)
-            np.multiply(self._mm[:n], weight, out=scratch)
-            self.maintenance[self._segment_pools] += np.add.reduceat(scratch, self._starts)
+        np.copyto(self._pools[2:4], self._pools[0:2])
+        if self._n:
+            np.add(c.offset, c.value, out=c.scratch)
+            np.multiply(c.scratch, c.weight, out=c.scratch)
+            self.equity[self._segment_pools] += np.add.reduceat(c.scratch, self._starts)
+            np.multiply(c.mm, c.weight, out=c.scratch)
+            self.maintenance[self._segment_pools] += np.add.reduceat(c.scratch, self._starts)
 
-    def _solve(self, n: int) -> None:
+    def _solve(self, c: _Columns) -> None:
         """Liquidation price and distance of every row (see ``gateway.core.margin.pool`` for the equation).
 
         x' = (maintenance that stays - equity + weight * value) / (weight * (quantity - rate * |quantity| * orientation))
         """
-        liq, distance, scratch, taken = self._liq[:n], self._distance[:n], self._scratch[:n], self._taken[:n]
-        pool, weight, mark = self._pool[:n], self._weight[:n], self._mark[:n]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            np.multiply(self._replace[:n], self._mm[:n], out=scratch)
-            np.subtract(self._constant_liq[:n], scratch, out=scratch)
-            np.add(scratch, self._value[:n], out=scratch)
-            np.multiply(scratch, weight, out=scratch)
-            np.add(scratch, self._skew[:n], out=scratch)
-            np.take(self.maintenance - self.equity, pool, out=taken, mode="clip")
-            np.add(scratch, taken, out=scratch)
-            np.divide(scratch, self._denominator[:n], out=liq)
-            rows = self._inverse
-            if len(rows):
-                liq[rows] = -1.0 / liq[rows]
-            liq[(liq <= 0.0) | (liq > _FAR)] = np.nan
-            self._resolve_tiers(n)
-            np.copyto(liq, self._venue_liq[:n], where=self._model[:n] == 0.0)
-            rows = self._shifted
-            if len(rows):
-                self._round(rows)
-            np.divide(liq, mark, out=distance)
-            np.subtract(1.0, distance, out=distance)
-            np.multiply(distance, self._sign[:n], out=distance)
+        scratch, liq = c.scratch, c.liq
+        np.multiply(c.replace, c.mm, out=scratch)
+        np.subtract(c.constant_liq, scratch, out=scratch)
+        np.add(scratch, c.value, out=scratch)
+        np.multiply(scratch, c.weight, out=scratch)
+        np.add(scratch, c.skew, out=scratch)
+        np.take(self.maintenance - self.equity, c.pool, out=c.taken, mode="clip")
+        np.add(scratch, c.taken, out=scratch)
+        np.divide(scratch, c.denominator, out=liq)
+        if len(self._inverse):
+            liq[self._inverse] = -1.0 / liq[self._inverse]
+        liq[(liq <= 0.0) | (liq > _FAR)] = np.nan
+        self._resolve_tiers(c)
+        np.copyto(liq, c.venue_liq, where=self._unmodelled)
+        if len(self._shifted):
+            self._round(c, self._shifted)
+        np.divide(liq, c.mark, out=c.distance)
+        np.subtract(1.0, c.distance, out=c.distance)
+        np.multiply(c.distance, c.sign, out=c.distance)
 
-    def _resolve_tiers(self, n: int) -> None:
+    def _resolve_tiers(self, c: _Columns) -> None:
         """Solve again, tier by tier, the rows whose solution lies in another bracket than the present one.
 
         A row without a root (NaN) stays so: a falling long meets lower rates only, and a rising short always has a root.
@@ -352,41 +359,31 @@ class Book:
         rows = self._tiered
         if not len(rows):
             return
-        size, price = np.abs(self._quantity[rows]), self._liq[rows]
-        at = size * price
-        outside = (at < self._tier_low[rows]) | (at >= self._tier_high[rows])
+        at = np.abs(c.quantity[rows]) * c.liq[rows]
+        outside = (at < c.tier_low[rows]) | (at >= c.tier_high[rows])
         for row in rows[outside].tolist():
-            pool, weight = int(self._pool[row]), float(self._weight[row])
+            pool, weight = int(c.pool[row]), float(c.weight[row])
             slack = float(self.equity[pool] - self.maintenance[pool]) / weight
-            self._liq[row] = tiered_root(
-                self._brackets[int(self._handle[row])].brackets,
-                float(self._quantity[row]),
-                slack,
-                float(self._mm[row]),
-                float(self._mark[row]),
-            )
+            brackets = self._brackets[int(c.handle[row])].brackets
+            own, mark = float(c.mm[row]), float(c.mark[row])
+            c.liq[row] = tiered_root(brackets, float(c.quantity[row]), slack, own, mark)
 
-    def _round(self, rows: Ints) -> None:
+    @staticmethod
+    def _round(c: _Columns, rows: Ints) -> None:
         """Apply the venues' published rounding to solved prices (a one-tick shift, or down to the tick)."""
-        price, tick = self._liq[rows] + self._shift[rows] * self._model[rows], self._floor_to[rows] * self._model[rows]
+        price, tick = c.liq[rows] + c.shift[rows] * c.model[rows], c.floor_to[rows] * c.model[rows]
         floored = tick > 0.0
         # 1e-9 of a tick: a price that is a whole number of ticks must not fall to the tick below through float noise
         price[floored] = np.floor(price[floored] / tick[floored] + 1e-9) * tick[floored]
-        self._liq[rows] = price
+        c.liq[rows] = price
 
-    def _moved(self, n: int) -> Changed:
+    def _moved(self, c: _Columns) -> Changed:
         """Compare bit patterns (NaN equals NaN) with what was seen last, and remember the present ones."""
-        x, liq, seen_x, seen_liq = self._x[:n], self._liq[:n], self._seen_x[:n], self._seen_liq[:n]
-        moved = x.view(np.int64) != seen_x.view(np.int64)
-        moved |= liq.view(np.int64) != seen_liq.view(np.int64)
-        np.copyto(seen_x, x)
-        np.copyto(seen_liq, liq)
-        pools = (self.equity.view(np.int64) != self._seen_equity.view(np.int64)) | (
-            self.maintenance.view(np.int64) != self._seen_mm.view(np.int64)
-        )
-        np.copyto(self._seen_equity, self.equity)
-        np.copyto(self._seen_mm, self.maintenance)
-        return Changed(self._slot[:n][moved], np.flatnonzero(pools))
+        rows = (c.bits != c.seen_bits).any(axis=0)
+        np.copyto(c.seen_bits, c.bits)
+        pools = (self._pool_bits != self._seen_pool_bits).any(axis=0)
+        np.copyto(self._seen_pool_bits, self._pool_bits)
+        return Changed(c.slot[rows], np.flatnonzero(pools))
 
     # --- reading -------------------------------------------------------------------------------------------------
 
@@ -394,27 +391,22 @@ class Book:
         """Return one row's outputs; unknown ones are left out. Liquidation "none" and "unknown" both lack ``liq``."""
         row = self._rows[handle]
         found = {
-            "mark": float(self._mark[row]),
-            "value": float(self._value[row]),
-            "notional": float(self._notional[row]),
-            "upnl": float(self._upnl[row]),
-            "mm": float(self._mm[row]),
-            "liq": float(self._liq[row]),
-            "distance": float(self._distance[row]),
+            "mark": float(self._all.mark[row]),
+            "value": float(self._all.value[row]),
+            "notional": float(self._all.notional[row]),
+            "upnl": float(self._all.upnl[row]),
+            "mm": float(self._all.mm[row]),
+            "liq": float(self._all.liq[row]),
+            "distance": float(self._all.distance[row]),
         }
         return {name: value for name, value in found.items() if not math.isnan(value)}
-
-    def totals(self) -> tuple[Ints, Floats, Floats]:
-        """Return (slots, notional, upnl) of all rows: views in settle currency, valid until the next change."""
-        n = self._n
-        return self._slot[:n], self._notional[:n], self._upnl[:n]
 
     def contribution(self, handle: int, *, at_anchor: bool) -> tuple[float, float]:
         """Return what a row adds to its pool's equity and maintenance (pool currency), now or at its own anchor."""
         row = self._rows[handle]
-        x = float(self._x0[row]) if at_anchor else float(self.symbols.x[self._symbol[row]])
-        value = float(self._quantity[row]) * x
-        weight = float(self._weight[row])
-        return (float(self._offset[row]) + value) * weight, (
-            abs(value) * float(self._rate[row]) + float(self._constant[row])
+        x = float(self._all.x0[row]) if at_anchor else float(self.symbols.x[self._all.symbol[row]])
+        value = float(self._all.quantity[row]) * x
+        weight = float(self._all.weight[row])
+        return (float(self._all.offset[row]) + value) * weight, (
+            abs(value) * float(self._all.rate[row]) + float(self._all.constant[row])
         ) * weight
