@@ -60,19 +60,20 @@ class Turns:
 
     def _turn(self) -> None:
         events, self._inbox = self._inbox, []
-        try:
-            changed = self._engine.turn(events, self._clock.now_ms())
-        except (
-            Exception
-        ):  # a defect that one message uncovers must not blind a desk to every other: told, counted, survived
-            self.failures += 1
-            log.exception("a turn failed", events=sorted({type(event).__name__ for event in events}))
-            return
-        if changed:
+        if self._apply(events):
             self._hub.flush()
         if self._engine.market.version != self._wanted_version:
             self._wanted_version = self._engine.market.version
             self._wanted()
+
+    def _apply(self, events: Sequence[Event]) -> bool:
+        try:
+            return self._engine.turn(events, self._clock.now_ms())
+        except Exception:  # a defect that one message uncovers must not blind a desk to all others: told and counted
+            self.failures += 1
+            log.exception("a turn failed", events=sorted({type(event).__name__ for event in events}))
+        # The others of the turn must not be lost with it: one by one, which applies nothing twice (fences, newest marks).
+        return len(events) > 1 and sum(self._apply([event]) for event in events) > 0
 
 
 class Gateway:

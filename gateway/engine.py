@@ -308,8 +308,8 @@ class Engine:
     def _settle(self) -> None:
         """Bring rows and pools that changed into the columns, recompute once, and mark what moved."""
         touched = []
-        for row_id in self._dirty:
-            position = self.positions[row_id]
+        while self._dirty:  # taken one by one: a row that fails does not come again
+            position = self.positions[self._dirty.pop()]
             self._put(position)
             touched.append(position.slot)
             self._pools.dirty[position.pool.number] = position.pool
@@ -317,7 +317,6 @@ class Engine:
         if not (self._pools.dirty or self.market.moved or self._closed):
             return
         self._pools.settle()
-        self._dirty.clear()
         self.market.moved = self._closed = False
         changed = self.book.recompute()
         self._positions_table.touch(changed.slots, self._seq)

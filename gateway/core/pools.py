@@ -82,9 +82,8 @@ class Pools:
 
     def settle(self) -> None:
         """Set the mark-independent balance of every pool that changed; its rows' inputs are in the book already."""
-        for pool in self.dirty.values():
-            self._settle(pool)
-        self.dirty.clear()
+        while self.dirty:
+            self._settle(self.dirty.popitem()[1])
 
     def _settle(self, pool: Pool) -> None:
         """Set one pool's cash (pool currency).

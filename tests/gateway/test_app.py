@@ -1,0 +1,63 @@
+"""The turns of the gateway: what arrives together is one turn, and a defect costs one event."""
+
+from __future__ import annotations
+
+import asyncio
+
+from exchanges.clock import SystemClock
+from exchanges.events import Event
+from gateway.app import Turns
+from gateway.core.protocol import Limits
+from gateway.engine import Engine
+from gateway.hub import Hub
+from tests.gateway.events_of import engine, mark, position
+
+
+class Unheard(Event, frozen=True, kw_only=True):
+    """An event that the engine does not know."""
+
+
+def turns(one: Engine) -> tuple[Turns, list[int]]:
+    wanted: list[int] = []
+    hub = Hub.on(asyncio.get_running_loop(), one.tables, Limits())
+    return Turns(one, hub, SystemClock(), lambda: wanted.append(one.market.version)), wanted
+
+
+async def passed() -> None:
+    """Return after one more pass of the loop."""
+    await asyncio.sleep(0)
+
+
+async def test_what_arrives_in_one_pass_of_the_loop_is_one_turn() -> None:
+    one = engine()
+    taking, wanted = turns(one)
+    seq = one.tables.seq
+    taking.take([position()])
+    taking.take([mark("120")])
+    await passed()
+    assert one.tables.seq == seq + 1
+    assert one.tables["positions"].get(position().id).row["mark_price"] == 120.0  # type: ignore[union-attr]
+    assert len(wanted) == 1, "a new symbol needs marks"
+    taking.take([mark("121", at=3_000)])
+    await passed()
+    assert len(wanted) == 1
+
+
+async def test_a_defect_costs_one_event_and_is_counted() -> None:
+    one = engine()
+    taking, _ = turns(one)
+    taking.take([position(), Unheard(), mark("120")])
+    await passed()
+    assert taking.failures == 2, "the turn, and the one event in it"
+    assert one.tables["positions"].get(position().id).row["mark_price"] == 120.0  # type: ignore[union-attr]
+
+
+async def test_a_row_that_cannot_be_computed_does_not_stop_the_others() -> None:
+    one = engine()
+    taking, _ = turns(one)
+    taking.take([position("ETH-USDT-SWAP", pnl_price="no price"), position()])
+    await passed()
+    assert taking.failures > 0
+    taking.take([mark("130")])
+    await passed()
+    assert one.tables["positions"].get(position().id).row["mark_price"] == 130.0  # type: ignore[union-attr]
