@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -58,22 +58,33 @@ class Turns:
             asyncio.get_running_loop().call_soon(self._turn)
         self._inbox += events
 
+    def clock(self, last_messages: Mapping[str, int]) -> None:
+        """Take a clock turn: ages, shares and summaries."""
+        self._publish(lambda: self._engine.clock(self._clock.now_ms(), last_messages), "clock")
+
     def _turn(self) -> None:
         events, self._inbox = self._inbox, []
-        if self._apply(events):
-            self._hub.flush()
+        if not self._apply(events) and len(events) > 1:
+            for event in events:  # the others must not be lost with it; fences and newest marks apply nothing twice
+                self._apply([event])
         if self._engine.market.version != self._wanted_version:
             self._wanted_version = self._engine.market.version
             self._wanted()
 
     def _apply(self, events: Sequence[Event]) -> bool:
+        names = ", ".join(sorted({type(event).__name__ for event in events}))
+        return self._publish(lambda: self._engine.turn(events, self._clock.now_ms()), names)
+
+    def _publish(self, change: Callable[[], bool], what: str) -> bool:
+        """Make a change and send what it moved; return False where a defect came to light."""
         try:
-            return self._engine.turn(events, self._clock.now_ms())
+            if change():
+                self._hub.flush()
         except Exception:  # a defect that one message uncovers must not blind a desk to all others: told and counted
             self.failures += 1
-            log.exception("a turn failed", events=sorted({type(event).__name__ for event in events}))
-        # The others of the turn must not be lost with it: one by one, which applies nothing twice (fences, newest marks).
-        return len(events) > 1 and sum(self._apply([event]) for event in events) > 0
+            log.exception("a turn failed", of=what)
+            return False
+        return True
 
 
 class Gateway:
@@ -274,8 +285,7 @@ class Gateway:
             heard = {
                 name: at for name, s in self._supervisors.items() if (at := s.status().last_message_at) is not None
             }
-            if self.engine.clock(self.clock.now_ms(), heard):
-                self.hub.flush()
+            self.turns.clock(heard)
             if all(account.synced_at is not None for account in self.engine.accounts.values()):
                 self.store.all_live(self.engine.positions, self.engine.accounts)
 

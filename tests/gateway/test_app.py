@@ -52,6 +52,15 @@ async def test_a_defect_costs_one_event_and_is_counted() -> None:
     assert one.tables["positions"].get(position().id).row["mark_price"] == 120.0  # type: ignore[union-attr]
 
 
+async def test_a_clock_turn_that_fails_does_not_end_the_gateway() -> None:
+    one = engine()
+    taking, _ = turns(one)
+    taking.take([position(leverage="ten")])  # no codec lets such a figure through
+    await passed()
+    taking.clock({})
+    assert taking.failures == 1
+
+
 async def test_a_row_that_cannot_be_computed_does_not_stop_the_others() -> None:
     one = engine()
     taking, _ = turns(one)
