@@ -86,8 +86,8 @@ def test_pnl_from_the_published_entry_is_within_its_rounding() -> None:
     assert checked >= 30
 
 
-def by_decimal(state: Any, moved: str, mark: Decimal) -> dict[str, tuple[Decimal, Decimal | None]]:
-    """Return {coin: (unrealised PnL, liquidation price)} of cross positions after one coin's mark moved, by the definition."""
+def by_decimal(state: Any, moved: str, mark: Decimal) -> tuple[Decimal, dict[str, tuple[Decimal, Decimal | None]]]:
+    """Return cross equity and {coin: (unrealised PnL, liquidation price)} after one coin's mark moved, by the definition."""
     rows = [row["position"] for row in state["assetPositions"] if row["position"]["leverage"]["type"] == "cross"]
     size = {row["coin"]: Decimal(str(row["szi"])) for row in rows}
     old = {row["coin"]: Decimal(str(row["positionValue"])) / abs(size[row["coin"]]) for row in rows}
@@ -105,7 +105,7 @@ def by_decimal(state: Any, moved: str, mark: Decimal) -> dict[str, tuple[Decimal
         price = new[coin] - side * (equity - need) / abs(size[coin]) / (1 - rate[coin] * side)
         upnl = Decimal(str(row["unrealizedPnl"])) + size[coin] * (new[coin] - old[coin])
         found[coin] = (upnl, price if price > 0 else None)
-    return found
+    return equity, found
 
 
 @needs_recordings
@@ -123,7 +123,8 @@ def test_a_mark_of_one_coin_moves_every_other_cross_position(factor: str) -> Non
             "data": {"coin": coin, "ctx": {"markPx": f"{mark:.10f}", "funding": "0", "oraclePx": "1"}},
         }
         tables = replay(line(state, request=REQUEST), line(tick, "ws-public", at=1_700_000_001_000))
-        wanted = by_decimal(state, coin, Decimal(f"{mark:.10f}"))
+        equity, wanted = by_decimal(state, coin, Decimal(f"{mark:.10f}"))
+        assert tables["accounts"]["main"]["pools"]["main"]["equity"] == pytest.approx(float(equity), rel=1e-9), name
         for row in tables["positions"].values():
             if row["margin_mode"] != "cross":
                 continue
@@ -132,7 +133,7 @@ def test_a_mark_of_one_coin_moves_every_other_cross_position(factor: str) -> Non
             if price is None:
                 assert row["liquidation_source"] == "none", f"{name} {row['symbol']}"
             else:
-                assert row["liquidation_price"] == pytest.approx(float(price), rel=2e-9), f"{name} {row['symbol']}"
+                assert row["liquidation_price"] == pytest.approx(float(price), rel=1e-9), f"{name} {row['symbol']}"
             checked += row["symbol"] != coin
     assert checked >= 30
 
