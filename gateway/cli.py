@@ -80,7 +80,7 @@ def demo(
     from gateway import demo as demonstration
     from gateway.log import configure
 
-    configure(configuration.LogSettings(level="warning" if not as_json else "info"))
+    configure(configuration.LogSettings(level="warning"))
 
     def say(url: str, control: str) -> None:
         text = msgspec.json.encode({"url": url, "control": control}).decode()

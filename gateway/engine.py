@@ -12,8 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
-import msgspec
-
 from exchanges.events import (
     AccountMode,
     BalanceState,
@@ -79,6 +77,7 @@ class Engine:
         self._slots: dict[int, Position] = {}
         self._dirty: set[str] = set()  # positions whose inputs have to be written into the columns
         self._closed = False
+        self._marks_down: dict[tuple[str, str], int] = {}  # (venue, env) → since when a price connection is not live
         self._handlers: dict[type[Event], Callable[..., None]] = {
             Price: self._on_price,
             PositionState: self._on_position,
@@ -146,15 +145,13 @@ class Engine:
                 if account is None:
                     continue  # an account that is no longer configured: its rows stay in storage, unshown
                 account.restored_since = now
-                event_at = 0  # older than anything that a venue will say
-                if not isinstance(event, AccountMode):
-                    # Also where the venue's own order began anew meanwhile: what it says now is right.
-                    event = msgspec.structs.replace(event, fence=())  # noqa: PLW2901 - the same report, unordered
-            else:
-                event_at = now
-            self._handlers[type(event)](event, event_at)
+            self._handlers[type(event)](event, now)
         for position in self.positions.values():
             position.restored_at = now
+        # What the venue says from now on is newer, also where its own order began anew meanwhile.
+        self._fences.restart()
+        for account in self.accounts.values():
+            account.restart()
         self._sink = sink
         self._settle()
         return self.tables.commit(now)
@@ -389,6 +386,7 @@ class Engine:
         self._touch_row("feeds", status.id, RowKey(status.account, None, status.venue, None))
         down_since = None if status.state == "live" else feed.since
         if status.account is None:
+            self._note_marks(status.venue, status.env)
             for symbol in self.market.symbols.values():
                 if symbol.key[:2] == (status.venue, status.env):
                     self._touch_symbol(symbol)
@@ -404,12 +402,15 @@ class Engine:
 
     def marks_down_since(self, symbol: Symbol) -> int | None:
         """Return since when a symbol's marks are not live: its own age, or a price connection that is down; else None."""
-        down = [
-            feed.since
-            for feed in self.feeds.values()
-            if feed.account is None and (feed.venue, feed.env) == symbol.key[:2] and feed.state != "live"
-        ]
-        return min(down) if down else symbol.stale
+        return self._marks_down.get(symbol.key[:2], symbol.stale)
+
+    def _note_marks(self, venue: str, env: str) -> None:
+        public = [f for f in self.feeds.values() if f.account is None and (f.venue, f.env) == (venue, env)]
+        down = [feed.since for feed in public if feed.state != "live"]
+        if down:
+            self._marks_down[venue, env] = min(down)
+        else:
+            self._marks_down.pop((venue, env), None)
 
     def _share(self) -> None:
         """Publish each position's share of its user's gross notional where its rounded value changed."""
@@ -443,7 +444,8 @@ class Engine:
 
     def _read_account(self, _slot: int, row_id: str) -> dict[str, object]:
         account = self.accounts[row_id]
-        return account_row(account, [self.positions[i] for i in account.positions], self.book)
+        # In a fixed order, so that sums have the same last digits in every process.
+        return account_row(account, [self.positions[i] for i in sorted(account.positions)], self.book)
 
     def _summarize(self) -> dict[str, dict[str, object]]:
         return summaries(self.accounts.values(), self.positions, self.book, self.settings.liquidation_risk_distance)

@@ -79,7 +79,6 @@ OTHER_TOPICS: Final = frozenset({"execution", "order", "greeks"})
 SIDES: Final[dict[str, Side | None]] = {"Buy": "long", "Sell": "short", "": None, "None": None}
 POSITION_STATUSES: Final = frozenset({"Normal", "Liq", "Adl", ""})
 
-MarginModeWord = Literal["REGULAR_MARGIN", "ISOLATED_MARGIN", "PORTFOLIO_MARGIN"]
 CROSS: Final = "REGULAR_MARGIN"
 ISOLATED: Final = "ISOLATED_MARGIN"
 PORTFOLIO: Final = "PORTFOLIO_MARGIN"

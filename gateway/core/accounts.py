@@ -71,6 +71,7 @@ class Account:
         self.private_down_since: int | None = None
         self.restored_since: int | None = None
         self.synced_at: int | None = None
+        self._prices: dict[str, float] = {}  # US dollars, as the venue states them
         self._fences: dict[str, tuple[tuple[int, ...], int]] = {}  # scope → (venue fence, applied at)
 
     def accepts(self, balance: BalanceState, now: int) -> bool:
@@ -89,7 +90,6 @@ class Account:
 
     def merge_coins(self, balance: BalanceState) -> bool:
         """Merge the coins of a report; return whether any currency's price changed."""
-        before = {coin.ccy: coin.usd_price for coin in self.all_coins()}
         scope = {} if balance.full else dict(self.coins.get(balance.scope, {}))
         scope.update({coin.ccy: coin for coin in balance.coins})
         self.coins[balance.scope] = scope
@@ -98,7 +98,9 @@ class Account:
         if balance.withdrawable is not None:
             self.withdrawable = balance.withdrawable
         self.balance_at = balance.venue_at if balance.venue_at is not None else self.balance_at
-        return before != {coin.ccy: coin.usd_price for coin in self.all_coins()}
+        before = self._prices
+        self._prices = {coin.ccy: float(coin.usd_price) for coin in self.all_coins() if coin.usd_price is not None}
+        return before != self._prices
 
     def all_coins(self) -> Iterator[CoinBalance]:
         """Yield every coin of every scope."""
@@ -107,10 +109,7 @@ class Account:
 
     def usd(self, ccy: str | None) -> float:
         """Return the price of a currency in US dollars: the venue's own, 1 for dollar coins, else NaN."""
-        for coin in self.all_coins():
-            if coin.ccy == ccy and coin.usd_price is not None:
-                return float(coin.usd_price)
-        return 1.0 if ccy in DOLLARS else math.nan
+        return self._prices.get(ccy or "", 1.0 if ccy in DOLLARS else math.nan)
 
     def stale(self) -> dict[str, object] | None:
         """Return why the whole account's figures are not live, or None."""

@@ -95,7 +95,7 @@ class Pools:
         cash, extra_mm = self._book.cash, self._book.extra_mm
         number, state = pool.number, pool.state
         cash[number], extra_mm[number] = math.nan, 0.0
-        members = [self._positions[row_id] for row_id in pool.members]
+        members = [self._positions[row_id] for row_id in sorted(pool.members)]
         if pool.isolated:
             stated = members[0].state.isolated_cash if members else None
             cash[number] = float(stated) if stated is not None else math.nan

@@ -89,7 +89,7 @@ class Fences:
         """
         present = {position.id for position in snapshot.positions}
         gone = []
-        for row_id in rows.keys() - present:
+        for row_id in sorted(rows.keys() - present):
             held = self._open[row_id]
             changed_since = snapshot.asked_at is not None and held.applied_at > snapshot.asked_at
             if not changed_since and not is_older(snapshot.fence, held.fence):

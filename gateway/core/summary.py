@@ -93,7 +93,9 @@ class _Totals:
 def _summary(accounts: list[Account], positions: Mapping[str, Position], book: Book, risk_distance: float) -> Row:
     of = _Totals(risk_distance)
     for account in accounts:
-        of.add_account(account, [(positions[i], book.figures(positions[i].handle)) for i in account.positions], book)
+        of.add_account(
+            account, [(positions[i], book.figures(positions[i].handle)) for i in sorted(account.positions)], book
+        )
     total = sum(of.gross.values())
     synced = [account.synced_at for account in accounts if account.synced_at is not None]
     return present(
