@@ -286,7 +286,7 @@ class Gateway:
                 name: at for name, s in self._supervisors.items() if (at := s.status().last_message_at) is not None
             }
             self.turns.clock(heard)
-            if all(account.synced_at is not None for account in self.engine.accounts.values()):
+            if all(s.feed.state == "live" for s in self._supervisors.values() if s.feed.name.account is not None):
                 self.store.all_live(self.engine.positions, self.engine.accounts)
 
     # --- what the web layer is given -----------------------------------------------------------------------------------

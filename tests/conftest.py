@@ -1,0 +1,15 @@
+"""What holds for all tests.
+
+Property tests draw the same examples in every run, so that a run that passed passes again. To look for new ones:
+``HYPOTHESIS_PROFILE=explore .venv/bin/python -m pytest``; what is found becomes an ``@example`` or a test of its own.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("explore", max_examples=1_000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
