@@ -62,7 +62,8 @@ def test_a_rounded_entry_never_enters_the_pnl(
     )
     found = anchor(state, None)
     assert found.refused is None, "within one unit of the last published digit"
-    assert upnl_at(state, later) == pytest.approx(float(linear(side, size, entry, later)), rel=1e-12, abs=1e-7)
+    rounding = 8 * sys.float_info.epsilon * float(size * max(entry, mark, later))  # float64, of the largest term
+    assert upnl_at(state, later) == pytest.approx(float(linear(side, size, entry, later)), rel=1e-12, abs=rounding)
 
 
 @given(side=sides, size=sizes, entry=prices, mark=prices, beyond=st.decimals(min_value="2", max_value="1000", places=1))
