@@ -3,6 +3,7 @@
     VenueError
     ├── Retryable(after_s)      the venue or the network, for now: ask again after ``after_s`` (None: back off)
     ├── Rejected                our question: asking again gives the same answer
+    │   └── NotFound            what was asked for does not exist: an answer, not a failure
     ├── AuthFailed              the operator: key, secret, passphrase, clock, environment, permissions
     │   └── KeyTooPowerful      a key that can trade or withdraw where only reading is wanted
     └── ProtocolViolation       the venue sent what its documentation does not allow; the message is skipped and counted
@@ -37,6 +38,10 @@ class Retryable(VenueError):
 
 class Rejected(VenueError):
     """The question itself is wrong (unknown symbol, bad argument): repeating it changes nothing."""
+
+
+class NotFound(Rejected):
+    """The venue says that what was asked for (an order, say) does not exist."""
 
 
 class AuthFailed(VenueError):

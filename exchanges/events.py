@@ -14,7 +14,8 @@ import msgspec
 
 Side = Literal["long", "short"]
 MarginMode = Literal["cross", "isolated"]
-Kind = Literal["perp", "future", "option", "margin"]
+Kind = Literal["perp", "future", "option", "margin", "event"]
+OrderSide = Literal["buy", "sell"]
 ContractType = Literal["linear", "inverse", "quanto"]
 PriceKind = Literal["mark", "index", "spot"]
 # How a position adds to its pool's equity: its unrealised PnL, or its signed value (size * mark).
@@ -22,6 +23,12 @@ Basis = Literal["upnl", "value"]
 FeedState = Literal["connecting", "authenticating", "subscribing", "live", "stale", "down"]
 # What the venue says of a liquidation price: a price, none exists (nothing above zero liquidates), or it cannot be told.
 LiquidationKnown = Literal["price", "none", "unknown"]
+# Why a position changed, as far as the venue says so: evidence, never a guess. "adjustment": split, rebase, rename.
+Cause = Literal["trade", "liquidation", "adl", "settlement", "adjustment", "margin", "funding"]
+TransferKind = Literal[
+    "deposit", "withdrawal", "transfer", "conversion", "interest", "rebate", "bonus", "settlement", "reward", "other"
+]
+Execution = Literal["live", "paper", "backtest"]
 
 
 def position_id(account: str, *parts: str) -> str:
@@ -160,6 +167,9 @@ class PositionsSnapshot(Event, frozen=True, kw_only=True):
     Emitted only when complete (all pages were seen, no query failed). ``asked_at`` is set for REST answers: our clock
     when the question was asked; a row that changed after that moment is not touched. ``fence`` is the venue's order of
     the whole state where it has one (Hyperliquid block time).
+
+    ``routine``: a periodic message that is this venue's ordinary way to tell of changes (Hyperliquid's state push, after
+    the first one of a connection). What any other snapshot changes is a correction: nothing had told of it.
     """
 
     account: str
@@ -167,6 +177,7 @@ class PositionsSnapshot(Event, frozen=True, kw_only=True):
     positions: tuple[PositionState, ...]
     asked_at: int | None = None
     fence: tuple[int, ...] = ()
+    routine: bool = False
 
 
 class CoinBalance(Event, frozen=True, kw_only=True):
@@ -178,6 +189,8 @@ class CoinBalance(Event, frozen=True, kw_only=True):
         isolated_apart: The margins of isolated positions were taken out of ``cash`` (OKX) rather than being part of it (Bybit).
         equity: The venue's own equity in the coin: a check, never an input.
         usd_price: The coin's price in US dollars that this same message states or implies.
+        collateral: Whether the coin backs positions; ``discount``: the fraction of its value that counts ("0.95"), where
+            one figure says it (tiers by amount: that of the amount held).
     """
 
     ccy: str
@@ -187,6 +200,8 @@ class CoinBalance(Event, frozen=True, kw_only=True):
     equity: str | None = None
     available: str | None = None
     usd_price: str | None = None
+    collateral: bool | None = None
+    discount: str | None = None
 
 
 class PoolState(Event, frozen=True, kw_only=True):
@@ -232,15 +247,213 @@ class AccountMode(Event, frozen=True, kw_only=True):
     Attributes:
         computable: False where pools of this mode cannot be computed locally (portfolio margin, unified Hyperliquid
             accounts for now): the venue's figures are shown.
+        hedge: Whether long and short legs of a symbol are positions of their own; None where the venue does not say.
     """
 
     account: str
     mode: str
     computable: bool = True
+    hedge: bool | None = None
+
+
+class FundingRate(Event, frozen=True, kw_only=True):
+    """What the next funding of a perpetual will cost: + means that longs pay and shorts receive, as a fraction of notional."""
+
+    venue: str
+    env: str
+    symbol: str
+    rate: str
+    next_at: int | None = None
+    at: int | None = None
+
+
+class CurrencyPrice(Event, frozen=True, kw_only=True):
+    """A currency in US dollars by a public index of the venue. Stablecoins too: USDT is not 1."""
+
+    venue: str
+    env: str
+    ccy: str
+    usd: str
+    at: int | None = None
+
+
+class Order(Event, frozen=True, kw_only=True):
+    """One order as the venue reports it; ``open`` False: filled, cancelled, rejected, expired: it is in no table any more.
+
+    Attributes:
+        scope: Names the full lists (``OpenOrders``) that cover it.
+        position_side: The leg it acts on, where the venue says so (hedge mode).
+        type, status, category: The venue's own words (``limit``, ``Filled``, ``full_liquidation`` …).
+        size, filled: In the venue's unit, positive.
+        fence: The venue's order of reports of this order.
+    """
+
+    account: str
+    scope: str
+    symbol: str
+    order_id: str
+    open: bool
+    side: OrderSide
+    position_side: Side | None = None
+    type: str = ""
+    status: str = ""
+    category: str = ""
+    price: str | None = None
+    trigger_price: str | None = None
+    size: str | None = None
+    filled: str | None = None
+    average_price: str | None = None
+    reduce_only: bool | None = None
+    client_id: str | None = None
+    created_at: int | None = None
+    updated_at: int | None = None
+    fence: tuple[int, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """The row's id: a venue's order ids are per symbol."""
+        return position_id(self.account, self.symbol, self.order_id)
+
+
+class OpenOrders(Event, frozen=True, kw_only=True):
+    """Every open order of one account in ``scope``: one that is not in it is open no more. Complete or not emitted."""
+
+    account: str
+    scope: str
+    orders: tuple[Order, ...]
+    asked_at: int | None = None
+    fence: tuple[int, ...] = ()
+
+
+class Fill(Event, frozen=True, kw_only=True):
+    """One execution of ours. The same one has the same ``id`` wherever it is read; it never changes a position by itself.
+
+    Attributes:
+        id: ``position_id(account, …)`` of what is unique: OKX and Aster symbol, trade id, order id; Bybit execId;
+            Hyperliquid oid, tid. A venue's trade id alone is never a key.
+        size: In the venue's unit, positive.
+        position: Id of the position it belongs to, where the message says so without doubt.
+        fee: Effect on the balance: - paid, + rebate.
+        realized_pnl: Of the price alone, without the fee; "0" for an opening fill where the venue says so.
+        cause: What made it happen; ``category`` is the venue's word for it, which is the evidence.
+        start_position: The signed size before it, where the venue says so (Hyperliquid): gaps show.
+    """
+
+    account: str
+    id: str
+    symbol: str
+    order_id: str
+    side: OrderSide
+    size: str
+    price: str
+    at: int
+    position: str | None = None
+    trade_id: str | None = None
+    fee: str | None = None
+    fee_ccy: str | None = None
+    role: Literal["maker", "taker"] | None = None
+    realized_pnl: str | None = None
+    cause: Cause = "trade"
+    category: str = ""
+    start_position: str | None = None
+
+
+class FundingPayment(Event, frozen=True, kw_only=True):
+    """Funding of one position: ``amount`` + received, - paid, in ``ccy``."""
+
+    account: str
+    id: str
+    symbol: str
+    amount: str
+    ccy: str
+    at: int
+    position: str | None = None
+    rate: str | None = None
+    size: str | None = None
+
+
+class Transfer(Event, frozen=True, kw_only=True):
+    """Money that came or went without a trade: ``amount`` + received, - given. ``what`` is the venue's own word."""
+
+    account: str
+    id: str
+    kind: TransferKind
+    ccy: str
+    amount: str
+    at: int
+    what: str = ""
+
+
+class Evidence(Event, frozen=True, kw_only=True):
+    """The venue names the cause of a change without a fill of ours saying it (a notice, a bill, an event type).
+
+    ``ids`` are the venue's (bill, order, liquidation), ``what`` its words. ``position`` where it says which leg.
+    """
+
+    account: str
+    symbol: str
+    cause: Cause
+    what: str
+    at: int
+    ids: tuple[str, ...] = ()
+    position: str | None = None
+
+
+class LiquidationWarning(Event, frozen=True, kw_only=True):
+    """The venue warns that a position (or, without symbol, the account) is close to liquidation."""
+
+    account: str
+    what: str
+    at: int
+    symbol: str | None = None
+    position: str | None = None
+
+
+class KeyInfo(Event, frozen=True, kw_only=True):
+    """What a key may do. Never holds the key.
+
+    Attributes:
+        powers: Everything beyond reading, in the venue's words (``trade``, ``withdraw`` …); empty: read-only.
+        owner: The venue's id of the account that it speaks for: two configured accounts with one owner are one account.
+        ip_bound: Whether it works from listed addresses alone; None where the venue does not say.
+    """
+
+    account: str
+    powers: tuple[str, ...]
+    owner: str | None = None
+    label: str | None = None
+    expires_at: int | None = None
+    ip_bound: bool | None = None
+
+
+class Verified(Event, frozen=True, kw_only=True):
+    """The whole state of an account was asked at ``asked_at``; what the venue answered stands before it in the same turn."""
+
+    account: str
+    asked_at: int
+
+
+class VerificationFailed(Event, frozen=True, kw_only=True):
+    """The account's state could not be asked; nothing is known of it, and it is not "flat"."""
+
+    account: str
+    at: int
+    error: str
+
+
+class HistoryRead(Event, frozen=True, kw_only=True):
+    """Fills, funding and causes since ``since`` were asked at ``asked_at`` and stand before it: what is not there, is not."""
+
+    account: str
+    since: int
+    asked_at: int
 
 
 class FeedStatus(Event, frozen=True, kw_only=True):
-    """State of one connection, emitted on every transition; ``id`` is ``account:connection`` or ``venue:connection``."""
+    """State of one connection, emitted on every transition; ``id`` is ``account:connection`` or ``venue:connection``.
+
+    ``polled``: there is no stream; the state is asked again and again.
+    """
 
     id: str
     venue: str
@@ -253,3 +466,4 @@ class FeedStatus(Event, frozen=True, kw_only=True):
     last_message_at: int | None = None
     lag_ms: int | None = None
     error: str | None = None
+    polled: bool = False

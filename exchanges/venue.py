@@ -44,6 +44,7 @@ class AccountSpec(msgspec.Struct, frozen=True, kw_only=True):
     region: str | None = None
     credentials: Credentials | None = None
     address: str | None = None
+    dexes: tuple[str, ...] | None = None  # Hyperliquid: which dexes besides the main one; None: all where it holds something
 
 
 class HttpRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,10 +62,31 @@ class HttpRequest(msgspec.Struct, frozen=True, kw_only=True):
     signed: bool = False
 
 
+Feature = Literal[
+    "login",  # the private stream is logged in with a signature
+    "position_stream",  # position changes are pushed by the event (not only as a periodic full state)
+    "order_stream",
+    "fill_stream",
+    "funding_stream",  # each funding payment is pushed
+    "liquidation_cause",  # a liquidation can be told from a trade
+    "adl_cause",
+    "settlement",  # expiry futures or session settlement
+    "inverse",
+    "options",
+    "key_permissions",  # the venue says what a key may do
+    "currency_prices",
+    "start_position",  # fills state the size before them
+]
+
+
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """What a venue can do; declared, never guessed.
 
-    ``rest_weight`` in any ``rest_period_s``, at most ``rest_burst`` of it at once: the documented limit, with a margin.
+    Attributes:
+        rest_weight: In any ``rest_period_s``, at most ``rest_burst`` of it at once, per host and IP address: the documented
+            limit, with a margin. ``key_weight`` likewise per key and ``key_period_s``; None: the venue counts by host alone.
+        verify_every_s: How often the whole state of an account may be asked for verification.
+        stream_users: How many accounts the venue streams to one IP address; those beyond are polled. None: no such limit.
     """
 
     needs_credentials: bool
@@ -74,6 +96,11 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     rest_weight: int = 20
     rest_period_s: float = 2.0
     rest_burst: int = 10
+    key_weight: int | None = None
+    key_period_s: float = 1.0
+    verify_every_s: float = 10.0
+    stream_users: int | None = None
+    features: frozenset[Feature] = frozenset()
 
 
 # --- Signals: what a link tells its feed. They never reach the engine. -------------------------------------------------
@@ -109,6 +136,20 @@ class SubscribeRefused(Signal, frozen=True, kw_only=True):
     code: str
     what: str
     permanent: bool
+
+
+class Heard(Signal, frozen=True, kw_only=True):
+    """These topics brought something; needed only for topics that ``Link.watch`` names."""
+
+    topics: tuple[str, ...]
+
+
+class ConnectionCount(Signal, frozen=True, kw_only=True):
+    """How many connections of this account hold a channel, and the venue's limit."""
+
+    channel: str
+    count: int
+    limit: int
 
 
 class Pong(Signal, frozen=True, kw_only=True):
@@ -168,8 +209,16 @@ class Link(Protocol):
     def topics(self) -> tuple[str, ...]:
         """Return the topics that this connection always needs."""
 
-    def price_topics(self, symbols: Iterable[str]) -> tuple[str, ...]:
-        """Return the topics that bring marks of those symbols, as far as this connection is the one for them."""
+    def price_topics(self, symbols: Iterable[str], currencies: Iterable[str] = ()) -> tuple[str, ...]:
+        """Return the topics that bring marks and funding rates of those symbols and dollar prices of those currencies, as far
+        as this connection is the one for them."""
+
+    def watch(self) -> Mapping[str, float]:
+        """Return the topics that bring something at least this often (seconds, with a margin), however quiet the market.
+
+        A confirmed one that stays silent for longer is dead though its connection lives: the feed replaces the connection
+        (a topic of ``topics()``) or subscribes it again (a wanted one). ``receive`` says ``Heard`` for each.
+        """
 
     def subscribe(self, topics: Sequence[str]) -> list[str]:
         """Return the frames that subscribe those topics, split to the venue's limits."""
@@ -188,6 +237,27 @@ class Link(Protocol):
 
     def bootstrap(self) -> list[HttpRequest]:
         """Return what must be asked by REST once subscribed, in order."""
+
+    def audit(self) -> list[HttpRequest]:
+        """Return what says who the account is and what its key may do: mode, role, permissions. Answers bring ``KeyInfo``.
+
+        ``answer`` raises AuthFailed where only the operator can help (an agent's address).
+        """
+
+    def state(self) -> list[HttpRequest]:
+        """Return what the whole present state is asked with: positions of every scope, open orders, balances.
+
+        Used for verification, from a link that has no stream; the first question settles what the others need (the mode).
+        """
+
+    def history(self, since_ms: int, symbols: Sequence[str]) -> list[HttpRequest]:
+        """Return what brings fills, funding payments, transfers and causes since then, oldest first where there is a choice.
+
+        ``symbols`` are those in question, for venues that answer by symbol alone.
+        """
+
+    def find_order(self, symbol: str, order_id: str) -> list[HttpRequest]:
+        """Return the question for one order, open or done. Its answer is one ``Order`` or nothing: it does not exist."""
 
     def answer(self, request: HttpRequest, body: bytes, asked_at: int, at: int) -> list[Output]:
         """Translate a successful REST answer (``Venue.check`` passed it).
@@ -211,6 +281,16 @@ class Venue(Protocol):
 
     name: str
     capabilities: Capabilities
+    read_only_help: str  # how to make a read-only key at this venue, one sentence
+
+    def sites(self) -> tuple[tuple[str, str | None], ...]:
+        """Return every (env, region) that ``endpoints`` knows."""
+
+    def time_request(self) -> HttpRequest | None:
+        """Return the public question for the venue's clock; None where it has none."""
+
+    def read_time(self, body: bytes) -> int:
+        """Return the venue's clock (ms) from that answer. Raises ProtocolViolation."""
 
     def endpoints(self, env: str, region: str | None) -> Endpoints:
         """Return the hosts. Raises Rejected, naming the known values, for an unknown env or region."""
@@ -228,5 +308,5 @@ class Venue(Protocol):
         """Return when the answer is a success.
 
         Raises:
-            Retryable | Rejected | AuthFailed: By the venue's documented codes; the message says what to do.
+            Retryable | Rejected | NotFound | AuthFailed: By the venue's documented codes; the message says what to do.
         """
