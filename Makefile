@@ -46,8 +46,8 @@ cuts: install-test
 
 # Needs `uv` on the PATH. The locks carry hashes and name no registry.
 lock:
-	uv pip compile -q --universal --generate-hashes --no-annotate --no-header --extra build pyproject.toml -o locks/run.lock
-	uv pip compile -q --universal --generate-hashes --no-annotate --no-header --extra build --extra test pyproject.toml -o locks/test.lock
+	uv pip compile -q --universal --generate-hashes --no-annotate --no-header --extra build --extra aster pyproject.toml -o locks/run.lock
+	uv pip compile -q --universal --generate-hashes --no-annotate --no-header --extra build --extra aster --extra ccxt --extra test pyproject.toml -o locks/test.lock
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
-VenueName = Literal["okx", "bybit", "hyperliquid"]
+VenueName = Literal["okx", "bybit", "hyperliquid", "aster"]
 Mode = Literal["cross", "isolated"]
 Side = Literal["long", "short"]
 

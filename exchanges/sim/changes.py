@@ -1,4 +1,4 @@
-"""What happens in the simulated world: frozen records of a fill, a changed position, a changed balance, a changed mark.
+"""What happens in the simulated world: frozen records of fills, orders, funding, and of changed positions, balances and marks.
 
 The world writes them into its log; the fronts read them and report what their venue would report.
 """
@@ -9,15 +9,47 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
-from exchanges.sim.catalog import VenueName
-from exchanges.sim.revalue import Position
+from exchanges.sim.catalog import Mode, VenueName
+from exchanges.sim.revalue import Leg, Position
 
-Cause = Literal["opened", "trade", "closed", "liquidated", "fee"]
+# The real reason of every change, as ``GET /truth`` tells it. "silent": without any trace that a client could find.
+Cause = Literal[
+    "opened", "trade", "closed", "liquidated", "adl", "settled", "expired", "funding", "margin", "split", "mode", "transfer",
+    "fee", "silent",
+]  # fmt: skip
+# What an order is for, beside ordinary trading: each venue has its own words.
+OrderCategory = Literal["normal", "liquidation", "adl", "delivery", "twap"]
+OrderStatus = Literal["open", "partially_filled", "filled", "cancelled"]
+TransferKind = Literal["deposit", "withdrawal", "conversion", "interest", "rebate", "bonus"]
+
+
+@dataclass(frozen=True)
+class Order:
+    """An order as it stands; ``id`` counts over the whole world, ``size`` and ``filled`` in the venue's unit."""
+
+    id: int
+    account: str
+    symbol: str
+    leg: Leg
+    mode: Mode
+    buy: bool
+    price: Decimal
+    size: Decimal
+    filled: Decimal
+    status: OrderStatus
+    category: OrderCategory
+    reduce_only: bool
+    created_at: int
+    updated_at: int
 
 
 @dataclass(frozen=True)
 class Trade:
-    """The fill behind a change: ``size`` in the venue's unit, ``fee`` and ``pnl`` effects on the balance in settle currency."""
+    """The fill behind a change: ``size`` in the venue's unit, ``fee`` and ``pnl`` effects on the balance in settle currency.
+
+    ``id`` counts per venue and symbol: both sides of a trade between two accounts of ours have the same one. ``before`` is the
+    signed size of the position before it. ``maker``: its fee may be a rebate (positive).
+    """
 
     id: int
     buy: bool
@@ -25,6 +57,63 @@ class Trade:
     price: Decimal
     fee: Decimal
     pnl: Decimal
+    maker: bool = False
+    order_id: int = 0
+    category: OrderCategory = "normal"
+    before: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A fill, with the position it belongs to as it stands after it. The world keeps them: ``World.fills(account)``."""
+
+    at: int
+    account: str
+    symbol: str
+    position: Position
+    trade: Trade
+
+
+@dataclass(frozen=True)
+class OrderChanged:
+    """An order was placed, filled or cancelled."""
+
+    at: int
+    order: Order
+
+
+@dataclass(frozen=True)
+class FundingPaid:
+    """Funding of one position: ``amount`` is the effect on the balance, ``rate`` the fraction (+: longs pay)."""
+
+    id: int
+    at: int
+    account: str
+    position: Position
+    rate: Decimal
+    amount: Decimal
+
+
+@dataclass(frozen=True)
+class Transferred:
+    """Money came or went without a trade: ``amount`` is the effect on the purse."""
+
+    id: int
+    at: int
+    account: str
+    purse: str
+    kind: TransferKind
+    amount: Decimal
+
+
+@dataclass(frozen=True)
+class ModeChanged:
+    """An account's mode was switched (margin mode or legs); positions were closed or replaced before it."""
+
+    at: int
+    account: str
+    mode: str
+    hedge: bool
 
 
 @dataclass(frozen=True)
@@ -64,4 +153,6 @@ class MarkChanged:
     mark: Decimal
 
 
-WorldEvent = PositionChanged | BalanceChanged | MarkChanged
+WorldEvent = (
+    PositionChanged | BalanceChanged | MarkChanged | Filled | OrderChanged | FundingPaid | Transferred | ModeChanged
+)
