@@ -81,6 +81,11 @@ class OrderChanged:
     at: int
     order: Order
 
+    @property
+    def account(self) -> str:
+        """The account whose order it is."""
+        return self.order.account
+
 
 @dataclass(frozen=True)
 class FundingPaid:
