@@ -12,17 +12,18 @@ ROUNDS ?= 7
 install: $(VENV)/.run
 install-test: $(VENV)/.test
 
+# --no-deps: a lock is complete, and what it overrides (pyproject.toml, tool.uv) must stand.
 # --without-pip: Debian's python3 lacks ensurepip unless python3-venv is there; the system pip installs into the venv instead.
 $(VENV)/bin/python:
 	$(PYTHON) -m venv --without-pip $(VENV)
 
 $(VENV)/.run: locks/run.lock pyproject.toml | $(VENV)/bin/python
-	$(PIP) install --require-hashes -r locks/run.lock
+	$(PIP) install --no-deps --require-hashes -r locks/run.lock
 	$(PIP) install --no-deps --no-build-isolation -e .
 	touch $@
 
 $(VENV)/.test: locks/test.lock $(VENV)/.run
-	$(PIP) install --require-hashes -r locks/test.lock
+	$(PIP) install --no-deps --require-hashes -r locks/test.lock
 	BIN=$(BIN) sh tests/browser/install-chromium
 	touch $@
 
