@@ -48,7 +48,8 @@ class Trade:
     """The fill behind a change: ``size`` in the venue's unit, ``fee`` and ``pnl`` effects on the balance in settle currency.
 
     ``id`` counts per venue and symbol: both sides of a trade between two accounts of ours have the same one. ``before`` is the
-    signed size of the position before it. ``maker``: its fee may be a rebate (positive).
+    signed size of the position before it. ``maker``: its fee may be a rebate (positive). ``premium``: what an option costs (negative)
+    or brings, beside ``pnl``. The id of a liquidation, ADL or delivery does not become the position's ``trade_id``.
     """
 
     id: int
@@ -61,6 +62,7 @@ class Trade:
     order_id: int = 0
     category: OrderCategory = "normal"
     before: Decimal = Decimal(0)
+    premium: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True)
@@ -123,13 +125,19 @@ class ModeChanged:
 
 @dataclass(frozen=True)
 class PositionChanged:
-    """A position changed; ``position`` is how it stands now (``size`` 0: closed), ``was`` its side and size before."""
+    """A position changed; ``position`` is how it stands now (``size`` 0: closed).
+
+    ``trade`` is the ordinary fill behind it: None for liquidation, ADL and settlement too, whose fill is in ``Filled``. ``was`` is
+    the size before; ``before`` the whole of it, None for a position that was opened. Where a switch of mode replaced a position
+    in place (``mode`` without a trade), ``before`` has the old mode and ``position`` the new one.
+    """
 
     at: int
     position: Position
     cause: Cause
     trade: Trade | None
     was: Decimal
+    before: Position | None = None
 
     @property
     def account(self) -> str:

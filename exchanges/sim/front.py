@@ -7,54 +7,25 @@ reports the world; it never changes it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from aiohttp import web
 
 from exchanges.sim.catalog import VenueName
-from exchanges.sim.sockets import Socket, Sockets
+from exchanges.sim.faults import Faults
+from exchanges.sim.sockets import Socket, Sockets, send_private
+
+__all__ = ["Clock", "Faults", "Front", "send_private"]
 
 # Wall-clock milliseconds since the Unix epoch, for what a venue checks against its own clock when a frame comes in.
 Clock = Callable[[], int]
-
-
-@dataclass
-class Faults:
-    """What a front has been told to do wrong, on top of its sockets. The control port writes, fronts ask.
-
-    Attributes:
-        limited: REST answers still to be refused for their rate.
-        limited_until: … or until this time, milliseconds since the Unix epoch.
-        wrong_logins: Logins still to be refused although they are right …
-        wrong_code: … with this code of the venue's (``""``: the front's default).
-    """
-
-    limited: int = 0
-    limited_until: int = 0
-    wrong_logins: int = 0
-    wrong_code: str = ""
-
-    def take_limit(self, now_ms: int) -> bool:
-        """Say whether this REST request is to be refused for its rate, and count it."""
-        if self.limited > 0:
-            self.limited -= 1
-            return True
-        return now_ms < self.limited_until
-
-    def take_wrong_login(self) -> str | None:
-        """Return the code with which this login is to be refused (``""``: the front's default), or None; counts it."""
-        if self.wrong_logins <= 0:
-            return None
-        self.wrong_logins -= 1
-        return self.wrong_code
 
 
 class Front(Protocol):
     """A venue's dialect over the world: ``OkxFront``, ``BybitFront``, ``HyperliquidFront``, each made with (world, clock).
 
     The server calls ``routes`` once, then ``tick`` every few milliseconds, also while the world is paused: what became due is
-    sent then (``Socket.send`` never waits). Frames that came in are answered in the front's own WebSocket handler.
+    sent then (``Socket.send`` never waits; an account's data goes through ``send_private``). Frames that came in are answered in the front's own WebSocket handler.
     """
 
     name: VenueName

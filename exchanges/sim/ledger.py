@@ -11,9 +11,10 @@ from dataclasses import replace
 from decimal import ROUND_HALF_EVEN, Decimal
 
 from exchanges.sim import revalue
-from exchanges.sim.catalog import TAKER_FEE, Contract, Opening, VenueName
+from exchanges.sim.catalog import TAKER_FEE, Contract, VenueName
 from exchanges.sim.changes import BalanceChanged, Cause, PositionChanged, Trade, WorldEvent
 from exchanges.sim.revalue import Key, Pool, Position
+from exchanges.sim.roster import Opening
 from exchanges.sim.state import Account, State
 
 _ENTRY_STEP = Decimal("0.00000001")

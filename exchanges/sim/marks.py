@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import random
 from decimal import Decimal
-from math import sqrt
+from math import erf, log, sqrt
 
 from exchanges.sim.catalog import LEAN_BPS, STABLE_USD, UNDERLYINGS, Contract
 from exchanges.sim.exact import round_to
 
 # The time in which a walk forgets where it was.
 _MEMORY_S = 90.0
+# A dated future stands this much above its underlying.
+_CARRY = Decimal("1.004")
+_VOLATILITY = 0.6
+_YEAR_MS = 365 * 86_400_000
 
 
 class Prices:
@@ -47,12 +51,33 @@ class Prices:
         """Return the contract's index price, rounded like its marks."""
         return round_to(self.usd(contract.base) * contract.multiplier, contract.mark_step)
 
-    def mark(self, contract: Contract) -> Decimal:
-        """Return what the contract's venue calls its mark now."""
+    def mark(self, contract: Contract, at: int) -> Decimal:
+        """Return what the contract's venue calls its mark at that time (only options grow old)."""
         lean = 1 + LEAN_BPS[contract.venue] / 10_000
-        return round_to(self.usd(contract.base) * contract.multiplier * lean, contract.mark_step)
+        price = self.usd(contract.base) * contract.multiplier * lean
+        if contract.kind == "option":
+            price = _option(contract, price, at)
+        elif contract.kind == "future":
+            price *= _CARRY
+        return max(contract.mark_step, round_to(price, contract.mark_step))
 
     @property
     def names(self) -> tuple[str, ...]:
         """The underlyings."""
         return tuple(self._start)
+
+
+def _option(contract: Contract, price: Decimal, at: int) -> Decimal:
+    """Return Black's price of an option without interest, in coins where it settles in its coin, else in dollars."""
+    assert contract.strike is not None
+    assert contract.expires_at is not None
+    years = max(contract.expires_at - at, 1) / _YEAR_MS
+    width = _VOLATILITY * sqrt(years)
+    above = log(price / contract.strike) / width + width / 2
+    call = float(price) * _normal(above) - float(contract.strike) * _normal(above - width)
+    dollars = call if contract.call else call - float(price - contract.strike)
+    return Decimal(f"{dollars / (float(price) if contract.settle == contract.base else 1.0):.9f}")
+
+
+def _normal(x: float) -> float:
+    return (1 + erf(x / sqrt(2))) / 2

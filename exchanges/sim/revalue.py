@@ -34,9 +34,9 @@ class Position:
         size: In the venue's own unit, positive; 0 once closed.
         entry_price: Average entry, at most 8 decimals, so that what a venue publishes is exact.
         margin: Isolated margin without unrealised PnL, in settle currency; None in cross.
-        realized, fees: Since it was opened, in settle currency; a fee paid is negative.
+        realized, fees, funding: Since it was opened, in settle currency; what was paid is negative.
         opened_at, updated_at: Milliseconds since the Unix epoch.
-        trade_id: Of its last fill: counts per venue and symbol.
+        trade_id: Of its last ordinary fill: counts per venue and symbol.
         liquidated: True in the state that a liquidation left behind.
     """
 
@@ -56,6 +56,7 @@ class Position:
     trade_id: int
     realized: Decimal = Decimal(0)
     fees: Decimal = Decimal(0)
+    funding: Decimal = Decimal(0)
     liquidated: bool = False
 
     @property
@@ -97,8 +98,10 @@ def maintenance(contract: Contract, position: Position, mark: Decimal) -> Decima
 
 
 def closing_fee(contract: Contract, position: Position, mark: Decimal) -> Decimal:
-    """Return what the venue adds to maintenance for closing: OKX at mark, Bybit at the bankruptcy price, Hyperliquid none."""
+    """Return what the venue adds to maintenance for closing: OKX at mark, Bybit at the bankruptcy price, others none."""
     fee = TAKER_FEE[contract.venue]
+    if contract.kind == "option":
+        return Decimal(0)
     if contract.venue == "okx":
         return notional(contract, position.size, mark) * fee
     if contract.venue == "bybit":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,8 @@ from exchanges.sim.world import World
 
 # Finer than the shortest window of any venue (OKX batches events for 50 ms).
 TICK_S = 0.02
+# Every venue's dialect: a further one is added here.
+FRONTS: tuple[Callable[[World, Clock], Front], ...] = (OkxFront, BybitFront, HyperliquidFront)
 _STOP_S = 0.3
 
 
@@ -103,7 +105,9 @@ async def start(
         PortTaken: A port is in use.
     """
     world = World(seed, clock())
-    fronts: list[Front] = [OkxFront(world, clock), BybitFront(world, clock), HyperliquidFront(world, clock)]
+    fronts: list[Front] = [make(world, clock) for make in FRONTS]
+    for front in fronts:
+        front.sockets.faults = front.faults
     control = Control(world, fronts, clock)
     runners: list[web.AppRunner] = []
     urls: dict[str, str] = {}
@@ -117,7 +121,9 @@ async def start(
         raise
     ticker = asyncio.create_task(_tick(world, fronts, control, clock), name="sim-ticker")
     by_name = {front.name: front for front in fronts}
-    return Simulator(seed, world, {name: by_name[name] for name in VENUES}, control, urls, runners, ticker)
+    return Simulator(
+        seed, world, {name: by_name[name] for name in VENUES if name in by_name}, control, urls, runners, ticker
+    )
 
 
 async def _tick(world: World, fronts: Iterable[Front], control: Control, clock: Clock) -> None:

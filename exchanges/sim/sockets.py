@@ -15,6 +15,8 @@ from typing import Any, Literal
 
 from aiohttp import WSMsgType, web
 
+from exchanges.sim.faults import Faults
+
 Connection = Literal["public", "private"]
 # Frames that may wait for one client. A stalled socket fills it too, as a dead peer fills the kernel's buffers.
 QUEUE_FRAMES = 4_000
@@ -29,10 +31,16 @@ class Socket:
         connection: ``private`` when it carries an account's data.
         accounts: Whose data it carries; the front fills it (login, or Hyperliquid addresses).
         state: Whatever the front keeps per connection.
+        faults: What its venue has been told to do wrong.
+        held: A private frame that waits for the next one, which is to go out before it (the fault ``reorder``).
     """
 
-    def __init__(self, number: int, connection: Connection, slow_code: int, max_frame_bytes: int) -> None:
+    def __init__(
+        self, number: int, connection: Connection, slow_code: int, max_frame_bytes: int, faults: Faults
+    ) -> None:
         self.id = number
+        self.faults = faults
+        self.held: str | None = None
         self.connection: Connection = connection
         self.accounts: set[str] = set()
         self.state: Any = None
@@ -71,6 +79,12 @@ class Socket:
     def send(self, frame: str) -> None:
         """Queue a text frame; never waits. A full queue ends the connection with the venue's slow-consumer code."""
         self._put("text", frame)
+
+    def release(self) -> None:
+        """Send the frame that waits for its successor, if there is one."""
+        if self.held is not None:
+            frame, self.held = self.held, None
+            self.send(frame)
 
     def close(self, code: int, reason: str = "") -> None:
         """Close with a close frame, after what is queued already."""
@@ -142,10 +156,38 @@ class Socket:
                     await self._response.close(code=self._ending[0], message=self._ending[1].encode())
 
 
+def send_private(socket: Socket, frame: str, account: str | None = None, *, snapshot: bool = False) -> None:
+    """Send a frame of an account's data, with the venue's faults applied: every private data frame goes through here.
+
+    Args:
+        socket: Where to.
+        frame: The text.
+        account: Whose data it is; needed where a socket carries several accounts, else the socket's own.
+        snapshot: The frame is a whole state that the venue repeats or was asked for: never swallowed, it stays true.
+    """
+    faults = socket.faults
+    whose = socket.accounts if account is None else {account}
+    if not snapshot and whose & faults.suppressed:
+        return
+    if faults.half_frame > 0:
+        faults.half_frame -= 1
+        frame = frame[: len(frame) // 2]
+    if faults.reorder > 0 and socket.held is None:
+        faults.reorder -= 1
+        socket.held = frame
+        return
+    socket.send(frame)
+    if faults.duplicate > 0:
+        faults.duplicate -= 1
+        socket.send(frame)
+    socket.release()
+
+
 class Sockets:
-    """The open sockets of one front."""
+    """The open sockets of one front. ``faults`` are the front's; the server joins the two."""
 
     def __init__(self) -> None:
+        self.faults = Faults()
         self._open: dict[int, Socket] = {}
         self._numbers = itertools.count(1)
 
@@ -173,7 +215,7 @@ class Sockets:
             slow_code: The close code for a client that does not read.
             max_frame_bytes: A larger frame from the client closes with 1009.
         """
-        socket = Socket(next(self._numbers), connection, slow_code, max_frame_bytes)
+        socket = Socket(next(self._numbers), connection, slow_code, max_frame_bytes, self.faults)
         await socket._begin(request)
         writer = asyncio.create_task(socket._write(), name=f"sim-writer-{socket.id}")
         self._open[socket.id] = socket

@@ -5,13 +5,19 @@ The read side of ``World``: everything here may be called by fronts and changes 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
 from exchanges.sim import revalue
-from exchanges.sim.catalog import COLLATERAL_RATE, CONTRACTS, Contract, VenueName
+from exchanges.sim.catalog import COLLATERAL_RATE, FUNDING_EVERY_MS, Contract, VenueName
+from exchanges.sim.changes import Filled, FundingPaid, Order, Transferred
+from exchanges.sim.dated import contracts
 from exchanges.sim.marks import Prices
+from exchanges.sim.records import Records
 from exchanges.sim.revalue import Key, Pool, Position
+
+Rates = Callable[[Contract, int], Decimal]
 
 
 @dataclass
@@ -19,7 +25,7 @@ class Account:
     """One account: who it is, what it may log in with, and what it holds.
 
     Attributes:
-        mode, hedge: See ``catalog.AccountSpec``.
+        mode, hedge: See ``roster.AccountSpec``.
         uid: The venue's number for the user.
         key, secret, passphrase: Made from the seed (Bybit uses no passphrase; Hyperliquid none of them).
         address: Hyperliquid's 0x address, lower-case.
@@ -28,6 +34,11 @@ class Account:
         positions: Open ones by key. Only the world writes.
         liquidated: The last state of positions that were liquidated and not opened again.
         cash_at: When each purse last changed.
+        maker_fee: The fraction a maker pays; negative: a rebate.
+        can_trade: Whether the key may trade, unless a fault gives it other powers (``Faults.key_powers``).
+        expires_at: When the key ends, milliseconds since the Unix epoch; None: never.
+        agent: Hyperliquid: the address of the account's API wallet, which holds nothing itself.
+        signer_key: Aster: the private key of the account's API wallet, 64 hex digits.
     """
 
     name: str
@@ -44,6 +55,11 @@ class Account:
     positions: dict[Key, Position]
     liquidated: dict[Key, Position]
     cash_at: dict[str, int]
+    maker_fee: Decimal = Decimal(0)
+    can_trade: bool = False
+    expires_at: int | None = None
+    agent: str = ""
+    signer_key: str = ""
 
     def __repr__(self) -> str:
         return f"Account({self.name!r}, {self.venue!r}, positions={len(self.positions)})"
@@ -66,15 +82,18 @@ class State:
 
     Args:
         prices: The common prices that the venues' marks are derived from.
+        rates: Funding rate of (venue, symbol) in the period that ends at a time.
         now_ms: Milliseconds since the Unix epoch.
     """
 
-    def __init__(self, prices: Prices, now_ms: int) -> None:
+    def __init__(self, prices: Prices, rates: Rates, now_ms: int) -> None:
         self.now_ms = now_ms
-        self.contracts: dict[tuple[VenueName, str], Contract] = {(c.venue, c.symbol): c for c in CONTRACTS}
+        self.contracts: dict[tuple[VenueName, str], Contract] = {(c.venue, c.symbol): c for c in contracts(now_ms)}
         self.accounts: dict[str, Account] = {}
         self._prices = prices
-        self._marks = {key: prices.mark(contract) for key, contract in self.contracts.items()}
+        self._rates = rates
+        self._records = Records()
+        self._marks = {key: prices.mark(contract, now_ms) for key, contract in self.contracts.items()}
         self._mark_at = dict.fromkeys(self.contracts, now_ms)
 
     def contract(self, venue: VenueName, symbol: str) -> Contract:
@@ -104,6 +123,43 @@ class State:
         """Return the open positions of an account, oldest first."""
         return sorted(self.accounts[account].positions.values(), key=lambda position: position.id)
 
+    # --- What an account has behind it -----------------------------------------------------------------------------
+
+    def fills(self, account: str) -> list[Filled]:
+        """Return the fills of an account, oldest first (the newest 5,000)."""
+        return list(self._records.fills[account])
+
+    def payments(self, account: str) -> list[FundingPaid]:
+        """Return the funding of an account, oldest first (the newest 5,000)."""
+        return list(self._records.payments[account])
+
+    def transfers(self, account: str) -> list[Transferred]:
+        """Return the transfers of an account, oldest first (the newest 5,000)."""
+        return list(self._records.transfers[account])
+
+    def orders(self, account: str) -> list[Order]:
+        """Return the open orders of an account, oldest first."""
+        return list(self._records.open[account].values())
+
+    def order(self, account: str, order_id: int) -> Order | None:
+        """Return an order, also one that is done (the newest 5,000), or None."""
+        return self._records.open[account].get(order_id) or self._records.done[account].get(order_id)
+
+    # --- Prices and figures ----------------------------------------------------------------------------------------
+
+    def funding(self, venue: VenueName, symbol: str) -> tuple[Decimal, int]:
+        """Return the rate that will be paid next (+: longs pay) and when (ms); (0, 0) for what pays no funding."""
+        contract = self.contract(venue, symbol)
+        if contract.kind != "perp":
+            return Decimal(0), 0
+        every = FUNDING_EVERY_MS[venue]
+        due = (self.now_ms // every + 1) * every
+        return self._rates(contract, due), due
+
+    def expired(self, contract: Contract) -> bool:
+        """Say whether a contract has settled; it stays listed, but nobody holds or trades it."""
+        return contract.expires_at is not None and contract.expires_at <= self.now_ms
+
     def mark(self, venue: VenueName, symbol: str) -> Decimal:
         """Return the venue's mark as it stands."""
         return self._marks[venue, symbol]
@@ -128,6 +184,11 @@ class State:
         """Return a position's unrealised PnL at the venue's mark, in settle currency."""
         contract = self.contracts[position.venue, position.symbol]
         return revalue.unrealized_pnl(contract, position, self.mark(position.venue, position.symbol))
+
+    def worth(self, position: Position) -> Decimal:
+        """Return what a position adds to cash in equity: its unrealised PnL; an option, whose premium is paid, its whole value."""
+        contract = self.contracts[position.venue, position.symbol]
+        return self.notional(position) if contract.kind == "option" else self.unrealized_pnl(position)
 
     def maintenance(self, position: Position) -> Decimal:
         """Return a position's maintenance margin at the mark, without closing fee, in settle currency."""
@@ -170,7 +231,7 @@ class State:
         return Pool(f"iso:{position.id}", contract.settle, equity, self.maintenance(position) + fee, (position,))
 
     def _purse_pool(self, account: Account, purse: str, cross: list[Position]) -> Pool:
-        equity = self.cross_cash(account, purse) + sum((self.unrealized_pnl(p) for p in cross), Decimal(0))
+        equity = self.cross_cash(account, purse) + sum((self.worth(p) for p in cross), Decimal(0))
         need = sum((self.maintenance(p) + self.closing_fee(p) for p in cross), Decimal(0))
         ccy = "USDC" if account.venue == "hyperliquid" else purse
         return Pool(purse, ccy, equity, need, tuple(cross))
@@ -179,7 +240,7 @@ class State:
         equity, need = Decimal(0), Decimal(0)
         for ccy in account.cash:
             mine = [p for p in cross if self.contracts[p.venue, p.symbol].settle == ccy]
-            coins = self.cross_cash(account, ccy) + sum((self.unrealized_pnl(p) for p in mine), Decimal(0))
+            coins = self.cross_cash(account, ccy) + sum((self.worth(p) for p in mine), Decimal(0))
             rate = COLLATERAL_RATE.get(ccy, Decimal(1)) if coins > 0 else Decimal(1)
             equity += coins * rate * self.usd(ccy)
             need += sum((self.maintenance(p) + self.closing_fee(p) for p in mine), Decimal(0)) * self.usd(ccy)

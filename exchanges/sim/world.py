@@ -19,12 +19,15 @@ from decimal import Decimal
 from typing import Any
 
 from exchanges.sim import revalue
-from exchanges.sim.catalog import ACCOUNTS, MARK_EVERY_MS, AccountSpec, Contract, Opening, Side, VenueName
+from exchanges.sim.catalog import FUNDING_EVERY_MS, MAKER_FEE, MARK_EVERY_MS, Contract, Side, VenueName
 from exchanges.sim.changes import BalanceChanged, Cause, MarkChanged, PositionChanged, Trade, WorldEvent
+from exchanges.sim.dated import accounts
 from exchanges.sim.exact import round_to
 from exchanges.sim.ledger import Ledger, to_cash
 from exchanges.sim.marks import Prices
+from exchanges.sim.records import Records
 from exchanges.sim.revalue import Key, Leg, Position
+from exchanges.sim.roster import AccountSpec, Opening
 from exchanges.sim.state import Account, Impossible, State, UnknownName
 from exchanges.sim.truth import truth
 
@@ -59,7 +62,7 @@ class World(State):
     """
 
     def __init__(self, seed: int, now_ms: int) -> None:
-        super().__init__(Prices(random.Random(f"{seed}:prices")), now_ms)
+        super().__init__(Prices(random.Random(f"{seed}:prices")), self._rate, now_ms)
         self.seed = seed
         self.paused = False
         self._began = now_ms
@@ -68,11 +71,12 @@ class World(State):
         self._log: deque[WorldEvent] = deque(maxlen=LOG_SIZE)
         self._logged = 0
         self._ledger = Ledger(self, self._whim, self._note)
-        self._specs = {spec.name: spec for spec in ACCOUNTS}
-        for spec in ACCOUNTS:
+        self._specs = {spec.name: spec for spec in accounts(now_ms)}
+        for spec in self._specs.values():
             self._found(spec)
         self._trade_at = now_ms + self._pause_before_trade()
         self._log.clear()
+        self._records = Records()
 
     # --- What changed ----------------------------------------------------------------------------------------------
 
@@ -95,7 +99,13 @@ class World(State):
         """Return all of it as JSON-ready data with decimals as strings: the answer of ``GET /truth``."""
         return {"at": self.now_ms, "seed": self.seed, "paused": self.paused, **truth(self)}
 
+    def _rate(self, contract: Contract, due: int) -> Decimal:
+        """Return a funding rate that follows from the seed: at most 0.03 % in 8 hours, of either sign."""
+        drawn = int(_derive(self.seed, contract.venue, contract.symbol, str(due))[:8], 16) % 6001 - 3000
+        return Decimal(drawn) * FUNDING_EVERY_MS[contract.venue] / 28_800_000 / 10_000_000
+
     def _note(self, event: WorldEvent) -> None:
+        self._records.take(event)
         self._log.append(event)
         self._logged += 1
 
@@ -204,7 +214,12 @@ class World(State):
             positions={},
             liquidated={},
             cash_at=dict.fromkeys(spec.cash, self.now_ms),
+            maker_fee=MAKER_FEE[spec.venue] if spec.maker_fee is None else spec.maker_fee,
         )
+        if spec.venue == "hyperliquid":
+            account.agent = "0x" + hashlib.sha256(f"agent:{account.address}".encode()).hexdigest()[:40]
+        if spec.venue == "aster":
+            account.signer_key = _derive(self.seed, spec.name, "signer")
         self.accounts[spec.name] = account
         for opening in spec.openings:
             key = Key(opening.symbol, opening.side if spec.hedge else "net", opening.mode)
@@ -244,7 +259,7 @@ class World(State):
             self._liquidate_all(at)
 
     def _remark(self, key: tuple[VenueName, str], at: int) -> None:
-        mark = self._prices.mark(self.contracts[key])
+        mark = self._prices.mark(self.contracts[key], at)
         if mark != self._marks[key]:
             self._marks[key] = mark
             self._mark_at[key] = at

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exchanges.sim.catalog import ACCOUNTS, CONTRACTS, MARK_EVERY_MS, TAKER_FEE, VENUES
+from exchanges.sim import dated
+from exchanges.sim.catalog import CONTRACTS, MARK_EVERY_MS, TAKER_FEE, VENUES
 from exchanges.sim.world import BalanceChanged, Impossible, MarkChanged, PositionChanged, UnknownName, World
 
 BEGIN = 1_763_683_200_000
@@ -216,14 +217,15 @@ def test_no_secret_is_in_a_representation() -> None:
 
 
 def test_the_catalog_is_consistent() -> None:
-    listed = {(c.venue, c.symbol): c for c in CONTRACTS}
-    assert len(listed) == len(CONTRACTS)
-    for contract in CONTRACTS:
+    contracts = dated.contracts(BEGIN)
+    listed = {(c.venue, c.symbol): c for c in contracts}
+    assert len(listed) == len(contracts)
+    for contract in contracts:
         assert [tier.lower for tier in contract.tiers] == sorted({tier.lower for tier in contract.tiers})
         for low, high in zip(contract.tiers, contract.tiers[1:], strict=False):
             if contract.venue != "okx":  # no jump of maintenance at a boundary
                 assert high.lower * (high.rate - low.rate) == high.deduction - low.deduction
-    for spec in ACCOUNTS:
+    for spec in dated.accounts(BEGIN):
         for opening in spec.openings:
             contract = listed[spec.venue, opening.symbol]
             assert opening.size % contract.lot == 0
