@@ -16,6 +16,16 @@ class Action(msgspec.Struct, frozen=True):
     """Base of all actions; never given out itself."""
 
 
+class Open(Action, frozen=True):
+    """Connect to ``Feed.url`` now; everything that the address needs is known."""
+
+
+class Succeed(Action, frozen=True):
+    """The venue will end this connection: let another take its place before that."""
+
+    why: str
+
+
 class Send(Action, frozen=True):
     """Send this text frame."""
 

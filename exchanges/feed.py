@@ -4,8 +4,8 @@ Owns when to log in, subscribe, ask by REST, ping, give up and come back. Never 
 a ``Link`` translates, the shell (``exchanges.supervisor``) obeys the actions. All moments are integers in milliseconds of
 one monotone clock; ``wall_ms`` is the true wall clock, for login signatures alone.
 
-The shell calls, for every connection: ``connecting`` → ``opened`` (or ``closed`` when it cannot connect) → ``received`` and
-``answered`` as they come, ``tick`` at ``deadline()`` → ``closed`` exactly once. After a ``Disconnect`` the machine ignores
+The shell calls, for every connection: ``connecting`` → on ``Open`` ``opened`` (or ``closed`` when it cannot connect) → ``received``
+and ``answered`` as they come, ``tick`` at ``deadline()`` → ``closed`` exactly once. After a ``Disconnect`` the machine ignores
 everything but ``closed`` and ``connecting``; it emits no event of a connection that has ended.
 """
 
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from exchanges.actions import Action, Disconnect, Emit, FeedName, Fetch, Policy, Send, Statistics
+from exchanges.actions import Action, Disconnect, Emit, FeedName, Fetch, Open, Policy, Send, Statistics, Succeed
 from exchanges.errors import AuthFailed, ProtocolViolation, Rejected, VenueError
 from exchanges.events import FeedState, FeedStatus
 from exchanges.pulse import Pulse
@@ -23,7 +23,9 @@ from exchanges.questions import Question, Questions
 from exchanges.topics import Topics
 from exchanges.venue import (
     Ask,
+    ConnectionCount,
     Data,
+    Heard,
     HttpRequest,
     Link,
     LinkFactory,
@@ -37,6 +39,7 @@ from exchanges.venue import (
     Subscribed,
     SubscribeRefused,
 )
+from exchanges.watchdog import Watchdog
 
 _MOST_TEXT = 300  # characters of one reason
 _MOST_REASONS = 4
@@ -50,19 +53,31 @@ class Feed:
         make_link: Makes the dialect of one connection.
         name: The constant part of the feed's status.
         random: Returns uniform fractions in [0, 1), for jitter.
+        succeeds: On an announced end of the connection ask for a successor (``Succeed``) and go on until it is live; else
+            leave and come back.
+        connections: How many connections this feed had before, in the life of a predecessor.
     """
 
     def __init__(
-        self, make_link: LinkFactory, name: FeedName, *, random: Callable[[], float], policy: Policy | None = None
+        self,
+        make_link: LinkFactory,
+        name: FeedName,
+        *,
+        random: Callable[[], float],
+        policy: Policy | None = None,
+        succeeds: bool = False,
+        connections: int = 0,
     ) -> None:
         self.name = name
+        self._succeeds = succeeds
         self._make_link, self._random, self._policy = make_link, random, policy or Policy()
         self._topics = Topics(_ms(self._policy.subscribe_s), lambda attempt: _ms(self._delay_s(attempt)))
         self._questions = Questions(self._delay_s)
-        self._wanted: tuple[str, ...] = ()
+        self._wanted: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())  # symbols, currencies
+        self._counts: dict[str, str] = {}  # channel → why its number of connections is worth telling
         self._state: FeedState = "down"
         self._ended = True  # no connection, or a Disconnect of this one was given out
-        self._connections = self._failures = 0
+        self._connections, self._failures = connections, 0
         self._received = self._malformed = 0
         self._last_malformed: str | None = None
         self._why: str | None = None  # why the last connection ended; until live again
@@ -85,6 +100,11 @@ class Feed:
     def confirmed(self) -> frozenset[str]:
         """The topics that the venue has confirmed on this connection."""
         return self._topics.confirmed
+
+    @property
+    def connections(self) -> int:
+        """How many connections there were, this one included."""
+        return self._connections
 
     def statistics(self) -> Statistics:
         return Statistics(
@@ -109,7 +129,15 @@ class Feed:
         """Return the moment at which ``tick`` is due next; None while there is nothing to wait for."""
         if self._ended or self._state == "connecting":
             return None
-        moments = (self._pulse.ping_due, self._pulse.dead_at, self._login_due, self._ready_due, self._topics.deadline())
+        pulse = self._pulse
+        moments = (
+            pulse.ping_due,
+            pulse.dead_at,
+            self._login_due,
+            self._ready_due,
+            self._topics.deadline(),
+            self._watchdog.due,
+        )
         return min(moment for moment in moments if moment is not None)
 
     def sign(self, request: HttpRequest, wall_ms: int) -> HttpRequest:
@@ -125,6 +153,8 @@ class Feed:
         self._connections += 1
         self._ended = False
         self._topics.begin(self._link.topics())
+        self._watchdog = Watchdog()
+        self._counts.clear()
         self._questions.drop_all()
         self._bootstrapped = False
         self._barred: str | None = None  # the venue rejected a question of the bootstrap: never live on this connection
@@ -134,6 +164,9 @@ class Feed:
         self._ready_due: int | None = None
         self._live_since: int | None = None
         self._enter("connecting", now)
+        for request in self._link.prepare():
+            self._out.append(self._questions.ask(request, in_line=True))
+        self._open_if_prepared()
         return self._done(now)
 
     def opened(self, now: int, wall_ms: int) -> list[Action]:
@@ -183,7 +216,9 @@ class Feed:
             case Rejected():
                 self._questions.settle(question)
                 # A wrong question stays wrong: the feed says so and does not spin.
-                if question.in_line:
+                if self._state == "connecting":
+                    self._leave(str(error), self._next_delay_s(now), now)
+                elif question.in_line:
                     self._barred = str(error)
                 else:
                     self._note(str(error), now)
@@ -192,9 +227,12 @@ class Feed:
                 self._out.append(self._questions.again(question, error))
         return self._done(now)
 
-    def want(self, symbols: Iterable[str], now: int) -> list[Action]:
-        """State the symbols whose marks are wanted from now on, on this and every later connection. Emits no event."""
-        self._wanted = tuple(dict.fromkeys(symbols))
+    def want(self, symbols: Iterable[str], now: int, currencies: Iterable[str] = ()) -> list[Action]:
+        """State the symbols and currencies whose prices are wanted from now on, on this and every later connection.
+
+        Emits no event.
+        """
+        self._wanted = (tuple(dict.fromkeys(symbols)), tuple(dict.fromkeys(currencies)))
         self._sync(now)
         return self._flush()
 
@@ -204,6 +242,7 @@ class Feed:
             return []
         if not self._overdue(now):
             self._ask_topics(self._topics.again(now))
+            self._renew_silent(now)
             self._beat(now)
         return self._done(now)
 
@@ -250,6 +289,11 @@ class Feed:
                 self._leave(_refused(signal), self._next_delay_s(now) if signal.retry else None, now)
             case Subscribed():
                 self._topics.confirm(signal.topics)
+                self._watchdog.begin(signal.topics, now)
+            case Heard():
+                self._watchdog.heard(signal.topics, now)
+            case ConnectionCount():
+                self._count(signal)
             case SubscribeRefused():
                 self._refuse(signal, now)
             case Ask():
@@ -265,14 +309,24 @@ class Feed:
 
     def _notice(self, notice: Notice, now: int) -> None:
         text = f"{notice.what} ({notice.code})"
-        if notice.reconnect:
+        if notice.reconnect and self._succeeds and self._state == "live":
+            self._note(f"to be replaced: {text}", now)
+            self._out.append(Succeed(_clip(text)))
+        elif notice.reconnect:
             self._leave(text, self._next_delay_s(now), now)
         else:
             self._note(text, now)
 
+    def _count(self, count: ConnectionCount) -> None:
+        """Tell of a number of connections that comes close to the venue's limit."""
+        self._counts.pop(count.channel, None)
+        if count.count * 2 > count.limit:
+            self._counts[count.channel] = f"{count.channel}: {count.count} of at most {count.limit} connections in use"
+
     def _refuse(self, refusal: SubscribeRefused, now: int) -> None:
         text = f"{refusal.what} ({refusal.code})"
         lost = self._topics.refuse(refusal.topics, text, refusal.permanent, now)
+        self._watchdog.forget(refusal.topics)
         if lost:
             # What it brought since its snapshot may have a hole now: only a new connection is whole again.
             self._leave(f"{', '.join(lost)}: {text}", self._next_delay_s(now), now)
@@ -291,10 +345,15 @@ class Feed:
         """Ask the venue for exactly the topics that are needed; the rest of them is given back."""
         if self._ended or self._state not in ("subscribing", "live"):
             return
-        add, drop = self._topics.aim(self._link.price_topics(self._wanted), now)
+        add, drop = self._topics.aim(self._link.price_topics(*self._wanted), now)
         if drop:
-            self._out.extend(Send(frame) for frame in self._link.unsubscribe(drop))
+            self._give_back(drop)
+        self._watchdog.expect(self._link.watch())
         self._ask_topics(add)
+
+    def _give_back(self, topics: Sequence[str]) -> None:
+        self._watchdog.forget(topics)
+        self._out.extend(Send(frame) for frame in self._link.unsubscribe(topics))
 
     def _ask_topics(self, topics: list[str]) -> None:
         if topics:
@@ -307,6 +366,7 @@ class Feed:
         """Give the link every answer whose turn it is."""
         while not self._ended and (question := self._questions.readable()):
             self._read_answer(question, now)
+        self._open_if_prepared()
         # What an answer taught (instruments, say) may change which topics bring the wanted marks.
         self._sync(now)
         self._advance(now)
@@ -330,6 +390,11 @@ class Feed:
         self._out.append(self._questions.again(question, violation))
 
     # --- States ----------------------------------------------------------------------------------------------------
+
+    def _open_if_prepared(self) -> None:
+        """Let the shell connect once everything is known that the address needs."""
+        if self._state == "connecting" and not (self._ended or self._questions or self._barred):
+            self._out.append(Open())
 
     def _advance(self, now: int) -> None:
         """Go on as far as what has arrived allows: the bootstrap when all topics are settled, live when all is there."""
@@ -372,6 +437,19 @@ class Feed:
         return True
 
     # --- The pulse and the end -------------------------------------------------------------------------------------
+
+    def _renew_silent(self, now: int) -> None:
+        """Replace what a subscription was that brings nothing any more though the connection lives."""
+        silent = self._watchdog.silent(now)
+        if not silent or self._ended:
+            return
+        essential = [topic for topic in silent if topic in self._topics.essential]
+        if essential:
+            why = f"{essential[0]}: silent for {silent[essential[0]]:g} s though the connection lives"
+            self._leave(why, self._next_delay_s(now), now, silent=True)
+            return
+        self._give_back(sorted(silent))
+        self._topics.refuse(sorted(silent), "silent though the connection lives; subscribed again", False, now)
 
     def _new_pulse(self, now: int) -> Pulse:
         return Pulse(_ms(self._link.ping_every_s), _ms(self._link.silent_after_s), now)
@@ -425,7 +503,8 @@ class Feed:
         """Say everything that is wrong now: derived, so that nothing stays in it longer than it is true."""
         if not self._connections:
             return None
-        reasons = [self._why, self._barred, *self._topics.trouble(), *self._questions.trouble(), self._remark]
+        reasons = [self._why, self._barred, *self._topics.trouble(), *self._questions.trouble()]
+        reasons += [*self._counts.values(), self._remark]
         told = list(dict.fromkeys(_clip(reason) for reason in reasons if reason))
         more = [f"and {len(told) - _MOST_REASONS} more"] if len(told) > _MOST_REASONS else []
         return "; ".join(told[:_MOST_REASONS] + more) or None

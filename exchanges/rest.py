@@ -1,6 +1,6 @@
 """Questions to a venue over HTTP: within its limits, within a time, with errors that name who has to act.
 
-Owns the weight budget and the pause of one host. Never repeats a question (the feed decides that) and never reads an answer
+Owns the weight budgets (per host, per key), the pause, the circuit and the clock offset of one host. Never repeats a question (the feed decides that) and never reads an answer
 (``Venue.check`` says whether it is one, the link what it means). Error texts hold the host and the path: no query, header or
 body, where secrets are.
 """
@@ -8,6 +8,7 @@ body, where secrets are.
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
@@ -15,22 +16,31 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from exchanges.breaker import Breaker
 from exchanges.clock import Clock, sleep_until
-from exchanges.errors import ProtocolViolation, Rejected, Retryable
+from exchanges.errors import ProtocolViolation, Rejected, Retryable, VenueError
 from exchanges.venue import HttpRequest, Venue
 
 _MAX_BODY_BYTES = 32 * 2**20
 _CHUNK_BYTES = 64 * 2**10
+_LONGEST_SILENT_WAIT_MS = 1000  # a pause that is longer is told to whoever asks
+_CLOCK_SAMPLES = 3
+_MOST_PRECISE_MS = 50  # an offset below this, or below half the round trip, is not worth correcting
 
 Sign = Callable[[HttpRequest], HttpRequest]
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """How much one host may be asked: at most ``weight`` in any window of ``period_s``, at most ``burst`` of it at once."""
+    """How much one host may be asked: at most ``weight`` in any window of ``period_s``, at most ``burst`` of it at once.
+
+    ``key_weight`` in any ``key_period_s`` for each key, where the venue counts by key too.
+    """
 
     weight: int = 20
     period_s: float = 2.0
     burst: int = 10
+    key_weight: int | None = None
+    key_period_s: float = 1.0
     timeout_s: float = 10.0
 
 
@@ -60,13 +70,16 @@ class Budget:
         self._refill(now)
         missing = weight * self._period_ms - self._level
         filled = -(-missing // self._rate) if missing > 0 else 0
-        paused = 0 if self._paused_until is None else self._paused_until - now
-        return max(filled, paused, 0)
+        return max(filled, self.paused_ms(now))
 
     def take(self, weight: int, now: int) -> None:
         """Spend the weight of a question that is asked now; ``wait_ms`` has just said 0."""
         assert self.wait_ms(weight, now) == 0, "asked for more than the budget has"
         self._level -= weight * self._period_ms
+
+    def paused_ms(self, now: int) -> int:
+        """Return how long the pause still lasts."""
+        return 0 if self._paused_until is None else max(self._paused_until - now, 0)
 
     def pause(self, until: int) -> None:
         """Grant nothing before ``until``; a longer pause stays."""
@@ -78,6 +91,22 @@ class Budget:
         self._at = now
 
 
+class Lane:
+    """A budget and the queue before it: first come, first served."""
+
+    def __init__(self, budget: Budget, clock: Clock) -> None:
+        self.budget = budget
+        self._clock = clock
+        self._turn = asyncio.Lock()
+
+    async def admit(self, weight: int) -> None:
+        """Return when this weight may be asked; it is spent then."""
+        async with self._turn:
+            while wait_ms := self.budget.wait_ms(weight, now := self._clock.now_ms()):
+                await sleep_until(self._clock, now + wait_ms)
+            self.budget.take(weight, now)
+
+
 class RestClient:
     """Asks one host of one venue; shared by everyone who asks there, since limits count per host.
 
@@ -87,17 +116,39 @@ class RestClient:
         session: The gateway's one session. It must keep no cookies.
         clock: Gives times and timers.
         limits: The venue's documented limits, with a margin.
+
+    Attributes:
+        clock_offset_ms: How far the venue's clock is ahead of ours, as ``measure_clock`` found; 0 while unknown.
     """
 
     def __init__(
         self, base_url: str, venue: Venue, session: aiohttp.ClientSession, clock: Clock, limits: Limits | None = None
     ) -> None:
         self._base_url, self._venue, self._session, self._clock = base_url, venue, session, clock
-        self._host = urlsplit(base_url).netloc
-        limits = limits or Limits()
-        self._budget = Budget(limits.weight, round(limits.period_s * 1000), limits.burst)
-        self._timeout = aiohttp.ClientTimeout(total=limits.timeout_s)
-        self._turn = asyncio.Lock()
+        self.host = urlsplit(base_url).netloc
+        self.clock_offset_ms = 0
+        self._limits = limits or Limits()
+        budget = Budget(self._limits.weight, round(self._limits.period_s * 1000), self._limits.burst)
+        self._lane = Lane(budget, clock)
+        self._keys: dict[str, Lane] = {}
+        self._breaker = Breaker(random.random)
+        self._timeout = aiohttp.ClientTimeout(total=self._limits.timeout_s)
+
+    @property
+    def open_circuit(self) -> bool:
+        """True while the host is left alone because it kept failing."""
+        return self._breaker.is_open
+
+    def for_key(self, name: str) -> KeyedRest:
+        """Return the client as one key uses it; ``name`` tells keys apart and is never the key."""
+        if self._limits.key_weight is None:
+            return KeyedRest(self, None)
+        lane = self._keys.get(name)
+        if lane is None:
+            weight = self._limits.key_weight
+            budget = Budget(weight, round(self._limits.key_period_s * 1000), max(weight // 2, 1))
+            lane = self._keys[name] = Lane(budget, self._clock)
+        return KeyedRest(self, lane)
 
     async def fetch(self, request: HttpRequest, sign: Sign) -> bytes:
         """Ask, and return the body of a successful answer.
@@ -107,30 +158,74 @@ class RestClient:
             sign: Adds authentication; called when the request leaves, after all waiting.
 
         Raises:
-            Retryable: The venue or the network cannot answer now. A stated ``after_s`` has paused the whole host.
+            Retryable: The venue or the network cannot answer now. A stated ``after_s`` has paused the whole host; who asks
+                during a longer pause, or while the circuit is open, is told at once how long it lasts.
             Rejected | AuthFailed: As ``Venue.check`` decides; Rejected also where the weight can never be granted.
             ProtocolViolation: The answer is larger than any answer can be.
         """
         await self._admit(request)
-        where = f"{self._host}{request.path.partition('?')[0]}"
+        where = f"{self.host}{request.path.partition('?')[0]}"
+        self._breaker.asked()
         try:
             status, headers, body = await self._exchange(sign(request), where)
             self._venue.check(request, status, headers, body)
         except Retryable as error:
-            if error.after_s is not None:
-                self._budget.pause(self._clock.now_ms() + round(error.after_s * 1000))
+            if error.after_s is None:
+                self._breaker.failed(self._clock.now_ms())
+            else:
+                self._breaker.succeeded()  # it answers, and says when it wants to be asked again
+                self._lane.budget.pause(self._clock.now_ms() + round(error.after_s * 1000))
             raise
+        except VenueError:
+            self._breaker.succeeded()
+            raise
+        except BaseException:
+            self._breaker.cancelled()
+            raise
+        self._breaker.succeeded()
         return body
 
+    async def measure_clock(self) -> int | None:
+        """Measure how far the venue's clock is ahead of ours (ms), and correct signatures by it from now on.
+
+        The sample with the shortest round trip counts. Returns None where the venue has no clock to ask for.
+
+        Raises:
+            VenueError: It could not be asked.
+        """
+        request = self._venue.time_request()
+        if request is None:
+            return None
+        samples: list[tuple[int, int]] = []
+        for _ in range(_CLOCK_SAMPLES):
+            left: list[int] = []
+
+            def note(question: HttpRequest, left: list[int] = left) -> HttpRequest:
+                left.append(self._clock.wall_ms())
+                return question
+
+            body = await self.fetch(request, note)
+            took = self._clock.wall_ms() - left[0]
+            samples.append((took, self._venue.read_time(body) - left[0] - took // 2))
+        took, offset = min(samples)
+        self.clock_offset_ms = offset if abs(offset) > max(_MOST_PRECISE_MS, took // 2) else 0
+        return offset
+
     async def _admit(self, request: HttpRequest) -> None:
-        """Wait for the turn and the weight of a question; first come, first served."""
-        if request.weight > self._budget.burst:
-            what = f"a question of weight {request.weight} never fits into a burst of {self._budget.burst}"
-            raise Rejected(self._host, what, do="Raise the burst of this host's limits")
-        async with self._turn:
-            while wait_ms := self._budget.wait_ms(request.weight, now := self._clock.now_ms()):
-                await sleep_until(self._clock, now + wait_ms)
-            self._budget.take(request.weight, now)
+        """Wait for the turn and the weight of a question; a long pause is an answer of its own."""
+        budget = self._lane.budget
+        if request.weight > budget.burst:
+            what = f"a question of weight {request.weight} never fits into a burst of {budget.burst}"
+            raise Rejected(self.host, what, do="Raise the burst of this host's limits")
+        now = self._clock.now_ms()
+        paused, broken = budget.paused_ms(now), self._breaker.wait_ms(now)
+        if paused > _LONGEST_SILENT_WAIT_MS:
+            what = f"asked to wait: nothing is asked there for another {paused / 1000:.0f} s"
+            raise Retryable(self.host, what, after_s=paused / 1000)
+        if broken:
+            what = f"kept failing: it is left alone for another {broken / 1000:.0f} s"
+            raise Retryable(self.host, what, after_s=broken / 1000)
+        await self._lane.admit(request.weight)
 
     async def _exchange(self, request: HttpRequest, where: str) -> tuple[int, Mapping[str, str], bytes]:
         headers = dict(request.headers)
@@ -139,7 +234,7 @@ class RestClient:
         try:
             async with self._session.request(
                 request.method,
-                URL(self._base_url + request.path, encoded=True),  # encoded: not one byte of what was signed may change
+                URL((request.host or self._base_url) + request.path, encoded=True),  # encoded: not one byte of what was signed may change
                 data=None if request.body is None else request.body.encode(),
                 headers=headers,
                 timeout=self._timeout,
@@ -150,6 +245,24 @@ class RestClient:
             raise Retryable(where, f"no answer within {self._timeout.total:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
             raise Retryable(where, _cause(error)) from None
+
+
+class KeyedRest:
+    """A host's client as one key uses it."""
+
+    def __init__(self, client: RestClient, lane: Lane | None) -> None:
+        self._client, self._lane = client, lane
+
+    @property
+    def clock_offset_ms(self) -> int:
+        """How far the venue's clock is ahead of ours."""
+        return self._client.clock_offset_ms
+
+    async def fetch(self, request: HttpRequest, sign: Sign) -> bytes:
+        """Ask as ``RestClient.fetch`` does, within the key's limit too."""
+        if self._lane is not None and request.signed:
+            await self._lane.admit(min(request.weight, self._lane.budget.burst))
+        return await self._client.fetch(request, sign)
 
 
 async def _bounded(response: aiohttp.ClientResponse, where: str) -> bytes:

@@ -18,7 +18,7 @@ import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, WebSocketException
 
-from exchanges.actions import Action, Disconnect, Emit, Fetch, Send, Statistics
+from exchanges.actions import Action, Disconnect, Emit, Fetch, Open, Send, Statistics, Succeed
 from exchanges.clock import Clock, Timer, sleep_until
 from exchanges.errors import VenueError
 from exchanges.events import Event, FeedStatus
@@ -43,6 +43,10 @@ _wire_log.setLevel(logging.INFO)
 class Fetcher(Protocol):
     """What a supervisor needs of a REST client."""
 
+    @property
+    def clock_offset_ms(self) -> int:
+        """How far the venue's clock is ahead of ours; added to the times of signatures."""
+
     async def fetch(self, request: HttpRequest, sign: Callable[[HttpRequest], HttpRequest]) -> bytes:
         """Return the body of a successful answer; ``sign`` is called at the moment of sending. Raises VenueError."""
 
@@ -56,17 +60,28 @@ class Supervisor:
         sink: Called on the loop with all events of one input, in order. It may call ``want``, ``reconnect`` and ``stop``.
         clock: Gives times and timers.
         record: Sees every raw frame and successful REST answer before it is parsed.
+        succeed: Called with the reason when the venue will end the connection; for feeds made with ``succeeds``.
     """
 
-    def __init__(self, feed: Feed, rest: Fetcher, sink: Sink, clock: Clock, record: Record | None = None) -> None:
+    def __init__(
+        self,
+        feed: Feed,
+        rest: Fetcher,
+        sink: Sink,
+        clock: Clock,
+        record: Record | None = None,
+        succeed: Callable[[str], None] | None = None,
+    ) -> None:
         self.feed = feed
+        self._succeed = succeed
         self._rest, self._sink, self._clock, self._record = rest, sink, clock, record
         self._via = "ws-public" if feed.name.account is None else "ws-private"
         self._wake = asyncio.Event()  # the feed's deadline, or one of the three wishes below
-        self._wanted: tuple[str, ...] | None = None
+        self._wanted: tuple[tuple[str, ...], tuple[str, ...]] | None = None
         self._leave_why: str | None = None
         self._stopping = False
         self._ending: tuple[int | None, str] = (None, "")  # the venue's close code and reason
+        self._prepared = asyncio.Event()  # the feed lets us connect
         self._over = asyncio.Event()  # the present connection has ended, or has to
         self._tasks: set[asyncio.Task[None]] = set()
         self._retry_at: int | None = None
@@ -76,9 +91,9 @@ class Supervisor:
 
     # --- Wishes: noted now, obeyed in the next turn of the loop, so that a sink may call them ------------------------
 
-    def want(self, symbols: Iterable[str]) -> None:
-        """State the symbols whose marks are wanted from now on."""
-        self._wanted = tuple(symbols)
+    def want(self, symbols: Iterable[str], currencies: Iterable[str] = ()) -> None:
+        """State the symbols and currencies whose prices are wanted from now on."""
+        self._wanted = (tuple(symbols), tuple(currencies))
         self._wake.set()
 
     def reconnect(self, why: str) -> None:
@@ -90,8 +105,6 @@ class Supervisor:
         """Ask ``run`` to close the connection and return; it does within a second."""
         self._stopping = True
         self._wake.set()
-        if self._opening is not None:
-            self._opening.reschedule(asyncio.get_running_loop().time())
 
     def status(self) -> FeedStatus:
         """Return the feed's status as it is now."""
@@ -116,28 +129,43 @@ class Supervisor:
             self._disarm()
 
     async def _connection(self) -> None:
-        """Live through one connection, from the attempt to the close."""
+        """Live through one connection, from the preparation to the close; every task of it has ended on return."""
         self._over.clear()
+        self._prepared.clear()
         self._ending = (None, "")
         self._leave_why = self._retry_at = None
-        self._tell_wanted()
-        self._apply(self.feed.connecting(self._clock.now_ms()))
+        self._slots = asyncio.Semaphore(_MOST_FETCHES)
+        async with asyncio.TaskGroup() as self._group:
+            self._tell_wanted()
+            self._apply(self.feed.connecting(self._clock.now_ms()))
+            self._start(self._attend())
+            await self._first(self._prepared, self._over)
+            if not self._over.is_set():
+                await self._connected()
+            for task in self._tasks:
+                task.cancel()
+        self._apply(self.feed.closed(*self._ending, self._clock.now_ms()))
+
+    async def _connected(self) -> None:
+        """Connect and pump until the connection is over."""
         try:
             connection = await self._open()
         except (OSError, WebSocketException) as error:
-            why = "stopped" if self._stopping else _why_not(self.feed.url, error)
-            self._apply(self.feed.closed(None, why, self._clock.now_ms()))
+            self._ending = (None, "stopped" if self._stopping else _why_not(self.feed.url, error))
             return
         try:
-            await self._converse(connection)
+            self._outbox: asyncio.Queue[str] = asyncio.Queue(_MOST_UNSENT)
+            self._start(self._read(connection))
+            self._start(self._write(connection))
+            self._apply(self.feed.opened(self._clock.now_ms(), self._wall_ms()))
+            await self._over.wait()
         finally:
             await connection.close()  # bounded by the close timeout; harmless when it is closed already
-        self._apply(self.feed.closed(*self._ending, self._clock.now_ms()))
 
     async def _open(self) -> ClientConnection:
-        """Connect; a stop ends the attempt like a timeout. Raises OSError or WebSocketException when it fails."""
+        """Connect; the connection's being over ends the attempt like a timeout. Raises OSError or WebSocketException."""
         try:
-            async with asyncio.timeout(0 if self._stopping else None) as self._opening:
+            async with asyncio.timeout(0 if self._over.is_set() else None) as self._opening:
                 # ping_interval: venues want heartbeats of their own, which the feed sends; a protocol ping would be answered
                 # by a front server whose application is dead.
                 return await connect(
@@ -151,16 +179,13 @@ class Supervisor:
         finally:
             self._opening = None
 
-    async def _converse(self, connection: ClientConnection) -> None:
-        """Pump until the connection is over; every task of it has ended on return."""
-        self._outbox: asyncio.Queue[str] = asyncio.Queue(_MOST_UNSENT)
-        self._slots = asyncio.Semaphore(_MOST_FETCHES)
-        async with asyncio.TaskGroup() as self._group:
-            for work in (self._read(connection), self._write(connection), self._attend()):
-                self._start(work)
-            self._apply(self.feed.opened(self._clock.now_ms(), self._clock.wall_ms()))
-            await self._over.wait()
-            for task in self._tasks:
+    async def _first(self, *events: asyncio.Event) -> None:
+        """Return when one of the events is set."""
+        waiting = [asyncio.ensure_future(event.wait()) for event in events]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
                 task.cancel()
 
     async def _pause(self) -> None:
@@ -221,7 +246,7 @@ class Supervisor:
                 # Called when the request leaves: what the venue changed before that moment is in the answer.
                 nonlocal asked_at
                 asked_at = self._clock.now_ms()
-                return self.feed.sign(request, self._clock.wall_ms())
+                return self.feed.sign(request, self._wall_ms())
 
             try:
                 body = await self._rest.fetch(fetch.request, sign)
@@ -229,8 +254,9 @@ class Supervisor:
                 self._apply(self.feed.ask_failed(fetch, error, self._clock.now_ms()))
                 return
         at = self._clock.now_ms()
-        if self._record is not None:
-            self._record("rest", _asked(fetch.request), body, at)
+        # What is asked before connecting is the way to the account's stream (a listen key): a secret.
+        if self._record is not None and self.feed.state != "connecting":
+            self._record("rest", asked(fetch.request), body, at)
         self._apply(self.feed.answered(fetch, body, asked_at, at))
 
     # --- Obeying -----------------------------------------------------------------------------------------------------
@@ -246,12 +272,26 @@ class Supervisor:
                     self._send(action.text)
                 case Fetch():
                     self._start(self._fetch(action))
+                case Open():
+                    self._prepared.set()
+                case Succeed():
+                    if self._succeed is not None:
+                        self._succeed(action.why)
                 case Disconnect(_, retry_in_s):
                     self._retry_at = None if retry_in_s is None else self._clock.now_ms() + round(retry_in_s * 1000)
-                    self._over.set()
+                    self._end_connection()
         self._arm(self.feed.deadline())
         if events:
             self._sink(events)
+
+    def _end_connection(self) -> None:
+        self._over.set()
+        if self._opening is not None:
+            self._opening.reschedule(asyncio.get_running_loop().time())
+
+    def _wall_ms(self) -> int:
+        """Return the time that the venue believes it is, as far as it was measured."""
+        return self._clock.wall_ms() + self._rest.clock_offset_ms
 
     def _send(self, text: str) -> None:
         try:
@@ -262,7 +302,8 @@ class Supervisor:
     def _tell_wanted(self) -> None:
         if self._wanted is not None:
             wanted, self._wanted = self._wanted, None
-            self._apply(self.feed.want(wanted, self._clock.now_ms()))
+            symbols, currencies = wanted
+            self._apply(self.feed.want(symbols, self._clock.now_ms(), currencies))
 
     # --- The one timer -----------------------------------------------------------------------------------------------
 
@@ -283,7 +324,7 @@ class Supervisor:
         self._wake.set()
 
 
-def _asked(request: HttpRequest) -> object:
+def asked(request: HttpRequest) -> object:
     """Return what a recording says was asked: the path with its query, or the body of a POST."""
     return request.path if request.body is None else msgspec.json.decode(request.body)
 

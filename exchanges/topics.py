@@ -40,6 +40,11 @@ class Topics:
         self._open: dict[str, _Open] = {}
 
     @property
+    def essential(self) -> frozenset[str]:
+        """The topics that the connection always needs."""
+        return frozenset(self._essential)
+
+    @property
     def settled(self) -> bool:
         """True when every essential topic is confirmed or refused for good; wanted ones never hold a feed back."""
         return all(topic in self._confirmed or topic in self._refused for topic in self._essential)

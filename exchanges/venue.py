@@ -203,6 +203,9 @@ class Link(Protocol):
     def ready(self) -> bool:
         """True when every initial state (snapshots, bootstrap answers) has arrived and was emitted."""
 
+    def prepare(self) -> list[HttpRequest]:
+        """Return what must be asked before connecting (a listen key); ``url`` is read once ``answer`` had all of it."""
+
     def login(self, now_ms: int) -> str:
         """Return a freshly signed login frame; ``now_ms`` is true wall-clock time."""
 

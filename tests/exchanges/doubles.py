@@ -2,8 +2,8 @@
 
 Frames and answers are sentences separated by ``;``: ``welcome`` · ``denied`` · ``later`` (refused, come back) · ``ok a,b`` ·
 ``no a`` (refused for now) · ``never a`` (for good) · ``price BTC 1`` · ``snapshot`` (the initial state) · ``unready`` · ``pong`` ·
-``remark`` · ``upgrade`` (a notice that asks for a new connection) · ``gap`` · ``ask /path`` · ``bug`` (the codec raises); an
-answer of ``garbage`` is a violation. Anything else is malformed.
+``remark`` · ``upgrade`` (a notice that asks for a new connection) · ``gap`` · ``ask /path`` · ``heard a,b`` · ``count a 3 4`` ·
+``bug`` (the codec raises); an answer of ``garbage`` is a violation. Anything else is malformed.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from exchanges.errors import ProtocolViolation
 from exchanges.events import PositionsSnapshot, Price
 from exchanges.venue import (
     Ask,
+    ConnectionCount,
     Data,
+    Heard,
     HttpRequest,
     LoggedIn,
     LoginRefused,
@@ -38,6 +40,7 @@ class ScriptedLink:
         essential: What ``topics`` returns.
         asks: Paths of the bootstrap; ``ready`` needs an answer to each.
         snapshot: Whether ``ready`` needs a ``snapshot`` frame too.
+        prepares: Paths asked before connecting. bounds: What ``watch`` says.
     """
 
     connection = "private"
@@ -50,12 +53,15 @@ class ScriptedLink:
         essential: Sequence[str] = ("positions", "account"),
         asks: Sequence[str] = (),
         snapshot: bool = True,
+        prepares: Sequence[str] = (),
+        bounds: Mapping[str, float] | None = None,
         ping_every_s: float = 20.0,
         silent_after_s: float = 30.0,
     ) -> None:
         self.url, self.needs_login = url, needs_login
         self.ping_every_s, self.silent_after_s = ping_every_s, silent_after_s
-        self._essential, self._asks = tuple(essential), tuple(asks)
+        self._essential, self._asks, self._prepares = tuple(essential), tuple(asks), tuple(prepares)
+        self.bounds = dict(bounds or {})
         self._waiting = {*asks, *(("snapshot",) if snapshot else ())}
         self.prefix = "mark:"
         self.answers: list[tuple[str, bytes, int, int]] = []
@@ -70,8 +76,26 @@ class ScriptedLink:
     def topics(self) -> tuple[str, ...]:
         return self._essential
 
-    def price_topics(self, symbols: Iterable[str]) -> tuple[str, ...]:
-        return tuple(self.prefix + symbol for symbol in symbols)
+    def price_topics(self, symbols: Iterable[str], currencies: Iterable[str] = ()) -> tuple[str, ...]:
+        return (*(self.prefix + symbol for symbol in symbols), *(f"usd:{ccy}" for ccy in currencies))
+
+    def watch(self) -> dict[str, float]:
+        return self.bounds
+
+    def prepare(self) -> list[HttpRequest]:
+        return [HttpRequest(path=path) for path in self._prepares]
+
+    def audit(self) -> list[HttpRequest]:
+        return []
+
+    def state(self) -> list[HttpRequest]:
+        return [HttpRequest(path=path) for path in self._asks]
+
+    def history(self, since_ms: int, symbols: Sequence[str]) -> list[HttpRequest]:
+        return [HttpRequest(path=f"/history?since={since_ms}&symbols={','.join(symbols)}")]
+
+    def find_order(self, symbol: str, order_id: str) -> list[HttpRequest]:
+        return [HttpRequest(path=f"/order?symbol={symbol}&id={order_id}")]
 
     def subscribe(self, topics: Sequence[str]) -> list[str]:
         return [f"sub {','.join(topics)}"]
@@ -119,6 +143,11 @@ class ScriptedLink:
                 return []
             case "bug":
                 raise KeyError("size")
+            case "heard":
+                return [Heard(topics=topics)]
+            case "count":
+                channel, count, limit = rest.split()
+                return [ConnectionCount(channel=channel, count=int(count), limit=int(limit))]
             case "ask":
                 return [Ask(request=HttpRequest(path=rest))]
         signals: dict[str, Output] = {

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exchanges.actions import Action, Disconnect, Emit, FeedName, Fetch, Send
+from exchanges.actions import Action, Disconnect, Emit, FeedName, Fetch, Open, Policy, Send, Statistics, Succeed
 from exchanges.errors import AuthFailed, KeyTooPowerful, ProtocolViolation, Rejected, Retryable
 from exchanges.events import FeedStatus, PositionsSnapshot, Price
 from exchanges.feed import Feed
@@ -731,3 +731,96 @@ def test_whatever_happens_the_machine_keeps_its_promises(script: list[object], f
         if stage.feed.state == "live":
             assert {"positions", "account"} <= stage.feed.confirmed
             assert stage.links[-1].ready
+
+
+# --- Before connecting --------------------------------------------------------------------------------------------------
+
+
+def opens(actions: list[Action]) -> bool:
+    return Open() in actions
+
+
+def test_a_link_that_needs_no_preparation_may_be_connected_at_once() -> None:
+    assert opens(Stage().feed.connecting(1000))
+
+
+def test_what_the_address_needs_is_asked_first() -> None:
+    stage = Stage(prepares=["/listenKey"])
+    actions = stage.feed.connecting(stage.now)
+    assert not opens(actions)
+    (fetch,) = fetches(actions)
+    assert fetch.request.path == "/listenKey"
+    retry = stage.feed.ask_failed(fetch, Retryable("host", "busy", after_s=2), stage.now)
+    assert [again.after_s for again in fetches(retry)] == [2]
+    assert opens(stage.answer(fetch))
+    assert stage.links[-1].answers[0][0] == "/listenKey"
+
+
+def test_a_preparation_that_is_refused_ends_the_attempt() -> None:
+    stage = Stage(prepares=["/listenKey"])
+    (fetch,) = fetches(stage.feed.connecting(stage.now))
+    assert disconnect(stage.feed.ask_failed(fetch, AuthFailed("host", "unknown key"), stage.now)).retry_in_s is None
+    stage = Stage(prepares=["/listenKey"])
+    (fetch,) = fetches(stage.feed.connecting(stage.now))
+    assert disconnect(stage.feed.ask_failed(fetch, Rejected("host", "bad"), stage.now)).retry_in_s == 0.25
+
+
+# --- Silence per subscription -------------------------------------------------------------------------------------------
+
+
+def test_an_essential_topic_that_falls_silent_costs_the_connection_though_it_lives() -> None:
+    stage = Stage(bounds={"positions": 20.0}, ping_every_s=1000, silent_after_s=2000).live()
+    for _ in range(10):
+        stage.hear("heard positions", after_ms=5_000)
+        assert disconnects(stage.tick(0)) == []
+    for _ in range(4):
+        stage.hear("price BTC 1", after_ms=4_900)
+        stage.tick(0)
+    assert stage.feed.state == "live"
+    actions = stage.wait() + stage.wait()
+    assert "positions: silent for 20 s" in disconnect(actions).why
+    assert states(actions) == ["stale"]
+
+
+def test_a_wanted_topic_that_falls_silent_is_subscribed_again() -> None:
+    stage = Stage(bounds={"mark:BTC": 10.0}, ping_every_s=1000, silent_after_s=2000).live()
+    stage.feed.want(["BTC"], stage.now)
+    stage.hear("ok mark:BTC")
+    stage.now += 11_000
+    actions = stage.wait()
+    assert sent(actions) == ["unsub mark:BTC"]
+    assert "silent" in (errors(actions)[-1] or "")
+    assert sent(stage.wait()) == ["sub mark:BTC"]
+    stage.hear("ok mark:BTC")
+    assert stage.feed.status(stage.now).error is None
+    assert stage.feed.state == "live"
+
+
+def disconnects(actions: list[Action]) -> list[Disconnect]:
+    return [action for action in actions if isinstance(action, Disconnect)]
+
+
+# --- Succeeding ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_announced_end_asks_for_a_successor_and_the_feed_goes_on() -> None:
+    link = ScriptedLink
+    feed = Feed(lambda: link(), NAME, random=lambda: 0.5, succeeds=True, connections=3)
+    feed.connecting(0)
+    feed.opened(0, WALL)
+    for text in ("welcome", "ok positions,account", "snapshot"):
+        feed.received(text, 0)
+    actions = feed.received("upgrade", 0)
+    assert [action.why for action in actions if isinstance(action, Succeed)] == ["service upgrade (64008)"]
+    assert disconnects(actions) == []
+    assert feed.state == "live"
+    assert events(feed.received("price BTC 1", 1)) != []
+    assert feed.status(1).reconnects == 3
+
+
+def test_connections_that_come_close_to_the_venues_limit_are_told() -> None:
+    stage = Stage().live()
+    stage.hear("count positions 3 30")
+    assert stage.feed.status(stage.now).error is None
+    stage.hear("count positions 29 30")
+    assert stage.feed.status(stage.now).error == "positions: 29 of at most 30 connections in use"

@@ -197,20 +197,84 @@ async def test_the_venue_decides_what_a_status_means(status: int, kind: type[Ven
         assert len(b.signed_at) == 1  # never repeated, never redirected
 
 
-async def test_a_stated_waiting_time_pauses_the_whole_host() -> None:
+async def test_a_stated_waiting_time_pauses_the_whole_host_and_says_so() -> None:
     async with bench(always(429, b"", Retry_After="7")) as b:
         error = await b.fails()
         assert isinstance(error, Retryable)
         assert error.after_s == 7
-        later = asyncio.ensure_future(b.get("/other"))
         began = b.clock.now
+        b.clock.advance(5_000)
+        told = await b.fails("/other")
+        assert isinstance(told, Retryable)
+        assert told.after_s == 2
+        assert "2 s" in str(told)
+        b.clock.advance(1_500)  # a short rest of it is simply waited for
+        later = asyncio.ensure_future(b.get("/other"))
         await b.watch.until(lambda: b.clock.alarms() == [began + 7_000])
-        b.clock.advance(6_999)
-        assert len(b.signed_at) == 1
-        b.clock.advance(1)
+        b.clock.advance(500)
         with pytest.raises(Retryable):
             await later
         assert b.signed_at == [began, began + 7_000]
+
+
+async def test_a_host_that_keeps_failing_is_left_alone_until_a_trial_succeeds() -> None:
+    answers = iter([500] * 6 + [200] * 3)
+
+    async def serve(request: web.Request) -> web.Response:
+        return web.Response(status=next(answers), text="{}")
+
+    async with bench(serve) as b:
+        for _ in range(5):
+            await b.fails()
+        told = await b.fails()
+        assert isinstance(told, Retryable)
+        assert told.after_s is not None
+        assert 1 <= told.after_s <= 2
+        assert len(b.signed_at) == 5
+        b.clock.advance(2_000)
+        await b.fails()  # the trial
+        assert len(b.signed_at) == 6
+        assert b.client.open_circuit
+        b.clock.advance(4_000)
+        assert await b.get() == b"{}"
+        assert not b.client.open_circuit
+        assert await b.get() == b"{}"
+
+
+async def test_each_key_has_a_budget_of_its_own_within_that_of_the_host() -> None:
+    async with bench(always(200, b"{}"), Limits(key_weight=2, key_period_s=1.0)) as b:
+        one, other = b.client.for_key("one"), b.client.for_key("other")
+        signed = HttpRequest(path="/x", signed=True)
+        await one.fetch(signed, b.sign)
+        second = asyncio.ensure_future(one.fetch(signed, b.sign))
+        await b.watch.until(b.clock.alarms)
+        await other.fetch(signed, b.sign)
+        await one.fetch(HttpRequest(path="/public"), b.sign)  # what is not signed counts for no key
+        assert not second.done()
+        b.clock.advance(1_000)
+        await second
+
+
+class Ticking(CheckingVenue):
+    """A venue whose clock is off."""
+
+    def __init__(self, clock: StillClock, ahead: int) -> None:
+        self.clock, self.ahead = clock, ahead
+
+    def time_request(self) -> HttpRequest:
+        return HttpRequest(path="/time")
+
+    def read_time(self, body: bytes) -> int:
+        return self.clock.wall_ms() + self.ahead
+
+
+@pytest.mark.parametrize(("ahead", "corrected"), [(5000, 5000), (-5000, -5000), (20, 0)])
+async def test_the_venues_clock_is_measured_and_a_wrong_one_of_ours_is_corrected(ahead: int, corrected: int) -> None:
+    async with bench(always(200, b"{}")) as b:
+        client = RestClient(f"http://{b.host}", cast(Venue, Ticking(b.clock, ahead)), b.session, b.clock)
+        assert await client.measure_clock() == ahead
+        assert client.clock_offset_ms == corrected
+        assert client.for_key("k").clock_offset_ms == corrected
 
 
 async def test_a_429_without_a_time_pauses_nobody() -> None:

@@ -71,6 +71,8 @@ class LocalRest:
         self.under_way: dict[str, asyncio.Future[bytes]] = {}
         self.signed: list[HttpRequest] = []
 
+    clock_offset_ms = 0
+
     async def fetch(self, request: HttpRequest, sign: Callable[[HttpRequest], HttpRequest]) -> bytes:
         future = self.under_way[request.path] = asyncio.get_running_loop().create_future()
         self._watch.poke()

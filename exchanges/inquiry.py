@@ -1,0 +1,149 @@
+"""Questions to a venue about one account, outside any stream: verification, history, one order, who the key is.
+
+Owns a link that has no connection, and the order in which its questions are asked and read: the first alone, since it settles what
+the others mean, the rest together, further pages of an answer before the next answer. A failure is an error, never an empty
+answer; what the venue and the network may still answer is asked again, a bounded number of times.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+
+import msgspec
+
+from exchanges.backoff import Backoff
+from exchanges.clock import Clock, sleep_until
+from exchanges.errors import Retryable
+from exchanges.events import Event
+from exchanges.supervisor import Fetcher, Record, asked
+from exchanges.venue import Ask, HttpRequest, Link, Malformed, Notice, Output
+
+Answer = tuple[bytes, int, int]  # the body, when it was asked, when it came
+
+_ATTEMPTS = 3
+_LONGEST_WAIT_S = 5.0  # a venue that wants more is told to the caller instead
+_MOST_PAGES = 200  # of one round: more can only be a circle
+
+
+class Findings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a round brought.
+
+    ``asked_at``: our clock at the first question. ``flaws``: rows that could not be understood; everything else stands.
+    """
+
+    events: tuple[Event, ...]
+    asked_at: int
+    flaws: tuple[str, ...] = ()
+
+
+class Inquirer:
+    """Asks for one account; rounds follow one another, so that answers of two never mix.
+
+    Args:
+        link: Made for this alone: nobody connects it.
+        random: Returns uniform fractions in [0, 1), for jitter.
+    """
+
+    def __init__(
+        self, link: Link, rest: Fetcher, clock: Clock, random: Callable[[], float], record: Record | None = None
+    ) -> None:
+        self.link = link
+        self._rest, self._clock, self._random, self._record = rest, clock, random, record
+        self._turn = asyncio.Lock()
+        self._backoff = Backoff(base_s=0.25, cap_s=2.0)
+
+    async def audit(self) -> Findings:
+        """Ask who the account is and what its key may do."""
+        return await self.ask(self.link.audit)
+
+    async def state(self) -> Findings:
+        """Ask for the whole present state."""
+        return await self.ask(self.link.state)
+
+    async def history(self, since_ms: int, symbols: Sequence[str]) -> Findings:
+        """Ask for fills, payments and causes since then."""
+        return await self.ask(lambda: self.link.history(since_ms, symbols))
+
+    async def order(self, symbol: str, order_id: str) -> Findings:
+        """Ask for one order. Raises NotFound where the venue says that there is none."""
+        return await self.ask(lambda: self.link.find_order(symbol, order_id))
+
+    async def ask(self, questions: Callable[[], Sequence[HttpRequest]]) -> Findings:
+        """Ask a round. Raises VenueError where any question of it has no answer."""
+        async with self._turn:
+            asked_at = self._clock.now_ms()
+            requests = list(questions())
+            outputs: list[Output] = []
+            if requests:
+                await self._read(requests[0], await self._fetch(requests[0]), outputs)
+                answers = await _together([self._fetch(request) for request in requests[1:]])
+                for request, answer in zip(requests[1:], answers, strict=True):
+                    await self._read(request, answer, outputs)
+        return Findings(
+            events=tuple(output for output in outputs if isinstance(output, Event)),
+            asked_at=asked_at,
+            flaws=tuple(_flaws(outputs)),
+        )
+
+    async def _read(self, request: HttpRequest, answer: Answer, outputs: list[Output]) -> None:
+        """Add what an answer means, its further pages included."""
+        waiting = [(request, answer)]
+        pages = 0
+        while waiting:
+            question, (body, asked_at, at) = waiting.pop(0)
+            more: list[HttpRequest] = []
+            for output in self.link.answer(question, body, asked_at, at):
+                if isinstance(output, Ask):
+                    more.append(output.request)
+                else:
+                    outputs.append(output)
+            pages += len(more)
+            if pages > _MOST_PAGES:
+                raise Retryable(request.path.partition("?")[0], f"more than {_MOST_PAGES} pages", do="Ask for less")
+            waiting = [(page, await self._fetch(page)) for page in more] + waiting
+
+    async def _fetch(self, request: HttpRequest) -> Answer:
+        """Return the body, when it was asked, and when it came."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                return await self._once(request)
+            except Retryable as error:
+                wait_s = self._backoff.delay_s(attempt, self._random()) if error.after_s is None else error.after_s
+                if attempt + 1 == _ATTEMPTS or wait_s > _LONGEST_WAIT_S:
+                    raise
+            await sleep_until(self._clock, self._clock.now_ms() + round(wait_s * 1000))
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _once(self, request: HttpRequest) -> Answer:
+        asked_at = self._clock.now_ms()
+
+        def sign(question: HttpRequest) -> HttpRequest:
+            nonlocal asked_at
+            asked_at = self._clock.now_ms()
+            return self.link.sign(question, self._clock.wall_ms() + self._rest.clock_offset_ms)
+
+        body = await self._rest.fetch(request, sign)
+        at = self._clock.now_ms()
+        if self._record is not None:
+            self._record("rest", asked(request), body, at)
+        return body, asked_at, at
+
+
+async def _together(fetches: Sequence[Coroutine[None, None, Answer]]) -> list[Answer]:
+    """Return all answers; the first error ends the others and is raised as it is."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(fetch) for fetch in fetches]
+    except* Exception as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+def _flaws(outputs: Sequence[Output]) -> Iterator[str]:
+    for output in outputs:
+        match output:
+            case Malformed():
+                yield output.what
+            case Notice():
+                yield f"{output.what} ({output.code})"
