@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from exchanges.errors import Rejected, Retryable
-from exchanges.hyperliquid import build, tables
+from exchanges.hyperliquid import build, parse, tables
 from exchanges.hyperliquid.link import Known, PrivateLink, PublicLink
 from exchanges.venue import AccountSpec, Capabilities, Endpoints, HttpRequest, LinkFactory
 
@@ -17,6 +17,7 @@ class Hyperliquid:
     """The venue: tables and factories."""
 
     name = tables.NAME
+    read_only_help = "Hyperliquid needs no key to read: set the account's public address and remove every key"
     capabilities = Capabilities(
         needs_credentials=False,
         position_snapshot_on_subscribe=True,
@@ -27,6 +28,18 @@ class Hyperliquid:
         rest_period_s=60.0,
         rest_burst=600,
     )
+
+    def sites(self) -> tuple[tuple[str, str | None], ...]:
+        """Return the environments; there are no regions."""
+        return tuple((env, None) for env in tables.HOSTS)
+
+    def time_request(self) -> HttpRequest:
+        """Return ``exchangeStatus``, whose ``time`` is the venue's clock."""
+        return build.info("exchangeStatus")
+
+    def read_time(self, body: bytes) -> int:
+        """Return that clock (ms). Raises ProtocolViolation."""
+        return parse.decode(parse.ExchangeStatus, body, "exchangeStatus").time
 
     def endpoints(self, env: str, region: str | None) -> Endpoints:
         """Return the hosts of ``live`` or ``testnet``.

@@ -79,6 +79,19 @@ class PrivateLink(Session):
         role = [] if self._known.role else [build.info("userRole", user=self._address)]
         return [*role, build.info("userAbstraction", user=self._address)]
 
+    def audit(self) -> list[HttpRequest]:
+        """Ask who the address is, and for the account's mode."""
+        return [build.info("userRole", user=self._address), build.info("userAbstraction", user=self._address)]
+
+    def state(self) -> list[HttpRequest]:
+        """Ask for the mode, then positions of the main dex and of every dex that was seen, and spot balances."""
+        dexes = ("", *(dex for dex in self._states if dex))
+        return [
+            build.info("userAbstraction", user=self._address),
+            *(build.info("clearinghouseState", user=self._address, dex=dex) for dex in dexes),
+            build.info("spotClearinghouseState", user=self._address),
+        ]
+
     def _channel(self, channel: str, data: msgspec.Raw, at: int) -> list[Output]:
         match channel:
             case "allDexsClearinghouseState":

@@ -169,6 +169,12 @@ class Role(Wire):
     data: RoleData | None = None
 
 
+class ExchangeStatus(Wire):
+    """Answer to ``exchangeStatus``: the venue's clock."""
+
+    time: TimeMs
+
+
 class DexState(msgspec.Struct, frozen=True):
     """One dex of one account, translated: all its positions, its pool, and what was odd about it."""
 

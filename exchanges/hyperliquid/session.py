@@ -6,7 +6,7 @@ Owns protocol state only: which topics were asked and confirmed, which initial s
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -46,6 +46,10 @@ class Session:
         """True when every initial state has arrived."""
         return not self._waiting
 
+    def prepare(self) -> list[HttpRequest]:
+        """Return nothing: a connection is opened without asking."""
+        return []
+
     def login(self, now_ms: int) -> str:
         """There is no login (``needs_login`` is False)."""
         raise NotImplementedError(f"{tables.NAME} has no login")
@@ -58,9 +62,29 @@ class Session:
         """Return what must be asked by REST once subscribed."""
         raise NotImplementedError
 
-    def price_topics(self, symbols: Iterable[str]) -> tuple[str, ...]:
-        """Return nothing: the one topic of the public connection brings every coin's mark."""
+    def price_topics(self, symbols: Iterable[str], currencies: Iterable[str] = ()) -> tuple[str, ...]:
+        """Return nothing: prices are the public connection's."""
         return ()
+
+    def watch(self) -> Mapping[str, float]:
+        """Return nothing: no topic of this connection is bound to bring something."""
+        return {}
+
+    def audit(self) -> list[HttpRequest]:
+        """Return nothing: there is no account."""
+        return []
+
+    def state(self) -> list[HttpRequest]:
+        """Return nothing: there is no account."""
+        return []
+
+    def history(self, since_ms: int, symbols: Sequence[str]) -> list[HttpRequest]:
+        """Return nothing: there is no account."""
+        return []
+
+    def find_order(self, symbol: str, order_id: str) -> list[HttpRequest]:
+        """Return nothing: there is no account."""
+        return []
 
     def subscribe(self, topics: Sequence[str]) -> list[str]:
         """Return one frame a topic."""
