@@ -114,7 +114,11 @@ class Engine:
         """Apply the events of one turn, recompute once, publish one change set; return whether anything changed."""
         self._seq = self.tables.begin()
         for event in events:
-            self._handlers[type(event)](event, now)
+            handler = self._handlers.get(type(event))
+            if handler is None:
+                self.counters["not_kept"] += 1
+            else:
+                handler(event, now)
         self._settle()
         return self.tables.commit(now)
 
