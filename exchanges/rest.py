@@ -234,7 +234,9 @@ class RestClient:
         try:
             async with self._session.request(
                 request.method,
-                URL((request.host or self._base_url) + request.path, encoded=True),  # encoded: not one byte of what was signed may change
+                URL(
+                    (request.host or self._base_url) + request.path, encoded=True
+                ),  # encoded: not one byte of what was signed may change
                 data=None if request.body is None else request.body.encode(),
                 headers=headers,
                 timeout=self._timeout,

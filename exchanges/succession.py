@@ -28,6 +28,7 @@ class Succession:
         self._stopping = False
         self._before = Statistics(received=0, malformed=0, reconnects=0, last_malformed=None)
         self._next: Supervisor | None = None
+        self._lost = False  # the predecessor's connection ended before the successor was live
         self._current = self._new(0)
 
     @property
@@ -83,20 +84,28 @@ class Succession:
     def _succeed(self, _why: str) -> None:
         if self._next is not None or self._stopping or self._group is None:
             return
+        self._lost = False
         self._next = self._new(self._current.feed.connections)
         self._next.want(*self._wanted)
         self._group.create_task(self._next.run())
 
     def _take(self, supervisor: Supervisor, events: Sequence[Event]) -> None:
         for event in events:
-            if isinstance(event, FeedStatus) and event.state == "live" and self._next is not None:
-                self._settle(supervisor)
+            if isinstance(event, FeedStatus) and self._next is not None:
+                self._heed(supervisor, event)
         told = [event for event in events if supervisor is self._current or not isinstance(event, FeedStatus)]
         if told:
             self._sink(told)
 
+    def _heed(self, supervisor: Supervisor, status: FeedStatus) -> None:
+        """Decide which one stays: the successor once it is live, unless the predecessor was lost and came back first."""
+        if status.state != "live":
+            self._lost = self._lost or supervisor is self._current
+        elif supervisor is self._next or self._lost:
+            self._settle(supervisor)
+
     def _settle(self, live: Supervisor) -> None:
-        """End the other one: the successor is live, or the predecessor came back by itself first."""
+        """End the other one."""
         assert self._next is not None
         if live is self._next:
             self._before = self.statistics()

@@ -44,7 +44,9 @@ class AccountSpec(msgspec.Struct, frozen=True, kw_only=True):
     region: str | None = None
     credentials: Credentials | None = None
     address: str | None = None
-    dexes: tuple[str, ...] | None = None  # Hyperliquid: which dexes besides the main one; None: all where it holds something
+    dexes: tuple[str, ...] | None = (
+        None  # Hyperliquid: which dexes besides the main one; None: all where it holds something
+    )
 
 
 class HttpRequest(msgspec.Struct, frozen=True, kw_only=True):

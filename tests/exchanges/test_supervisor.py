@@ -464,9 +464,9 @@ async def test_questions_end_with_their_connection() -> None:
 
 
 def test_a_tape_says_what_was_asked() -> None:
-    assert module._asked(HttpRequest(path="/x?y=1")) == "/x?y=1"
+    assert module.asked(HttpRequest(path="/x?y=1")) == "/x?y=1"
     body = '{"type":"clearinghouseState","user":"0x1","dex":""}'
-    asked = module._asked(HttpRequest(path="/info", method="POST", body=body))
+    asked = module.asked(HttpRequest(path="/info", method="POST", body=body))
     assert asked == {"type": "clearinghouseState", "user": "0x1", "dex": ""}
 
 

@@ -1,0 +1,121 @@
+"""Questions outside any stream: order, pages, retries, and that a failure is never an empty answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from exchanges.errors import AuthFailed, NotFound, ProtocolViolation, Retryable, VenueError
+from exchanges.events import PositionsSnapshot, Price
+from exchanges.inquiry import Inquirer
+from exchanges.venue import HttpRequest
+from tests.exchanges.doubles import ScriptedLink, StillClock, Watch
+
+
+class Scripted:
+    """A REST client that answers by path, from a list of answers a path."""
+
+    def __init__(self, clock: StillClock, answers: dict[str, list[bytes | VenueError]]) -> None:
+        self.clock, self.answers = clock, answers
+        self.asked: list[str] = []
+        self.clock_offset_ms = 5000
+        self.headers: list[tuple[tuple[str, str], ...]] = []
+
+    async def fetch(self, request: HttpRequest, sign: Callable[[HttpRequest], HttpRequest]) -> bytes:
+        self.asked.append(request.path)
+        self.headers.append(sign(request).headers)
+        self.clock.watch.poke()
+        await asyncio.sleep(0)
+        found = self.answers[request.path]
+        answer = found.pop(0) if len(found) > 1 else found[0]
+        if isinstance(answer, VenueError):
+            raise answer
+        return answer
+
+
+def inquirer(answers: dict[str, list[bytes | VenueError]], **link: object) -> tuple[Inquirer, Scripted, StillClock]:
+    clock = StillClock(watch=Watch())
+    rest = Scripted(clock, answers)
+    return Inquirer(ScriptedLink(**link), rest, clock, lambda: 0.5), rest, clock  # type: ignore[arg-type]
+
+
+async def test_pages_of_an_answer_come_before_the_next_answer() -> None:
+    asked, rest, clock = inquirer(
+        {
+            "/mode": [b""],
+            "/a": [b"price A 1; ask /a2"],
+            "/a2": [b"price A 2; ask /a3"],
+            "/a3": [b"price A 3"],
+            "/b": [b"price B 1; snapshot"],
+        },
+        asks=["/mode", "/a", "/b"],
+    )
+    found = await asked.state()
+    prices = [event.value for event in found.events if isinstance(event, Price)]
+    assert prices == ["1", "2", "3", "1"]
+    assert isinstance(found.events[-1], PositionsSnapshot)
+    assert rest.asked[0] == "/mode"
+    assert found.asked_at == clock.now
+    assert found.flaws == ()
+
+
+async def test_signatures_carry_the_venues_time() -> None:
+    asked, rest, clock = inquirer({"/x": [b""]}, asks=["/x"])
+    await asked.state()
+    assert rest.headers == [(("X-Sign", f"signed at {clock.wall_ms() + 5000}"),)]
+
+
+async def test_what_may_pass_is_asked_again_and_then_it_is_an_error() -> None:
+    asked, rest, clock = inquirer({"/x": [Retryable("h", "busy"), b"price A 1"]}, asks=["/x"])
+    task = asyncio.ensure_future(asked.state())
+    await clock.watch.until(clock.alarms)
+    clock.advance(1000)
+    assert len((await task).events) == 1
+
+    asked, rest, clock = inquirer({"/x": [Retryable("h", "busy", after_s=60)]}, asks=["/x"])
+    with pytest.raises(Retryable):
+        await asked.state()
+    assert rest.asked == ["/x"]  # a minute is for the caller to decide
+
+
+@pytest.mark.parametrize("error", [AuthFailed("h", "bad key"), NotFound("h", "no such order")])
+async def test_other_errors_are_told_at_once_as_they_are(error: VenueError) -> None:
+    asked, rest, _ = inquirer({"/mode": [b""], "/x": [error], "/y": [b""]}, asks=["/mode", "/x", "/y"])
+    with pytest.raises(type(error), match=error.what):
+        await asked.state()
+
+
+async def test_an_answer_that_cannot_be_understood_is_an_error_and_a_row_of_one_is_told() -> None:
+    asked, _, _ = inquirer({"/x": [b"garbage"]}, asks=["/x"])
+    with pytest.raises(ProtocolViolation):
+        await asked.state()
+    asked, _, _ = inquirer({"/x": [b"price A 1; nonsense"]}, asks=["/x"])
+    found = await asked.state()
+    assert len(found.events) == 1
+    assert found.flaws == ("what is 'nonsense'",)
+
+
+async def test_a_circle_of_pages_ends() -> None:
+    asked, rest, _ = inquirer({"/x": [b"ask /x"]}, asks=["/x"])
+    with pytest.raises(Retryable, match="pages"):
+        await asked.state()
+    assert len(rest.asked) < 300
+
+
+async def test_two_rounds_never_mix() -> None:
+    asked, rest, _ = inquirer({"/x": [b"ask /x2"], "/x2": [b"price A 1"]}, asks=["/x"])
+    await asyncio.gather(asked.state(), asked.state())
+    assert rest.asked == ["/x", "/x2", "/x", "/x2"]
+
+
+async def test_tape_holds_questions_and_answers() -> None:
+    clock = StillClock()
+    taped: list[object] = []
+    rest = Scripted(clock, {"/x": [b'{"a":1}']})
+    asked = Inquirer(
+        ScriptedLink(asks=["/x"]), rest, clock, lambda: 0.5, lambda via, what, data, at: taped.append((via, what, data))
+    )
+    await asked.state()
+    assert taped == [("rest", "/x", b'{"a":1}')]
