@@ -14,7 +14,7 @@ import msgspec
 
 from exchanges.backoff import Backoff
 from exchanges.clock import Clock, sleep_until
-from exchanges.errors import Retryable
+from exchanges.errors import Retryable, VenueError
 from exchanges.events import Event
 from exchanges.supervisor import Fetcher, Record, asked
 from exchanges.venue import Ask, HttpRequest, Link, Malformed, Notice, Output
@@ -135,7 +135,7 @@ async def _together(fetches: Sequence[Coroutine[None, None, Answer]]) -> list[An
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(fetch) for fetch in fetches]
-    except* Exception as errors:
+    except* VenueError as errors:
         raise errors.exceptions[0] from None
     return [task.result() for task in tasks]
 

@@ -1,8 +1,8 @@
 """Questions to a venue over HTTP: within its limits, within a time, with errors that name who has to act.
 
-Owns the weight budgets (per host, per key), the pause, the circuit and the clock offset of one host. Never repeats a question (the feed decides that) and never reads an answer
-(``Venue.check`` says whether it is one, the link what it means). Error texts hold the host and the path: no query, header or
-body, where secrets are.
+Owns the weight budgets (per host, per key), the pause, the circuit and the clock offset of one host. Never repeats a question
+(the feed decides that) and never reads an answer (``Venue.check`` says whether it is one, the link what it means). Error texts hold
+the host and the path: no query, header or body, where secrets are.
 """
 
 from __future__ import annotations

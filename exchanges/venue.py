@@ -52,12 +52,13 @@ class AccountSpec(msgspec.Struct, frozen=True, kw_only=True):
 class HttpRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One REST question as plain data; ``path`` includes the query exactly as it is sent (signatures cover it).
 
-    ``body`` is the exact text of a POST, else None. ``weight`` counts against the venue's limit. ``headers`` are added
-    by ``Link.sign``.
+    ``body`` is the exact text of a POST or PUT, else None. ``weight`` counts against the venue's limit. ``headers`` are added
+    by ``Link.sign``, which may add to path and body too. ``host``: another base address of the venue than ``Endpoints.rest``.
     """
 
     path: str
-    method: Literal["GET", "POST"] = "GET"
+    host: str | None = None
+    method: Literal["GET", "POST", "PUT"] = "GET"
     body: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
     weight: int = 1

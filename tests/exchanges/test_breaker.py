@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,10 +37,9 @@ def test_it_opens_after_failures_in_a_row_and_one_trial_decides() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from(["ok", "bad", "gone"]), st.integers(0, 5_000)), max_size=80), st.randoms())
 def test_it_never_stays_shut_for_longer_than_its_cap_and_never_shuts_out_a_host_that_answers(
-    script: list[tuple[str, int]], random: object
+    script: list[tuple[str, int]], random: Random
 ) -> None:
-    draw = iter(lambda: random.random(), None)  # type: ignore[attr-defined]
-    breaker, now, row = Breaker(lambda: next(draw), failures=5, backoff=Backoff(base_s=1, cap_s=10)), 0, 0
+    breaker, now, row = Breaker(random.random, failures=5, backoff=Backoff(base_s=1, cap_s=10)), 0, 0
     for outcome, later in script:
         now += later
         wait = breaker.wait_ms(now)

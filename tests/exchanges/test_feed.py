@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exchanges.actions import Action, Disconnect, Emit, FeedName, Fetch, Open, Policy, Send, Statistics, Succeed
+from exchanges.actions import Action, Disconnect, Emit, FeedName, Fetch, Open, Send, Succeed
 from exchanges.errors import AuthFailed, KeyTooPowerful, ProtocolViolation, Rejected, Retryable
 from exchanges.events import FeedStatus, PositionsSnapshot, Price
 from exchanges.feed import Feed
@@ -803,8 +803,7 @@ def disconnects(actions: list[Action]) -> list[Disconnect]:
 
 
 def test_an_announced_end_asks_for_a_successor_and_the_feed_goes_on() -> None:
-    link = ScriptedLink
-    feed = Feed(lambda: link(), NAME, random=lambda: 0.5, succeeds=True, connections=3)
+    feed = Feed(ScriptedLink, NAME, random=lambda: 0.5, succeeds=True, connections=3)
     feed.connecting(0)
     feed.opened(0, WALL)
     for text in ("welcome", "ok positions,account", "snapshot"):

@@ -82,7 +82,7 @@ async def test_what_may_pass_is_asked_again_and_then_it_is_an_error() -> None:
 
 @pytest.mark.parametrize("error", [AuthFailed("h", "bad key"), NotFound("h", "no such order")])
 async def test_other_errors_are_told_at_once_as_they_are(error: VenueError) -> None:
-    asked, rest, _ = inquirer({"/mode": [b""], "/x": [error], "/y": [b""]}, asks=["/mode", "/x", "/y"])
+    asked, _, _ = inquirer({"/mode": [b""], "/x": [error], "/y": [b""]}, asks=["/mode", "/x", "/y"])
     with pytest.raises(type(error), match=error.what):
         await asked.state()
 
