@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from exchanges.errors import AuthFailed, Rejected
-from exchanges.okx import faults, tables
+from exchanges.okx import build, faults, tables, wire
 from exchanges.okx.link import PrivateLink
 from exchanges.okx.public import PublicLink
 from exchanges.venue import AccountSpec, Capabilities, Credentials, Endpoints, HttpRequest, LinkFactory
@@ -18,6 +18,20 @@ class Okx:
     capabilities = Capabilities(
         needs_credentials=True, position_snapshot_on_subscribe=True, hedge_mode=True, mark_time=True
     )
+
+    read_only_help = tables.READ_ONLY_HELP
+
+    def sites(self) -> tuple[tuple[str, str | None], ...]:
+        """Return every environment and region."""
+        return tuple((env, region) for region, hosts in tables.HOSTS.items() for env in hosts)
+
+    def time_request(self) -> HttpRequest:
+        """Ask for the venue's clock."""
+        return build.time_request()
+
+    def read_time(self, body: bytes) -> int:
+        """Return the venue's clock in ms. Raises ProtocolViolation."""
+        return wire.read_time(body)
 
     def endpoints(self, env: str, region: str | None) -> Endpoints:
         """Return the hosts; no region means the global site. Raises Rejected for an unknown env or region."""

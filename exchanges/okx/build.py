@@ -72,6 +72,11 @@ def balance_request() -> HttpRequest:
     return HttpRequest(path=tables.BALANCE_PATH, signed=True)
 
 
+def time_request() -> HttpRequest:
+    """Ask for the venue's clock (10 a 2 s per address)."""
+    return HttpRequest(path=tables.TIME_PATH)
+
+
 def instruments_request(inst_type: str) -> HttpRequest:
     """Ask for every instrument of a type (20 a 2 s per address and type)."""
     return HttpRequest(path=f"{tables.INSTRUMENTS_PATH}?{urlencode({'instType': inst_type})}")

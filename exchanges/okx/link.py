@@ -83,6 +83,14 @@ class PrivateLink(Session):
         """Ask for the mode; positions and balances come as snapshots of the stream."""
         return [build.config_request()]
 
+    def audit(self) -> list[HttpRequest]:
+        """Ask for the configuration, which holds what the key may do."""
+        return [build.config_request()]
+
+    def state(self) -> list[HttpRequest]:
+        """Ask for the mode, which decides the pools, then for positions and balances."""
+        return [build.config_request(), build.positions_request(), build.balance_request()]
+
     # --- stream --------------------------------------------------------------------------------------------------
 
     def _data(self, arg: wire.Arg, frame: wire.Frame, rows: list[msgspec.Raw]) -> list[Output]:

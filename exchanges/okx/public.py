@@ -52,7 +52,7 @@ class PublicLink(Session):
         """Return one mark that is always wanted: the venue closes a connection without a subscription."""
         return (build.mark_topic(tables.ALWAYS_SYMBOL),)
 
-    def price_topics(self, symbols: Iterable[str]) -> tuple[str, ...]:
+    def price_topics(self, symbols: Iterable[str], currencies: Iterable[str] = ()) -> tuple[str, ...]:
         """Return one topic a symbol, and remember to ask for the tiers of those that are new."""
         named = tuple(symbols)
         self._unserved.update(set(named) - self._wanted)

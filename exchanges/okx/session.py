@@ -6,7 +6,7 @@ Owns protocol state only: which topics were asked with which request, and how th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -92,9 +92,35 @@ class Session:
         """Return the request with the headers it needs."""
         return sign.sign_request(request, now_ms, self._credentials, self._demo)
 
-    def price_topics(self, symbols: Iterable[str]) -> tuple[str, ...]:
-        """Return nothing: marks come over the public connection."""
+    def price_topics(self, symbols: Iterable[str], currencies: Iterable[str] = ()) -> tuple[str, ...]:
+        """Return nothing: prices come over the public connection."""
         return ()
+
+    def watch(self) -> Mapping[str, float]:
+        """Return the topics that are never quiet for long; the kinds of link say which."""
+        return {}
+
+    # --- what can be asked; a connection answers nothing unless its kind says so ------------------------------------
+
+    def prepare(self) -> list[HttpRequest]:
+        """Return nothing: the address needs no question."""
+        return []
+
+    def audit(self) -> list[HttpRequest]:
+        """Return nothing."""
+        return []
+
+    def state(self) -> list[HttpRequest]:
+        """Return nothing."""
+        return []
+
+    def history(self, since_ms: int, symbols: Sequence[str]) -> list[HttpRequest]:
+        """Return nothing."""
+        return []
+
+    def find_order(self, symbol: str, order_id: str) -> list[HttpRequest]:
+        """Return nothing."""
+        return []
 
     def closed(self, code: int | None, reason: str) -> LoginRefused | None:
         """Say whether only the operator can help; the venue closes with 4001 after a login that it refused before."""

@@ -52,6 +52,7 @@ ALWAYS_SYMBOL = "BTC-USDT-SWAP"
 # A snapshot beyond this many rows is not a snapshot of one account.
 MAX_ROWS = 20_000
 
+TIME_PATH = "/api/v5/public/time"
 CONFIG_PATH = "/api/v5/account/config"
 BALANCE_PATH = "/api/v5/account/balance"
 POSITIONS_PATH = "/api/v5/account/positions"
@@ -77,6 +78,12 @@ MODES = {
     "3": "multi-currency margin mode",
     "4": "portfolio margin mode",
 }
+
+
+READ_ONLY_HELP = (
+    "On the site where the account was opened (okx.com, my.okx.com, app.okx.com): Profile, API, Create API key, tick Read "
+    "alone, choose a passphrase, and enter this machine's public IP address"
+)
 
 
 class Fault(msgspec.Struct, frozen=True):

@@ -11,6 +11,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Raw
 
+from exchanges.errors import ProtocolViolation
+from exchanges.okx import tables
+
 # "" means unknown or not applicable, never zero. The lengths are bounded: digits become Decimal later.
 _DECIMAL = r"-?[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,2})?"
 Figure = Annotated[str, Meta(pattern=rf"^({_DECIMAL})?\Z")]
@@ -164,6 +167,12 @@ class TierRow(msgspec.Struct, rename="camel"):
     max_lever: Maybe = None
 
 
+class TimeRow(msgspec.Struct):
+    """The venue's clock."""
+
+    ts: Millis
+
+
 class MarkRow(msgspec.Struct, rename="camel"):
     """A mark price."""
 
@@ -174,6 +183,7 @@ class MarkRow(msgspec.Struct, rename="camel"):
 
 _FRAME = msgspec.json.Decoder(Frame)
 _ANSWER = msgspec.json.Decoder(Answer)
+_TIME = msgspec.json.Decoder(TimeRow)
 
 
 def problem(error: Exception) -> str:
@@ -189,3 +199,12 @@ def decode_frame(data: str | bytes) -> Frame:
 def decode_answer(body: str | bytes) -> Answer:
     """Decode a REST answer. Raises as ``decode_frame``."""
     return _ANSWER.decode(body)
+
+
+def read_time(body: str | bytes) -> int:
+    """Return the venue's clock (ms) from its answer. Raises ProtocolViolation."""
+    try:
+        (row,) = _ANSWER.decode(body).data
+        return int(_TIME.decode(row).ts)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolViolation(f"{tables.NAME} {tables.TIME_PATH}", problem(error)) from error
