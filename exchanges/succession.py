@@ -46,11 +46,11 @@ class Succession:
         """Leave the present connection and connect at once."""
         self._current.reconnect(why)
 
-    def stop(self) -> None:
-        """Ask ``run`` to close what is open and return; it does within a second."""
+    def stop(self, why: str = "stopped") -> None:
+        """Ask ``run`` to close what is open and return; it does within a second. The last status says why."""
         self._stopping = True
         for supervisor in self._both():
-            supervisor.stop()
+            supervisor.stop(why)
 
     def status(self) -> FeedStatus:
         """Return the feed's status as it is now."""

@@ -79,7 +79,7 @@ class Supervisor:
         self._wake = asyncio.Event()  # the feed's deadline, or one of the three wishes below
         self._wanted: tuple[tuple[str, ...], tuple[str, ...]] | None = None
         self._leave_why: str | None = None
-        self._stopping = False
+        self._stopping, self._stop_why = False, "stopped"
         self._ending: tuple[int | None, str] = (None, "")  # the venue's close code and reason
         self._prepared = asyncio.Event()  # the feed lets us connect
         self._over = asyncio.Event()  # the present connection has ended, or has to
@@ -101,9 +101,9 @@ class Supervisor:
         self._leave_why = why
         self._wake.set()
 
-    def stop(self) -> None:
-        """Ask ``run`` to close the connection and return; it does within a second."""
-        self._stopping = True
+    def stop(self, why: str = "stopped") -> None:
+        """Ask ``run`` to close the connection and return; it does within a second. The last status says why."""
+        self._stopping, self._stop_why = True, why
         self._wake.set()
 
     def status(self) -> FeedStatus:
@@ -151,7 +151,7 @@ class Supervisor:
         try:
             connection = await self._open()
         except (OSError, WebSocketException) as error:
-            self._ending = (None, "stopped" if self._stopping else _why_not(self.feed.url, error))
+            self._ending = (None, self._stop_why if self._stopping else _why_not(self.feed.url, error))
             return
         try:
             self._outbox: asyncio.Queue[str] = asyncio.Queue(_MOST_UNSENT)
@@ -228,7 +228,7 @@ class Supervisor:
         """Obey the wishes and the feed's deadlines."""
         while True:
             if self._stopping:
-                self._apply(self.feed.abandon("stopped", self._clock.now_ms()))
+                self._apply(self.feed.abandon(self._stop_why, self._clock.now_ms()))
             elif self._leave_why is not None:
                 why, self._leave_why = self._leave_why, None
                 self._apply(self.feed.abandon(why, self._clock.now_ms()))

@@ -198,6 +198,7 @@ class Link(Protocol):
 
     connection: str  # "private", "public", "linear", …: unique among the links of an account or venue
     url: str
+    polled: bool  # there is no stream (``url`` is ""): the account is read by ``state`` alone
     needs_login: bool
     ping_every_s: float  # a ping is due when nothing was *sent by the server* for this long
     silent_after_s: float  # with nothing received for this long the connection is dead

@@ -7,32 +7,28 @@ about figures, venues or clients.
 from __future__ import annotations
 
 import asyncio
-import random
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-import aiohttp
 import msgspec
 import structlog
 from prometheus_client.core import Metric
 
-from exchanges import VENUES
-from exchanges.actions import FeedName, Policy
+from exchanges.actions import Policy
 from exchanges.clock import Clock, SystemClock
 from exchanges.events import Event
-from exchanges.feed import Feed
-from exchanges.rest import Limits, RestClient
-from exchanges.supervisor import Supervisor
-from exchanges.venue import AccountSpec, Endpoints
-from gateway.config import Config, endpoints, public_view
+from exchanges.venue import AccountSpec
+from gateway.config import Config, public_view
 from gateway.core.accounts import AccountInfo
 from gateway.core.rows import present
 from gateway.engine import Engine
+from gateway.feeds import Feeds
 from gateway.hub import Hub
 from gateway.metrics import Metrics, counter, gauge
-from gateway.replay import Recorder, Via
+from gateway.replay import Recorder
+from gateway.rounds import Rounds
 from gateway.store import Store
 from gateway.web.auth import check_bind
 from gateway.web.server import Server
@@ -46,10 +42,9 @@ _CLOCK_TURN_S = 1.0
 class Turns:
     """Collects what arrived in one pass of the event loop and gives it to the engine as one turn."""
 
-    def __init__(self, engine: Engine, hub: Hub, clock: Clock, wanted: Callable[[], None]) -> None:
-        self._engine, self._hub, self._clock, self._wanted = engine, hub, clock, wanted
+    def __init__(self, engine: Engine, hub: Hub, clock: Clock, after: Callable[[], None]) -> None:
+        self._engine, self._hub, self._clock, self._after = engine, hub, clock, after
         self._inbox: list[Event] = []  # emptied in the next pass of the loop
-        self._wanted_version = -1
         self.failures = 0
 
     def take(self, events: Sequence[Event]) -> None:
@@ -61,15 +56,14 @@ class Turns:
     def clock(self, last_messages: Mapping[str, int]) -> None:
         """Take a clock turn: ages, shares and summaries."""
         self._publish(lambda: self._engine.clock(self._clock.now_ms(), last_messages), "clock")
+        self._after()
 
     def _turn(self) -> None:
         events, self._inbox = self._inbox, []
         if not self._apply(events) and len(events) > 1:
             for event in events:  # the others must not be lost with it; fences and newest marks apply nothing twice
                 self._apply([event])
-        if self._engine.market.version != self._wanted_version:
-            self._wanted_version = self._engine.market.version
-            self._wanted()
+        self._after()
 
     def _apply(self, events: Sequence[Event]) -> bool:
         names = ", ".join(sorted({type(event).__name__ for event in events}))
@@ -112,12 +106,10 @@ class Gateway:
         self.store = Store(config.storage)
         self.metrics = Metrics()
         self.server = Server()
+        self.feeds: Feeds
         self._recorder, self._policy = recorder, policy
-        self._supervisors: dict[str, Supervisor] = {}
-        self._rest: dict[str, RestClient] = {}
-        self._public: dict[tuple[str, str], list[Supervisor]] = {}
+        self._wanted_version = -1
         self._tasks: list[asyncio.Task[None]] = []
-        self._session: aiohttp.ClientSession | None = None
 
     @property
     def url(self) -> str:
@@ -138,27 +130,27 @@ class Gateway:
             raise
 
     async def _start(self) -> None:
-        self._make_supervisors()
+        self.feeds = Feeds(
+            self.config, self.specs, self.clock, self._take, recorder=self._recorder, policy=self._policy
+        )
         epoch, accounts = secrets.token_hex(6), _infos(self.config)
         restored = await self.store.start(epoch, accounts)
         self.engine = Engine(epoch, accounts, self.config.engine, self.store.checkpoint)
         self.engine.restore(restored, self.clock.now_ms())
         self.hub = Hub.on(asyncio.get_running_loop(), self.engine.tables, self.config.limits)
-        self.turns = Turns(self.engine, self.hub, self.clock, self._want)
+        self.turns = Turns(self.engine, self.hub, self.clock, self._after)
         self.metrics.watch(self._figures)
         await self.server.start(self.config.server.host, self.config.server.port, self._state())
         self._tasks.append(asyncio.create_task(self._clock_turns(), name="clock turns"))
-        self._tasks += [
-            asyncio.create_task(supervisor.run(), name=f"feed {name}") for name, supervisor in self._supervisors.items()
-        ]
+        self._tasks += [asyncio.create_task(work, name=name) for name, work in self.feeds.coroutines()]
         self._tasks.append(asyncio.create_task(self.store.run(), name="checkpoint"))
-        self._want()
+        self._after()
         log.info("serving", url=self.url, accounts=len(self.specs), restored=len(self.engine.positions))
 
     async def stop(self) -> None:
         """Stop in order, within five seconds: venues, clients, then the last write. Harmless when repeated."""
-        for supervisor in self._supervisors.values():
-            supervisor.stop()
+        if hasattr(self, "feeds"):
+            self.feeds.stop()
         feeds = [task for task in self._tasks if task.get_name().startswith("feed ")]
         if feeds:
             await asyncio.wait(feeds, timeout=0.8)
@@ -169,8 +161,8 @@ class Gateway:
         self._tasks.clear()
         await self.server.stop()
         await self.store.stop()
-        if self._session is not None:
-            await self._session.close()
+        if hasattr(self, "feeds"):
+            await self.feeds.close()
         if self._recorder is not None:
             self._recorder.close()
             self._recorder = None
@@ -219,74 +211,30 @@ class Gateway:
 
     # --- venues ------------------------------------------------------------------------------------------------------
 
-    def _make_supervisors(self) -> None:
-        self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
-        for spec in self.specs:
-            hosts = endpoints(self.config, spec.venue, spec.env, spec.region)
-            for connection, factory in VENUES[spec.venue].private_links(spec, hosts).items():
-                name = FeedName(
-                    id=f"{spec.name}:{connection}",
-                    venue=spec.venue,
-                    env=spec.env,
-                    connection=connection,
-                    account=spec.name,
-                )
-                self._supervise(name, factory, hosts)
-        for venue, env in sorted({(spec.venue, spec.env) for spec in self.specs}):
-            regions = [spec.region for spec in self.specs if (spec.venue, spec.env) == (venue, env)]
-            hosts = endpoints(self.config, venue, env, regions[0])
-            for connection, factory in VENUES[venue].public_links(env, hosts).items():
-                label = venue if env == "live" else f"{venue}-{env}"
-                name = FeedName(id=f"{label}:{connection}", venue=venue, env=env, connection=connection)
-                self._public.setdefault((venue, env), []).append(self._supervise(name, factory, hosts))
+    def _after(self) -> None:
+        """Do what the engine asks for after a turn: other prices, another look at an account, evidence."""
+        engine = self.engine
+        if engine.market.version != self._wanted_version:
+            self._wanted_version = engine.market.version
+            self.feeds.want(engine.market.wanted())
+        while engine.wants_state:
+            self._round(engine.wants_state.pop(), lambda rounds: rounds.soon())
+        while engine.wants_history:
+            account, (since, symbols) = engine.wants_history.popitem()
+            self._round(account, lambda rounds, since=since, symbols=symbols: rounds.want_history(since, symbols))
 
-    def _supervise(self, name: FeedName, factory: Callable[[], object], hosts: Endpoints) -> Supervisor:
-        assert self._session is not None
-        rest = self._rest_client(name.venue, hosts)
-        feed = Feed(factory, name, random=random.random, policy=self._policy)  # type: ignore[arg-type]  # factories of links
-        supervisor = Supervisor(feed, rest, self._take, self.clock, self._record(name))
-        self._supervisors[name.id] = supervisor
-        return supervisor
-
-    def _rest_client(self, venue: str, hosts: Endpoints) -> RestClient:
-        """Return the client of a host: one per host, since limits are counted there."""
-        assert self._session is not None
-        if hosts.rest not in self._rest:
-            can = VENUES[venue].capabilities
-            limits = Limits(weight=can.rest_weight, period_s=can.rest_period_s, burst=can.rest_burst)
-            self._rest[hosts.rest] = RestClient(hosts.rest, VENUES[venue], self._session, self.clock, limits)
-        return self._rest[hosts.rest]
-
-    def _take(self, events: Sequence[Event]) -> None:
-        self.turns.take(events)
-
-    def _record(self, name: FeedName) -> Callable[[str, object, str | bytes, int], None] | None:
-        if self._recorder is None:
-            return None
-        recorder = self._recorder
-
-        def record(via: str, request: object, data: str | bytes, at: int) -> None:
-            recorder.write(name.venue, name.account, msgspec.convert(via, Via), request, data, at)
-
-        return record
-
-    def _want(self) -> None:
-        """Tell every price connection which symbols are open now."""
-        wanted = self.engine.market.wanted()
-        for key, supervisors in self._public.items():
-            for supervisor in supervisors:
-                supervisor.want(sorted(wanted.get(key, ())))
+    def _round(self, account: str, wish: Callable[[Rounds], None]) -> None:
+        rounds = self.feeds.rounds.get(account)
+        if rounds is not None:  # else restored rows of an account that is not configured
+            wish(rounds)
 
     # --- time --------------------------------------------------------------------------------------------------------
 
     async def _clock_turns(self) -> None:
         while True:
             await asyncio.sleep(_CLOCK_TURN_S)
-            heard = {
-                name: at for name, s in self._supervisors.items() if (at := s.status().last_message_at) is not None
-            }
-            self.turns.clock(heard)
-            if all(s.feed.state == "live" for s in self._supervisors.values() if s.feed.name.account is not None):
+            self.turns.clock(self.feeds.heard())
+            if self.feeds.accounts_live():
                 self.store.all_live(self.engine.positions, self.engine.accounts)
 
     # --- what the web layer is given -----------------------------------------------------------------------------------
@@ -309,7 +257,7 @@ class Gateway:
         )
 
     def _ready(self) -> tuple[bool, dict[str, object]]:
-        feeds: dict[str, object] = {name: supervisor.feed.state for name, supervisor in self._supervisors.items()}
+        feeds: dict[str, object] = dict(self.feeds.states())
         # The database is shown beside them and never decides: the gateway serves without it.
         return all(state == "live" for state in feeds.values()), feeds | {"checkpoint": self.store.state}
 
@@ -318,6 +266,7 @@ class Gateway:
             yield counter(f"engine_{name}", f"Engine events: {name.replace('_', ' ')}", value)
         yield counter("engine_turn_failures", "Turns that raised", self.turns.failures)
         yield gauge("positions", "Open positions", len(self.engine.positions))
+        yield from self.feeds.figures()
         yield from self.store.figures()
 
 

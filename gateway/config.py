@@ -17,6 +17,7 @@ import msgspec
 import yaml
 
 from exchanges import VENUES
+from exchanges.events import Execution
 from exchanges.venue import AccountSpec, Credentials, Endpoints
 from gateway.core.protocol import Limits
 
@@ -53,6 +54,12 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     liquidation_risk_distance: float = 0.1
 
 
+class VerifySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How often every account's whole state is asked at its venue, in seconds; None: as often as the venue's limits allow."""
+
+    every_s: Annotated[float, msgspec.Meta(ge=1)] | None = None
+
+
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``format``: json for machines, console for people."""
 
@@ -61,15 +68,25 @@ class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class HostSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Hosts of one venue in place of its own; a missing one keeps the venue's."""
+    """Hosts of one venue in place of its own; a missing one keeps the venue's.
+
+    ``stream_users``: how many accounts are streamed from this address, in place of the venue's own limit; others are polled.
+    """
 
     rest: str | None = None
     ws_public: str | None = None
     ws_private: str | None = None
+    stream_users: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
 
 class AccountSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One account. ``credentials``: ``env:PREFIX`` or ``file:PATH``; ``address`` for venues that are read by address."""
+    """One account. ``credentials``: ``env:PREFIX`` or ``file:PATH``; ``address`` for venues that are read by address.
+
+    ``execution``: whether its positions are real, a rehearsal with real prices, or a backtest's; they are never counted together.
+    ``allocated``: what it was given, by currency; ``require_allocation``: it is not read while the venue holds less.
+    ``allow_trading_keys``: a key that can trade or withdraw is accepted. ``poll``: no stream even where there is one.
+    ``dexes``: Hyperliquid's builder dexes to read; None: all where it holds something.
+    """
 
     venue: str
     env: Literal["live", "demo", "testnet"] = "live"
@@ -78,6 +95,12 @@ class AccountSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     strategy: str | None = None
     credentials: str | None = None
     address: str | None = None
+    execution: Execution = "live"
+    allocated: dict[str, Annotated[str, msgspec.Meta(pattern=r"^[0-9]+(\.[0-9]+)?$")]] = {}
+    require_allocation: bool = False
+    allow_trading_keys: bool = False
+    poll: bool = False
+    dexes: tuple[str, ...] | None = None
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,6 +110,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limits: Limits = Limits()
     storage: StorageSettings = StorageSettings()
     engine: EngineSettings = msgspec.field(default_factory=EngineSettings)
+    verify: VerifySettings = VerifySettings()
     log: LogSettings = LogSettings()
     venues: dict[str, HostSettings] = {}
     accounts: dict[str, AccountSettings] = {}
@@ -97,6 +121,7 @@ _SECTIONS: dict[str, type[msgspec.Struct]] = {
     "limits": Limits,
     "storage": StorageSettings,
     "engine": EngineSettings,
+    "verify": VerifySettings,
     "log": LogSettings,
 }
 _TABLES: dict[str, type[msgspec.Struct]] = {"venues": HostSettings, "accounts": AccountSettings}
@@ -249,6 +274,7 @@ def account_specs(config: Config, environ: Mapping[str, str] = os.environ) -> li
             region=account.region,
             credentials=credentials(name, account, environ),
             address=account.address,
+            dexes=account.dexes,
         )
         for name, account in config.accounts.items()
     ]

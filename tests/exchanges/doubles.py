@@ -44,6 +44,7 @@ class ScriptedLink:
     """
 
     connection = "private"
+    polled = False
 
     def __init__(
         self,

@@ -1,0 +1,252 @@
+"""Everything that speaks to venues: one connection set per account, one price connection set per venue and environment.
+
+Owns which accounts are streamed and which are polled, the hosts' clients, the rounds of verification, and the venues' clocks.
+Decides nothing about figures. Events go to ``take``, in the order they came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+
+import aiohttp
+import msgspec
+import structlog
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from exchanges import VENUES
+from exchanges.actions import FeedName, Policy
+from exchanges.clock import Clock
+from exchanges.errors import VenueError
+from exchanges.events import Event, FeedStatus
+from exchanges.feed import Feed
+from exchanges.inquiry import Inquirer
+from exchanges.rest import Limits, RestClient
+from exchanges.succession import Succession
+from exchanges.supervisor import Fetcher, Record, Sink, Supervisor
+from exchanges.venue import AccountSpec, Endpoints, LinkFactory
+from gateway.config import Config, endpoints
+from gateway.metrics import labelled
+from gateway.replay import Recorder, Via
+from gateway.rounds import Rounds
+
+log = structlog.get_logger("perpwire")
+
+CLOCK_EVERY_S = 600.0
+_CLOCK_WARNING_MS = 1_000
+
+Wanted = Mapping[tuple[str, str], tuple[Iterable[str], Iterable[str]]]  # (venue, env) → symbols, currencies
+
+
+class Feeds:
+    """All connections and rounds of one gateway.
+
+    Args:
+        take: Takes events on the loop; may call ``want`` and ``refuse``.
+        policy: How patient the feeds are; None: their own default.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        specs: Sequence[AccountSpec],
+        clock: Clock,
+        take: Callable[[Sequence[Event]], None],
+        *,
+        recorder: Recorder | None = None,
+        policy: Policy | None = None,
+    ) -> None:
+        self._config, self._clock, self._take, self._recorder, self._policy = config, clock, take, recorder, policy
+        self.supervisors: dict[str, Succession] = {}
+        self.rounds: dict[str, Rounds] = {}
+        self._polled: dict[str, FeedStatus] = {}  # of accounts without a stream
+        self._public: dict[tuple[str, str], list[Succession]] = {}
+        self._rest: dict[str, RestClient] = {}
+        self._offsets: dict[str, int] = {}  # host → how far its clock is ahead of ours, ms
+        self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+        streamed: Counter[tuple[str, str]] = Counter()
+        for spec in specs:
+            hosts = endpoints(config, spec.venue, spec.env, spec.region)
+            self._make_account(spec, hosts, streamed)
+        for venue, env in sorted({(spec.venue, spec.env) for spec in specs}):
+            region = next(spec.region for spec in specs if (spec.venue, spec.env) == (venue, env))
+            self._make_public(venue, env, endpoints(config, venue, env, region))
+
+    def coroutines(self) -> Iterator[tuple[str, Coroutine[None, None, None]]]:
+        """Yield what has to run, with names."""
+        for name, supervisor in self.supervisors.items():
+            yield f"feed {name}", supervisor.run()
+        for name, rounds in self.rounds.items():
+            yield f"rounds {name}", rounds.run()
+        yield "clocks", self._measure_clocks()
+
+    def stop(self) -> None:
+        """Ask every connection to close; their tasks end within a second."""
+        for supervisor in self.supervisors.values():
+            supervisor.stop()
+
+    async def close(self) -> None:
+        """Release the connections of questions; after all tasks have ended."""
+        await self._session.close()
+
+    # --- What the gateway asks for --------------------------------------------------------------------------------------
+
+    def want(self, wanted: Wanted) -> None:
+        """State the symbols and currencies whose prices are wanted from now on."""
+        for key, supervisors in self._public.items():
+            symbols, currencies = wanted.get(key, ((), ()))
+            for supervisor in supervisors:
+                supervisor.want(sorted(symbols), sorted(currencies))
+
+    def refuse(self, account: str, error: VenueError) -> None:
+        """End an account's connections for good, saying why."""
+        log.error("an account is not read any more", account=account, error=str(error))
+        for supervisor in self.supervisors.values():
+            if supervisor.feed.name.account == account:
+                supervisor.stop(str(error))
+
+    def states(self) -> dict[str, str]:
+        """Return each feed's state by its name."""
+        polled = {status.id: status.state for status in self._polled.values()}
+        return {name: supervisor.feed.state for name, supervisor in self.supervisors.items()} | polled
+
+    def accounts_live(self) -> bool:
+        """Say whether every account is being read."""
+        streams = all(
+            one.feed.state == "live" for one in self.supervisors.values() if one.feed.name.account is not None
+        )
+        return streams and all(status.state == "live" for status in self._polled.values())
+
+    def heard(self) -> dict[str, int]:
+        """Return when each feed last received anything."""
+        found = {name: supervisor.status().last_message_at for name, supervisor in self.supervisors.items()}
+        return {name: at for name, at in found.items() if at is not None}
+
+    def figures(self) -> Iterable[Metric]:
+        """Yield the metrics of connections and hosts."""
+        yield labelled(
+            GaugeMetricFamily,
+            "venue_clock_offset_ms",
+            "How far a venue's clock is ahead of this machine's",
+            "host",
+            self._offsets.items(),
+        )
+        yield labelled(
+            GaugeMetricFamily,
+            "venue_circuit_open",
+            "1 while a host is left alone because it kept failing",
+            "host",
+            [(client.host, float(client.open_circuit)) for client in self._rest.values()],
+        )
+
+    # --- Making ---------------------------------------------------------------------------------------------------------
+
+    def _make_account(self, spec: AccountSpec, hosts: Endpoints, streamed: Counter[tuple[str, str]]) -> None:
+        venue = VENUES[spec.venue]
+        links = venue.private_links(spec, hosts)
+        link = next(iter(links.values()))()  # of the questions: it is never connected
+        name = FeedName(id=f"{spec.name}:poll", venue=spec.venue, env=spec.env, connection="poll", account=spec.name)
+        rest = self._client(spec.venue, hosts)
+        settings, host = self._config.accounts.get(spec.name), self._config.venues.get(spec.venue)
+        most = (host.stream_users if host else None) or venue.capabilities.stream_users
+        polled = link.polled or bool(settings and settings.poll)
+        if most is not None and streamed[spec.venue, hosts.ws_private] >= most:
+            log.warning("polled: the venue streams no more accounts to one address", account=spec.name, limit=most)
+            polled = True
+        if not polled:
+            streamed[spec.venue, hosts.ws_private] += 1
+            for connection, factory in links.items():
+                own = msgspec.structs.replace(name, id=f"{spec.name}:{connection}", connection=connection)
+                self._supervise(own, factory, rest.for_key(spec.name))
+        self.rounds[spec.name] = Rounds(
+            spec.name,
+            Inquirer(link, rest.for_key(spec.name), self._clock, random.random, self._record(name)),
+            deliver=self._taker(spec.name),
+            refuse=lambda error: self.refuse(spec.name, error),
+            clock=self._clock,
+            random=random.random,
+            every_ms=round(1000 * (self._config.verify.every_s or venue.capabilities.verify_every_s)),
+            help=venue.read_only_help,
+            may_trade=bool(settings and settings.allow_trading_keys),
+            polled=FeedStatus(**msgspec.structs.asdict(name), state="connecting", at=0, polled=True)
+            if polled
+            else None,
+        )
+
+    def _make_public(self, venue: str, env: str, hosts: Endpoints) -> None:
+        label = venue if env == "live" else f"{venue}-{env}"
+        for connection, factory in VENUES[venue].public_links(env, hosts).items():
+            name = FeedName(id=f"{label}:{connection}", venue=venue, env=env, connection=connection)
+            made = self._supervise(name, factory, self._client(venue, hosts))
+            self._public.setdefault((venue, env), []).append(made)
+
+    def _supervise(self, name: FeedName, factory: LinkFactory, rest: Fetcher) -> Succession:
+        def make(connections: int, sink: Sink, succeed: Callable[[str], None]) -> Supervisor:
+            feed = Feed(
+                factory, name, random=random.random, policy=self._policy, succeeds=True, connections=connections
+            )
+            return Supervisor(feed, rest, sink, self._clock, self._record(name), succeed)
+
+        made = self.supervisors[name.id] = Succession(make, self._taker(name.account))
+        return made
+
+    def _client(self, venue: str, hosts: Endpoints) -> RestClient:
+        """Return the client of a host: one per host, since limits are counted there."""
+        if hosts.rest not in self._rest:
+            can = VENUES[venue].capabilities
+            limits = Limits(
+                weight=can.rest_weight,
+                period_s=can.rest_period_s,
+                burst=can.rest_burst,
+                key_weight=can.key_weight,
+                key_period_s=can.key_period_s,
+            )
+            self._rest[hosts.rest] = RestClient(hosts.rest, VENUES[venue], self._session, self._clock, limits)
+        return self._rest[hosts.rest]
+
+    def _taker(self, account: str | None) -> Sink:
+        """Return where events go: an account's stream that has just become live is verified at once."""
+
+        def take(events: Sequence[Event]) -> None:
+            for event in events:
+                if isinstance(event, FeedStatus) and event.account is not None:
+                    if event.polled:
+                        self._polled[event.account] = event
+                    elif event.state == "live":
+                        self.rounds[event.account].soon()
+            self._take(events)
+
+        return take
+
+    def _record(self, name: FeedName) -> Record | None:
+        if self._recorder is None:
+            return None
+        recorder = self._recorder
+
+        def record(via: str, request: object, data: str | bytes, at: int) -> None:
+            recorder.write(name.venue, name.account, msgspec.convert(via, Via), request, data, at)
+
+        return record
+
+    # --- The venues' clocks ---------------------------------------------------------------------------------------------
+
+    async def _measure_clocks(self) -> None:
+        while True:
+            for client in self._rest.values():
+                try:
+                    offset = await client.measure_clock()
+                except VenueError as error:
+                    log.warning("a venue's clock could not be read", host=client.host, error=str(error))
+                    continue
+                if offset is None:
+                    continue
+                self._offsets[client.host] = offset
+                if abs(offset) >= _CLOCK_WARNING_MS:
+                    log.warning(
+                        "this machine's clock is wrong; signatures are corrected by the venue's. Set it (NTP)",
+                        host=client.host,
+                        behind_ms=offset,
+                    )
+            await asyncio.sleep(CLOCK_EVERY_S)
