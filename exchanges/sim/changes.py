@@ -48,8 +48,8 @@ class Trade:
     """The fill behind a change: ``size`` in the venue's unit, ``fee`` and ``pnl`` effects on the balance in settle currency.
 
     ``id`` counts per venue and symbol: both sides of a trade between two accounts of ours have the same one. ``before`` is the
-    signed size of the position before it. ``maker``: its fee may be a rebate (positive). ``premium``: what an option costs (negative)
-    or brings, beside ``pnl``. The id of a liquidation, ADL or delivery does not become the position's ``trade_id``.
+    signed size of the position before it. ``maker``: its fee may be a rebate (positive). ``premium``: what an option costs
+    (negative) or brings, beside ``pnl``. The id of a liquidation, ADL or delivery does not become the position's ``trade_id``.
     """
 
     id: int

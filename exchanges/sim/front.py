@@ -25,7 +25,8 @@ class Front(Protocol):
     """A venue's dialect over the world: ``OkxFront``, ``BybitFront``, ``HyperliquidFront``, each made with (world, clock).
 
     The server calls ``routes`` once, then ``tick`` every few milliseconds, also while the world is paused: what became due is
-    sent then (``Socket.send`` never waits; an account's data goes through ``send_private``). Frames that came in are answered in the front's own WebSocket handler.
+    sent then (``Socket.send`` never waits; an account's data goes through ``send_private``). Frames that came in are answered in
+    the front's own WebSocket handler.
     """
 
     name: VenueName

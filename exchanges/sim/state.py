@@ -16,6 +16,7 @@ from exchanges.sim.dated import contracts
 from exchanges.sim.marks import Prices
 from exchanges.sim.records import Records
 from exchanges.sim.revalue import Key, Pool, Position
+from exchanges.sim.roster import Opening
 
 Rates = Callable[[Contract, int], Decimal]
 
@@ -118,6 +119,11 @@ class State:
     def accounts_of(self, venue: VenueName) -> list[Account]:
         """Return the venue's accounts."""
         return [account for account in self.accounts.values() if account.venue == venue]
+
+    def key(self, account: Account, opening: Opening) -> Key:
+        """Return the key under which an account holds what it plans; options have no legs."""
+        legs = account.hedge and self.contracts[account.venue, opening.symbol].kind != "option"
+        return Key(opening.symbol, opening.side if legs else "net", opening.mode)
 
     def positions(self, account: str) -> list[Position]:
         """Return the open positions of an account, oldest first."""

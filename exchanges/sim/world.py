@@ -19,17 +19,21 @@ from decimal import Decimal
 from typing import Any
 
 from exchanges.sim import revalue
+from exchanges.sim.bookings import Bookings
 from exchanges.sim.catalog import FUNDING_EVERY_MS, MAKER_FEE, MARK_EVERY_MS, Contract, Side, VenueName
 from exchanges.sim.changes import BalanceChanged, Cause, MarkChanged, PositionChanged, Trade, WorldEvent
 from exchanges.sim.dated import accounts
 from exchanges.sim.exact import round_to
+from exchanges.sim.hands import Hands
 from exchanges.sim.ledger import Ledger, to_cash
 from exchanges.sim.marks import Prices
+from exchanges.sim.modes import Modes
 from exchanges.sim.records import Records
 from exchanges.sim.revalue import Key, Leg, Position
-from exchanges.sim.roster import AccountSpec, Opening
+from exchanges.sim.roster import AccountSpec
 from exchanges.sim.state import Account, Impossible, State, UnknownName
-from exchanges.sim.truth import truth
+from exchanges.sim.truth import Chronicle, truth
+from exchanges.sim.whims import Whims
 
 __all__ = [
     "Account",
@@ -50,11 +54,10 @@ LIQUIDATION_EVERY_MS = 500
 CATCH_UP_MS = 10_000
 # Events that a front has not read; fronts read every few milliseconds, so this is minutes.
 LOG_SIZE = 100_000
-MEAN_TRADE_MS = 3_000.0
 
 
 class World(State):
-    """Everything that is true. ``step`` moves time; ``open_position`` and ``close_position`` act by hand.
+    """Everything that is true. ``step`` moves time; ``hands`` and ``modes`` act by hand.
 
     Args:
         seed: Every price, trade and secret follows from it.
@@ -68,15 +71,21 @@ class World(State):
         self._began = now_ms
         self._next = now_ms + QUANTUM_MS
         self._whim = random.Random(f"{seed}:trades")
+        self._chronicle = Chronicle()
         self._log: deque[WorldEvent] = deque(maxlen=LOG_SIZE)
         self._logged = 0
         self._ledger = Ledger(self, self._whim, self._note)
-        self._specs = {spec.name: spec for spec in accounts(now_ms)}
-        for spec in self._specs.values():
+        specs = accounts(now_ms)
+        plans = {spec.name: spec.openings for spec in specs}
+        bookings = Bookings(self, self._ledger)
+        self.hands = Hands(self, self._ledger, bookings, plans, self._remark)
+        self.modes = Modes(self, self._ledger, bookings, self.hands, plans)
+        self._whims = Whims(self, self._ledger, self.hands, plans, seed, now_ms)
+        for spec in specs:
             self._found(spec)
-        self._trade_at = now_ms + self._pause_before_trade()
         self._log.clear()
         self._records = Records()
+        self._chronicle = Chronicle()
 
     # --- What changed ----------------------------------------------------------------------------------------------
 
@@ -95,9 +104,14 @@ class World(State):
             raise LookupError(f"cursor {cursor} is {count} events old; the log keeps {len(self._log)}: start anew")
         return [self._log[i] for i in range(len(self._log) - count, len(self._log))], self._logged
 
-    def truth(self) -> dict[str, Any]:
-        """Return all of it as JSON-ready data with decimals as strings: the answer of ``GET /truth``."""
-        return {"at": self.now_ms, "seed": self.seed, "paused": self.paused, **truth(self)}
+    def truth(self, since: int | None = None) -> dict[str, Any]:
+        """Return all of it as JSON-ready data with decimals as strings: the answer of ``GET /truth``.
+
+        Args:
+            since: Give the changes after this number (``changes[-1]["n"]`` of the answer before), instead of the newest few.
+        """
+        changes = self._chronicle.since(since)
+        return {"at": self.now_ms, "seed": self.seed, "paused": self.paused, **truth(self), "changes": changes}
 
     def _rate(self, contract: Contract, due: int) -> Decimal:
         """Return a funding rate that follows from the seed: at most 0.03 % in 8 hours, of either sign."""
@@ -106,6 +120,7 @@ class World(State):
 
     def _note(self, event: WorldEvent) -> None:
         self._records.take(event)
+        self._chronicle.take(event)
         self._log.append(event)
         self._logged += 1
 
@@ -113,12 +128,14 @@ class World(State):
 
     def step(self, now_ms: int) -> None:
         """Let time pass until ``now_ms``: marks move, somebody trades, whoever is out of margin is liquidated."""
-        self.now_ms = max(self.now_ms, now_ms)
-        if self.paused or self.now_ms - self._next > CATCH_UP_MS:
-            self._skip()
-        while self._next <= self.now_ms:
+        end = max(self.now_ms, now_ms)
+        if self.paused or end - self._next > CATCH_UP_MS:
+            self._skip(end)
+        while self._next <= end:
+            self.now_ms = self._next
             self._quantum(self._next)
             self._next += QUANTUM_MS
+        self.now_ms = end
 
     def pause(self) -> None:
         """Stand still: no mark moves and nobody trades until ``resume``; hands still act."""
@@ -127,7 +144,7 @@ class World(State):
     def resume(self) -> None:
         """Go on from here; the time in between never happened."""
         if self.paused:
-            self._skip()
+            self._skip(self.now_ms)
             self.paused = False
 
     def shift(self, base: str, fraction: Decimal) -> None:
@@ -141,59 +158,17 @@ class World(State):
             self._remark(key, self.now_ms)
         self._liquidate_all(self.now_ms)
 
-    # --- By hand, and by whim --------------------------------------------------------------------------------------
+    # --- By hand ---------------------------------------------------------------------------------------------------
 
     def open_position(
         self, account: str, symbol: str, side: Side | None = None, size: Decimal | None = None
     ) -> list[Position]:
-        """Open or add to a position at the mark; side, size, mode and leverage default to the account's plan for the symbol.
-
-        Raises:
-            UnknownName: No such account or symbol.
-            Impossible: The size is not a positive multiple of the lot, or the account has no money in that currency.
-        """
-        owner = self.account(account)
-        contract = self.contract(owner.venue, symbol)
-        plan = self._plan(owner, contract, side)
-        wanted = plan.size if size is None else size
-        if wanted <= 0 or wanted % contract.lot:
-            raise Impossible(f"{symbol} trades in positive multiples of {contract.lot}, not {wanted}")
-        if contract.purse not in owner.cash:
-            raise Impossible(f"{account} holds no {contract.settle} to back {symbol}")
-        key = Key(symbol, plan.side if owner.hedge else "net", plan.mode)
-        standing = owner.positions.get(key)
-        if standing is not None and standing.side != plan.side:
-            raise Impossible(f"{account} is {standing.side} {symbol}: close it first, then open {plan.side}")
-        self._ledger.increase(owner, key, plan, wanted, self.now_ms)
-        return [owner.positions[key]]
+        """Open or add to a position at the mark: see ``Hands.open_position``."""
+        return self.hands.open_position(account, symbol, side, size)
 
     def close_position(self, account: str, symbol: str, leg: Leg | None = None) -> list[Position]:
-        """Close every position of an account in a symbol (one leg of it) at the mark; returns them as they were.
-
-        Raises:
-            UnknownName: No such account, or it has no open position there (the message lists what is open).
-        """
-        owner = self.account(account)
-        hit = [p for p in self.positions(account) if p.symbol == symbol and leg in {None, p.leg, p.side}]
-        if not hit:
-            known = ", ".join(sorted({p.symbol for p in owner.positions.values()})) or "none"
-            raise UnknownName(f"{account} has no open position {symbol!r}: open are {known}")
-        for position in hit:
-            self._ledger.reduce(owner, position, position.size, self.now_ms)
-        return hit
-
-    def _plan(self, account: Account, contract: Contract, side: Side | None) -> Opening:
-        """Return how this account would hold a symbol: as planned, else cross (isolated where the account is) at 5x."""
-        for opening in self._specs[account.name].openings:
-            if opening.symbol == contract.symbol and side in {None, opening.side}:
-                return opening
-        like = next((o for o in self._specs[account.name].openings if o.symbol == contract.symbol), None)
-        mode = like.mode if like else ("isolated" if account.mode == "isolated" else "cross")
-        price = self.mark(contract.venue, contract.symbol)
-        one = contract.contract_size / price if contract.inverse else contract.contract_size * price
-        purse_usd = self.usd(contract.settle)
-        size = max(contract.lot, round_to(Decimal(1000) / (one * purse_usd), contract.lot))
-        return Opening(contract.symbol, side or "long", mode, size, min(Decimal(5), contract.max_leverage))
+        """Close every position of an account in a symbol (one leg of it): see ``Hands.close_position``."""
+        return self.hands.close_position(account, symbol, leg)
 
     # --- Founding --------------------------------------------------------------------------------------------------
 
@@ -222,7 +197,7 @@ class World(State):
             account.signer_key = _derive(self.seed, spec.name, "signer")
         self.accounts[spec.name] = account
         for opening in spec.openings:
-            key = Key(opening.symbol, opening.side if spec.hedge else "net", opening.mode)
+            key = self.key(account, opening)
             self._ledger.increase(account, key, opening, opening.size, self.now_ms - self._whim.randrange(10**9))
             self._age(account, key)
 
@@ -239,12 +214,12 @@ class World(State):
 
     # --- One quantum of time ---------------------------------------------------------------------------------------
 
-    def _skip(self) -> None:
-        """Continue at the next whole quantum after now, as if the time before it had not passed."""
-        gone = max(0, self.now_ms - self._next) // QUANTUM_MS + 1
-        if self._next <= self.now_ms:
+    def _skip(self, end: int) -> None:
+        """Continue at the next whole quantum after ``end``, as if the time before it had not passed."""
+        gone = max(0, end - self._next) // QUANTUM_MS + 1
+        if self._next <= end:
             self._next += gone * QUANTUM_MS
-            self._trade_at += gone * QUANTUM_MS
+            self._whims.skip(gone * QUANTUM_MS)
 
     def _quantum(self, at: int) -> None:
         self._prices.walk(QUANTUM_MS)
@@ -252,45 +227,27 @@ class World(State):
         for key in self.contracts:
             if elapsed % MARK_EVERY_MS[key[0]] == 0:
                 self._remark(key, at)
-        if at >= self._trade_at:
-            self._somebody_trades(at)
-            self._trade_at = at + self._pause_before_trade()
+        self._whims.quantum(at)
+        self._come_due(at)
         if elapsed % LIQUIDATION_EVERY_MS == 0:
             self._liquidate_all(at)
 
+    def _come_due(self, at: int) -> None:
+        """Pay funding where its time has come, and let expire what ends."""
+        for (venue, symbol), contract in list(self.contracts.items()):
+            if contract.kind == "perp" and at // (every := FUNDING_EVERY_MS[venue]) > (at - QUANTUM_MS) // every:
+                self.hands.pay_funding(venue, symbol, self._rate(contract, at // every * every))
+            elif contract.expires_at is not None and at - QUANTUM_MS < contract.expires_at <= at:
+                self.hands.expire(venue, symbol)
+
     def _remark(self, key: tuple[VenueName, str], at: int) -> None:
+        if self.expired(self.contracts[key]):
+            return
         mark = self._prices.mark(self.contracts[key], at)
         if mark != self._marks[key]:
             self._marks[key] = mark
             self._mark_at[key] = at
             self._note(MarkChanged(at, *key, mark))
-
-    def _pause_before_trade(self) -> int:
-        return int(self._whim.expovariate(1 / MEAN_TRADE_MS))
-
-    def _somebody_trades(self, at: int) -> None:
-        """Pick an account and one of its plans; sizes are drawn back to the plan, so that nothing grows without end."""
-        account = self._whim.choice(list(self.accounts.values()))
-        opening = self._whim.choice(self._specs[account.name].openings)
-        contract = self.contracts[account.venue, opening.symbol]
-        key = Key(opening.symbol, opening.side if account.hedge else "net", opening.mode)
-        standing = account.positions.get(key)
-        share = Decimal(self._whim.randrange(30, 100)) / 1000
-        lean, coin = self._whim.random(), self._whim.random()
-        if standing is None:
-            if opening.comes_and_goes and key not in account.liquidated:
-                self._ledger.increase(account, key, opening, opening.size, at)
-            return
-        if standing.side != opening.side:  # opened by hand the other way round: leave it alone
-            return
-        if opening.comes_and_goes and coin < 0.4:
-            self._ledger.reduce(account, standing, standing.size, at)
-            return
-        amount = max(contract.lot, round_to(opening.size * share, contract.lot))
-        if lean < float(standing.size / opening.size) - 0.5 and amount < standing.size:
-            self._ledger.reduce(account, standing, amount, at)
-        else:
-            self._ledger.increase(account, key, opening, amount, at)
 
     def _liquidate_all(self, at: int) -> None:
         for account in self.accounts.values():

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from exchanges.sim import dated
 from exchanges.sim.catalog import CONTRACTS, MARK_EVERY_MS, TAKER_FEE, VENUES
+from exchanges.sim.changes import Filled, OrderChanged, Transferred
 from exchanges.sim.world import BalanceChanged, Impossible, MarkChanged, PositionChanged, UnknownName, World
 
 BEGIN = 1_763_683_200_000
@@ -84,21 +85,28 @@ def test_balances_and_positions_add_up_from_the_trades_alone() -> None:
         it.step(it.now_ms + 10_000)
     events, _ = it.events_since(cursor)
     for event in events:
-        if isinstance(event, PositionChanged) and event.trade is not None:
+        if isinstance(event, Transferred):
+            cash[event.account, event.purse] += event.amount
+        if isinstance(event, Filled):
             position, trade = event.position, event.trade
+            account = it.account(event.account)
             contract = it.contract(position.venue, position.symbol)
             cash[position.account, contract.purse] += trade.fee + trade.pnl
             where = (position.account, position.key)
-            size[where] = size.get(where, Decimal(0)) + (trade.size if trade.buy else -trade.size)
+            assert size.get(where, Decimal(0)) == trade.before
+            size[where] = trade.before + (trade.size if trade.buy else -trade.size)
+            assert abs(size[where]) == position.size
             value = trade.size * contract.contract_size
             value = value / trade.price if contract.inverse else value * trade.price
-            assert abs(trade.fee + value * TAKER_FEE[position.venue]) < Decimal("1e-9")
+            rate = account.maker_fee if trade.maker else TAKER_FEE[position.venue]
+            assert abs(trade.fee + value * rate) < Decimal("1e-9")
     for account in it.accounts.values():
         for purse, amount in account.cash.items():
             assert cash[account.name, purse] == amount
         for position in account.positions.values():
             assert size[account.name, position.key] == position.sign * position.size
-    assert any(isinstance(event, BalanceChanged) for event in events)
+    assert {BalanceChanged, Filled, Transferred, OrderChanged} <= {type(event) for event in events}
+    assert {e.trade.fee > 0 for e in events if isinstance(e, Filled) and e.trade.maker} == {True, False}
 
 
 def test_adding_averages_the_entry_and_closing_realises_the_difference() -> None:
