@@ -1,4 +1,4 @@
-"""Bybit v5, unified trading account: positions, wallet, marks and contracts of linear perpetuals and futures.
+"""Bybit v5, unified trading account: positions, orders, executions, wallet, prices and contracts of all its derivatives.
 
 ``VENUE`` is the whole interface. Everything here is pure; see ``exchanges.venue`` for who calls what, when.
 """
@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
-from exchanges.bybit import tables
+from exchanges.bybit import build, tables, wire
 from exchanges.bybit.check import check
+from exchanges.bybit.currencies import CurrencyLink
+from exchanges.bybit.markets import MarketLink
 from exchanges.bybit.private import PrivateLink
-from exchanges.bybit.public import LinearLink
-from exchanges.bybit.sign import credentials_of
+from exchanges.bybit.sign import signer_of
 from exchanges.errors import Rejected
 from exchanges.venue import AccountSpec, Capabilities, Endpoints, HttpRequest, LinkFactory, Venue
 
@@ -20,16 +22,49 @@ class Bybit:
     """The venue: tables and factories."""
 
     name = tables.NAME
+    read_only_help = tables.READ_ONLY_HELP
     capabilities = Capabilities(
         needs_credentials=True,
         position_snapshot_on_subscribe=False,
         hedge_mode=True,
         mark_time=True,
-        # 600 in 5 s and address, and who exceeds it is shut out for ten minutes; 50 a second and user (no account asks as much).
+        # 600 in 5 s and address, and who exceeds it is shut out for ten minutes.
         rest_weight=400,
         rest_period_s=5.0,
         rest_burst=100,
+        # Each path has a limit of its own per user: 50 a second, of the transaction log 25.
+        key_weight=20,
+        key_period_s=1.0,
+        features=frozenset(
+            {
+                "login",
+                "position_stream",
+                "order_stream",
+                "fill_stream",
+                "funding_stream",
+                "liquidation_cause",
+                "adl_cause",
+                "settlement",
+                "inverse",
+                "options",
+                "key_permissions",
+                "currency_prices",
+            }
+        ),
     )
+
+    def sites(self) -> tuple[tuple[str, str | None], ...]:
+        """Return every (env, region) that has hosts."""
+        return tuple(tables.HOSTS)
+
+    def time_request(self) -> HttpRequest:
+        """Return the public question for Bybit's clock."""
+        return build.server_time()
+
+    def read_time(self, body: bytes) -> int:
+        """Return Bybit's clock (ms). Raises ProtocolViolation."""
+        raw, _ = wire.result(body)
+        return int(wire.decode(raw, wire.ServerTime, "the server's time").time_nano) // 1_000_000
 
     def endpoints(self, env: str, region: str | None) -> Endpoints:
         """Return the hosts. Raises Rejected, naming the known values, for an unknown env or region."""
@@ -49,14 +84,17 @@ class Bybit:
 
     def private_links(self, account: AccountSpec, endpoints: Endpoints) -> Mapping[str, LinkFactory]:
         """Return the account's connection. Raises AuthFailed where a credential is missing or malformed."""
-        credentials = credentials_of(account)
+        signer = signer_of(account)
         url = endpoints.ws_private + tables.PRIVATE_PATH
-        return {PrivateLink.connection: lambda: PrivateLink(account.name, credentials, url)}
+        return {PrivateLink.connection: lambda: PrivateLink(account.name, signer, url, account.env == "demo")}
 
     def public_links(self, env: str, endpoints: Endpoints) -> Mapping[str, LinkFactory]:
-        """Return the connection for marks and contracts."""
-        url = endpoints.ws_public + tables.LINEAR_PATH
-        return {LinearLink.connection: lambda: LinearLink(env, url)}
+        """Return a connection for each category of derivatives, and the spot one for currencies."""
+        base = endpoints.ws_public + tables.PUBLIC_PATH
+        links: dict[str, LinkFactory] = {
+            category: partial(MarketLink, category, env, base + category) for category in tables.CATEGORIES
+        }
+        return {**links, tables.SPOT: partial(CurrencyLink, env, base + tables.SPOT)}
 
     def is_public(self, request: HttpRequest) -> bool:
         """Say whether a public link answers this question."""

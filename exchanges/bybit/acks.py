@@ -10,7 +10,7 @@ Replies echo ``req_id`` on some sockets and leave it out on others; without it t
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from exchanges.bybit import build, tables
 from exchanges.bybit.wire import Frame, TopicLists, decode
@@ -23,9 +23,14 @@ _PINGS_REMEMBERED = 10
 
 
 class Requests:
-    """What was asked on this connection and not answered yet; bounded by ``tables.MAX_PENDING``."""
+    """What was asked on this connection and not answered yet; bounded by ``tables.MAX_PENDING``.
 
-    def __init__(self) -> None:
+    Args:
+        per_frame: How many topics one subscribe request may hold.
+    """
+
+    def __init__(self, per_frame: int = tables.TOPICS_PER_FRAME) -> None:
+        self._per_frame = per_frame
         self._pending: dict[str, tuple[str, tuple[str, ...]]] = {}
         self._pings: list[str] = []
         self._alone: set[str] = set()  # topics whose request failed for a reason that names none of them
@@ -40,11 +45,11 @@ class Requests:
         """Return the frames that subscribe topics, and remember what they ask."""
         together = [topic for topic in topics if topic not in self._alone]
         singly = [[topic] for topic in topics if topic in self._alone]
-        return [build.subscribe(batch, self._ask("subscribe", batch)) for batch in (*build.batches(together), *singly)]
+        return [build.subscribe(batch, self._ask("subscribe", batch)) for batch in (*self._batches(together), *singly)]
 
     def unsubscribe(self, topics: Sequence[str]) -> list[str]:
         """Return the frames that unsubscribe topics."""
-        return [build.unsubscribe(batch, self._ask("unsubscribe", batch)) for batch in build.batches(topics)]
+        return [build.unsubscribe(batch, self._ask("unsubscribe", batch)) for batch in self._batches(topics)]
 
     def ping(self) -> str:
         """Return a heartbeat frame."""
@@ -68,6 +73,9 @@ class Requests:
             self._take("unsubscribe", frame.id)
             return []
         raise ProtocolViolation("bybit", f"unknown reply {op!r}: {frame.text!r}")
+
+    def _batches(self, topics: Sequence[str]) -> Iterator[list[str]]:
+        return build.batches(topics, self._per_frame)
 
     def _ask(self, op: str, topics: Sequence[str]) -> str:
         req_id = self.next_id(op)

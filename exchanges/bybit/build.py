@@ -8,16 +8,18 @@ from urllib.parse import quote
 import msgspec
 
 from exchanges.bybit import sign, tables
-from exchanges.venue import Credentials, HttpRequest
+from exchanges.venue import HttpRequest
+
+# --- Frames ---------------------------------------------------------------------------------------------------------
 
 
 def _frame(message: dict[str, object]) -> str:
     return msgspec.json.encode(message).decode()
 
 
-def login(credentials: Credentials, now_ms: int, req_id: str) -> str:
+def login(signer: sign.Signer, now_ms: int, req_id: str) -> str:
     """Return the login frame of the private stream."""
-    return _frame({"req_id": req_id, "op": "auth", "args": sign.login_args(credentials, now_ms)})
+    return _frame({"req_id": req_id, "op": "auth", "args": sign.login_args(signer, now_ms)})
 
 
 def ping(req_id: str) -> str:
@@ -35,17 +37,25 @@ def unsubscribe(topics: Sequence[str], req_id: str) -> str:
     return _frame({"req_id": req_id, "op": "unsubscribe", "args": topics})
 
 
-def batches(topics: Sequence[str]) -> Iterator[list[str]]:
+def batches(topics: Sequence[str], per_frame: int = tables.TOPICS_PER_FRAME) -> Iterator[list[str]]:
     """Split topics into requests: an all-in-one topic (``position``) never beside a categorised one (``position.linear``)."""
     for categorised in (False, True):
         alike = [topic for topic in topics if ("." in topic) is categorised]
-        for start in range(0, len(alike), tables.TOPICS_PER_FRAME):
-            yield alike[start : start + tables.TOPICS_PER_FRAME]
+        for start in range(0, len(alike), per_frame):
+            yield alike[start : start + per_frame]
 
 
 def args_chars(topics: Sequence[str]) -> int:
     """Return what topics cost of a connection's ``MAX_ARGS_CHARS``: as JSON, quotes and commas included."""
     return sum(len(topic) + 3 for topic in topics)
+
+
+# --- Questions about an account -------------------------------------------------------------------------------------
+
+
+def key_info() -> HttpRequest:
+    """Ask what the key may do."""
+    return HttpRequest(path=tables.KEY_INFO, signed=True)
 
 
 def account_info() -> HttpRequest:
@@ -58,24 +68,82 @@ def wallet_balance() -> HttpRequest:
     return HttpRequest(path=f"{tables.WALLET_BALANCE}?accountType=UNIFIED", signed=True)
 
 
-def position_list(settle: str, cursor: str | None = None) -> HttpRequest:
-    """Ask for a page of the open linear positions that settle in one coin."""
-    path = f"{tables.POSITION_LIST}?category=linear&settleCoin={settle}&limit={tables.POSITIONS_PAGE}"
-    return HttpRequest(path=path + _cursor(cursor), signed=True)
+def position_list(scope: str) -> HttpRequest:
+    """Ask for the open positions of a scope."""
+    return HttpRequest(path=f"{tables.POSITION_LIST}?{_listed(scope)}&limit={tables.POSITIONS_PAGE}", signed=True)
 
 
-def instruments_info(cursor: str | None = None) -> HttpRequest:
-    """Ask for a page of the linear contracts."""
-    path = f"{tables.INSTRUMENTS_INFO}?category=linear&limit={tables.INSTRUMENTS_PAGE}"
-    return HttpRequest(path=path + _cursor(cursor))
+def present() -> list[HttpRequest]:
+    """Ask for the positions of every scope and the wallet."""
+    return [*(position_list(scope) for scope in tables.SCOPES), wallet_balance()]
 
 
-def risk_limit(symbol: str, cursor: str | None = None) -> HttpRequest:
-    """Ask for the margin tiers of one linear contract (all of them would be one page per 15 symbols)."""
-    path = f"{tables.RISK_LIMIT}?category=linear&symbol={quote(symbol, safe='')}"
-    return HttpRequest(path=path + _cursor(cursor))
+def open_orders(scope: str) -> HttpRequest:
+    """Ask for the open orders of a scope."""
+    return HttpRequest(path=f"{tables.OPEN_ORDERS}?{_listed(scope)}&limit={tables.ORDERS_PAGE}", signed=True)
 
 
-def _cursor(cursor: str | None) -> str:
+def find_order(path: str, category: str, symbol: str, order_id: str) -> HttpRequest:
+    """Ask for one order: among the open and newest ones (``OPEN_ORDERS``) or among all that ended (``ORDER_HISTORY``)."""
+    query = f"category={category}&symbol={quote(symbol, safe='')}&orderId={quote(order_id, safe='')}"
+    return HttpRequest(path=f"{path}?{query}", signed=True)
+
+
+def executions(category: str, start: int, base: str | None = None) -> HttpRequest:
+    """Ask for the executions of one window from ``start`` (ms); of options: those of one base coin."""
+    query = f"category={category}" + (f"&baseCoin={quote(base, safe='')}" if base else "")
+    return HttpRequest(path=f"{tables.EXECUTIONS}?{query}&{_window(start)}&limit={tables.EXECUTIONS_PAGE}", signed=True)
+
+
+def transactions(start: int) -> HttpRequest:
+    """Ask for the transaction log of one window from ``start`` (ms), every category and currency."""
+    query = f"accountType=UNIFIED&{_window(start)}&limit={tables.TRANSACTIONS_PAGE}"
+    return HttpRequest(path=f"{tables.TRANSACTIONS}?{query}", signed=True)
+
+
+def _listed(scope: str) -> str:
+    category, _, settle = scope.partition(":")
+    return f"category={category}" + (f"&settleCoin={settle}" if settle else "")
+
+
+def _window(start: int) -> str:
+    # Without an end Bybit takes a day for one list and a week for the other.
+    return f"startTime={start}&endTime={start + tables.HISTORY_WINDOW_MS}"
+
+
+# --- Questions about the market -------------------------------------------------------------------------------------
+
+
+def server_time() -> HttpRequest:
+    """Ask for Bybit's clock."""
+    return HttpRequest(path=tables.SERVER_TIME)
+
+
+def instruments_info(category: str, symbol: str | None = None) -> HttpRequest:
+    """Ask for the contracts (or pairs) of a category, or for one of them."""
+    path = f"{tables.INSTRUMENTS_INFO}?category={category}"
+    if symbol is not None:
+        return HttpRequest(path=f"{path}&symbol={quote(symbol, safe='')}")
+    return HttpRequest(path=f"{path}&limit={tables.INSTRUMENTS_PAGE}")
+
+
+def risk_limit(category: str, symbol: str) -> HttpRequest:
+    """Ask for the margin tiers of one contract (all of them would be one page per 15 symbols)."""
+    return HttpRequest(path=f"{tables.RISK_LIMIT}?category={category}&symbol={quote(symbol, safe='')}")
+
+
+# --- Pages ----------------------------------------------------------------------------------------------------------
+
+_CURSOR = "&cursor="
+
+
+def first_page(request: HttpRequest) -> str:
+    """Return the path of a list's first page: the list's name among the pages that are under way."""
+    return request.path.partition(_CURSOR)[0]
+
+
+def page(request: HttpRequest, cursor: str) -> HttpRequest:
+    """Return the question for the page at ``cursor`` of the same list."""
     # Bybit hands cursors out percent-encoded and wants them back as they are.
-    return f"&cursor={quote(cursor, safe='%,:=+/|')}" if cursor else ""
+    path = first_page(request) + _CURSOR + quote(cursor, safe="%,:=+/|")
+    return msgspec.structs.replace(request, path=path)

@@ -11,7 +11,7 @@ from typing import Never
 
 from exchanges.bybit import tables
 from exchanges.bybit.wire import Answer, decode
-from exchanges.errors import AuthFailed, ProtocolViolation, Rejected, Retryable
+from exchanges.errors import AuthFailed, NotFound, ProtocolViolation, Rejected, Retryable
 from exchanges.venue import HttpRequest
 
 _CLOCK = re.compile(r"req_timestamp\[(\d{1,15})\].*?server_timestamp\[(\d{1,15})\](?:.*?recv_window\[(\d{1,15})\])?")
@@ -25,6 +25,7 @@ def check(request: HttpRequest, status: int, headers: Mapping[str, str], body: b
     Raises:
         Retryable: Limits and failures of the venue, with the waiting time it states.
         AuthFailed: Key, secret, clock, address or account: the operator has to act.
+        NotFound: What was asked for does not exist.
         Rejected: The question is wrong.
     """
     where = f"bybit {request.path.partition('?')[0]}"
@@ -73,6 +74,8 @@ def _business_error(where: str, answer: Answer, headers: Mapping[str, str]) -> N
             raise Retryable(where, what, code=str(code), do=refusal.do)
     if refusal.fault == "auth":
         raise AuthFailed(where, what, code=str(code), do=refusal.do)
+    if refusal.fault == "absent":
+        raise NotFound(where, what, code=str(code), do=refusal.do)
     if refusal.fault == "retry":
         after_s = _until_reset(answer, headers) if code == 10006 else refusal.after_s
         raise Retryable(where, what, code=str(code), do=refusal.do, after_s=after_s or refusal.after_s)

@@ -27,6 +27,8 @@ def parse_instrument(row: InstrumentRow, env: str) -> Instrument:
     Raises:
         ProtocolViolation: The contract type is none of those known.
     """
+    if row.options_type:
+        return _option(row, env)
     if row.contract_type not in tables.CONTRACT_TYPES:
         raise ProtocolViolation("bybit", f"{row.symbol}: unknown contract type {row.contract_type!r}")
     kind, contract_type = tables.CONTRACT_TYPES[row.contract_type]
@@ -48,6 +50,31 @@ def parse_instrument(row: InstrumentRow, env: str) -> Instrument:
         tick_size=known(row.price_filter.tick_size),
         max_leverage=known(row.leverage_filter.max_leverage),
         tiers_key=row.symbol,
+        status=tables.INSTRUMENT_STATUSES.get(row.status, row.status.lower() or "unknown"),
+        expires_at=expires_at,
+    )
+
+
+def _option(row: InstrumentRow, env: str) -> Instrument:
+    """Translate an option: sizes are in base coin, prices in the settle coin; symbols are BTC-27MAR26-70000-P(-USDT)."""
+    parts, expires_at = row.symbol.split("-"), millis(row.delivery_time)
+    if len(parts) < 4 or expires_at is None:
+        raise ProtocolViolation("bybit", f"{row.symbol}: an option without strike or delivery time")
+    base, multiplier = unfold(row.base_coin)
+    return Instrument(
+        venue=tables.NAME,
+        env=env,
+        symbol=row.symbol,
+        unified_symbol=f"{unified_symbol(row, expires_at)}-{parts[2]}-{parts[3]}",
+        base=base,
+        base_multiplier=multiplier,
+        quote=row.quote_coin,
+        settle=row.settle_coin,
+        kind="option",
+        contract_type="linear",
+        contract_size="1",
+        contract_ccy=row.base_coin,
+        tick_size=known(row.price_filter.tick_size),
         status=tables.INSTRUMENT_STATUSES.get(row.status, row.status.lower() or "unknown"),
         expires_at=expires_at,
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Generic, TypeVar
 from urllib.parse import parse_qsl
 
-from exchanges.bybit import tables
+from exchanges.bybit import build, tables
 from exchanges.bybit.wire import Page
 from exchanges.errors import ProtocolViolation
-from exchanges.venue import HttpRequest
+from exchanges.venue import Ask, HttpRequest
 
 R = TypeVar("R")
 _DEFAULT_LIMIT = 20
@@ -27,8 +27,8 @@ class Listing(Generic[R]):
         self.rows: list[R] = []
         self._pages = 0
 
-    def further(self, page: Page, query: dict[str, str], recorded: bool) -> str | None:
-        """Count a page and return the cursor of the next one; None: the list is complete.
+    def further(self, page: Page, request: HttpRequest, recorded: bool) -> Ask | None:
+        """Count a page and return the question for the next one; None: the list is complete.
 
         Bybit gives a cursor with short and last pages too (seen live), so it is followed until a page brings nothing new.
         In a recording nobody follows it: there a page shorter than its limit is the last.
@@ -37,6 +37,7 @@ class Listing(Generic[R]):
             ProtocolViolation: The list does not end.
         """
         self._pages += 1
+        query = query_of(request)
         cursor = page.next_page_cursor or None
         limit = query.get("limit", "")
         if recorded and len(page.rows) < (int(limit) if limit.isdecimal() else _DEFAULT_LIMIT):
@@ -45,22 +46,32 @@ class Listing(Generic[R]):
             return None
         if self._pages >= tables.MAX_PAGES:
             raise ProtocolViolation("bybit", f"a list did not end after {self._pages} pages")
-        return cursor
+        return Ask(request=build.page(request, cursor))
 
 
-def is_tail(listings: dict[str, Listing[R]], key: str, query: dict[str, str], page: Page) -> bool:
-    """Say whether a page is the empty one behind a short one, which in a recording has ended the list already."""
-    return "cursor" in query and key not in listings and not page.rows
+class Listings(Generic[R]):
+    """The lists whose pages are under way, by their first page."""
 
+    def __init__(self) -> None:
+        self._open: dict[str, Listing[R]] = {}
 
-def listing_for(listings: dict[str, Listing[R]], key: str, query: dict[str, str], asked_at: int) -> Listing[R]:
-    """Return the listing that an answer continues: a new one for a first page.
+    def is_tail(self, request: HttpRequest, page: Page) -> bool:
+        """Say whether a page is the empty one behind a short one, which in a recording has ended the list already."""
+        return "cursor" in query_of(request) and build.first_page(request) not in self._open and not page.rows
 
-    Raises:
-        ProtocolViolation: A further page of a list whose first page was not seen.
-    """
-    if "cursor" not in query:
-        listings[key] = Listing(asked_at)
-    elif key not in listings:
-        raise ProtocolViolation("bybit", f"a further page of {key} without its first one")
-    return listings[key]
+    def of(self, request: HttpRequest, asked_at: int) -> Listing[R]:
+        """Return the listing that an answer continues: a new one for a first page.
+
+        Raises:
+            ProtocolViolation: A further page of a list whose first page was not seen.
+        """
+        name = build.first_page(request)
+        if name == request.path:
+            self._open[name] = Listing(asked_at)
+        elif name not in self._open:
+            raise ProtocolViolation("bybit", f"a further page of {name} without its first one")
+        return self._open[name]
+
+    def end(self, request: HttpRequest) -> None:
+        """Forget a list that is complete."""
+        self._open.pop(build.first_page(request), None)

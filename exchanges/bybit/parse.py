@@ -20,6 +20,7 @@ from exchanges.events import (
     BalanceState,
     CoinBalance,
     ContractType,
+    Evidence,
     Kind,
     LiquidationKnown,
     MarginMode,
@@ -29,6 +30,7 @@ from exchanges.events import (
     known,
     position_id,
 )
+from exchanges.venue import Malformed, Output
 
 _EXACT = Context(prec=40)  # sums and products of published figures
 _DIVISION = Context(prec=20)  # derived quotients: far below any published digit
@@ -45,6 +47,7 @@ class Origin(NamedTuple):
         venue_at: The venue's time of the message (ms), None where it states none.
         mode: The account's margin mode in Bybit's words, None where nothing has told it.
         bounds: Lowest and highest price of symbols, where known.
+        inverse_apart: Inverse contracts are margined in an account of their own (unified 1.0).
     """
 
     account: str
@@ -53,6 +56,7 @@ class Origin(NamedTuple):
     venue_at: int | None = None
     mode: str | None = None
     bounds: Mapping[str, Bounds] = {}
+    inverse_apart: bool = False
 
 
 # --- Positions ------------------------------------------------------------------------------------------------------
@@ -78,7 +82,7 @@ def parse_position(row: PositionRow, origin: Origin) -> PositionState:
     side = _side(row)
     kind, contract_type, settle = contract_of(category, row.symbol)
     row_id = leg_id(origin.account, category, row)
-    isolated = origin.mode == tables.ISOLATED
+    mode, pool = _margining(row, origin, category, settle)
     state = PositionState(
         account=origin.account,
         id=row_id,
@@ -87,8 +91,8 @@ def parse_position(row: PositionRow, origin: Origin) -> PositionState:
         kind=kind,
         side=side,
         size="0" if side is None else row.size,
-        margin_mode=margin_mode(origin.mode),
-        pool=f"iso:{row_id}" if isolated else tables.POOL,
+        margin_mode=mode,
+        pool=f"iso:{row_id}" if mode == "isolated" else pool,
         fence=fence_of(row, origin.order),
         venue_at=origin.venue_at or millis(row.updated_time),
         settle=settle,
@@ -98,6 +102,13 @@ def parse_position(row: PositionRow, origin: Origin) -> PositionState:
     if side is None:
         return state
     return _with_figures(state, row, origin)
+
+
+def _margining(row: PositionRow, origin: Origin, category: str, settle: str) -> tuple[MarginMode | None, str]:
+    """Return a position's margin mode, and the pool it belongs to unless it is isolated."""
+    if category == "inverse" and origin.inverse_apart:
+        return "isolated" if row.trade_mode == 1 else "cross", f"inverse:{settle}"
+    return margin_mode(origin.mode), tables.POOL
 
 
 def _with_figures(state: PositionState, row: PositionRow, origin: Origin) -> PositionState:
@@ -137,6 +148,20 @@ def _side(row: PositionRow) -> Side | None:
     return tables.SIDES[row.side] if size else None
 
 
+def status_notes(row: PositionRow, state: PositionState) -> list[Output]:
+    """Return what a position's status says beside the position: that it is being liquidated or deleveraged."""
+    if row.position_status not in tables.POSITION_STATUSES:
+        return [
+            Malformed(what=f"bybit: {row.symbol}: unknown position status {row.position_status!r}; the row is kept")
+        ]
+    cause = tables.POSITION_STATUSES[row.position_status]
+    if cause is None or state.side is None:
+        return []
+    what = f"position status: {row.position_status}"
+    at = state.venue_at or 0
+    return [Evidence(account=state.account, symbol=row.symbol, cause=cause, what=what, at=at, position=state.id)]
+
+
 def contract_of(category: str, symbol: str) -> tuple[Kind, ContractType | None, str]:
     """Return kind, contract type and settle coin that category and name imply.
 
@@ -156,6 +181,16 @@ def contract_of(category: str, symbol: str) -> tuple[Kind, ContractType | None, 
     if category == "option":
         return "option", None, "USDT" if symbol.endswith("-USDT") else "USDC"
     raise ProtocolViolation("bybit", f"{symbol}: unknown position category {category!r}")
+
+
+def category_of(symbol: str) -> str:
+    """Return the category of derivatives that a symbol belongs to, by its name; see ``contract_of``."""
+    parts = symbol.split("-")
+    if len(parts) > 2:
+        return "option"
+    if len(parts) == 2 or symbol.endswith(("USDT", "PERP")):
+        return "linear"
+    return "inverse"
 
 
 def scope_of(category: str, settle: str) -> str:
@@ -258,6 +293,11 @@ def inferred_mode(row: WalletRow) -> str | None:
     return tables.CROSS if _has_account_figures(row) and not margins_blank else None
 
 
+def lacks_account_figures(row: WalletRow) -> bool:
+    """Say whether a wallet that holds something shows no account-wide figures: so it is in isolated mode alone."""
+    return not _has_account_figures(row) and any(nonzero(coin.usd_value) for coin in row.coin)
+
+
 def _has_account_figures(row: WalletRow) -> bool:
     return any(nonzero(value) for value in (row.total_margin_balance, row.total_wallet_balance))
 
@@ -287,7 +327,15 @@ def _coin(row: CoinRow) -> CoinBalance:
         equity=known(row.equity),
         available=known(row.available_to_withdraw),
         usd_price=_usd_price(row),
+        collateral=_collateral(row),
     )
+
+
+def _collateral(row: CoinRow) -> bool | None:
+    # Bybit must allow the coin and the user must have switched it on; how much of it counts is told in tiers, not here.
+    if row.margin_collateral is False or row.collateral_switch is False:
+        return False
+    return True if row.margin_collateral and row.collateral_switch else None
 
 
 def _cash(row: CoinRow) -> str | None:

@@ -79,6 +79,7 @@ class PositionRow(Struct, frozen=True, kw_only=True, rename="camel"):
     symbol: Name
     position_idx: Annotated[int, Meta(ge=0, le=9)]
     size: Known
+    trade_mode: int | None = None
     side: str = ""
     category: str = ""
     entry_price: Figure = None
@@ -112,6 +113,8 @@ class CoinRow(Struct, frozen=True, kw_only=True, rename="camel"):
     available_to_withdraw: Figure = None
     spot_borrow: Figure = None
     total_position_im: Figure = field(default=None, name="totalPositionIM")
+    collateral_switch: bool | None = None
+    margin_collateral: bool | None = None
 
 
 class WalletRow(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -130,13 +133,103 @@ class AccountInfo(Struct, frozen=True, rename="camel"):
     """Result of ``/v5/account/info``."""
 
     margin_mode: str
+    unified_margin_status: int | None = None
+
+
+class KeyRow(Struct, frozen=True, rename="camel"):
+    """Result of ``/v5/user/query-api``, without the key itself."""
+
+    read_only: int
+    permissions: dict[str, list[str] | None]
+    ips: list[str] | None = None
+    note: str = ""
+    expired_at: str = ""
+    user_id: int | str | None = field(default=None, name="userID")
+
+
+class ServerTime(Struct, frozen=True, rename="camel"):
+    """Result of ``/v5/market/time``."""
+
+    time_nano: Annotated[str, Meta(pattern=r"\A[0-9]{16,20}\Z")]
+
+
+class ExtraFee(Struct, frozen=True, rename="camel"):
+    """A fee beside the trading fee (a tax of some countries)."""
+
+    fee_coin: str
+    fee: Known
+
+
+class ExecutionRow(Struct, frozen=True, kw_only=True, rename="camel"):
+    """One execution, from the ``execution`` topic or ``/v5/execution/list``; ``exec_fee`` + is paid. It names no leg."""
+
+    symbol: Name
+    exec_id: Name
+    exec_type: str
+    exec_time: Millis
+    category: str = ""
+    side: str = ""
+    order_id: str = ""
+    exec_price: Figure = None
+    exec_qty: Figure = None
+    exec_fee: Figure = None
+    exec_pnl: Figure = None
+    fee_rate: Figure = None
+    fee_currency: str | None = None
+    extra_fees: list[ExtraFee] | str | None = None
+    is_maker: bool | None = None
+    closed_size: Figure = None
+    create_type: str | None = None
+
+
+class OrderRow(Struct, frozen=True, kw_only=True, rename="camel"):
+    """One order, from the ``order`` topic, ``/v5/order/realtime`` or ``/v5/order/history``."""
+
+    symbol: Name
+    order_id: Name
+    side: str
+    order_status: str
+    category: str = ""
+    position_idx: Annotated[int, Meta(ge=0, le=9)] = 0
+    order_type: str = ""
+    stop_order_type: str | None = None
+    create_type: str | None = None
+    cancel_type: str | None = None
+    order_link_id: str | None = None
+    price: Figure = None
+    trigger_price: Figure = None
+    qty: Figure = None
+    cum_exec_qty: Figure = None
+    avg_price: Figure = None
+    reduce_only: bool | None = None
+    created_time: Millis = None
+    updated_time: Millis = None
+
+
+class LogRow(Struct, frozen=True, kw_only=True, rename="camel"):
+    """One entry of ``/v5/account/transaction-log``: ``change = cash_flow + funding - fee``, funding + is received."""
+
+    id: Name
+    type: Name
+    transaction_time: Millis
+    currency: Name
+    symbol: str = ""
+    category: str = ""
+    trade_id: str | None = None
+    order_id: str | None = None
+    cash_flow: Figure = None
+    funding: Figure = None
+    change: Figure = None
 
 
 class Ticker(Struct, frozen=True, rename="camel"):
-    """The part of a ticker that is read; a delta carries only what changed."""
+    """The part of a ticker that is read; a delta carries only what changed. ``usd_index_price``: spot pairs alone."""
 
     symbol: Name
     mark_price: Figure = None
+    funding_rate: Figure = None
+    next_funding_time: Millis = None
+    usd_index_price: Figure = None
 
 
 class LeverageFilter(Struct, frozen=True, rename="camel"):
@@ -157,14 +250,24 @@ class InstrumentRow(Struct, frozen=True, kw_only=True, rename="camel"):
     """One contract of ``/v5/market/instruments-info``."""
 
     symbol: Name
-    contract_type: str
     base_coin: Name
     quote_coin: Name
     settle_coin: Name
+    contract_type: str = ""
+    options_type: str = ""
     status: str = ""
     delivery_time: Millis = None
     leverage_filter: LeverageFilter = LeverageFilter()
     price_filter: PriceFilter = PriceFilter()
+
+
+class PairRow(Struct, frozen=True, rename="camel"):
+    """One spot pair of ``/v5/market/instruments-info``."""
+
+    symbol: Name
+    base_coin: Name
+    quote_coin: Name
+    status: str = ""
 
 
 class TierRow(Struct, frozen=True, kw_only=True, rename="camel"):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from exchanges.bybit import VENUE
+from exchanges.bybit import VENUE, tables
+from exchanges.bybit.markets import MarketLink
 from exchanges.bybit.private import PrivateLink
-from exchanges.bybit.public import LinearLink
 from exchanges.venue import AccountSpec, Credentials, HttpRequest, Output
 
 ENDPOINTS = VENUE.endpoints("live", None)
@@ -23,10 +23,10 @@ def private() -> PrivateLink:
     return link
 
 
-def linear() -> LinearLink:
-    """Return a fresh public link."""
+def linear() -> MarketLink:
+    """Return a fresh link of the linear stream."""
     link = VENUE.public_links("live", ENDPOINTS)["linear"]()
-    assert isinstance(link, LinearLink)
+    assert isinstance(link, MarketLink)
     return link
 
 
@@ -136,6 +136,6 @@ def subscribe_all(link: PrivateLink) -> None:
 def start(link: PrivateLink, mode: str = "REGULAR_MARGIN") -> list[Output]:
     """Bring a link to ready with empty lists; return what it said."""
     subscribe_all(link)
-    bodies = [info(mode), listed(), listed(), balance(wallet())]
+    bodies = [info(mode), *[listed()] * len(tables.SCOPES), balance(wallet())]
     asked = zip(link.bootstrap(), bodies, strict=True)
     return [output for request, body in asked for output in link.answer(request, body, 1000, 1010)]

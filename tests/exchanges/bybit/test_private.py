@@ -33,8 +33,8 @@ from tests.exchanges.bybit.samples import (
 )
 from tests.recordings import needs_recordings, recordings
 
-USDT = build.position_list("USDT")
-USDC = build.position_list("USDC")
+USDT = build.position_list("linear:USDT")
+USDC = build.position_list("linear:USDC")
 
 
 def _states(output: list[Output]) -> list[PositionState]:
@@ -167,7 +167,7 @@ def test_pages_make_one_snapshot_of_the_first_moment() -> None:
     link = private()
     start(link)
     (ask,) = link.answer(USDT, listed(position("BTCUSDT"), cursor="BTC%2C1"), 2000, 2010)
-    assert ask == Ask(request=build.position_list("USDT", "BTC%2C1"))
+    assert ask == Ask(request=build.page(USDT, "BTC%2C1"))
     (snapshot,) = link.answer(ask.request, listed(position("ETHUSDT")), 2020, 2030)
     assert isinstance(snapshot, PositionsSnapshot)
     assert [state.symbol for state in snapshot.positions] == ["BTCUSDT", "ETHUSDT"]
@@ -219,7 +219,7 @@ def test_the_order_of_an_answer_is_the_moment_it_was_asked_on_bybits_clock() -> 
         (WALLET, balance()),
         (WALLET, balance(wallet(), wallet())),
         (HttpRequest(path="/v5/order/realtime"), info()),
-        (build.position_list("USDT", "cursor-of-nothing"), listed()),
+        (build.page(USDT, "cursor-of-nothing"), listed()),
     ],
 )
 def test_an_answer_that_is_not_understood_is_never_read_as_flat(request_: HttpRequest, body: bytes) -> None:
@@ -303,7 +303,7 @@ def test_known_price_ranges_unmask_sentinels() -> None:
         "priceFilter": {"minPrice": "0.1", "maxPrice": "999999"},
     }
     body = json.dumps({"retCode": 0, "result": {"list": [contract]}}).encode()
-    assert link.answer(build.instruments_info(), body, 0, 0) == []
+    assert link.answer(build.instruments_info("linear"), body, 0, 0) == []
     (state,) = _states(link.receive(push("position", [position(liqPrice="999999.00")]), 0))
     assert state.liquidation_known == "none"
 
@@ -356,7 +356,7 @@ def test_no_frame_raises(frames: list[str | bytes], live: bool) -> None:
 
 @given(
     st.sampled_from(
-        [INFO, USDT, USDC, WALLET, build.instruments_info(), HttpRequest(path="/v5/position/list?limit=x")]
+        [INFO, USDT, USDC, WALLET, build.instruments_info("linear"), HttpRequest(path="/v5/position/list?limit=x")]
     ),
     st.dictionaries(
         st.sampled_from(sorted(position())), JSON | st.sampled_from(["0", "", "-1", "1e99", "Sell"]), max_size=4

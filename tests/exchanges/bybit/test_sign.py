@@ -2,15 +2,46 @@
 
 from __future__ import annotations
 
+import base64
+
 import msgspec
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
 from exchanges.bybit import sign
 from exchanges.errors import AuthFailed
 from exchanges.venue import AccountSpec, Credentials, HttpRequest
 from tests.exchanges.bybit.samples import ACCOUNT
 
-KEY = Credentials(key="XXXXXXXXXX", secret="XXXXXXXXXXSECRET")
+KEY = sign.signer_of(ACCOUNT)
+SECRET = "XXXXXXXXXXSECRET"
+PRIVATE = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def _pem(private: PrivateKeyTypes, passphrase: str | None = None) -> str:
+    lock = BestAvailableEncryption(passphrase.encode()) if passphrase else NoEncryption()
+    return private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, lock).decode()
+
+
+PEM = _pem(PRIVATE)
+PUBLIC_PEM = PRIVATE.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+def _account(secret: str) -> AccountSpec:
+    return msgspec.structs.replace(ACCOUNT, credentials=Credentials(key="KEY", secret=secret))
+
+
+def _verify(signature: str, text: str) -> None:
+    PRIVATE.public_key().verify(base64.b64decode(signature), text.encode(), padding.PKCS1v15(), hashes.SHA256())
 
 
 def _headers(request: HttpRequest, now_ms: int) -> dict[str, str]:
@@ -36,7 +67,7 @@ def test_a_post_signs_the_exact_body() -> None:
 
 def test_a_query_without_text_signs_as_empty() -> None:
     headers = _headers(HttpRequest(path="/v5/account/info", signed=True), 1)
-    assert headers["X-BAPI-SIGN"] == sign.hmac_hex(KEY.secret, "1XXXXXXXXXX5000")
+    assert headers["X-BAPI-SIGN"] == sign.hmac_hex(SECRET, "1XXXXXXXXXX5000")
 
 
 def test_market_data_is_left_alone() -> None:
@@ -50,13 +81,32 @@ def test_the_login_expires_ten_seconds_after_it_was_made() -> None:
     assert signature == "5d1bec89fac9392e55cb99be3a4972660a78f4101758a6a68b89d4f46d76a4ae"
 
 
+@pytest.mark.parametrize("pem", [PEM, f"  {PEM}", PEM.replace("\n", "\\n")])
+def test_a_private_key_signs_requests_and_the_login_by_rsa(pem: str) -> None:
+    signer = sign.signer_of(_account(pem))
+    headers = dict(sign.sign_request(signer, HttpRequest(path="/v5/account/info?a=b", signed=True), 7).headers)
+    assert headers["X-BAPI-API-KEY"] == "KEY"
+    _verify(headers["X-BAPI-SIGN"], "7KEY5000a=b")
+    _, expires, signature = sign.login_args(signer, 1000)
+    _verify(signature, f"GET/realtime{expires}")
+
+
+def test_a_signer_shows_no_secret() -> None:
+    assert SECRET not in repr(KEY)
+    assert repr(KEY) == "Signer(key=XXXX…)"
+
+
 @pytest.mark.parametrize(
     ("credentials", "said"),
     [
         (None, "API key and secret are needed"),
         (Credentials(key="", secret="s"), "API key and secret are needed"),
         (Credentials(key="k", secret=""), "API key and secret are needed"),
-        (Credentials(key="k", secret="-----BEGIN PRIVATE KEY-----\nMIIE"), "RSA keys are not supported yet"),
+        (Credentials(key="k", secret="-----BEGIN PRIVATE KEY-----\nMIIE"), "private key is damaged"),
+        (Credentials(key="k", secret=PEM[:900]), "private key is damaged"),
+        (Credentials(key="k", secret=_pem(PRIVATE, "open sesame")), "private key is encrypted"),
+        (Credentials(key="k", secret=PUBLIC_PEM), "public key of a pair"),
+        (Credentials(key="k", secret=_pem(ec.generate_private_key(ec.SECP256R1()))), "not an RSA key"),
         (Credentials(key="k\n", secret="s"), "characters that no Bybit key has"),
         (Credentials(key="k", secret="sécret"), "characters that no Bybit key has"),
     ],
@@ -64,8 +114,9 @@ def test_the_login_expires_ten_seconds_after_it_was_made() -> None:
 def test_unusable_credentials_are_refused_and_never_shown(credentials: Credentials | None, said: str) -> None:
     account: AccountSpec = msgspec.structs.replace(ACCOUNT, credentials=credentials)
     with pytest.raises(AuthFailed, match=said) as caught:
-        sign.credentials_of(account)
+        sign.signer_of(account)
     assert "account main" in str(caught.value)
     assert caught.value.do
     if credentials and len(credentials.secret) > 1:
-        assert credentials.secret not in str(caught.value)
+        shown = str(caught.value)
+        assert not any(part in shown for part in credentials.secret.split("\n") if len(part) > 5)

@@ -68,8 +68,8 @@ def test_an_account_without_credentials_is_refused_before_anything_is_connected(
 
 
 def test_market_data_is_asked_by_the_public_link() -> None:
-    assert VENUE.is_public(build.instruments_info())
-    assert VENUE.is_public(build.risk_limit("BTCUSDT"))
+    assert VENUE.is_public(build.instruments_info("linear"))
+    assert VENUE.is_public(build.risk_limit("linear", "BTCUSDT"))
     assert not VENUE.is_public(build.account_info())
 
 

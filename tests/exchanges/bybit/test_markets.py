@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exchanges.bybit import build, tables
-from exchanges.bybit.public import LinearLink
+from exchanges.bybit.markets import MarketLink
 from exchanges.errors import ProtocolViolation
 from exchanges.events import Instrument, MarginTiers, Price
 from exchanges.venue import Ask, HttpRequest, Malformed, Output, Pong, Subscribed, SubscribeRefused
 from tests.exchanges.bybit.samples import answer, linear
 from tests.recordings import needs_recordings, recordings
 
-CONTRACTS = build.instruments_info()
+CONTRACTS = build.instruments_info("linear")
 
 
 def _ticker(kind: str, ts: int, symbol: str = "BTCUSDT", **fields: Any) -> str:
@@ -100,7 +100,7 @@ def test_a_ticker_without_a_mark_gives_no_price() -> None:
 
 
 def test_prices_name_their_environment() -> None:
-    link = LinearLink("demo", "wss://x/v5/public/linear")
+    link = MarketLink("linear", "demo", "wss://x/v5/public/linear")
     (price,) = link.receive(_ticker("snapshot", 1, "1000PEPEUSDT", markPrice="0.0071"), 9)
     assert price == Price(venue="bybit", env="demo", symbol="1000PEPEUSDT", value="0.0071", kind="mark", at=1)
 
@@ -139,7 +139,10 @@ def test_the_tiers_of_a_symbol_are_asked_for_once_when_its_ticker_is_confirmed()
     (frame,) = link.subscribe(["tickers.BTCUSDT", "tickers.ETHUSDT"])
     confirmed, *asks = link.receive(_ack(frame), 0)
     assert confirmed == Subscribed(topics=("tickers.BTCUSDT", "tickers.ETHUSDT"))
-    assert asks == [Ask(request=build.risk_limit("BTCUSDT")), Ask(request=build.risk_limit("ETHUSDT"))]
+    assert asks == [
+        Ask(request=build.risk_limit("linear", "BTCUSDT")),
+        Ask(request=build.risk_limit("linear", "ETHUSDT")),
+    ]
     link.unsubscribe(["tickers.BTCUSDT"])
     (frame,) = link.subscribe(["tickers.BTCUSDT"])
     assert link.receive(_ack(frame), 0) == [Subscribed(topics=("tickers.BTCUSDT",))]
@@ -197,12 +200,12 @@ def test_the_contract_table_is_complete_after_its_last_page() -> None:
 def test_tiers_over_several_pages_are_one_event() -> None:
     link = linear()
     link.subscribe([])
-    request = build.risk_limit("BTCUSDT")
+    request = build.risk_limit("linear", "BTCUSDT")
     low = {"symbol": "BTCUSDT", "riskLimitValue": "100", "maintenanceMargin": "0.005", "initialMargin": "0.01"}
     high = {**low, "riskLimitValue": "900", "maintenanceMargin": "0.01", "initialMargin": "0.02", "maxLeverage": "50"}
     page = answer({"list": [{**low, "maxLeverage": "100"}], "nextPageCursor": "p2"})
-    assert link.answer(request, page, 0, 1) == [Ask(request=build.risk_limit("BTCUSDT", "p2"))]
-    (tiers,) = link.answer(build.risk_limit("BTCUSDT", "p2"), answer({"list": [high]}), 2, 3)
+    assert link.answer(request, page, 0, 1) == [Ask(request=build.risk_limit("linear", "BTCUSDT", "p2"))]
+    (tiers,) = link.answer(build.risk_limit("linear", "BTCUSDT", "p2"), answer({"list": [high]}), 2, 3)
     assert isinstance(tiers, MarginTiers)
     assert [(tier.lower, tier.rate) for tier in tiers.tiers] == [("0", "0.005"), ("100", "0.01")]
 
@@ -212,7 +215,7 @@ def test_tiers_over_several_pages_are_one_event() -> None:
     [
         (CONTRACTS, b"{}"),
         (CONTRACTS, b"<html>"),
-        (build.risk_limit("BTCUSDT"), b'{"result":{"list":[{}]}}'),
+        (build.risk_limit("linear", "BTCUSDT"), b'{"result":{"list":[{}]}}'),
         (HttpRequest(path="/v5/market/time"), b'{"result":{}}'),
     ],
 )
