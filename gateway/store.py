@@ -16,9 +16,11 @@ from gateway.core.accounts import AccountInfo
 from gateway.metrics import counter, gauge
 from gateway.storage.checkpoint import Checkpoint
 from gateway.storage.embedded import EmbeddedPostgres
+from gateway.storage.errors import ExecutionSwitched
 from gateway.storage.migrate import upgrade
 from gateway.storage.mirror import StoredAccount
 from gateway.storage.postgres import Database
+from gateway.storage.restore import Restored
 
 _DRAIN_S = 1.2
 _POSTGRES_STOP_S = 1.0  # all steps of a stop together stay below five seconds
@@ -47,9 +49,19 @@ class Store:
             self._postgres.on_restart = self.checkpoint.retry_now
         restored = await self.checkpoint.load()
         self._to_prune = restored is None
+        accounts = list(accounts)
+        if restored is not None:
+            _check_executions(restored, accounts)
         for info in accounts:
             self.checkpoint.put_account(
-                StoredAccount(name=info.name, venue=info.venue, env=info.env, region=info.region, user=info.user)
+                StoredAccount(
+                    name=info.name,
+                    venue=info.venue,
+                    env=info.env,
+                    region=info.region,
+                    user=info.user,
+                    execution=info.execution,
+                )
             )
         return restored.events() if restored else []
 
@@ -91,7 +103,18 @@ class Store:
             gauge("checkpoint_waiting_rows", "Rows that wait to be written", status.waiting),
             counter("checkpoint_writes", "Transactions written", status.writes),
             counter("checkpoint_refused_rows", "Rows that the database cannot hold", status.rows_refused),
+            counter("checkpoint_lost_records", "Records given up while the database was away", status.records_lost),
         )
+
+
+def _check_executions(restored: Restored, accounts: Iterable[AccountInfo]) -> None:
+    """Raise ExecutionSwitched where rows of another execution mode of an account are open: they must never mix."""
+    before = {account.name: account.execution for account in restored.accounts}
+    for info in accounts:
+        was = before.get(info.name, info.execution)
+        rows = sum(position.account == info.name for position in restored.positions)
+        if was != info.execution and rows:
+            raise ExecutionSwitched(info.name, was, info.execution, rows)
 
 
 async def migrate_once(settings: StorageSettings) -> list[str]:

@@ -21,11 +21,21 @@ import asyncpg
 import msgspec
 
 from exchanges.backoff import Backoff
-from exchanges.events import AccountMode, BalanceState, Instrument, MarginTiers, PositionState
+from exchanges.events import (
+    AccountMode,
+    BalanceState,
+    Fill,
+    FundingPayment,
+    Instrument,
+    MarginTiers,
+    PositionState,
+    Transfer,
+)
+from gateway.core.records import ClosedCycle, Correction
 from gateway.storage import restore, tables
 from gateway.storage.errors import PostgresAway, PostgresRefused, StorageError
 from gateway.storage.migrate import migrate
-from gateway.storage.mirror import Batch, Mirror, StoredAccount
+from gateway.storage.mirror import Batch, Mirror, Record, StoredAccount
 from gateway.storage.postgres import Connection, Database, Writer
 from gateway.storage.restore import Restored
 from gateway.storage.tables import LastCheckpoint, RefusedRow
@@ -53,6 +63,7 @@ class CheckpointStatus(msgspec.Struct, frozen=True, kw_only=True):
         write_ms: How long the last one took.
         rows_refused: Rows that the database cannot hold, with ``rows_refused_last`` the newest of them.
         rewrites: How often everything was written anew, because the database was not the one that we wrote into.
+        records_lost: Append-only records that were given up because the database was away for too long.
     """
 
     state: State
@@ -65,6 +76,7 @@ class CheckpointStatus(msgspec.Struct, frozen=True, kw_only=True):
     rows_refused: int = 0
     rows_refused_last: tuple[RefusedRow, ...] = ()
     rewrites: int = 0
+    records_lost: int = 0
 
 
 def _wall_ms() -> int:
@@ -109,7 +121,9 @@ class Checkpoint:
 
     @property
     def status(self) -> CheckpointStatus:
-        return msgspec.structs.replace(self._status, waiting=len(self._mirror.dirty))
+        return msgspec.structs.replace(
+            self._status, waiting=len(self._mirror.dirty), records_lost=self._mirror.given_up
+        )
 
     # --- What changes: synchronous, never failing -----------------------------------------------------------------------
 
@@ -143,6 +157,25 @@ class Checkpoint:
 
     def remove_position(self, row_id: str, seq: int) -> None:
         self._mirror.remove_position(row_id, seq)
+        self._due.set()
+
+    def put_fill(self, fill: Fill) -> None:
+        self._put_record("fills", fill)
+
+    def put_funding(self, payment: FundingPayment) -> None:
+        self._put_record("funding", payment)
+
+    def put_transfer(self, transfer: Transfer) -> None:
+        self._put_record("transfers", transfer)
+
+    def put_closed(self, cycle: ClosedCycle) -> None:
+        self._put_record("closed_cycles", cycle)
+
+    def put_correction(self, correction: Correction) -> None:
+        self._put_record("reconciliations", correction)
+
+    def _put_record(self, kind: str, record: Record) -> None:
+        self._mirror.put_record(kind, record)
         self._due.set()
 
     def reconcile_rows(self, live_ids: Iterable[str], accounts: Iterable[str]) -> None:

@@ -11,7 +11,8 @@
     ├── PostgresRefused      the server answers, and says no: password, database name, permissions
     ├── ServerTooOld         the server's version is older than what the schema needs
     ├── MigrationError       the schema cannot be brought up to date (edited file, newer database, bad numbering)
-    └── WriterLockHeld       another gateway writes into this database
+    ├── WriterLockHeld       another gateway writes into this database
+    └── ExecutionSwitched    an account's execution mode was changed while positions of the other mode are open
 
 None ever holds a password: addresses are shown by ``place`` of ``gateway.storage.postgres``.
 """
@@ -128,4 +129,16 @@ class WriterLockHeld(StorageError):
             f"(backend pid {pid or 'unknown'})",
             "Stop that one, or give this one a database of its own. If its machine is dead, the server lets go of "
             "the lock within a minute",
+        )
+
+
+class ExecutionSwitched(StorageError):
+    """``account`` has ``rows`` open positions of the execution mode ``was``; it is configured as ``now``."""
+
+    def __init__(self, account: str, was: str, now: str, rows: int) -> None:
+        self.account, self.was, self.now, self.rows = account, was, now, rows
+        super().__init__(
+            f"account {account}",
+            f"its execution was switched from {was} to {now} while {rows} positions of {was} are open: they must never mix",
+            f"Close them first (`perpwire reconcile --account {account} --force`), or set `execution: {was}` again",
         )

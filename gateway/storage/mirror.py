@@ -1,20 +1,38 @@
 """What the database should hold, and what of it still has to be written. Pure: no database, clock or loop.
 
-Owns the newest record of every row and the set of keys that changed since they were last taken. Records are references to
+Owns the newest record of every row, the set of keys that changed since they were last taken, and the append-only records that
+wait to be written (the database alone holds them afterwards). Records are references to
 frozen events, so a batch is a consistent cut however long its writing takes. Bounded by the number of rows: a key that
-changes a thousand times waits once, and a removed one waits as its bare key until it was written.
+changes a thousand times waits once, and a removed one waits as its bare key until it was written. Of append-only records the
+oldest beyond ``MOST_RECORDS`` are given up and counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import NamedTuple
 
 import msgspec
 
-from exchanges.events import AccountMode, BalanceState, Instrument, MarginTiers, PositionState
+from exchanges.events import (
+    AccountMode,
+    BalanceState,
+    Execution,
+    Fill,
+    FundingPayment,
+    Instrument,
+    MarginTiers,
+    PositionState,
+    Transfer,
+)
+from gateway.core.records import ClosedCycle, Correction
 
+MOST_RECORDS = 100_000  # that wait for a database that is away: some 100 MB
+RECORD_KINDS = ("fills", "funding", "transfers", "closed_cycles", "reconciliations")
+
+Record = Fill | FundingPayment | Transfer | ClosedCycle | Correction
+RecordKey = tuple[str, str]  # kind, id
 ContractKey = tuple[str, str, str]  # venue, env, symbol
 TiersKey = tuple[str, str, str]  # venue, env, tiers_key
 BalanceKey = tuple[str, str]  # account, scope
@@ -30,6 +48,7 @@ class StoredAccount(msgspec.Struct, frozen=True, kw_only=True):
     env: str
     region: str | None = None
     user: str = "default"
+    execution: Execution = "live"
 
 
 class Dirty:
@@ -41,10 +60,11 @@ class Dirty:
         self.positions: set[str] = set()
         self.balances: set[BalanceKey] = set()
         self.prune: set[str] = set()
+        self.records: dict[RecordKey, Record] = {}
 
     def __len__(self) -> int:
         marked = len(self.accounts) + len(self.contracts) + len(self.positions) + len(self.balances)
-        return marked + len(self.prune)
+        return marked + len(self.prune) + len(self.records)
 
     def add(self, other: Dirty) -> None:
         """Take over all keys of ``other``."""
@@ -53,6 +73,7 @@ class Dirty:
         self.positions |= other.positions
         self.balances |= other.balances
         self.prune |= other.prune
+        self.records = {**other.records, **self.records}  # what was put again meanwhile is the newer one
 
 
 class Batch(NamedTuple):
@@ -62,6 +83,7 @@ class Batch(NamedTuple):
         accounts, contracts, positions, balances: Whole rows, in the column order of ``gateway.storage.tables``.
         removed: Ids of positions that are gone.
         prune: Accounts of which every stored position is to be deleted that is not in ``keep``.
+        records: Append-only rows by kind.
     """
 
     accounts: Sequence[Row]
@@ -71,6 +93,7 @@ class Batch(NamedTuple):
     removed: Sequence[str]
     prune: Sequence[str]
     keep: Sequence[str]
+    records: Mapping[str, Sequence[Row]]
 
 
 class _Position(NamedTuple):
@@ -85,6 +108,7 @@ class Mirror:
     def __init__(self) -> None:
         self.dirty = Dirty()
         self.seq = 0  # the highest that any change carried
+        self.given_up = 0  # append-only records that nobody could write
         self.accounts: dict[str, tuple[StoredAccount, int]] = {}
         self.modes: dict[str, AccountMode] = {}
         self.contracts: dict[ContractKey, tuple[Instrument, int]] = {}
@@ -135,6 +159,15 @@ class Mirror:
         self.dirty.positions.add(row_id)
         self.seq = max(self.seq, seq)
 
+    def put_record(self, kind: str, record: Record) -> None:
+        """Keep an append-only record until it is written; one that is put again replaces the former one."""
+        waiting = self.dirty.records
+        waiting.pop((kind, record.id), None)
+        waiting[kind, record.id] = record
+        if len(waiting) > MOST_RECORDS:
+            del waiting[next(iter(waiting))]
+            self.given_up += 1
+
     def prune(self, live_ids: Iterable[str], accounts: Iterable[str]) -> None:
         """Drop the positions of those accounts that are not in ``live_ids``, here and in the database."""
         live, of = set(live_ids), set(accounts)
@@ -173,6 +206,10 @@ class Mirror:
             removed=[key for key in sorted(taken.positions) if key not in self.positions],
             prune=sorted(taken.prune),
             keep=[key for key, row in self.positions.items() if row.state.account in taken.prune],
+            records={
+                kind: [(key, one.account, _moment(one), one) for (of, key), one in taken.records.items() if of == kind]
+                for kind in RECORD_KINDS
+            },
         )
         return batch, taken
 
@@ -186,7 +223,8 @@ class Mirror:
 
     def _account_row(self, name: str) -> Row:
         account, at = self.accounts[name]
-        return name, account.user, account.venue, account.env, account.region, self.modes.get(name), at
+        place = (account.venue, account.env, account.region)
+        return name, account.user, *place, account.execution, self.modes.get(name), at
 
     def _contract_row(self, key: ContractKey) -> Row:
         instrument, at = self.contracts[key]
@@ -214,6 +252,15 @@ def merged(old: BalanceState, new: BalanceState) -> BalanceState:
         venue_at=new.venue_at if new.venue_at is not None else old.venue_at,
         asked_at=new.asked_at,
     )
+
+
+def _moment(record: Record) -> int:
+    match record:
+        case ClosedCycle():
+            return record.closed_at
+        case Correction():
+            return record.found_at
+    return record.at
 
 
 def _tiers_key(instrument: Instrument) -> TiersKey | None:

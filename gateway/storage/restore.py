@@ -10,12 +10,18 @@ from typing import TypeVar
 
 import msgspec
 
-from exchanges.events import AccountMode, BalanceState, Event, Instrument, MarginTiers, PositionState
+from exchanges.events import AccountMode, BalanceState, Event, Fill, Instrument, MarginTiers, PositionState
+from gateway.core.records import ClosedCycle, Correction
 from gateway.storage.mirror import Mirror, StoredAccount
 from gateway.storage.postgres import Connection
 from gateway.storage.tables import LastCheckpoint, read_checkpoint
 
 _Record = TypeVar("_Record", bound=Event)
+
+# What the tables of a restarted gateway begin with; per account.
+NEWEST_FILLS = 500
+NEWEST_CLOSED = 200
+NEWEST_CORRECTIONS = 200
 
 
 class Restored(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,11 +39,15 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True):
     tiers: tuple[MarginTiers, ...] = ()
     balances: tuple[BalanceState, ...] = ()
     positions: tuple[PositionState, ...] = ()
+    fills: tuple[Fill, ...] = ()
+    closed: tuple[ClosedCycle, ...] = ()
+    corrections: tuple[Correction, ...] = ()
     unreadable: int = 0
 
     def events(self) -> list[Event]:
         """Return everything in the order in which an engine needs it: contracts first, positions last."""
-        return [*self.instruments, *self.tiers, *self.modes, *self.balances, *self.positions]
+        states = (*self.instruments, *self.tiers, *self.modes, *self.balances, *self.positions)
+        return [*states, *self.fills, *self.closed, *self.corrections]
 
 
 async def read(connection: Connection, mirror: Mirror) -> Restored:
@@ -57,6 +67,9 @@ async def read(connection: Connection, mirror: Mirror) -> Restored:
             tiers=tuple(mirror.tiers.values()),
             balances=await reader.balances(connection, mirror),
             positions=await reader.positions(connection, mirror),
+            fills=await reader.newest(connection, "fills", Fill, NEWEST_FILLS),
+            closed=await reader.newest(connection, "closed_cycles", ClosedCycle, NEWEST_CLOSED),
+            corrections=await reader.newest(connection, "reconciliations", Correction, NEWEST_CORRECTIONS),
             unreadable=reader.unreadable,
         )
 
@@ -78,7 +91,8 @@ class _Reader:
         found = []
         for row in await connection.fetch("SELECT * FROM accounts ORDER BY name"):
             account = StoredAccount(
-                name=row["name"], venue=row["venue"], env=row["env"], region=row["region"], user=row["user_name"]
+                name=row["name"], venue=row["venue"], env=row["env"], region=row["region"], user=row["user_name"],
+                execution=row["execution"],
             )
             found.append(account)
             mirror.accounts.setdefault(account.name, (account, row["updated_at"]))
@@ -112,3 +126,15 @@ class _Reader:
                 found.append(state)
                 mirror.learn_position(state, row["updated_seq"], row["updated_at"])
         return tuple(found)
+
+    async def newest(
+        self, connection: Connection, table: str, kind: type[_Record], count: int
+    ) -> tuple[_Record, ...]:
+        """Return the newest records of each account, oldest first."""
+        rows = await connection.fetch(
+            f"SELECT r.state FROM accounts AS a CROSS JOIN LATERAL "  # noqa: S608 - names of our own tables
+            f"(SELECT state, at, id FROM {table} WHERE account = a.name ORDER BY at DESC, id DESC LIMIT $1) AS r "
+            "ORDER BY r.at, r.id",
+            count,
+        )
+        return tuple(record for row in rows if (record := self._decode(row["state"], kind)))

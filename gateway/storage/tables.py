@@ -11,7 +11,7 @@ from typing import NamedTuple
 import asyncpg
 import msgspec
 
-from gateway.storage.mirror import Batch, Row, Value
+from gateway.storage.mirror import RECORD_KINDS, Batch, Row, Value
 from gateway.storage.postgres import Connection
 
 _ROWS = 100  # a statement: well under a millisecond of our loop
@@ -53,6 +53,7 @@ ACCOUNTS = Table(
         ("venue", "text"),
         ("env", "text"),
         ("region", "text"),
+        ("execution", "text"),
         ("mode", "jsonb"),
         ("updated_at", "bigint"),
     ),
@@ -83,6 +84,10 @@ POSITIONS = Table(
     ),
 )
 BALANCES = Table("balances", 2, (("account", "text"), ("scope", "text"), ("state", "jsonb"), ("updated_at", "bigint")))
+RECORDS = {
+    kind: Table(kind, 1, (("id", "text"), ("account", "text"), ("at", "bigint"), ("state", "jsonb")))
+    for kind in RECORD_KINDS
+}
 
 _REMOVE = "DELETE FROM current_positions WHERE id = ANY($1::text[])"
 _PRUNE = "DELETE FROM current_positions WHERE account = ANY($1::text[]) AND NOT (id = ANY($2::text[]))"
@@ -144,6 +149,7 @@ async def write(connection: Connection, batch: Batch, *, row_by_row: bool) -> li
         (CONTRACTS, batch.contracts),
         (POSITIONS, batch.positions),
         (BALANCES, batch.balances),
+        *((RECORDS[kind], rows) for kind, rows in batch.records.items()),
     ):
         for start in range(0, len(rows), _ROWS):
             await insert(table, rows[start : start + _ROWS])
