@@ -78,7 +78,8 @@ class BybitFront:
 
     def routes(self) -> Iterable[web.RouteDef]:
         """Return Bybit's paths; REST and both streams share one port."""
-        return [*self._rest.routes(), web.get("/v5/private", self._private), web.get("/v5/public/linear", self._public)]
+        public = web.get(f"/v5/public/{{category:{'|'.join(CATEGORIES)}}}", self._public)
+        return [*self._rest.routes(), web.get("/v5/private", self._private), public]
 
     def credentials(self) -> list[Mapping[str, Any]]:
         """Return name, key and secret of every account."""
