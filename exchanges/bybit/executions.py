@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 
+import msgspec
+
 from exchanges.bybit import tables
 from exchanges.bybit.legs import Legs
 from exchanges.bybit.parse import contract_of, nonzero, text
@@ -29,8 +31,10 @@ from exchanges.events import (
 from exchanges.venue import Malformed, Output
 
 
-def parse_execution(row: ExecutionRow, account: str, category: str, legs: Legs) -> list[Output]:
-    """Translate one execution; one of spot is nothing, since it moves no position.
+def parse_execution(
+    row: ExecutionRow, account: str, category: str, legs: Legs, *, history: bool = False
+) -> list[Output]:
+    """Translate one execution; one of spot is nothing, since it moves no position. ``history``: it was read back.
 
     Raises:
         ProtocolViolation: Type, side or category is none of those known, or a figure is missing.
@@ -46,7 +50,8 @@ def parse_execution(row: ExecutionRow, account: str, category: str, legs: Legs) 
         )
     if row.exec_type == tables.FUNDING:
         return [_funding(row, account, settle, at, legs.of_holding(category, row.symbol, row.side))]
-    return [_fill(row, account, settle, at, legs.of_fill(category, row))]
+    fill = _fill(row, account, settle, at, legs.of_fill(category, row))
+    return [msgspec.structs.replace(fill, history=True) if history else fill]
 
 
 def _funding(row: ExecutionRow, account: str, settle: str, at: int, position: str | None) -> FundingPayment:

@@ -70,13 +70,15 @@ class MarketLink(PublicLink):
 
     def _ticker(self, ticker: Ticker, delta: bool, at: int) -> list[Output]:
         held = self._marks.held(ticker.symbol)
+        if ticker.usd_index_price is not None and ticker.mark_price is None:
+            raise ProtocolViolation("bybit", f"a ticker of spot pair {ticker.symbol} among derivatives")
         mark = ticker.mark_price if ticker.mark_price and Decimal(ticker.mark_price) > 0 else None
         if delta and held is not None:
             if at < held[1]:
                 return []  # out of order: what it changed has been overtaken
             mark = mark or held[0]
         if mark is None:
-            self._forget(ticker.symbol)  # a snapshot replaces everything; spot tickers have no mark at all
+            self._forget(ticker.symbol)  # a snapshot replaces everything
             return []
         output: list[Output] = []
         # An unchanged mark is news too, of its age; but not ten times a second.
@@ -106,6 +108,8 @@ class MarketLink(PublicLink):
             ProtocolViolation: Not as documented.
         """
         path = request.path.partition("?")[0]
+        if path in (tables.INSTRUMENTS_INFO, tables.RISK_LIMIT) and not self._is_ours(request):
+            return []  # in a recording every connection is given every answer
         raw, _ = wire.result(body)
         if path == tables.INSTRUMENTS_INFO:
             return self._contracts(request, decode(raw, Page, "a contract list"), asked_at)

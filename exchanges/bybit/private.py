@@ -29,6 +29,7 @@ class PrivateLink:
     """
 
     connection = "private"
+    polled = False
     needs_login = True
     ping_every_s = tables.PING_EVERY_S
     silent_after_s = tables.SILENT_AFTER_S

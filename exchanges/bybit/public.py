@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from exchanges.bybit import build, tables
 from exchanges.bybit.acks import Requests
+from exchanges.bybit.paging import query_of
 from exchanges.bybit.wire import Frame, Ticker, decode
 from exchanges.errors import ProtocolViolation
 from exchanges.venue import Data, HttpRequest, LoginRefused, Malformed, Output, Signal, Subscribed, SubscribeRefused
@@ -60,6 +61,7 @@ class PublicLink:
         per_frame: How many topics one subscribe request may hold.
     """
 
+    polled = False
     needs_login = False
     ping_every_s = tables.PING_EVERY_S
     silent_after_s = tables.SILENT_AFTER_S
@@ -161,6 +163,9 @@ class PublicLink:
                 self._subscribed.difference_update(signal.topics)
         confirmed = [topic for signal in signals if isinstance(signal, Subscribed) for topic in signal.topics]
         return [*signals, *self._confirmed([topic.removeprefix(TICKERS) for topic in confirmed])]
+
+    def _is_ours(self, request: HttpRequest) -> bool:
+        return query_of(request).get("category") == self.connection
 
     def _ticker(self, ticker: Ticker, delta: bool, at: int) -> list[Output]:
         """Translate one ticker; ``delta``: what it lacks has not changed."""

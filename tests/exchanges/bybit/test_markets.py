@@ -94,7 +94,7 @@ def test_a_delta_out_of_order_changes_nothing_and_a_snapshot_replaces() -> None:
 
 def test_a_ticker_without_a_mark_gives_no_price() -> None:
     link = linear()
-    assert link.receive(_ticker("snapshot", 1, usdIndexPrice="21120.24"), 0) == []
+    assert link.receive(_ticker("snapshot", 1, indexPrice="21120.24"), 0) == []
     assert link.receive(_ticker("delta", 2, lastPrice="7"), 0) == []
     assert link.receive(_ticker("snapshot", 3, markPrice="0"), 0) == []
 
@@ -190,9 +190,9 @@ def test_the_contract_table_is_complete_after_its_last_page() -> None:
     assert link.bootstrap() == [CONTRACTS]
     first, ask = link.answer(CONTRACTS, answer({"list": [_contract("BTCUSDT")], "nextPageCursor": "p2"}), 0, 1)
     assert isinstance(first, Instrument)
-    assert ask == Ask(request=build.instruments_info("p2"))
+    assert ask == Ask(request=build.page(CONTRACTS, "p2"))
     assert not link.ready
-    (second,) = link.answer(build.instruments_info("p2"), answer({"list": [_contract("ETHUSDT")]}), 2, 3)
+    (second,) = link.answer(build.page(CONTRACTS, "p2"), answer({"list": [_contract("ETHUSDT")]}), 2, 3)
     assert isinstance(second, Instrument)
     assert link.ready
 
@@ -204,8 +204,8 @@ def test_tiers_over_several_pages_are_one_event() -> None:
     low = {"symbol": "BTCUSDT", "riskLimitValue": "100", "maintenanceMargin": "0.005", "initialMargin": "0.01"}
     high = {**low, "riskLimitValue": "900", "maintenanceMargin": "0.01", "initialMargin": "0.02", "maxLeverage": "50"}
     page = answer({"list": [{**low, "maxLeverage": "100"}], "nextPageCursor": "p2"})
-    assert link.answer(request, page, 0, 1) == [Ask(request=build.risk_limit("linear", "BTCUSDT", "p2"))]
-    (tiers,) = link.answer(build.risk_limit("linear", "BTCUSDT", "p2"), answer({"list": [high]}), 2, 3)
+    assert link.answer(request, page, 0, 1) == [Ask(request=build.page(request, "p2"))]
+    (tiers,) = link.answer(build.page(request, "p2"), answer({"list": [high]}), 2, 3)
     assert isinstance(tiers, MarginTiers)
     assert [(tier.lower, tier.rate) for tier in tiers.tiers] == [("0", "0.005"), ("100", "0.01")]
 

@@ -35,6 +35,8 @@ from tests.recordings import needs_recordings, recordings
 
 USDT = build.position_list("linear:USDT")
 USDC = build.position_list("linear:USDC")
+INVERSE = build.position_list("inverse")
+OPTION = build.position_list("option")
 
 
 def _states(output: list[Output]) -> list[PositionState]:
@@ -48,8 +50,8 @@ def test_what_the_feed_is_told() -> None:
     link = private()
     assert link.url == "wss://stream.bybit.com/v5/private"
     assert (link.needs_login, link.ping_every_s, link.connection) == (True, 20.0, "private")
-    assert link.topics() == ("position", "wallet")
-    assert link.price_topics(["BTCUSDT"]) == ()
+    assert link.topics() == ("position", "wallet", "execution", "order")
+    assert (link.price_topics(["BTCUSDT"], ["USDT"]), link.watch(), link.prepare()) == ((), {}, [])
     assert link.closed(1006, "") is None
     login = json.loads(link.login(1_700_000_000_000))
     assert login["args"][1] == 1_700_000_010_000
@@ -60,13 +62,13 @@ def test_what_the_feed_is_told() -> None:
 
 
 def test_the_bootstrap_asks_the_mode_first() -> None:
-    assert private().bootstrap() == [INFO, USDT, USDC, WALLET]
+    assert private().bootstrap() == [INFO, USDT, USDC, INVERSE, OPTION, WALLET]
 
 
 def test_ready_means_that_everything_was_answered() -> None:
     link = private()
     subscribe_all(link)
-    answers = [info(), listed(), listed(), balance(wallet())]
+    answers = [info(), listed(), listed(), listed(), listed(), balance(wallet())]
     for request, body in zip(link.bootstrap(), answers, strict=True):
         assert not link.ready
         link.answer(request, body, 1000, 1010)
@@ -77,12 +79,12 @@ def test_a_confirmation_reaches_the_feed() -> None:
     link = private()
     (frame,) = link.subscribe(link.topics())
     ack = json.dumps({"success": True, "op": "subscribe", "req_id": json.loads(frame)["req_id"]})
-    assert link.receive(ack, 0) == [Subscribed(topics=("position", "wallet"))]
+    assert link.receive(ack, 0) == [Subscribed(topics=link.topics())]
 
 
 def test_other_private_topics_are_not_errors_and_unknown_ones_are() -> None:
     link = private()
-    assert link.receive(push("execution.linear", [{"a": 1}]), 0) == []
+    assert link.receive(push("execution.fast", [{"a": 1}]), 0) == []
     assert link.receive(push("greeks", []), 0) == []
     (malformed,) = link.receive(push("weather", []), 0)
     assert isinstance(malformed, Malformed)
@@ -130,14 +132,29 @@ def test_a_close_that_was_held_back_is_not_lost() -> None:
     assert (gone.id, gone.size, gone.side) == ("main:linear:BTCUSDT:1", "0", None)
 
 
-def test_categories_that_are_not_listed_wait_for_the_mode_only() -> None:
+@pytest.mark.parametrize(("symbol", "request_"), [("BTCUSD", INVERSE), ("BTC-27MAR26-70000-P-USDT", OPTION)])
+def test_every_category_waits_for_its_list(symbol: str, request_: HttpRequest) -> None:
     link = private()
     subscribe_all(link)
-    inverse = push("position.inverse", [position("BTCUSD", category="", size="100")])
-    assert link.receive(inverse, 1000) == []
-    (state,) = _states(link.answer(INFO, info("ISOLATED_MARGIN"), 1000, 1010))
-    assert (state.scope, state.margin_mode) == ("inverse", "isolated")
-    assert len(_states(link.receive(inverse, 1000))) == 1
+    scope = "inverse" if request_ == INVERSE else "option"
+    frame = push(f"position.{scope}", [position(symbol, category="", size="100")])
+    link.answer(INFO, info("ISOLATED_MARGIN"), 1000, 1010)
+    assert link.receive(frame, 1000) == []
+    snapshot, state = link.answer(request_, listed(), 1000, 1010)
+    assert isinstance(snapshot, PositionsSnapshot)
+    assert isinstance(state, PositionState)
+    assert (snapshot.scope, state.scope, state.margin_mode) == (scope, scope, "isolated")
+    assert len(_states(link.receive(frame, 1000))) == 1
+
+
+def test_a_close_of_a_linear_contract_with_another_settle_coin_waits_for_the_mode_only() -> None:
+    link = private()
+    subscribe_all(link)
+    link.answer(INFO, info(), 1000, 1010)
+    odd = push("position", [position("BTCUSD", category="linear")])  # listed nowhere: taken for USDC's
+    assert link.receive(odd, 1000) == []
+    link.answer(USDC, listed(), 1000, 1010)
+    assert len(_states(link.receive(odd, 1000))) == 1
 
 
 def test_held_back_pushes_take_the_mode_that_is_told_later() -> None:
@@ -255,7 +272,7 @@ def test_a_change_of_mode_has_no_event_so_it_is_asked_for_and_everything_read_ag
     assert link.receive("{}", 1001 + tables.MODE_POLL_MS)[1:] == []
     mode, *asks = link.answer(INFO, info("ISOLATED_MARGIN"), 62_000, 62_010)
     assert isinstance(mode, AccountMode)
-    assert asks == [Ask(request=USDT), Ask(request=USDC), Ask(request=WALLET)]
+    assert asks == [Ask(request=question) for question in (USDT, USDC, INVERSE, OPTION, WALLET)]
 
 
 # --- Wallet ---------------------------------------------------------------------------------------------------------
@@ -488,8 +505,8 @@ class World:
 
     def read(self, request: HttpRequest) -> list[dict[str, Any]]:
         """The REST desk looks at the state, some time between question and answer."""
-        rows = [row for row in self.rows.values() if row["size"] != "0"]
-        return [row for row in rows if (row["symbol"] == "BTCPERP") == (request == USDC)]
+        lists = {USDT: ("BTCUSDT",), USDC: ("BTCPERP",)}
+        return [row for row in self.rows.values() if row["size"] != "0" and row["symbol"] in lists.get(request, ())]
 
     def answer(self, request: HttpRequest, read: list[dict[str, Any]]) -> bytes:
         """The answer leaves, stamped with the present time, which is later than what it says."""
@@ -552,7 +569,7 @@ def _connect(world: World, table: Table, gaps: Iterator[list[Move]]) -> None:
     subscribe_all(link)
     world.pushes = []
     for request in link.bootstrap():
-        racing = request.path.startswith("/v5/position")
+        racing = request in (USDT, USDC)
         for move in next(gaps) if racing else ():
             _move(world, link, table, move)
         asked_at = world.ours

@@ -57,8 +57,12 @@ def test_every_connection_is_a_new_link_at_the_given_host() -> None:
     private = VENUE.private_links(ACCOUNT, endpoints)
     public = VENUE.public_links("demo", endpoints)
     links: list[Link] = [factory() for factory in (*private.values(), *public.values())]
-    assert [link.url for link in links] == ["ws://127.0.0.1:3/v5/private", "ws://127.0.0.1:2/v5/public/linear"]
-    assert [link.connection for link in links] == [*private, *public]
+    categories = ["linear", "inverse", "option", "spot"]
+    assert [link.url for link in links] == [
+        "ws://127.0.0.1:3/v5/private",
+        *(f"ws://127.0.0.1:2/v5/public/{category}" for category in categories),
+    ]
+    assert [link.connection for link in links] == ["private", *categories] == [*private, *public]
     assert private["private"]() is not private["private"]()
 
 
@@ -109,7 +113,7 @@ def test_a_feed_brings_the_private_link_to_life() -> None:
     events = _obey(feed, [*feed.connecting(0), *feed.opened(0, 1_700_000_000_000)], bodies)
     assert feed.state == "live"
     kinds = [type(event).__name__ for event in events if not isinstance(event, FeedStatus)]
-    assert kinds == ["AccountMode", "PositionsSnapshot", "PositionsSnapshot", "BalanceState"]
+    assert kinds == ["AccountMode", *["PositionsSnapshot"] * 4, "BalanceState"]
     (state,) = _obey(feed, feed.received(push("position", [position()]), 30), bodies)
     assert isinstance(state, PositionState)
 
