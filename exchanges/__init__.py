@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from exchanges.aster import VENUE as ASTER
 from exchanges.bybit import VENUE as BYBIT
 from exchanges.hyperliquid import VENUE as HYPERLIQUID
 from exchanges.okx import VENUE as OKX
@@ -11,4 +12,5 @@ VENUES: dict[str, Venue] = {
     "okx": OKX,
     "bybit": BYBIT,
     "hyperliquid": HYPERLIQUID,
+    "aster": ASTER,
 }

@@ -61,6 +61,7 @@ PURE = (
     "exchanges.okx",
     "exchanges.bybit",
     "exchanges.hyperliquid",
+    "exchanges.aster",
     "gateway.core",
     "gateway.engine",
 )
@@ -73,6 +74,7 @@ LAYERS = {
     "exchanges.okx": ("exchanges.events", "exchanges.errors", "exchanges.venue"),
     "exchanges.bybit": ("exchanges.events", "exchanges.errors", "exchanges.venue"),
     "exchanges.hyperliquid": ("exchanges.events", "exchanges.errors", "exchanges.venue"),
+    "exchanges.aster": ("exchanges.events", "exchanges.errors", "exchanges.venue"),
     # The simulator shares no code with the codecs or the margin models: otherwise both would share one misreading.
     "exchanges.sim": (),
     "exchanges": ("exchanges",),
