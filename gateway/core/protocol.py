@@ -107,6 +107,7 @@ ERRORS: dict[str, ErrorKind] = {
     "internal": ErrorKind(True, 500, "The gateway failed"),
     "too_many_connections": ErrorKind(True, 503, "Too many connections"),
     "not_ready": ErrorKind(True, 503, "Not ready"),
+    "venue_unreachable": ErrorKind(True, 503, "The venue cannot be asked"),
 }
 
 

@@ -49,6 +49,13 @@ class Instruments(msgspec.Struct):
     instruments: list[dict[str, Any]]
 
 
+class Reconciled(msgspec.Struct):
+    """What the store and the venues say, side by side."""
+
+    mode: str
+    accounts: dict[str, Any]
+
+
 class Changes(msgspec.Struct):
     """What changed in a table: whole rows, and null for each id that is gone."""
 
@@ -72,12 +79,15 @@ def _types(tables: Sequence[str]) -> dict[str, Any]:
     }
     pages = {
         f"{name}Page": msgspec.defstruct(
-            f"{name}Page", [(name, Rows), ("next_cursor", str, "")], bases=(_Common,), kw_only=True
+            f"{name}Page",
+            [(name, Rows), ("next_cursor", str, ""), ("verified_at", dict[str, int], {}), ("flat", list[str], [])],
+            bases=(_Common,),
+            kw_only=True,
         )
         for name in LIVE
         if name in tables
     }
-    plain = {t.__name__: t for t in (Problem, Health, Readiness, Instruments)}
+    plain = {t.__name__: t for t in (Problem, Health, Readiness, Instruments, Reconciled)}
     return {**snapshots, **pages, **plain, "Object": dict[str, Any]}
 
 
@@ -93,7 +103,9 @@ def describe(operations: Sequence[Operation], tables: Sequence[str], version: st
             "version": version,
             "description": "Live perpetual-futures positions of every venue. The stream is a WebSocket at /v1/stream.",
         },
-        "paths": {operation.path: {"get": _operation(operation, by_name)} for operation in operations},
+        "paths": {
+            operation.path: {operation.method.lower(): _operation(operation, by_name)} for operation in operations
+        },
         "components": {"schemas": components},
     }
 
@@ -104,7 +116,7 @@ def _operation(operation: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
     media = operation.media.partition(";")[0]
     responses: dict[str, Any] = {"200": {"description": operation.summary, "content": {media: {"schema": schema}}}}
     if operation.unready:
-        responses["503"] = _problem("A required feed is not live", schemas)
+        responses["503"] = _problem("A required feed is not live, or a venue cannot be asked", schemas)
     responses["default"] = _problem("A problem", schemas)
     return {
         "operationId": operation.path.strip("/").replace("/", "_"),
@@ -166,7 +178,7 @@ def page(operations: Sequence[Operation], version: str) -> str:
 def _route(operation: Operation) -> str:
     rows = "".join(f"<tr><td><code>{p.name}</code><td>{p.type}<td>{_esc(p.text)}" for p in operation.params)
     table = f"<table>{rows}</table>" if rows else ""
-    return f"<h2><code>GET {_esc(operation.path)}</code></h2><p>{_esc(operation.summary)}.</p>{table}"
+    return f"<h2><code>{operation.method} {_esc(operation.path)}</code></h2><p>{_esc(operation.summary)}.</p>{table}"
 
 
 def _esc(text: str) -> str:

@@ -7,19 +7,21 @@ API description is made of, so that no route can be without one.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
+import msgspec
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.core.access import Principal, resolve
 from gateway.core.protocol import Refusal, gone_member, row_member, sub_of
+from gateway.core.records import CorrectionClass
 from gateway.core.state import FEED_STATES
 from gateway.core.tables import RowKey, Selection, Table, Version
 from gateway.metrics import CONTENT_TYPE
 from gateway.web.problem import PROBLEM_JSON, problem
-from gateway.web.state import ServerState
+from gateway.web.state import ReconcileRequest, ServerState, Verification
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -46,6 +48,7 @@ class Operation(NamedTuple):
     media: str = "application/json"
     schemas: tuple[str, ...] = ("Object",)
     unready: bool = False  # also answers 503
+    method: str = "GET"
 
 
 _PAGE = (
@@ -55,11 +58,23 @@ _PAGE = (
 _ACCOUNT = Param("account", "string", "Accounts, separated by commas")
 _VENUE = Param("venue", "string", "Venues, separated by commas")
 _SYMBOL = Param("symbol", "string", "The venue's own symbols, separated by commas")
+_MAX_AGE = Param("max_age_ms", "integer", "Ask the venue first where it was asked longer ago than this (milliseconds)")
+_CLASSES: tuple[str, ...] = get_args(CorrectionClass)
+_LONGEST_AGE_MS = 86_400_000
 
 # Live tables: the parameters that their rows can be filtered by.
 LIVE: dict[str, tuple[Param, ...]] = {
-    "positions": (_ACCOUNT, _VENUE, _SYMBOL, Param("side", "string", "long or short", ("long", "short"))),
-    "accounts": (_ACCOUNT, _VENUE),
+    "positions": (_ACCOUNT, _VENUE, _SYMBOL, Param("side", "string", "long or short", ("long", "short")), _MAX_AGE),
+    "accounts": (_ACCOUNT, _VENUE, _MAX_AGE),
+    "orders": (_ACCOUNT, _VENUE, _SYMBOL, Param("side", "string", "buy or sell", ("buy", "sell")), _MAX_AGE),
+    "fills": (_ACCOUNT, _VENUE, _SYMBOL),
+    "closed": (_ACCOUNT, _VENUE, _SYMBOL),
+    "reconciliations": (
+        _ACCOUNT,
+        _VENUE,
+        _SYMBOL,
+        Param("class", "string", "Classes of corrections, separated by commas", _CLASSES),
+    ),
     "summary": (Param("user", "string", "Users, separated by commas"),),
     "feeds": (_ACCOUNT, _VENUE, Param("state", "string", "States of a feed, separated by commas", FEED_STATES)),
 }
@@ -136,6 +151,7 @@ class Rest:
                     f"Rows of {table}",
                     LIVE[table] + _PAGE,
                     schemas=(f"{table}Page",),
+                    unready=_MAX_AGE in LIVE[table],
                 )
                 for table in live
             ),
@@ -149,6 +165,13 @@ class Rest:
                 (Param("feeds", "integer", "1: answer 503 unless every required feed is live"),),
                 schemas=("Readiness",),
                 unready=True,
+            ),
+            Operation(
+                "/internal/reconcile",
+                self.reconcile,
+                "Compare the store with the venues; with apply: correct it; with force: close the rows of an account",
+                schemas=("Reconciled",),
+                method="POST",
             ),
             Operation("/metrics", self.metrics, "Figures for Prometheus", media=CONTENT_TYPE),
         ]
@@ -206,28 +229,66 @@ class Rest:
 
     def _live(self, table: str) -> Handler:
         async def handler(request: Request) -> Response:
-            return self._page(request, self._state.tables[table])
+            return await self._page(request, self._state.tables[table])
 
         return handler
 
-    def _page(self, request: Request, table: Table) -> Response:
+    async def _page(self, request: Request, table: Table) -> Response:
         query = Query(request, LIVE[table.name] + _PAGE)
         principal = self._principal(request)
-        selection = resolve(
-            self._state.tables,
-            table.name,
-            principal,
-            self._state.accounts(),
-            accounts=query.names("account") if "accounts" in table.filters else None,
-        )
+        named = query.names("account") if "accounts" in table.filters else None
+        selection = resolve(self._state.tables, table.name, principal, self._state.accounts(), accounts=named)
         limit = query.integer("limit", 1, MAX_LIMIT) or DEFAULT_LIMIT
-        wanted = {param.name: values for param in LIVE[table.name] if (values := query.names(param.name)) is not None}
-        found, more = _matching(table, selection, wanted, query.text("cursor") or "", limit)
+        fields = [param.name for param in LIVE[table.name] if param is not _MAX_AGE]
+        wanted = {name: values for name in fields if (values := query.names(name)) is not None}
+        max_age_ms = query.integer("max_age_ms", 0, _LONGEST_AGE_MS)
+        found, verified = Verification({}, {}), max_age_ms is not None
+        if max_age_ms is not None:
+            found = await self._state.verify(self._concerned(principal, named, wanted), max_age_ms)
+        rows, more = _matching(table, selection, wanted, query.text("cursor") or "", limit)
         tables = self._state.tables
         head: dict[str, object] = {"epoch": tables.epoch, "seq": tables.seq, "at": tables.at}
+        if verified:
+            head["verified_at"] = found.verified_at
+            present = {row.row.get("symbol") for row in _matching(table, selection, wanted, "", MAX_LIMIT)[0]}
+            head["flat"] = [symbol for symbol in wanted.get("symbol", ()) if symbol not in present]
         if more:
-            head["next_cursor"] = found[-1].id
-        return _answer(head, [(table.name, _object(map(row_member, found)))])
+            head["next_cursor"] = rows[-1].id
+        body = [(table.name, _object(map(row_member, rows)))]
+        if not found.failed:
+            return _answer(head, body)
+        # Nothing is known of what the venue could not be asked for: least of all that it is flat.
+        head.pop("flat", None)
+        why = "; ".join(f"{account}: {reason}" for account, reason in sorted(found.failed.items()))
+        refusal = Refusal("venue_unreachable", f"{why}. What follows is what was known at verified_at")
+        return _answer({**problem(refusal), **head}, body, status=503, media=PROBLEM_JSON)
+
+    def _concerned(self, principal: Principal, accounts: list[str] | None, wanted: dict[str, list[str]]) -> list[str]:
+        """Return the accounts whose venues have to be asked for this selection."""
+        tables = self._state.tables
+        table = tables["accounts"]
+        selection = resolve(tables, "accounts", principal, self._state.accounts(), accounts=accounts)
+        venues = {"venue": wanted["venue"]} if "venue" in wanted else {}
+        return [version.id for version in _matching(table, selection, venues, "", MAX_LIMIT)[0]]
+
+    async def reconcile(self, request: Request) -> Response:
+        """Compare, and correct where asked to; for the command line of whoever runs the gateway."""
+        Query(request, ())
+        if not self._principal(request).sees_everything:
+            raise Refusal("unauthorized", "only who may see every account may correct the store")
+        try:
+            asked = msgspec.json.decode(await request.body(), type=ReconcileRequest)
+        except msgspec.MsgspecError as bad:
+            raise Refusal("bad_command", f"the body is no request of a reconciliation: {bad}") from None
+        unknown = sorted(set(asked.accounts or ()) - set(self._state.accounts()))
+        if unknown:
+            known = ", ".join(sorted(self._state.accounts())) or "none"
+            raise Refusal("unknown_account", f"there is no account {', '.join(unknown)}; there are: {known}")
+        if asked.mode == "force" and not (asked.accounts and asked.reason):
+            raise Refusal(
+                "bad_command", "force needs the accounts by name and a reason: it closes rows that nobody can check"
+            )
+        return _json({"mode": asked.mode, "accounts": await self._state.reconcile(asked)})
 
     # --- The gateway itself -----------------------------------------------------------------------------------------
 
@@ -296,9 +357,15 @@ def _object(members: Iterable[bytes]) -> bytes:
     return b"{" + b",".join(members) + b"}"
 
 
-def _answer(head: dict[str, object], members: Iterable[tuple[str, bytes]]) -> Response:
+def _answer(
+    head: dict[str, object],
+    members: Iterable[tuple[str, bytes]],
+    *,
+    status: int = 200,
+    media: str = "application/json",
+) -> Response:
     parts = [orjson.dumps(head)[1:-1], *(orjson.dumps(name) + b":" + body for name, body in members)]
-    return Response(_object(parts), media_type="application/json")
+    return Response(_object(parts), status_code=status, media_type=media)
 
 
 def _json(body: object, *, status: int = 200, media: str = "application/json") -> Response:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, NamedTuple
+
+import msgspec
 
 from gateway.core.access import Principal
 from gateway.core.protocol import Limits
@@ -15,8 +18,31 @@ from gateway.metrics import Metrics, serving
 from gateway.web.auth import local_principal
 
 
+class Verification(NamedTuple):
+    """When each account's venue was last asked (ms), and why it could not be asked now, for those where it failed."""
+
+    verified_at: dict[str, int]
+    failed: dict[str, str]
+
+
+class ReconcileRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``accounts`` None: all. ``reason``: the operator's words, kept as evidence of what was forced."""
+
+    mode: Literal["dry-run", "apply", "force"]
+    accounts: tuple[str, ...] | None = None
+    reason: str | None = None
+
+
 def _wall_clock_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+async def _no_venues(accounts: Collection[str], max_age_ms: int) -> Verification:
+    return Verification({}, dict.fromkeys(accounts, "there is no venue to ask"))
+
+
+async def _nothing(asked: ReconcileRequest) -> dict[str, object]:
+    return {}
 
 
 @dataclass(kw_only=True)
@@ -30,6 +56,8 @@ class ServerState:
         ready: Returns whether every required feed is live, and each feed's state for humans.
         config_view: Returns the running configuration without secrets.
         instruments: Returns the contract table.
+        verify: Asks the venues of accounts where they were asked longer ago than so many milliseconds.
+        reconcile: Compares the store with the venues, and corrects it where asked to; per account for humans.
         now_ms: Wall clock.
         principal: Returns for whom a request is made, from its headers (names in lower case); None: not known, 401.
         allowed_hosts, allowed_origins: Further names than loopback's, and further whole origins.
@@ -42,6 +70,8 @@ class ServerState:
     ready: Callable[[], tuple[bool, dict[str, object]]] = lambda: (True, {})
     config_view: Callable[[], dict[str, object]] = dict
     instruments: Callable[[], list[dict[str, object]]] = list
+    verify: Callable[[Collection[str], int], Awaitable[Verification]] = _no_venues
+    reconcile: Callable[[ReconcileRequest], Awaitable[dict[str, object]]] = _nothing
     now_ms: Callable[[], int] = _wall_clock_ms
     principal: Callable[[Mapping[str, str]], Principal | None] = local_principal
     allowed_hosts: Collection[str] = ()
