@@ -12,19 +12,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
+from exchanges.sim.aster import AsterFront
 from exchanges.sim.bybit import BybitFront
 from exchanges.sim.catalog import VENUES
 from exchanges.sim.control import Control
-from exchanges.sim.front import Clock, Front
+from exchanges.sim.front import Clock, Faults, Front
 from exchanges.sim.hyperliquid import HyperliquidFront
 from exchanges.sim.okx import OkxFront
+from exchanges.sim.plan import PlannedFault
 from exchanges.sim.world import World
 
 # Finer than the shortest window of any venue (OKX batches events for 50 ms).
 TICK_S = 0.02
 # Every venue's dialect: a further one is added here.
-FRONTS: tuple[Callable[[World, Clock], Front], ...] = (OkxFront, BybitFront, HyperliquidFront)
+FRONTS: tuple[Callable[[World, Clock], Front], ...] = (OkxFront, BybitFront, HyperliquidFront, AsterFront)
 _STOP_S = 0.3
 
 
@@ -91,6 +94,7 @@ async def start(
     *,
     ports: Mapping[str, int] | None = None,
     clock: Clock = wall_clock_ms,
+    plan: Iterable[PlannedFault] = (),
 ) -> Simulator:
     """Start a simulator.
 
@@ -100,6 +104,7 @@ async def start(
         host: Where all servers listen.
         ports: Venue ports by name; the kernel chooses the others.
         clock: Time of day, in milliseconds; also what login and request times are checked against.
+        plan: Faults, carried out by themselves, their times counted from now.
 
     Raises:
         PortTaken: A port is in use.
@@ -115,10 +120,11 @@ async def start(
         urls["control"] = await _serve(runners, control.routes(), host, port, "control")
         for front in fronts:
             wanted = (ports or {}).get(front.name, 0)
-            urls[front.name] = await _serve(runners, front.routes(), host, wanted, front.name)
+            urls[front.name] = await _serve(runners, front.routes(), host, wanted, front.name, front.faults)
     except PortTaken:
         await asyncio.gather(*(runner.cleanup() for runner in runners))
         raise
+    control.schedule(plan)
     ticker = asyncio.create_task(_tick(world, fronts, control, clock), name="sim-ticker")
     by_name = {front.name: front for front in fronts}
     return Simulator(
@@ -136,9 +142,16 @@ async def _tick(world: World, fronts: Iterable[Front], control: Control, clock: 
         await asyncio.sleep(TICK_S)
 
 
-async def _serve(runners: list[web.AppRunner], routes: Iterable[web.RouteDef], host: str, port: int, name: str) -> str:
-    """Start one server and return its base address."""
-    application = web.Application()
+async def _serve(
+    runners: list[web.AppRunner],
+    routes: Iterable[web.RouteDef],
+    host: str,
+    port: int,
+    name: str,
+    faults: Faults | None = None,
+) -> str:
+    """Start one server and return its base address; ``faults`` spoil its answers."""
+    application = web.Application(middlewares=[_spoiled(faults)] if faults else [])
     application.add_routes(routes)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=_STOP_S)
     await runner.setup()
@@ -150,6 +163,25 @@ async def _serve(runners: list[web.AppRunner], routes: Iterable[web.RouteDef], h
             f"{name} cannot listen on {host}:{port} ({error.strerror}): choose another port or 0"
         ) from error
     return f"http://{host}:{runner.addresses[0][1]}"
+
+
+def _spoiled(faults: Faults) -> Middleware:
+    """Return the middleware that answers REST requests with a gateway's page, or late, where the faults say so."""
+
+    @web.middleware
+    async def spoil(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            return await handler(request)
+        status = faults.take_server_error()
+        if status:
+            page = f"<html><head><title>{status}</title></head><body><center><h1>{status}</h1></center></body></html>"
+            return web.Response(status=status, text=page, content_type="text/html")
+        response = await handler(request)
+        if faults.late_rest_ms:  # computed before, delivered after what is pushed meanwhile
+            await asyncio.sleep(faults.late_rest_ms / 1000)
+        return response
+
+    return spoil
 
 
 def _websocket(url: str) -> str:

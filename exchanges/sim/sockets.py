@@ -32,6 +32,7 @@ class Socket:
         accounts: Whose data it carries; the front fills it (login, or Hyperliquid addresses).
         state: Whatever the front keeps per connection.
         faults: What its venue has been told to do wrong.
+        pongs: How many protocol pongs came in.
         held: A private frame that waits for the next one, which is to go out before it (the fault ``reorder``).
     """
 
@@ -40,6 +41,7 @@ class Socket:
     ) -> None:
         self.id = number
         self.faults = faults
+        self.pongs = 0
         self.held: str | None = None
         self.connection: Connection = connection
         self.accounts: set[str] = set()
@@ -86,6 +88,10 @@ class Socket:
             frame, self.held = self.held, None
             self.send(frame)
 
+    def ping(self) -> None:
+        """Queue a protocol ping; ``pongs`` tells when it was answered."""
+        self._put("ping", b"")
+
     def close(self, code: int, reason: str = "") -> None:
         """Close with a close frame, after what is queued already."""
         if self._ending is None and not self.closed:
@@ -119,6 +125,8 @@ class Socket:
                 yield message.data.decode("utf-8", "replace")
             elif message.type is WSMsgType.PING:
                 self._put("pong", message.data)
+            elif message.type is WSMsgType.PONG:
+                self.pongs += 1
 
     def _put(self, kind: str, data: str | bytes) -> None:
         if self.closed or self._ending is not None:
@@ -150,7 +158,7 @@ class Socket:
                         await self._response.send_str(data)
                     else:
                         assert isinstance(data, bytes)
-                        await self._response.pong(data)
+                        await (self._response.ping(data) if kind == "ping" else self._response.pong(data))
                 if self._ending is not None and not self._stalled and not self.closed:
                     self.closed = True
                     await self._response.close(code=self._ending[0], message=self._ending[1].encode())
