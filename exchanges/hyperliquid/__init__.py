@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from functools import partial
 
 from exchanges.errors import Rejected, Retryable
-from exchanges.hyperliquid import build, parse, tables
-from exchanges.hyperliquid.link import Known, PrivateLink, PublicLink
+from exchanges.hyperliquid import build, parse, tables, wire
+from exchanges.hyperliquid.private import PrivateLink
+from exchanges.hyperliquid.public import PublicLink
+from exchanges.hyperliquid.session import Known
 from exchanges.venue import AccountSpec, Capabilities, Endpoints, HttpRequest, LinkFactory
 
 __all__ = ["VENUE", "Hyperliquid"]
@@ -27,6 +29,20 @@ class Hyperliquid:
         rest_weight=1_000,
         rest_period_s=60.0,
         rest_burst=600,
+        verify_every_s=tables.VERIFY_EVERY_S,
+        stream_users=tables.STREAM_USERS,
+        features=frozenset(
+            {
+                "order_stream",
+                "fill_stream",
+                "funding_stream",
+                "liquidation_cause",
+                "adl_cause",
+                "settlement",
+                "currency_prices",
+                "start_position",
+            }
+        ),
     )
 
     def sites(self) -> tuple[tuple[str, str | None], ...]:
@@ -39,7 +55,7 @@ class Hyperliquid:
 
     def read_time(self, body: bytes) -> int:
         """Return that clock (ms). Raises ProtocolViolation."""
-        return parse.decode(parse.ExchangeStatus, body, "exchangeStatus").time
+        return wire.decode(parse.ExchangeStatus, body, "exchangeStatus").time
 
     def endpoints(self, env: str, region: str | None) -> Endpoints:
         """Return the hosts of ``live`` or ``testnet``.
@@ -62,7 +78,8 @@ class Hyperliquid:
         """
         url = endpoints.ws_private + tables.WS_PATH
         address = build.address(account)
-        return {PrivateLink.connection: partial(PrivateLink, url, account.name, account.env, address, Known())}
+        make = partial(PrivateLink, url, account.name, account.env, address, Known(), account.dexes)
+        return {PrivateLink.connection: make}
 
     def public_links(self, env: str, endpoints: Endpoints) -> Mapping[str, LinkFactory]:
         """Return the one connection that brings marks and instruments."""

@@ -48,11 +48,26 @@ def echoes(text: str, echo: Mapping[str, Any]) -> bool:
     return all(str(echo.get(key) or "").lower() == value.lower() for key, value in ours.items())
 
 
-def info(kind: str, **params: str) -> HttpRequest:
+def info(kind: str, **params: str | int) -> HttpRequest:
     """Return one info request, with its weight against the venue's limit."""
     body = json.dumps({"type": kind, **params}, separators=(",", ":"))
     weight = tables.WEIGHTS.get(kind, tables.DEFAULT_WEIGHT)
     return HttpRequest(path=tables.INFO_PATH, method="POST", body=body, weight=weight)
+
+
+def next_page(asked: Mapping[str, Any], count: int, latest: int) -> HttpRequest | None:
+    """Return the question for what follows a page of ``count`` records, the latest of that moment; None where nothing does.
+
+    Start times are inclusive, so that the last moment of a page is read again: others of that moment may have been cut off.
+    """
+    if count < tables.PAGE:
+        return None
+    start = max(latest, int(asked["startTime"]) + 1)
+    return info(str(asked["type"]), **{**_parameters(asked), "startTime": start})
+
+
+def _parameters(asked: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in asked.items() if name != "type"}
 
 
 def question(request: HttpRequest) -> dict[str, Any]:

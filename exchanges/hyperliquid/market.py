@@ -14,16 +14,16 @@ from itertools import pairwise
 
 import msgspec
 
-from exchanges.events import Instrument, MarginTier, MarginTiers, Price
+from exchanges.events import CurrencyPrice, FundingRate, Instrument, MarginTier, MarginTiers, Price
 from exchanges.hyperliquid import tables
-from exchanges.hyperliquid.parse import DIGITS, Name, Wire, clip, computed, decode, exact, violation
+from exchanges.hyperliquid.wire import DIGITS, Name, Wire, clip, computed, decode, dex_of, exact, is_perp, violation
 from exchanges.venue import Malformed
 
+_HOUR_MS = 3_600_000
+_RATE = re.compile(r"-?\d{1,20}(\.\d{1,40})?")
 _PRICE = re.compile(r"\d{1,40}(\.\d{1,40})?")
 # kPEPE is a thousand PEPE. The prefix is case-sensitive: KAS is no thousand of AS.
 _THOUSANDS = re.compile(r"k(?=[A-Z0-9])")
-# Perpetuals are NAME or dex:NAME; PURR/USDC, @107 (spot), #5 and +5 (outcome markets) are no perpetuals.
-_NOT_PERP = re.compile(r"[@#+/]")
 
 
 class Asset(Wire):
@@ -57,9 +57,15 @@ class Meta(Wire):
 
 
 class AssetCtx(msgspec.Struct, rename="camel"):
-    """The part of an asset context that is read: the text of ``markPx`` (a JSON string, rarely a number, or null)."""
+    """The part of an asset context that is read: texts of numbers (JSON strings, rarely numbers, or null).
+
+    ``funding`` is the hourly rate. Spot coins have neither it nor an oracle price.
+    """
 
     mark_px: msgspec.Raw = msgspec.Raw(b"null")
+    mid_px: msgspec.Raw = msgspec.Raw(b"null")
+    oracle_px: msgspec.Raw = msgspec.Raw(b"null")
+    funding: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class ActiveAssetCtx(Wire):
@@ -89,15 +95,18 @@ class Token(Wire):
     index: int
 
 
+class SpotPair(Wire):
+    """One spot market: base and quote token by index; its name is PURR/USDC or @107."""
+
+    name: Name
+    tokens: list[int]
+
+
 class SpotMeta(Wire):
-    """Answer to ``spotMeta``: read for the names of collateral tokens."""
+    """Answer to ``spotMeta``: read for the names of tokens, and for the markets that price them."""
 
     tokens: list[Token]
-
-
-def dex_of(coin: str) -> str:
-    """Return the dex that a coin's name carries; "" is the main dex."""
-    return coin.partition(":")[0] if ":" in coin else ""
+    universe: list[SpotPair] = msgspec.field(default_factory=list)
 
 
 def parse_meta(env: str, dex: str, settle: str, meta: Meta) -> list[Instrument | MarginTiers | Malformed]:
@@ -220,16 +229,66 @@ def marks(env: str, ctxs: Mapping[str, AssetCtx]) -> list[Price | Malformed]:
     prices: list[Price | Malformed] = []
     bad: list[str] = []
     for coin, ctx in ctxs.items():
-        value = bytes(ctx.mark_px).decode(errors="replace").strip('"')
-        if value == "null" or _NOT_PERP.search(coin):
+        value = _text(ctx.mark_px)
+        if value == "null" or not is_perp(coin):
             continue
-        if _PRICE.fullmatch(value) and value.strip("0."):
+        if _is_price(value):
             prices.append(Price(venue=tables.NAME, env=env, symbol=coin, value=value))
         else:
             bad.append(f"{coin} {value}")
     if bad:
         prices.append(Malformed(what=clip(f"{tables.NAME}: {len(bad)} marks are no prices: {', '.join(bad[:5])}")))
     return prices
+
+
+def contexts(env: str, ctxs: Mapping[str, AssetCtx], at: int) -> list[Price | FundingRate | Malformed]:
+    """Return marks, oracle prices (index) and funding rates of perpetuals.
+
+    The rate is that of one hour; it is paid at every full hour. Source: Hyperliquid docs, funding.
+
+    Args:
+        env: The environment.
+        ctxs: Context of each coin.
+        at: When they were received (ms since the epoch): the next payment is at the full hour after it.
+    """
+    found: list[Price | FundingRate | Malformed] = [*marks(env, ctxs)]
+    due = at // _HOUR_MS * _HOUR_MS + _HOUR_MS
+    for coin, ctx in ctxs.items():
+        oracle, rate = _text(ctx.oracle_px), _text(ctx.funding)
+        if not is_perp(coin):
+            continue
+        if _is_price(oracle):
+            found.append(Price(venue=tables.NAME, env=env, symbol=coin, value=oracle, kind="index"))
+        if _RATE.fullmatch(rate):
+            found.append(FundingRate(venue=tables.NAME, env=env, symbol=coin, rate=rate, next_at=due))
+    return found
+
+
+def currency_price(env: str, ccy: str, ctx: AssetCtx) -> list[CurrencyPrice]:
+    """Return a token's price from its market against USDC: the mid, or the mark where there is no book.
+
+    The venue's dollar is USDC: it has no price of USDC itself.
+    """
+    usd = next((value for value in (_text(ctx.mid_px), _text(ctx.mark_px)) if _is_price(value)), None)
+    return [] if usd is None else [CurrencyPrice(venue=tables.NAME, env=env, ccy=ccy, usd=usd)]
+
+
+def pairs(meta: SpotMeta) -> dict[str, str]:
+    """Return the market of each token against USDC; the first one where there are several."""
+    names = {token.index: token.name for token in meta.tokens}
+    found: dict[str, str] = {}
+    for pair in meta.universe:
+        if len(pair.tokens) == 2 and pair.tokens[1] == tables.DOLLAR_TOKEN and pair.tokens[0] in names:
+            found.setdefault(names[pair.tokens[0]], pair.name)
+    return found
+
+
+def _text(value: msgspec.Raw) -> str:
+    return bytes(value).decode(errors="replace").strip('"')
+
+
+def _is_price(value: str) -> bool:
+    return _PRICE.fullmatch(value) is not None and bool(value.strip("0."))
 
 
 def by_dex(metas: Sequence[Meta]) -> list[tuple[str, Meta]]:

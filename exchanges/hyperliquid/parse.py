@@ -1,17 +1,16 @@
-"""What Hyperliquid says about an account, as events: clearinghouse states, spot states, modes and roles.
+"""What an account has on Hyperliquid, as events: clearinghouse states, spot states, modes and roles.
 
-Owns the wire shapes of the account side and the envelope of every frame. Pure: bytes in, frozen events out. Raises only
-``ProtocolViolation``. Market data is in ``market``; which frame belongs to what is decided in ``link``.
+Owns the wire shapes of these. Pure: bytes in, frozen events out. Raises only ``ProtocolViolation``. What happened to an account
+is in ``records`` and ``ledger``, its orders in ``orders``; which frame belongs to what is decided in ``private``.
 """
 
 from __future__ import annotations
 
-from decimal import Context, Decimal
-from typing import Annotated, Literal, TypeVar
+from decimal import Decimal
+from typing import Literal
 
 import msgspec
 
-from exchanges.errors import ProtocolViolation
 from exchanges.events import (
     BalanceState,
     CoinBalance,
@@ -22,39 +21,8 @@ from exchanges.events import (
     PositionState,
     position_id,
 )
-from exchanges.hyperliquid import tables
+from exchanges.hyperliquid.wire import DIGITS, Name, TimeMs, Wire, clip, decode, exact, shown, violation
 from exchanges.venue import Data, Notice
-
-T = TypeVar("T")
-
-# Quotients keep 28 digits: far below what any sum of the venue's 6 to 10 decimals can show.
-DIGITS = Context(prec=28)
-# A longer or more extreme number is no amount of anything; its plain text could fill the memory.
-_MAX_DIGITS, _MAX_EXPONENT = 60, 40
-
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-TimeMs = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
-
-
-class Wire(msgspec.Struct, rename="camel"):
-    """Base of wire shapes, named in camel case by the venue; every number is finite and of a believable size once decoded."""
-
-    def __post_init__(self) -> None:
-        """Refuse what is no amount; msgspec turns the ValueError into its ValidationError, with the path."""
-        for value in msgspec.structs.astuple(self):
-            if isinstance(value, Decimal) and not _believable(value):
-                raise ValueError(f"{str(value)[:40]} is no amount")
-
-
-def _believable(value: Decimal) -> bool:
-    return value.is_finite() and len(value.as_tuple().digits) <= _MAX_DIGITS and abs(value.adjusted()) <= _MAX_EXPONENT
-
-
-class Envelope(Wire):
-    """Every WebSocket frame of the venue."""
-
-    channel: str
-    data: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class Leverage(Wire):
@@ -127,12 +95,14 @@ class SpotBalance(Wire):
     hold: Decimal | None = None
     token: int | None = None
     borrowed: Decimal | None = None
+    ltv: Decimal | None = None
 
 
 class SpotState(Wire):
-    """The spot side of an account; it carries no time."""
+    """The spot side of an account; it carries no time. The ratio is there in portfolio margin alone."""
 
     balances: list[SpotBalance]
+    portfolio_margin_ratio: Decimal | None = None
 
 
 class SpotFrame(Wire):
@@ -183,44 +153,6 @@ class DexState(msgspec.Struct, frozen=True):
     notices: tuple[Notice, ...] = ()
 
 
-def decode(shape: type[T], data: Data | msgspec.Raw, what: str) -> T:
-    """Decode JSON into a wire shape. Numbers may be strings or JSON numbers: both are read exactly.
-
-    Raises:
-        ProtocolViolation: The text is no JSON or not of that shape; ``what`` names it.
-    """
-    try:
-        # strict=False: some sources quote integers ("time": "1709652410317").
-        return msgspec.json.decode(data, type=shape, strict=False)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as bad:
-        raise violation(f"{what} cannot be read: {bad}") from None
-
-
-def violation(what: str) -> ProtocolViolation:
-    """Return the error for a message that the venue's documentation does not allow."""
-    return ProtocolViolation(tables.NAME, clip(what))
-
-
-def clip(text: str, limit: int = 300) -> str:
-    """Return text short enough for a log line or a label."""
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def exact(value: Decimal) -> str:
-    """Return the number's own digits, never in exponent form."""
-    return format(value, "f")
-
-
-def shown(value: Decimal | None) -> str | None:
-    """Return ``exact(value)``, or None where the venue said nothing."""
-    return None if value is None else exact(value)
-
-
-def computed(value: Decimal) -> str:
-    """Return a figure that was calculated here, without trailing zeros."""
-    return format(value.normalize(DIGITS), "f")
-
-
 def scope_of(dex: str) -> str:
     """Return the snapshot scope of a dex; the main dex has the empty name."""
     return f"dex:{dex}"
@@ -231,7 +163,16 @@ def pool_of(dex: str) -> str:
     return dex or "main"
 
 
-def parse_state(account: str, dex: str, settle: str, data: Data | msgspec.Raw, asked_at: int | None = None) -> DexState:
+def parse_state(
+    account: str,
+    dex: str,
+    settle: str,
+    data: Data | msgspec.Raw,
+    asked_at: int | None = None,
+    *,
+    pool: str | None = None,
+    routine: bool = False,
+) -> DexState:
     """Translate a clearinghouse state: every position of the dex, and its pool of margin.
 
     Args:
@@ -240,6 +181,8 @@ def parse_state(account: str, dex: str, settle: str, data: Data | msgspec.Raw, a
         settle: The dex's collateral token.
         data: The state as sent, by WebSocket (inside its frame) or REST.
         asked_at: Our clock when it was asked by REST, else None.
+        pool: What the dex's cross positions are liquidated with; None: the dex by itself.
+        routine: A periodic push after the first one of its connection.
 
     Raises:
         ProtocolViolation: Any part cannot be read. The whole state is refused then: without one row it would be a
@@ -254,9 +197,10 @@ def parse_state(account: str, dex: str, settle: str, data: Data | msgspec.Raw, a
         PositionsSnapshot(
             account=account,
             scope=scope_of(dex),
-            positions=tuple(_position(account, dex, settle, row, fence, state.time) for row in rows),
+            positions=tuple(_position(account, dex, settle, row, fence, pool or pool_of(dex)) for row in rows),
             asked_at=asked_at,
             fence=fence,
+            routine=routine,
         ),
         BalanceState(
             account=account,
@@ -272,9 +216,7 @@ def parse_state(account: str, dex: str, settle: str, data: Data | msgspec.Raw, a
     )
 
 
-def _position(
-    account: str, dex: str, settle: str, row: Position, fence: tuple[int, ...], at: int | None
-) -> PositionState:
+def _position(account: str, dex: str, settle: str, row: Position, fence: tuple[int, ...], pool: str) -> PositionState:
     own_id = position_id(account, row.coin)
     mode = _margin_mode(row)
     size = row.szi.copy_abs()
@@ -288,9 +230,9 @@ def _position(
         size=exact(size),
         margin_mode=mode,
         # A mode that is not known gets a pool of its own, of which nothing is known: then the venue's figures are shown.
-        pool=pool_of(dex) if mode == "cross" else f"iso:{own_id}",
+        pool=pool if mode == "cross" else f"iso:{own_id}",
         fence=fence,
-        venue_at=at,
+        venue_at=fence[0] if fence else None,
         settle=settle,
         contract_size="1",  # sizes are in base, by the venue's rules
         contract_type="linear",
@@ -351,16 +293,6 @@ def _pool(dex: str, settle: str, state: ClearinghouseState) -> PoolState:
     )
 
 
-def without_money(balance: BalanceState) -> BalanceState:
-    """Return a perp balance as it may be shown where spot balances back the perps.
-
-    In unified and portfolio modes the dexes' account value, cash and withdrawable are near 0 and mean nothing. The margins
-    stay: they are sums over positions.
-    """
-    pools = tuple(msgspec.structs.replace(pool, cash=None, venue_equity=None) for pool in balance.pools)
-    return msgspec.structs.replace(balance, pools=pools, withdrawable=None)
-
-
 def parse_spot(account: str, state: SpotState, asked_at: int | None = None) -> BalanceState:
     """Translate spot balances. They are no part of a perp pool: in standard mode nothing moves between the two by itself."""
     return BalanceState(
@@ -380,4 +312,6 @@ def _coin(row: SpotBalance) -> CoinBalance:
         total=total,
         cash=None if owes else total,
         available=None if row.hold is None else exact(DIGITS.subtract(row.total, row.hold)),
+        collateral=None if row.ltv is None else row.ltv > 0,
+        discount=shown(row.ltv),
     )

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from exchanges.errors import ProtocolViolation
-from exchanges.hyperliquid import build, parse, tables
+from exchanges.hyperliquid import build, tables, wire
 from exchanges.venue import (
     Ask,
     Data,
+    Heard,
     HttpRequest,
     LoginRefused,
     Malformed,
@@ -27,10 +29,42 @@ from exchanges.venue import (
 )
 
 
+@dataclass
+class Known:
+    """What the connections of one account, or of one environment's market, learn one after the other.
+
+    A new connection does not wait for what an earlier one learned: asked anew at each, a few breaks within a minute would
+    spend the venue's whole weight, and the account would stay blind while its states already flow. What may change is asked
+    again all the same.
+
+    Attributes:
+        role: The address is one that can be followed; it stays so, and is not asked again (60 of weight).
+        mode: The account's mode as it was last said.
+        collateral: Token of each dex.
+        dexes: Every dex beside the main one; None until the contracts were read.
+        coins: Every perpetual there is.
+        pairs: Spot market of each token against USDC.
+    """
+
+    role: bool = False
+    mode: str | None = None
+    collateral: dict[str, int] = field(default_factory=lambda: {"": tables.DOLLAR_TOKEN})
+    dexes: tuple[str, ...] | None = None
+    coins: set[str] = field(default_factory=set)
+    pairs: dict[str, str] = field(default_factory=dict)
+
+    def learn(self, metas: Iterable[tuple[str, int]]) -> None:
+        """Note the dexes there are and the collateral token of each."""
+        found = dict(metas)
+        self.collateral |= found
+        self.dexes = tuple(dex for dex in found if dex)
+
+
 class Session:
     """What both connections share: topics, acks, errors, heartbeats. The venue has no login and no request ids."""
 
     connection: str
+    polled = False
     needs_login = False
     ping_every_s = tables.PING_EVERY_S
     silent_after_s = tables.SILENT_AFTER_S
@@ -39,7 +73,7 @@ class Session:
         self.url = url
         self._waiting = set(waiting)  # channels and questions whose first content has not arrived yet
         self._confirmed: dict[str, bool] = {}  # topics that were asked
-        self._asked: dict[HttpRequest, int | None] = {}  # own questions: when they were answered, None: not yet
+        self._asked: dict[HttpRequest, tuple[int, bool]] = {}  # own questions: when asked or, then, answered
 
     @property
     def ready(self) -> bool:
@@ -127,7 +161,7 @@ class Session:
         outputs = self._answer(asked["type"], asked, body, asked_at, at)
         self._waiting.discard(asked["type"])
         if request in self._asked:
-            self._asked[request] = at
+            self._asked[request] = at, True
         return outputs
 
     def _channel(self, channel: str, data: msgspec.Raw, at: int) -> list[Output]:
@@ -139,13 +173,13 @@ class Session:
     def _frame(self, data: Data, at: int) -> list[Output]:
         if data in (tables.GREETING, tables.GREETING.encode()):
             return []
-        frame = parse.decode(parse.Envelope, data, "frame")
+        frame = wire.decode(wire.Envelope, data, "frame")
         if frame.channel == "pong":
             return [Pong()]
         if frame.channel == "subscriptionResponse":
-            return self._ack(parse.decode(dict[str, Any], frame.data, "subscriptionResponse"))
+            return self._ack(wire.decode(dict[str, Any], frame.data, "subscriptionResponse"))
         if frame.channel == "error":
-            return self._error(parse.decode(str, frame.data, "error"))
+            return self._error(wire.decode(str, frame.data, "error"))
         if frame.channel in tables.UNREAD_CHANNELS:
             return []
         return self._channel(frame.channel, frame.data, at)
@@ -163,9 +197,7 @@ class Session:
         self._confirmed |= dict.fromkeys(topics, True)
         if topics:
             return [Subscribed(topics=topics)]
-        return [
-            Notice(code="unasked_ack", what=parse.clip(f"{tables.NAME} confirmed {echo}, which was not asked here"))
-        ]
+        return [Notice(code="unasked_ack", what=wire.clip(f"{tables.NAME} confirmed {echo}, which was not asked here"))]
 
     def _error(self, text: str) -> list[Output]:
         """Translate an error: a bare sentence without code or id; some echo as JSON what they are about."""
@@ -182,13 +214,13 @@ class Session:
             ]
         if limit := tables.TOO_MANY_USERS.search(text):
             return self._too_many_users(limit[1])
-        return [Notice(code="error", what=parse.clip(f"{tables.NAME} says: {text}"))]
+        return [Notice(code="error", what=wire.clip(f"{tables.NAME} says: {text}"))]
 
     def _too_many_users(self, limit: str) -> list[Output]:
         """The text does not say whom it is about: it is every topic of a user that was asked and not confirmed."""
         what = (
-            f"this IP address already follows {limit} users, the venue's limit. "
-            "Configure fewer Hyperliquid accounts here, or run some of them behind another address"
+            f"this IP address already follows {limit} users, the venue's limit: this account has to be polled. "
+            "Configure fewer streamed Hyperliquid accounts here, or run some of them behind another address"
         )
         topics = tuple(topic for topic, done in self._confirmed.items() if not done and "user" in json.loads(topic))
         if topics:
@@ -198,20 +230,25 @@ class Session:
     def _refused(self, topics: tuple[str, ...], code: str, what: str, *, permanent: bool) -> SubscribeRefused:
         for topic in topics:
             del self._confirmed[topic]
-        return SubscribeRefused(topics=topics, code=code, what=parse.clip(what), permanent=permanent)
+        return SubscribeRefused(topics=topics, code=code, what=wire.clip(what), permanent=permanent)
 
     def _ask(self, request: HttpRequest, at: int) -> list[Output]:
         """Ask for something that is missing: once until it is answered, then again after ``ASK_AGAIN_MS`` at the earliest.
 
-        The feed repeats a question that failed for now; one that the venue rejects is not asked again on this connection.
+        The feed repeats a question that failed for now; one that was given up is asked again after ``FORGOTTEN_MS``.
         """
-        answered_at = self._asked.get(request)
-        if request in self._asked and (answered_at is None or at - answered_at < tables.ASK_AGAIN_MS):
+        if request in self._asked:
+            last, answered = self._asked[request]
+            if at - last < (tables.ASK_AGAIN_MS if answered else tables.FORGOTTEN_MS):
+                return []
+        elif len(self._asked) >= tables.MAX_DEXES:
             return []
-        if len(self._asked) >= tables.MAX_DEXES:
-            return []
-        self._asked[request] = None
+        self._asked[request] = at, False
         return [Ask(request=request)]
+
+    def _heard(self, topic: str) -> list[Output]:
+        """Say that a topic is alive, as far as it was asked here and is watched."""
+        return [Heard(topics=(topic,))] if topic in self._confirmed and topic in self.watch() else []
 
 
 def _echo(text: str) -> object:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from exchanges.events import Cause
 from exchanges.venue import Endpoints
 
 NAME = "hyperliquid"
@@ -67,26 +68,83 @@ PUBLIC_INFO = frozenset(
 UNREAD_CHANNELS = frozenset(
     {
         "activeAssetData",
-        "activeSpotAssetCtx",
         "allMids",
         "bbo",
         "candle",
         "l2Book",
         "notification",
-        "openOrders",
-        "orderUpdates",
         "post",
         "trades",
         "twapStates",
-        "user",
-        "userFills",
-        "userFundings",
         "userHistoricalOrders",
-        "userNonFundingLedgerUpdates",
         "userTwapHistory",
-        "userTwapSliceFills",
     }
 )
+
+# What one account costs a connection, of its own since two of these channels do not say whose they are:
+#
+#   allDexsClearinghouseState, spotState, webData3                     the whole state every 4 to 5 s
+#   openOrders                                                         one a dex that is configured, and the main one
+#   userFills, userTwapSliceFills, userFundings, userEvents,
+#   userNonFundingLedgerUpdates, orderUpdates                          when something happens
+#
+# 10 subscriptions with the main dex, so that 8 accounts need 80 of the 1,000 that one IP address may have, beside 8 of its 10
+# connections and 8 of its 10 users. The two connections that remain are for prices (one is used, one is for its successor).
+USER_TOPICS = (
+    "allDexsClearinghouseState",
+    "spotState",
+    "webData3",
+    "userFills",
+    "userTwapSliceFills",
+    "userFundings",
+    "userNonFundingLedgerUpdates",
+    "userEvents",
+    "orderUpdates",
+)
+STREAM_USERS = 8
+# Measured: each comes every 4 to 5 s, changed or not. Marks of several hundred coins do not all stand still for longer.
+STATES_WITHIN_S = 20.0
+PERIODIC = frozenset({"allDexsClearinghouseState", "spotState", "webData3", "openOrders"})
+MARKS_WITHIN_S = 30.0
+# Contexts of single coins that one connection subscribes at most: what is left of 1,000 by 8 accounts with many dexes.
+MAX_CONTEXTS = 700
+
+# What REST costs, of 1,200 a minute and address: a round of verification asks 10 dexes for positions (2 each), spot balances (2)
+# and open orders of the main dex and of one other that holds something (20 each): 42 to 62. Eight streamed accounts every
+# 30 s need 700 to 1,000; a polled one 90 to 125 more.
+VERIFY_EVERY_S = 30.0
+# The mode decides what the money of a state means, and costs 20 to ask; webData3 tells streamed accounts at once.
+MODE_EVERY_MS = 300_000
+# "Responses that take a time range will only return 500 elements or distinct blocks of data" (docs, info endpoint); some kinds
+# return 2,000. A page of this size or more may not be the last one.
+PAGE = 500
+HISTORY = ("userFillsByTime", "userTwapSliceFillsByTime", "userFunding", "userNonFundingLedgerUpdates")
+
+# Directions of fills, for display by the docs and an open set: those that are trades, those that name another cause, and the
+# beginning of those of a liquidated user ("Liquidated Cross Long").
+TRADES = frozenset(
+    {
+        "Open Long",
+        "Open Short",
+        "Close Long",
+        "Close Short",
+        "Long > Short",
+        "Short > Long",
+        "Buy",
+        "Sell",
+        "Spot Dust Conversion",
+    }
+)
+CAUSES: dict[str, Cause] = {"Auto-Deleveraging": "adl", "Settlement": "settlement"}
+LIQUIDATED = "Liquidated"
+
+# An open set of order statuses, told by their endings (docs, info endpoint: order status).
+OPEN = frozenset({"open", "triggered"})
+ENDED = frozenset({"filled"})
+ENDINGS = ("anceled", "ejected", "Cancel")
+
+DOLLAR = "USDC"  # what the venue means by "usdc" and "usd"; its prices of spot tokens are in it too
+DOLLAR_TOKEN = 0
 
 # Old servers greeted with a bare text frame; the SDK still guards against it.
 GREETING = "Websocket connection established."
@@ -103,7 +161,8 @@ TOO_MANY_USERS = re.compile(r"Cannot track more than (\d+) total users")
 # others (unifiedAccount, portfolioMargin, the legacy dexAbstraction) spot balances back the perps, and "individual perp dex
 # user states are not meaningful" (docs, account abstraction modes).
 STANDARD_MODES = frozenset({"default", "disabled"})
-KNOWN_MODES = STANDARD_MODES | {"unifiedAccount", "portfolioMargin", "dexAbstraction"}
+SHARED_MODES = frozenset({"unifiedAccount", "portfolioMargin"})  # pools span dexes
+KNOWN_MODES = STANDARD_MODES | SHARED_MODES | {"dexAbstraction"}
 ROLES = frozenset({"user", "vault", "subAccount"})  # beside "agent" and "missing", which need words
 
 # Names of collateral tokens by their index in spotMeta, where they are known beforehand; others are asked for.
@@ -116,5 +175,10 @@ IMPLICIT_TABLES_BELOW = 50
 # about 30 KB inflated.
 MAX_DEXES = 1024
 MAX_INFLATED_BYTES = 8 * 1024 * 1024
-# A dex that the venue stopped mentioning, a universe that no longer fits: asked for at most this often.
+# A dex that the venue stopped mentioning, a universe that no longer fits: asked for at most this often; and again when a
+# question was given up unanswered.
 ASK_AGAIN_MS = 10_000
+FORGOTTEN_MS = 120_000
+MAX_STRANGE = 1_000  # coins without a contract for which the contracts are asked again
+# Funding payments that wait for the collateral of their dex.
+MAX_WAITING = 5_000

@@ -1,0 +1,116 @@
+"""What an account's mode makes of its money on Hyperliquid: which pool a position belongs to, and what a pool's figures mean.
+
+Owns the pools. Pure. In the standard modes each dex holds its own collateral and is a pool that can be computed. In a unified
+account "individual perp dex user states are not meaningful" and the spot balance of a collateral token backs every dex of
+that token; in portfolio margin one ratio of the venue's says it all; in the legacy dexAbstraction mode, in an unknown one and
+before the mode is known, nothing is said of equity. Source: Hyperliquid docs, account abstraction modes and unified account ratio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+
+import msgspec
+
+from exchanges.events import BalanceState, PoolState
+from exchanges.hyperliquid import parse, tables
+from exchanges.hyperliquid.wire import DIGITS, computed, shown
+
+SCOPE = "shared"  # of the pools that span dexes
+_PORTFOLIO = "portfolio"
+
+
+def pool(mode: str | None, dex: str, settle: str) -> str:
+    """Return the pool of a dex's cross positions."""
+    if mode == "unifiedAccount":
+        return f"unified:{settle}"
+    return _PORTFOLIO if mode == "portfolioMargin" else parse.pool_of(dex)
+
+
+def money(mode: str | None, balance: BalanceState) -> BalanceState:
+    """Return a dex's balance as it may be shown in this mode.
+
+    Outside the standard modes its account value, cash and withdrawable are near 0 and mean nothing. The margins stay where the dex
+    is a pool of its own: they are sums over positions.
+    """
+    if mode in tables.STANDARD_MODES:
+        return balance
+    shared = mode in tables.SHARED_MODES
+    pools = (
+        () if shared else tuple(msgspec.structs.replace(each, cash=None, venue_equity=None) for each in balance.pools)
+    )
+    return msgspec.structs.replace(balance, pools=pools, withdrawable=None)
+
+
+def moved(state: parse.DexState, name: str) -> parse.DexState:
+    """Return a state with its cross positions in another pool: said again now, not as the answer to an earlier question."""
+    positions = tuple(
+        each if each.margin_mode != "cross" else msgspec.structs.replace(each, pool=name)
+        for each in state.snapshot.positions
+    )
+    snapshot = msgspec.structs.replace(state.snapshot, positions=positions, asked_at=None, routine=True)
+    return msgspec.structs.replace(state, snapshot=snapshot)
+
+
+def shared(
+    account: str,
+    mode: str | None,
+    states: Mapping[str, parse.DexState],
+    settle: Callable[[str], str],
+    spot: parse.SpotState | None,
+) -> BalanceState | None:
+    """Return the pools that span dexes; None where the mode has none, or while the balances that back them are not known.
+
+    Args:
+        account: The configured account.
+        mode: The account's mode.
+        states: The last state of each dex.
+        settle: Returns the collateral token of a dex.
+        spot: The last spot state.
+    """
+    if spot is None or mode not in tables.SHARED_MODES:
+        return None
+    if mode == "portfolioMargin":
+        pools = [PoolState(pool=_PORTFOLIO, ccy=tables.DOLLAR, venue_ratio=shown(spot.portfolio_margin_ratio))]
+    else:
+        totals = {row.coin: row.total for row in spot.balances}
+        tokens = dict.fromkeys(settle(dex) for dex, state in states.items() if state.snapshot.positions)
+        pools = [
+            _unified(token, totals.get(token), [each for dex, each in states.items() if settle(dex) == token])
+            for token in tokens
+        ]
+    return BalanceState(account=account, scope=SCOPE, full=True, pools=tuple(pools))
+
+
+def _unified(token: str, total: Decimal | None, states: list[parse.DexState]) -> PoolState:
+    """One collateral token: ratio = sum of the dexes' cross maintenance / (spot total - margins of isolated positions)."""
+    crosses = [each for state in states for each in state.balance.pools]
+    maintenance = _total(each.venue_maintenance_margin for each in crosses)
+    initial = _total(each.venue_initial_margin for each in crosses)
+    isolated = _isolated(states)
+    equity = None if total is None or isolated is None else DIGITS.subtract(total, isolated)
+    ratio = None if equity is None or maintenance is None or equity <= 0 else DIGITS.divide(maintenance, equity)
+    return PoolState(
+        pool=f"unified:{token}",
+        ccy=token,
+        venue_equity=None if equity is None else computed(equity),
+        venue_maintenance_margin=None if maintenance is None else computed(maintenance),
+        venue_initial_margin=None if initial is None else computed(initial),
+        venue_ratio=None if ratio is None else computed(ratio),
+    )
+
+
+def _isolated(states: Iterable[parse.DexState]) -> Decimal | None:
+    rows = (each for state in states for each in state.snapshot.positions)
+    return _total(each.isolated_margin for each in rows if each.margin_mode == "isolated")
+
+
+def _total(figures: Iterable[str | None]) -> Decimal | None:
+    """Return the sum; None where any figure is not known."""
+    total = Decimal(0)
+    for figure in figures:
+        if figure is None:
+            return None
+        total = DIGITS.add(total, Decimal(figure))
+    return total

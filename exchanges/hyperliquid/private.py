@@ -1,0 +1,432 @@
+"""One Hyperliquid account: its positions on every dex, its balances, mode, orders, fills and payments.
+
+Owns what a connection knows of its account: the last state of each dex, the mode, the dexes of interest. Pure: frames and answers
+go in, events and signals come out; the dialect is in ``session``. Without a stream the same link serves verification.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from exchanges.errors import AuthFailed, ProtocolViolation
+from exchanges.events import AccountMode, BalanceState, KeyInfo, PositionsSnapshot
+from exchanges.hyperliquid import build, ledger, market, modes, orders, parse, records, tables, wire
+from exchanges.hyperliquid.session import Known, Session
+from exchanges.venue import Ask, HttpRequest, LoginRefused, Malformed, Notice, Output
+
+
+class PrivateLink(Session):
+    """One account. Everything by address, nothing signed.
+
+    ``allDexsClearinghouseState`` is the whole state again and again, never a delta: each dex in it becomes a full snapshot.
+    A dex that it does not mention is flat only where the list is known to be complete (see ``_unlisted``).
+
+    Args:
+        url: Where the stream is.
+        account, env, address: Whose state it is; the address in lower case.
+        known: What earlier connections of the account learned.
+        dexes: The dexes beside the main one that are asked for; None: all of them.
+    """
+
+    connection = "private"
+
+    def __init__(
+        self,
+        url: str,
+        account: str,
+        env: str,
+        address: str,
+        known: Known | None = None,
+        dexes: tuple[str, ...] | None = None,
+    ) -> None:
+        self._known = known or Known()
+        unknown = {"userRole": not self._known.role, "userAbstraction": self._known.mode is None}
+        waiting = [kind for kind, needed in unknown.items() if needed]
+        super().__init__(url, ("allDexsClearinghouseState", "spotState", *waiting))
+        self._account, self._address, self._dexes = account, address, dexes
+        self._mode: str | None = None  # as this connection heard it
+        self._mode_at = self._latest = 0  # when the mode was last said, and the latest receive time
+        # A recording is read without subscribing: then there is no mode to wait for, and no address to compare with.
+        self._listening = False
+        self._states: dict[str, parse.DexState] = {}  # the last state of each dex, as the venue sent it
+        self._spot_state: parse.SpotState | None = None
+        self._tokens = dict(tables.COLLATERAL.get(env, {}))  # names of tokens
+        self._active: dict[str, None] = dict.fromkeys(
+            dexes or ()
+        )  # dexes that hold something, or are asked for by name
+        self._fundings: list[msgspec.Raw] = []  # payments whose currency is not known yet
+        self._rounds = 0
+        self._sweep = False  # the dexes are being asked for in order to ask each for its state
+
+    # --- What is asked ---------------------------------------------------------------------------------------------
+
+    def topics(self) -> tuple[str, ...]:
+        """Return the state of all dexes, open orders of the main dex and of those configured, and everything that happens."""
+        kinds = (build.topic(kind, user=self._address) for kind in tables.USER_TOPICS)
+        return (*kinds, *(self._orders_topic(dex) for dex in ("", *(self._dexes or ()))))
+
+    def watch(self) -> Mapping[str, float]:
+        """Return the states that come every few seconds, changed or not."""
+        states = [build.topic(kind, user=self._address) for kind in tables.USER_TOPICS if kind in tables.PERIODIC]
+        lists = [self._orders_topic(dex) for dex in ("", *(self._dexes or ()))]
+        return dict.fromkeys((*states, *lists), tables.STATES_WITHIN_S)
+
+    def subscribe(self, topics: Sequence[str]) -> list[str]:
+        """Return one frame a topic; from now on what arrives must be about this account's address."""
+        self._listening = True
+        return super().subscribe(topics)
+
+    def bootstrap(self) -> list[HttpRequest]:
+        """Ask who the address is, unless that is known (an agent's own state is empty and valid), its mode, and the dexes."""
+        role = [] if self._known.role else [self._question("userRole")]
+        return [*role, self._question("userAbstraction"), *self._contracts()]
+
+    def audit(self) -> list[HttpRequest]:
+        """Ask who the address is, for the account's mode, and for the dexes there are."""
+        return [self._question("userRole"), self._question("userAbstraction"), build.info("allPerpMetas")]
+
+    def state(self) -> list[HttpRequest]:
+        """Ask for the mode where it may have changed, for positions of every dex, spot balances and open orders.
+
+        Open orders cost ten times as much: those of the main dex and of one other, in turn, are asked each time.
+        """
+        self._rounds += 1
+        self._sweep = self._dexes is None and self._known.dexes is None
+        due = self._mode is None or self._latest - self._mode_at >= tables.MODE_EVERY_MS
+        mode = [self._question("userAbstraction")] if due else []
+        return [
+            *mode,
+            *(self._contracts() if self._sweep else ()),
+            *(self._question("clearinghouseState", dex=dex) for dex in self._interesting()),
+            self._question("spotClearinghouseState"),
+            *(self._question("frontendOpenOrders", dex=dex) for dex in self._orders_due()),
+        ]
+
+    def history(self, since_ms: int, symbols: Sequence[str]) -> list[HttpRequest]:
+        """Ask for fills, slices of TWAP orders, funding and the ledger since then; by user, whatever the symbols."""
+        return [*self._contracts(), *(self._question(kind, startTime=since_ms) for kind in tables.HISTORY)]
+
+    def find_order(self, symbol: str, order_id: str) -> list[HttpRequest]:
+        """Ask for one order by the venue's id or, 0x…, the client's; ids are the same for all coins."""
+        oid: str | int = int(order_id) if order_id.isdecimal() else order_id
+        return [self._question("orderStatus", oid=oid)]
+
+    def _question(self, kind: str, **params: str | int) -> HttpRequest:
+        return build.info(kind, user=self._address, **params)
+
+    def _contracts(self) -> list[HttpRequest]:
+        return [build.info("allPerpMetas")] if self._known.dexes is None else []
+
+    def _orders_topic(self, dex: str) -> str:
+        return build.topic("openOrders", user=self._address, dex=dex)
+
+    def _interesting(self) -> list[str]:
+        """Return the main dex, and those configured (else all), and those that were seen to hold something."""
+        chosen = self._known.dexes or () if self._dexes is None else ()
+        return list(dict.fromkeys(("", *chosen, *self._active)))
+
+    def _orders_due(self) -> list[str]:
+        """Return the main dex and one that holds something, in turn; every tenth time one of all."""
+        quiet = self._rounds % 10 == 0
+        dexes = [dex for dex in (self._interesting() if quiet else self._active) if dex]
+        turn = self._rounds // 10 if quiet else self._rounds
+        return ["", dexes[turn % len(dexes)]] if dexes else [""]
+
+    # --- What arrives ----------------------------------------------------------------------------------------------
+
+    def _channel(self, channel: str, data: msgspec.Raw, at: int) -> list[Output]:
+        self._latest = max(self._latest, at)
+        outputs = self._event(channel, data, at)
+        if channel in tables.PERIODIC and channel != "openOrders":
+            outputs += self._heard(build.topic(channel, user=self._address))
+        return outputs
+
+    def _event(self, channel: str, data: msgspec.Raw, at: int) -> list[Output]:
+        match channel:
+            case "allDexsClearinghouseState":
+                return self._all_dexs(wire.decode(parse.AllDexsFrame, data, channel), at)
+            case "clearinghouseState":
+                one = wire.decode(parse.DexFrame, data, channel)
+                self._own(one.user)
+                dex = one.dex or ""
+                return self._state(dex, one.clearinghouse_state, at, routine=dex in self._states) + self._shared()
+            case "spotState":
+                spot = wire.decode(parse.SpotFrame, data, channel)
+                self._own(spot.user)
+                self._waiting.discard(channel)
+                return self._spot(spot.spot_state, None)
+            case "webData3":
+                user = wire.decode(parse.WebData3Frame, data, channel).user_state
+                self._own(user.user)
+                mode = user.abstraction or "default"  # absent is the default mode
+                return [] if mode == self._mode else self._set_mode(mode, at)
+            case "userFills":
+                fills = wire.decode(records.FillsFrame, data, channel)
+                self._own(fills.user)
+                return self._fills(fills.fills, history=bool(fills.is_snapshot))
+            case "userTwapSliceFills":
+                slices = wire.decode(records.SlicesFrame, data, channel)
+                self._own(slices.user)
+                return self._fills(slices.twap_slice_fills, history=bool(slices.is_snapshot))
+            case "userFundings":
+                fundings = wire.decode(records.FundingsFrame, data, channel)
+                self._own(fundings.user)
+                return self._funding(fundings.fundings, at)
+            case "userNonFundingLedgerUpdates":
+                updates = wire.decode(ledger.LedgerFrame, data, channel)
+                self._own(updates.user)
+                return ledger.parse_ledger(self._account, self._address, updates.non_funding_ledger_updates)
+            case "user":
+                return self._user_events(wire.decode(records.UserEvents, data, channel), at)
+            case "orderUpdates":
+                updated = wire.decode(list[orders.OrderUpdate], data, channel)
+                self._note_active(wire.dex_of(each.order.coin) for each in updated)
+                return [orders.parse_update(self._account, each) for each in updated]
+            case "openOrders":
+                listed = wire.decode(orders.OpenOrdersFrame, data, channel)
+                self._own(listed.user)
+                dex = listed.dex or ""
+                return [orders.parse_open(self._account, dex, listed.orders), *self._heard(self._orders_topic(dex))]
+        raise wire.violation(f"channel {channel!r} is not one of the private connection")
+
+    def _answer(self, kind: str, asked: dict[str, Any], body: bytes, asked_at: int, at: int) -> list[Output]:
+        self._latest = max(self._latest, at)
+        dex = str(asked.get("dex") or "")
+        match kind:
+            case "clearinghouseState":
+                return self._state(dex, body, at, asked_at) + self._shared()
+            case "spotClearinghouseState":
+                return self._spot(wire.decode(parse.SpotState, body, kind), asked_at)
+            case "openOrders" | "frontendOpenOrders":
+                return [orders.parse_open(self._account, dex, wire.decode(list[orders.OrderRow], body, kind), asked_at)]
+            case "orderStatus":
+                return [*orders.parse_status(self._account, wire.decode(orders.OrderStatus, body, kind))]
+            case "userAbstraction":
+                return self._set_mode(wire.decode(str, body, kind), at)
+            case "userRole":
+                return self._role(wire.decode(parse.Role, body, kind))
+            case "allPerpMetas":
+                return self._metas(wire.decode(list[market.Meta], body, kind), at)
+            case "spotMeta":
+                self._tokens |= {token.index: token.name for token in wire.decode(market.SpotMeta, body, kind).tokens}
+                return self._paid(at)
+        rows = wire.decode(list[msgspec.Raw], body, kind)
+        return self._records(kind, rows, at) + self._more(asked, rows)
+
+    def _records(self, kind: str, rows: list[msgspec.Raw], at: int) -> list[Output]:
+        match kind:
+            case "userFills" | "userFillsByTime" | "userTwapSliceFills" | "userTwapSliceFillsByTime":
+                return self._fills(rows, history=True)
+            case "userFunding":
+                return self._funding(rows, at)
+            case "userNonFundingLedgerUpdates":
+                return ledger.parse_ledger(self._account, self._address, rows)
+        raise wire.violation(f"an answer to {kind!r} is not one of the private connection")
+
+    def _more(self, asked: dict[str, Any], rows: list[msgspec.Raw]) -> list[Output]:
+        """Ask for the page that follows; a question without a start has no pages."""
+        if "startTime" not in asked:
+            return []
+        latest = max((records.time_of(row) or 0 for row in rows), default=0)
+        page = build.next_page(asked, len(rows), latest)
+        return [] if page is None else [Ask(request=page)]
+
+    def _own(self, user: str) -> None:
+        if self._listening and user.lower() != self._address:
+            raise wire.violation(f"a state of {user[:42]} came on the connection of account {self._account}")
+
+    # --- Positions and balances ------------------------------------------------------------------------------------
+
+    def _all_dexs(self, frame: parse.AllDexsFrame, at: int) -> list[Output]:
+        self._own(frame.user)
+        if len(frame.clearinghouse_states) > tables.MAX_DEXES:
+            raise wire.violation(f"allDexsClearinghouseState lists more than {tables.MAX_DEXES} dexes")
+        outputs: list[Output] = []
+        complete = True
+        later = "allDexsClearinghouseState" not in self._waiting
+        for dex, state in frame.clearinghouse_states:
+            try:
+                outputs += self._state(dex, state, at, routine=later or dex in self._states)
+            except ProtocolViolation as bad:  # the other dexes stand
+                outputs.append(Malformed(what=str(bad)))
+                complete = False
+        if complete:
+            self._waiting.discard("allDexsClearinghouseState")
+        listed = {dex for dex, _ in frame.clearinghouse_states}
+        return outputs + self._shared() + self._unlisted(listed, at, routine=later)
+
+    def _state(
+        self, dex: str, data: bytes | msgspec.Raw, at: int, asked_at: int | None = None, *, routine: bool = False
+    ) -> list[Output]:
+        settle = self._settle(dex)
+        pool = modes.pool(self._said_mode, dex, settle)
+        state = parse.parse_state(self._account, dex, settle, data, asked_at, pool=pool, routine=routine)
+        if dex not in self._states and len(self._states) >= tables.MAX_DEXES:
+            raise wire.violation(f"more than {tables.MAX_DEXES} dexes")
+        self._states[dex] = state
+        asks: list[Output] = []
+        if state.snapshot.positions:
+            asks = [*self._name_collateral(dex, at), *self._ask_orders(dex, at)]
+            self._note_active([dex])
+        return [state.snapshot, self._money(state.balance), *state.notices, *asks]
+
+    def _note_active(self, dexes: Iterable[str]) -> None:
+        if len(self._active) < tables.MAX_DEXES:
+            self._active |= dict.fromkeys(dex for dex in dexes if dex)
+
+    def _ask_orders(self, dex: str, at: int) -> list[Output]:
+        """Ask for a dex's open orders when it is first seen to hold something: no list of them is streamed."""
+        if not self._listening or not dex or dex in self._active:
+            return []
+        return self._ask(self._question("frontendOpenOrders", dex=dex), at)
+
+    def _name_collateral(self, dex: str, at: int) -> list[Output]:
+        if dex not in self._known.collateral:
+            return self._ask(build.info("allPerpMetas"), at)
+        return [] if self._known.collateral[dex] in self._tokens else self._ask(build.info("spotMeta"), at)
+
+    def _unlisted(self, listed: set[str], at: int, *, routine: bool) -> list[Output]:
+        """Decide about dexes that the list does not mention.
+
+        In a standard mode the list is complete once it has the main dex: a dex that is gone from it holds nothing any more.
+        In every other mode, and while the mode is unknown, lists may be short: absence says nothing, so the venue is asked
+        about each dex that was seen with positions, and about the main one.
+        """
+        if self._mode in tables.STANDARD_MODES and "" in listed:
+            fence = self._states[""].snapshot.fence if "" in self._states else ()
+            gone = [dex for dex in self._states if dex not in listed]
+            return [output for dex in gone for output in self._flat(dex, fence, routine)]
+        held = {dex for dex, state in self._states.items() if state.snapshot.positions}
+        return [
+            output
+            for dex in sorted((held | {""}) - listed)
+            for output in self._ask(self._question("clearinghouseState", dex=dex), at)
+        ]
+
+    def _flat(self, dex: str, fence: tuple[int, ...], routine: bool) -> list[Output]:
+        del self._states[dex]
+        scope = parse.scope_of(dex)
+        return [
+            PositionsSnapshot(account=self._account, scope=scope, positions=(), fence=fence, routine=routine),
+            BalanceState(account=self._account, scope=scope, full=True, fence=fence),
+        ]
+
+    def _spot(self, state: parse.SpotState, asked_at: int | None) -> list[Output]:
+        self._spot_state = state
+        for row in state.balances:
+            if row.token is not None and row.token in self._known.collateral.values():
+                self._tokens[row.token] = row.coin
+        return [parse.parse_spot(self._account, state, asked_at), *self._shared()]
+
+    def _settle(self, dex: str) -> str:
+        """Return the dex's collateral token: USDC until meta has said otherwise, its number where it has no known name."""
+        token = self._known.collateral.get(dex, tables.DOLLAR_TOKEN)
+        return self._tokens.get(token, f"token:{token}")
+
+    # --- The mode and the address ----------------------------------------------------------------------------------
+
+    @property
+    def _said_mode(self) -> str | None:
+        """The mode as it was last said, here or on an earlier connection; a recording has none and is read as standard."""
+        return self._mode or self._known.mode or (None if self._listening else "default")
+
+    def _money(self, balance: BalanceState) -> BalanceState:
+        return modes.money(self._said_mode, balance)
+
+    def _shared(self) -> list[Output]:
+        found = modes.shared(self._account, self._said_mode, self._states, self._settle, self._spot_state)
+        return [] if found is None else [found]
+
+    def _set_mode(self, mode: str, at: int) -> list[Output]:
+        """Announce the mode, and say again what is known of the pools: the mode decides whether their money means anything."""
+        was, self._mode_at = self._said_mode, at
+        self._mode = self._known.mode = mode
+        outputs: list[Output] = [
+            AccountMode(account=self._account, mode=mode, computable=mode in tables.STANDARD_MODES, hedge=False)
+        ]
+        for dex, state in self._states.items():
+            pool = modes.pool(mode, dex, self._settle(dex))
+            if pool != modes.pool(was, dex, self._settle(dex)):
+                self._states[dex] = modes.moved(state, pool)
+                outputs.append(self._states[dex].snapshot)
+            # Said again, now, not as the answer to an earlier question: what it covers is ordered by its fence alone.
+            outputs.append(msgspec.structs.replace(self._money(state.balance), asked_at=None))
+        if was in tables.SHARED_MODES and mode not in tables.SHARED_MODES:
+            outputs.append(BalanceState(account=self._account, scope=modes.SCOPE, full=True))
+        if mode not in tables.KNOWN_MODES:
+            what = f"account mode {mode!r} is not known: only the venue's own figures are shown for {self._account}"
+            outputs.append(Notice(code="unknown_mode", what=wire.clip(what)))
+        return outputs + self._shared()
+
+    def _role(self, role: parse.Role) -> list[Output]:
+        if role.role == "agent":
+            refused = self._agent(role)
+            if self._listening:
+                return [LoginRefused(code="agent", what=refused.what, do=refused.do or "")]
+            raise refused
+        key = KeyInfo(account=self._account, powers=(), owner=self._address, label=wire.clip(role.role, 60))
+        if role.role == "missing":
+            what = f"{self._address} was never seen on this chain: check the address and env of account {self._account}"
+            return [key, Notice(code="missing", what=what)]
+        if role.role not in tables.ROLES:
+            what = f"{self._address} has the unknown role {role.role!r}"
+            return [key, Notice(code="unknown_role", what=wire.clip(what))]
+        self._known.role = True
+        return [key]
+
+    def _agent(self, role: parse.Role) -> AuthFailed:
+        master = role.data.user if role.data and role.data.user else "its master account"
+        return AuthFailed(
+            f"{tables.NAME} account {self._account}",
+            f"{self._address} is an agent (API wallet) of {wire.clip(master, 60)}: an agent's own address shows an empty account",
+            code="agent",
+            do=f"Put the master's address: {wire.clip(master, 60)}",
+        )
+
+    # --- What happened ---------------------------------------------------------------------------------------------
+
+    def _metas(self, metas: list[market.Meta], at: int) -> list[Output]:
+        self._known.learn((dex, meta.collateral_token) for dex, meta in market.by_dex(metas))
+        outputs = self._paid(at)
+        unknown = sorted(set(self._dexes or ()) - set(self._known.dexes or ()))
+        if unknown:
+            what = f"account {self._account} names dexes that do not exist: {', '.join(unknown)}"
+            outputs.append(Notice(code="unknown_dex", what=wire.clip(what)))
+            self._active = {dex: None for dex in self._active if dex not in unknown}
+        if self._sweep:
+            self._sweep = False
+            dexes = (dex for dex in self._known.dexes or () if dex not in self._active)
+            outputs += [Ask(request=self._question("clearinghouseState", dex=dex)) for dex in dexes]
+        return outputs
+
+    def _fills(self, rows: Sequence[msgspec.Raw], *, history: bool) -> list[Output]:
+        return records.parse_fills(self._account, self._address, rows, history=history)
+
+    def _funding(self, rows: Sequence[msgspec.Raw], at: int) -> list[Output]:
+        """Translate payments; those of a dex whose collateral has no name yet wait until it has."""
+        outputs, waiting = records.parse_fundings(self._account, self._paid_in, rows)
+        for dex, later in waiting.items():
+            self._fundings += later[: tables.MAX_WAITING - len(self._fundings)]
+            outputs += self._name_collateral(dex, at)
+        return outputs
+
+    def _paid_in(self, dex: str) -> str | None:
+        token = self._known.collateral.get(dex)
+        return None if token is None else self._tokens.get(token)
+
+    def _paid(self, at: int) -> list[Output]:
+        """Translate the payments that waited."""
+        waiting, self._fundings = self._fundings, []
+        return self._funding(waiting, at)
+
+    def _user_events(self, events: records.UserEvents, at: int) -> list[Output]:
+        """Translate what channel ``user`` brings: the same fills and payments once more, should one subscription be lost."""
+        fills = [*(events.fills or ()), *(events.twap_slice_fills or ())]
+        funding = [events.funding] if events.funding is not None else []
+        outputs = self._fills(fills, history=False) + self._funding(funding, at)
+        if events.liquidation is not None:
+            outputs += records.parse_liquidation(self._account, self._address, events.liquidation, at)
+        return outputs
