@@ -20,13 +20,14 @@ from exchanges.actions import Policy
 from exchanges.clock import Clock, SystemClock
 from exchanges.events import Event
 from exchanges.venue import AccountSpec
-from gateway.config import Config, public_view
+from gateway.config import Config, public_view, verify_every_s
 from gateway.core.accounts import AccountInfo
 from gateway.core.rows import present
 from gateway.engine import Engine
 from gateway.feeds import Feeds
 from gateway.hub import Hub
 from gateway.metrics import Metrics, counter, gauge
+from gateway.operator import Operator
 from gateway.replay import Recorder
 from gateway.rounds import Rounds
 from gateway.store import Store
@@ -55,8 +56,13 @@ class Turns:
 
     def clock(self, last_messages: Mapping[str, int]) -> None:
         """Take a clock turn: ages, shares and summaries."""
-        self._publish(lambda: self._engine.clock(self._clock.now_ms(), last_messages), "clock")
+        self.act(lambda: self._engine.clock(self._clock.now_ms(), last_messages), "clock")
+
+    def act(self, change: Callable[[], bool], what: str) -> bool:
+        """Make a change of the engine as a turn of its own; False where a defect came to light."""
+        done = self._publish(change, what)
         self._after()
+        return done
 
     def _turn(self) -> None:
         events, self._inbox = self._inbox, []
@@ -139,6 +145,7 @@ class Gateway:
         self.engine.restore(restored, self.clock.now_ms())
         self.hub = Hub.on(asyncio.get_running_loop(), self.engine.tables, self.config.limits)
         self.turns = Turns(self.engine, self.hub, self.clock, self._after)
+        self.operator = Operator(self.engine, self.feeds, self.clock, self.turns.act)
         self.metrics.watch(self._figures)
         await self.server.start(self.config.server.host, self.config.server.port, self._state())
         self._tasks.append(asyncio.create_task(self._clock_turns(), name="clock turns"))
@@ -249,6 +256,8 @@ class Gateway:
             instruments=lambda: [
                 present(msgspec.structs.asdict(one)) for one in self.engine.market.instruments.values()
             ],
+            verify=self.operator.verify,
+            reconcile=self.operator.reconcile,
             now_ms=self.clock.now_ms,
             allowed_hosts=self.config.server.allowed_hosts,
             allowed_origins=self.config.server.allowed_origins,
@@ -286,6 +295,9 @@ def _infos(config: Config) -> list[AccountInfo]:
             user=account.user,
             region=account.region,
             strategy=account.strategy,
+            allocated=account.allocated,
+            execution=account.execution,
+            verify_every_ms=round(1000 * verify_every_s(config, account.venue)),
         )
         for name, account in config.accounts.items()
     ]

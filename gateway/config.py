@@ -293,6 +293,11 @@ def endpoints(config: Config, venue: str, env: str, region: str | None) -> Endpo
     )
 
 
+def verify_every_s(config: Config, venue: str) -> float:
+    """Return how often the state of an account of this venue is asked."""
+    return config.verify.every_s or VENUES[venue].capabilities.verify_every_s
+
+
 def public_view(config: Config) -> dict[str, object]:
     """Return the running configuration without anything secret: a DSN's password is removed, credentials are only named."""
     view: dict[str, Any] = msgspec.to_builtins(config)

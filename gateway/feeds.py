@@ -27,7 +27,7 @@ from exchanges.rest import Limits, RestClient
 from exchanges.succession import Succession
 from exchanges.supervisor import Fetcher, Record, Sink, Supervisor
 from exchanges.venue import AccountSpec, Endpoints, LinkFactory
-from gateway.config import Config, endpoints
+from gateway.config import Config, endpoints, verify_every_s
 from gateway.metrics import labelled
 from gateway.replay import Recorder, Via
 from gateway.rounds import Rounds
@@ -167,7 +167,7 @@ class Feeds:
             refuse=lambda error: self.refuse(spec.name, error),
             clock=self._clock,
             random=random.random,
-            every_ms=round(1000 * (self._config.verify.every_s or venue.capabilities.verify_every_s)),
+            every_ms=round(1000 * verify_every_s(self._config, spec.venue)),
             help=venue.read_only_help,
             may_trade=bool(settings and settings.allow_trading_keys),
             polled=FeedStatus(**msgspec.structs.asdict(name), state="connecting", at=0, polled=True)

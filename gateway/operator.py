@@ -1,0 +1,79 @@
+"""What somebody asks for at once: figures no older than so much, and the store held against the venues.
+
+Owns nothing; asks through the accounts' rounds, so that the venues' limits and the order of answers hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+
+import msgspec
+
+from exchanges.clock import Clock
+from exchanges.errors import VenueError
+from gateway.core.compare import compare
+from gateway.engine import Engine
+from gateway.feeds import Feeds
+from gateway.web.state import ReconcileRequest, Verification
+
+# Runs a change of the engine as a turn of its own; returns False where it failed.
+Act = Callable[[Callable[[], bool], str], bool]
+
+
+class Operator:
+    """The gateway's answers to ``max_age_ms`` and to ``perpwire reconcile``."""
+
+    def __init__(self, engine: Engine, feeds: Feeds, clock: Clock, act: Act) -> None:
+        self._engine, self._feeds, self._clock, self._act = engine, feeds, clock, act
+
+    async def verify(self, accounts: Collection[str], max_age_ms: int) -> Verification:
+        """Ask the venues of those accounts where they were asked longer ago than that; all at once."""
+        failed: dict[str, str] = {}
+
+        async def one(account: str) -> None:
+            try:
+                await self._feeds.rounds[account].verified(max_age_ms)
+            except VenueError as error:
+                failed[account] = str(error)
+
+        async with asyncio.TaskGroup() as group:
+            for account in accounts:
+                group.create_task(one(account))
+        moments = {name: self._engine.accounts[name].verified_at for name in accounts}
+        return Verification({name: at for name, at in moments.items() if at is not None}, failed)
+
+    async def reconcile(self, asked: ReconcileRequest) -> dict[str, object]:
+        """Compare the store with the venues; ``apply`` corrects it, ``force`` closes the rows of accounts out of reach."""
+        names = sorted(asked.accounts or self._feeds.rounds)
+        answers = await asyncio.gather(*(self._reconcile(name, asked) for name in names))
+        return dict(zip(names, answers, strict=True))
+
+    async def _reconcile(self, name: str, asked: ReconcileRequest) -> dict[str, object]:
+        account = self._engine.accounts[name]
+        rounds = self._feeds.rounds[name]
+        rows = [self._engine.positions[row_id].state for row_id in sorted(account.positions)]
+        try:
+            found = await rounds.inquiry.state()
+        except VenueError as error:
+            if asked.mode != "force":
+                return {"rows": len(rows), "error": str(error)}
+            return {"rows": len(rows), "error": str(error), "closed": self._force(name, asked.reason or "")}
+        answer: dict[str, object] = {
+            "rows": len(rows),
+            "differences": msgspec.to_builtins(compare(rows, found.events)),
+            "asked_at": found.asked_at,
+        }
+        if found.flaws:
+            answer["flaws"] = list(found.flaws)
+        if asked.mode == "apply":
+            answer["verified_at"] = await rounds.verified(0)
+        elif asked.mode == "force":
+            answer["refused"] = "the venue answers: nothing has to be forced. Use --apply"
+        return answer
+
+    def _force(self, name: str, reason: str) -> int:
+        before = len(self._engine.accounts[name].positions)
+        now = self._clock.now_ms()
+        self._act(lambda: self._engine.forget_account_rows(name, reason, now), f"forcing {name}")
+        return before - len(self._engine.accounts[name].positions)
