@@ -16,7 +16,32 @@ class Okx:
 
     name = tables.NAME
     capabilities = Capabilities(
-        needs_credentials=True, position_snapshot_on_subscribe=True, hedge_mode=True, mark_time=True
+        needs_credentials=True,
+        position_snapshot_on_subscribe=True,
+        hedge_mode=True,
+        mark_time=True,
+        rest_weight=tables.REST_WEIGHT,
+        rest_period_s=2.0,
+        rest_burst=tables.REST_BURST,
+        key_weight=tables.KEY_WEIGHT,
+        key_period_s=2.0,
+        verify_every_s=10.0,
+        features=frozenset(
+            {
+                "login",
+                "position_stream",
+                "order_stream",
+                "fill_stream",
+                "funding_stream",
+                "liquidation_cause",
+                "adl_cause",
+                "settlement",
+                "inverse",
+                "options",
+                "key_permissions",
+                "currency_prices",
+            }
+        ),
     )
 
     read_only_help = tables.READ_ONLY_HELP

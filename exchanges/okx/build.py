@@ -1,13 +1,13 @@
 """What is sent to OKX: topics and their frames, and REST questions. Never parses and keeps no state.
 
-A topic is a string of ours: the channel, or ``mark-price:<instId>``.
+A topic is a string of ours: the channel, or ``<channel>:<instId>``, or ``instruments:<instType>``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 import msgspec
 
@@ -16,7 +16,16 @@ from exchanges.venue import Credentials, HttpRequest
 
 POSITIONS = "positions"
 ACCOUNT = "account"
+BRIEF = "balance_and_position"
+ORDERS = "orders"
+WARNINGS = "liquidation-warning"
 MARK_PRICE = "mark-price"
+FUNDING_RATE = "funding-rate"
+INDEX = "index-tickers"
+INSTRUMENTS = "instruments"
+
+# Channels that are subscribed for every type of instrument at once.
+_OF_ANY_TYPE = (POSITIONS, ORDERS, WARNINGS)
 
 PING = "ping"
 
@@ -26,6 +35,21 @@ def mark_topic(symbol: str) -> str:
     return f"{MARK_PRICE}:{symbol}"
 
 
+def funding_topic(symbol: str) -> str:
+    """Return the topic that brings the funding rate of one instrument."""
+    return f"{FUNDING_RATE}:{symbol}"
+
+
+def index_topic(pair: str) -> str:
+    """Return the topic that brings one index."""
+    return f"{INDEX}:{pair}"
+
+
+def instruments_topic(inst_type: str) -> str:
+    """Return the topic that brings changes of the contracts of one type."""
+    return f"{INSTRUMENTS}:{inst_type}"
+
+
 def topic_args(topic: str) -> dict[str, str]:
     """Return the subscription argument of a topic.
 
@@ -33,8 +57,10 @@ def topic_args(topic: str) -> dict[str, str]:
     seconds, and whatever an event lost is healed by itself.
     """
     channel, _, symbol = topic.partition(":")
-    if channel == POSITIONS:
+    if channel in _OF_ANY_TYPE:
         return {"channel": channel, "instType": "ANY"}
+    if channel == INSTRUMENTS:
+        return {"channel": channel, "instType": symbol}
     return {"channel": channel, "instId": symbol} if symbol else {"channel": channel}
 
 
@@ -57,37 +83,94 @@ def login(credentials: Credentials, now_ms: int) -> str:
 
 
 def config_request() -> HttpRequest:
-    """Ask for the account's mode (5 a 2 s per user)."""
-    return HttpRequest(path=tables.CONFIG_PATH, signed=True)
+    """Ask for the account's mode and the key's permissions (5 a 2 s per user)."""
+    return HttpRequest(path=tables.CONFIG_PATH, signed=True, weight=2)
 
 
 def positions_request(inst_type: str | None = None) -> HttpRequest:
     """Ask for all open positions, or those of one type (10 a 2 s per user). Zero positions are not in the answer."""
-    query = f"?{urlencode({'instType': inst_type})}" if inst_type else ""
-    return HttpRequest(path=tables.POSITIONS_PATH + query, signed=True)
+    return _signed(tables.POSITIONS_PATH, {"instType": inst_type} if inst_type else {})
 
 
 def balance_request() -> HttpRequest:
     """Ask for all balances (10 a 2 s per user)."""
-    return HttpRequest(path=tables.BALANCE_PATH, signed=True)
+    return _signed(tables.BALANCE_PATH, {})
+
+
+def open_orders_request() -> HttpRequest:
+    """Ask for all open orders, newest first (60 a 2 s per user)."""
+    return _signed(tables.OPEN_ORDERS_PATH, {"limit": tables.PAGE_ROWS})
+
+
+def order_request(symbol: str, order_id: str) -> HttpRequest:
+    """Ask for one order, open or done (60 a 2 s per user)."""
+    return _signed(tables.ORDER_PATH, {"instId": symbol, "ordId": order_id})
+
+
+def fills_request(begin: int) -> HttpRequest:
+    """Ask for executions since then, newest first, of the last three days (60 a 2 s per user)."""
+    return _signed(tables.FILLS_PATH, {"begin": begin, "limit": tables.PAGE_ROWS})
+
+
+def order_fills_request(symbol: str, order_id: str) -> HttpRequest:
+    """Ask for the executions of one order of the last three days (60 a 2 s per user)."""
+    return _signed(tables.FILLS_PATH, {"instId": symbol, "ordId": order_id, "limit": tables.PAGE_ROWS})
+
+
+def fills_history_request(inst_type: str, begin: int) -> HttpRequest:
+    """Ask for executions of one type since then, newest first, of the last three months (10 a 2 s per user)."""
+    query = {"instType": inst_type, "begin": begin, "limit": tables.PAGE_ROWS}
+    return _signed(tables.FILLS_HISTORY_PATH, query)
+
+
+def bills_request(begin: int, bill_type: str | None = None) -> HttpRequest:
+    """Ask for changes of the balance since then, newest first, of the last seven days (5 a second per user)."""
+    query = {"type": bill_type} if bill_type else {}
+    return _signed(tables.BILLS_PATH, query | {"begin": begin, "limit": tables.PAGE_ROWS})
+
+
+def bills_archive_request(begin: int) -> HttpRequest:
+    """Ask for changes of the balance since then, newest first, of the last three months (5 a 2 s per user)."""
+    return _signed(tables.BILLS_ARCHIVE_PATH, {"begin": begin, "limit": tables.PAGE_ROWS}, weight=2)
+
+
+def page_after(request: HttpRequest, cursor: str) -> HttpRequest:
+    """Return the question for the page behind this one, which begins after the row named by the cursor."""
+    path, _, query = request.path.partition("?")
+    kept = [(name, value) for name, value in parse_qsl(query) if name != "after"]
+    return msgspec.structs.replace(request, path=f"{path}?{urlencode([*kept, ('after', cursor)])}")
+
+
+def _signed(path: str, query: Mapping[str, object], weight: int = 1) -> HttpRequest:
+    return HttpRequest(path=path + (f"?{urlencode(query)}" if query else ""), signed=True, weight=weight)
 
 
 def time_request() -> HttpRequest:
     """Ask for the venue's clock (10 a 2 s per address)."""
-    return HttpRequest(path=tables.TIME_PATH)
+    return HttpRequest(path=tables.TIME_PATH, weight=tables.PUBLIC_WEIGHT)
 
 
 def instruments_request(inst_type: str) -> HttpRequest:
     """Ask for every instrument of a type (20 a 2 s per address and type)."""
-    return HttpRequest(path=f"{tables.INSTRUMENTS_PATH}?{urlencode({'instType': inst_type})}")
+    path = f"{tables.INSTRUMENTS_PATH}?{urlencode({'instType': inst_type})}"
+    return HttpRequest(path=path, weight=tables.PUBLIC_WEIGHT)
+
+
+def index_request(pair: str) -> HttpRequest:
+    """Ask for one index (20 a 2 s per address)."""
+    return HttpRequest(path=f"{tables.INDEX_PATH}?{urlencode({'instId': pair})}", weight=tables.PUBLIC_WEIGHT)
 
 
 def tiers_requests(inst_type: str, families: Iterable[str]) -> list[HttpRequest]:
-    """Ask for the position tiers of instrument families, as many requests as the limit of families a request makes."""
+    """Ask for the position tiers of instrument families, as many requests as the limit of families a request makes.
+
+    10 a 2 s per address.
+    """
     return [
         HttpRequest(
             path=f"{tables.TIERS_PATH}?instType={quote(inst_type)}&tdMode=cross"
-            f"&instFamily={','.join(quote(family) for family in batch)}"
+            f"&instFamily={','.join(quote(family) for family in batch)}",
+            weight=tables.PUBLIC_WEIGHT,
         )
         for batch in batches(families, tables.FAMILIES_PER_REQUEST)
     ]

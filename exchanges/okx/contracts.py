@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterable
 from decimal import Context, Decimal
 
-from exchanges.events import ContractType, Instrument, MarginTier, MarginTiers, Price, known
+from exchanges.events import ContractType, FundingRate, Instrument, MarginTier, MarginTiers, Price, known
 from exchanges.okx import tables
-from exchanges.okx.wire import InstrumentRow, MarkRow, TierRow
+from exchanges.okx.wire import FundingRow, InstrumentRow, MarkRow, TierRow
 
 # Wide enough for the exact product of any two figures that the wire schema lets through.
 _EXACT = Context(prec=200)
@@ -105,3 +105,15 @@ def parse_mark(row: MarkRow, env: str) -> Price:
     """Translate a mark price."""
     at = int(row.ts) if row.ts else None
     return Price(venue=tables.NAME, env=env, symbol=row.inst_id, value=row.mark_px, at=at)
+
+
+def parse_funding_rate(row: FundingRow, env: str) -> FundingRate:
+    """Translate a funding rate: + means that longs pay, as everywhere here."""
+    return FundingRate(
+        venue=tables.NAME,
+        env=env,
+        symbol=row.inst_id,
+        rate=row.funding_rate,
+        next_at=int(row.funding_time) if row.funding_time else None,
+        at=int(row.ts) if row.ts else None,
+    )

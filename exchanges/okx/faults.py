@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from exchanges.errors import AuthFailed, Rejected, Retryable, VenueError
+from exchanges.errors import AuthFailed, NotFound, Rejected, Retryable, VenueError
 from exchanges.okx import tables, wire
 from exchanges.venue import HttpRequest
 
@@ -21,6 +21,7 @@ def check(request: HttpRequest, status: int, headers: Mapping[str, str], body: b
         Retryable: The limit is reached, or the venue is busy, frozen or away.
         AuthFailed: Key, secret, passphrase, clock, environment or address are wrong.
         Rejected: The question is wrong.
+        NotFound: What was asked for does not exist.
     """
     where = f"{tables.NAME} {request.path}"
     try:
@@ -35,6 +36,8 @@ def check(request: HttpRequest, status: int, headers: Mapping[str, str], body: b
     code, said = answer.code, f"{fault.what}: {answer.msg[:_SHOWN]}" if answer.msg else fault.what
     if fault.kind == "auth":
         raise AuthFailed(where, said, code=code, do=fault.do)
+    if fault.kind == "missing":
+        raise NotFound(where, said, code=code)
     if fault.kind == "rejected":
         raise Rejected(where, said, code=code, do=fault.do)
     raise Retryable(where, said, code=code, do=fault.do, after_s=_after_s(headers) or fault.after_s)

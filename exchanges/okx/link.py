@@ -1,25 +1,29 @@
 """The private connection of OKX: positions and balances of one account. (``public`` holds the other one.)
 
-Owns protocol state only. Pure: no I/O, no clock. Source: OKX v5 docs, positions and account channels.
+Owns protocol state only; orders, executions and bills are ``activity``'s. Pure: no I/O, no clock. Source: OKX v5 docs,
+positions, account and balance_and_position channels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
 from exchanges.errors import ProtocolViolation
 from exchanges.events import PositionsSnapshot
-from exchanges.okx import build, parse, tables, wire
+from exchanges.okx import activity, brief, build, parse, tables, wire
+from exchanges.okx.activity import Activity
 from exchanges.okx.pages import Book
 from exchanges.okx.session import Session, decode_all, decode_some
-from exchanges.venue import Ask, Credentials, HttpRequest, Malformed, Output, Refresh
+from exchanges.venue import Ask, Credentials, Heard, HttpRequest, Malformed, Notice, Output, Refresh
 
 _POSITION = msgspec.json.Decoder(wire.PositionRow)
 _ACCOUNT = msgspec.json.Decoder(wire.AccountRow)
 _COIN = msgspec.json.Decoder(wire.CoinRow)
+_BRIEF = msgspec.json.Decoder(wire.BriefRow)
+_BRIEF_POSITION = msgspec.json.Decoder(wire.BriefPosition)
 _CONFIG = msgspec.json.Decoder(wire.ConfigRow)
 
 _ANY = "ANY"
@@ -56,6 +60,8 @@ class PrivateLink(Session):
         self._header: wire.AccountRow | None = None
         self._answers: dict[str, tuple[HttpRequest, list[msgspec.Raw], int]] = {}  # newest by path, while inferring
         self._asks: list[Output] = []
+        self._activity = Activity(account)
+        self._wall_ms: int | None = None  # when the newest question was signed
 
     @property
     def ready(self) -> bool:
@@ -71,8 +77,19 @@ class PrivateLink(Session):
         return self._awaits_config and not self._certain
 
     def topics(self) -> tuple[str, ...]:
-        """Return the account's two channels."""
-        return (build.POSITIONS, build.ACCOUNT)
+        """Return the account's channels.
+
+        Not ``fills``: the venue opens it to high fee tiers alone (64003), and the orders channel brings every execution.
+        """
+        return (build.POSITIONS, build.ACCOUNT, build.ORDERS, build.BRIEF)
+
+    def price_topics(self, symbols: Iterable[str], currencies: Iterable[str] = ()) -> tuple[str, ...]:
+        """Return no price, but the channel that is wanted and not needed: a refusal of it must not hold the feed back."""
+        return (build.WARNINGS,)
+
+    def watch(self) -> Mapping[str, float]:
+        """Return the channels whose whole state the venue repeats."""
+        return {build.POSITIONS: tables.STATE_SILENT_S, build.ACCOUNT: tables.STATE_SILENT_S}
 
     def subscribe(self, topics: Sequence[str]) -> list[str]:
         """Return the frames that subscribe those topics; from now on the configuration is awaited."""
@@ -83,21 +100,46 @@ class PrivateLink(Session):
         """Ask for the mode; positions and balances come as snapshots of the stream."""
         return [build.config_request()]
 
+    def sign(self, request: HttpRequest, now_ms: int) -> HttpRequest:
+        """Return the request with the headers it needs."""
+        self._wall_ms = now_ms
+        return super().sign(request, now_ms)
+
     def audit(self) -> list[HttpRequest]:
         """Ask for the configuration, which holds what the key may do."""
         return [build.config_request()]
 
     def state(self) -> list[HttpRequest]:
-        """Ask for the mode, which decides the pools, then for positions and balances."""
-        return [build.config_request(), build.positions_request(), build.balance_request()]
+        """Ask for the mode, which decides the pools, then for positions, balances and open orders."""
+        return [
+            build.config_request(),
+            build.positions_request(),
+            build.balance_request(),
+            build.open_orders_request(),
+        ]
+
+    def history(self, since_ms: int, symbols: Sequence[str]) -> list[HttpRequest]:
+        """Ask for executions and bills of all symbols. The venue keeps three months, newest first."""
+        return self._activity.history(since_ms, self._wall_ms)
+
+    def find_order(self, symbol: str, order_id: str) -> list[HttpRequest]:
+        """Ask for one order; unfilled ones that were cancelled are forgotten by the venue after two hours."""
+        return [build.order_request(symbol, order_id)]
 
     # --- stream --------------------------------------------------------------------------------------------------
 
     def _data(self, arg: wire.Arg, frame: wire.Frame, rows: list[msgspec.Raw]) -> list[Output]:
         if arg.channel == build.POSITIONS:
-            return self._position_rows(arg, frame, rows)
+            return [*self._position_rows(arg, frame, rows), Heard(topics=(build.POSITIONS,))]
         if arg.channel == build.ACCOUNT:
-            return self._account_rows(frame, rows)
+            # Whether a regular push comes of positions that are none is not documented: the account's speaks for both then.
+            flat = self._books[_ANY].complete and not self._books[_ANY].rows
+            heard = (build.ACCOUNT, build.POSITIONS) if flat else (build.ACCOUNT,)
+            return [*self._account_rows(frame, rows), Heard(topics=heard)]
+        if arg.channel == build.BRIEF:
+            return self._brief_rows(rows)
+        if arg.channel in activity.CHANNELS:
+            return self._activity.frame(arg.channel, rows)
         return super()._data(arg, frame, rows)
 
     def _position_rows(self, arg: wire.Arg, frame: wire.Frame, rows: list[msgspec.Raw]) -> list[Output]:
@@ -135,6 +177,36 @@ class PrivateLink(Session):
         if progress == "lost":
             return [*out, Refresh(why=f"account: page {frame.cur_page} came without the pages before it")]
         return [*out, *self._all_balances()] if progress == "complete" else out
+
+    def _brief_rows(self, rows: list[msgspec.Raw]) -> list[Output]:
+        """Translate events; of the first snapshot nothing is read, the positions channel says it all."""
+        events, out, _ = decode_some(rows, _BRIEF, "balance_and_position")
+        for event in events:
+            if event.event_type == brief.SNAPSHOT:
+                continue
+            if not brief.is_known(event.event_type):
+                out.append(Notice(code="balance_and_position", what=f"unknown event type {event.event_type[:50]!r}"))
+            found, notes, _ = decode_some(event.pos_data, _BRIEF_POSITION, "balance_and_position")
+            out += notes
+            out += brief.evidence(event, found, self._account)
+            out += self._moved(found)
+            self._activity.seek(event.event_type, int(event.p_time))
+        return out
+
+    def _moved(self, positions: Iterable[wire.BriefPosition]) -> list[Output]:
+        """Tell of sizes and entries that the positions channel has not told yet."""
+        book = self._books[_ANY]
+        if not book.complete:
+            return []
+        rows = [
+            row
+            for one in positions
+            if one.inst_type in tables.KINDS
+            and (row := brief.newer(one, book.get((one.inst_id, one.pos_side, one.mgn_mode, one.ccy)))) is not None
+            and parse.side_is_known(row)
+        ]
+        book.update(rows)
+        return [] if self._held else self._each(rows)
 
     def _each(self, rows: Iterable[wire.PositionRow]) -> list[Output]:
         mode = self._mode or parse.DEFAULT_MODE
@@ -185,19 +257,29 @@ class PrivateLink(Session):
 
     # --- mode ----------------------------------------------------------------------------------------------------
 
+    def _configured(self, config: wire.ConfigRow) -> list[Output]:
+        """Take the configuration: the mode and what it changes, and what the key may do."""
+        self._activity.hedge = hedge = parse.parse_hedge(config)
+        mode = parse.Mode(config.acct_lv)
+        key = parse.parse_key(config, self._account)
+        unsaid = Malformed(what=f"{tables.NAME} {tables.CONFIG_PATH}: it does not say what the key may do (perm)")
+        out: list[Output] = [parse.account_mode(self._account, mode, hedge), key or unsaid, *self._take(mode)]
+        self._answers.clear()
+        return out
+
     def _infer(self, mode: parse.Mode) -> list[Output]:
         """Take a mode that is only inferred, unless it is known for certain."""
-        return [] if self._certain else self._set_mode(mode)
+        if self._certain or mode == self._mode:
+            return []
+        return [parse.account_mode(self._account, mode), *self._take(mode)]
 
-    def _set_mode(self, mode: parse.Mode) -> list[Output]:
+    def _take(self, mode: parse.Mode) -> list[Output]:
         """Take a mode; where it changes the pools, say again what was said under the former one."""
         before, was_held = self._mode, self._held
         self._mode = mode
-        if mode == before:
+        if mode == before or (not was_held and (before is None or before.level == mode.level)):
             return []
-        out: list[Output] = [parse.account_mode(self._account, mode)]
-        if not was_held and (before is None or before.level == mode.level):
-            return out
+        out: list[Output] = []
         for request, rows, asked_at in self._answers.values():
             out += self._translated(request, rows, asked_at)
         for covers in self._books:
@@ -223,13 +305,13 @@ class PrivateLink(Session):
     def _answered(self, request: HttpRequest, rows: list[msgspec.Raw], asked_at: int) -> list[Output]:
         path = urlsplit(request.path).path
         out: list[Output] = []
+        if path in activity.PATHS:
+            return self._activity.answer(request, rows, asked_at)
         if path == tables.CONFIG_PATH:
             configs = decode_all(rows, _CONFIG, request.path)
             if not configs:
                 raise ProtocolViolation(f"{tables.NAME} {request.path}", "an empty answer where the account's mode is")
-            out = self._set_mode(parse.Mode(configs[0].acct_lv))
-            self._answers.clear()
-            return out
+            return self._configured(configs[0])
         if path == tables.BALANCE_PATH:
             out = [one for row in decode_all(rows[:1], _ACCOUNT, request.path) for one in self._weigh(row)]
         elif path == tables.POSITIONS_PATH and not self._held:
@@ -278,7 +360,7 @@ class PrivateLink(Session):
 
     def _due(self) -> list[Output]:
         asks, self._asks = self._asks, []
-        return asks
+        return asks + self._activity.due()
 
 
 def _types(covers: str) -> tuple[str, ...]:

@@ -36,6 +36,10 @@ class Book(Generic[Row]):
         """The rows of the newest complete snapshot, with the events since."""
         return tuple(self._rows.values())
 
+    def get(self, key: Hashable) -> Row | None:
+        """Return the newest version of a row; None where it is not held."""
+        return self._rows.get(key)
+
     def snapshot(self, page: int, last: bool, rows: Iterable[Row], damaged: Iterable[str] = ()) -> Progress:
         """Take one page.
 

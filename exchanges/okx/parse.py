@@ -15,6 +15,7 @@ from exchanges.events import (
     AccountMode,
     BalanceState,
     CoinBalance,
+    KeyInfo,
     LiquidationKnown,
     PoolState,
     PositionState,
@@ -23,7 +24,7 @@ from exchanges.events import (
     position_id,
 )
 from exchanges.okx import tables
-from exchanges.okx.wire import AccountRow, CoinRow, PositionRow
+from exchanges.okx.wire import AccountRow, CoinRow, ConfigRow, PositionRow
 
 # Wide enough for exact sums and products of any two figures that the wire schema lets through.
 _EXACT = Context(prec=200)
@@ -62,9 +63,31 @@ class Mode(msgspec.Struct, frozen=True):
 DEFAULT_MODE = Mode("2", inferred=True)
 
 
-def account_mode(account: str, mode: Mode) -> AccountMode:
+_HEDGE = {"long_short_mode": True, "net_mode": False}
+
+
+def account_mode(account: str, mode: Mode, hedge: bool | None = None) -> AccountMode:
     """Translate a mode."""
-    return AccountMode(account=account, mode=mode.words, computable=not mode.portfolio)
+    return AccountMode(account=account, mode=mode.words, computable=not mode.portfolio, hedge=hedge)
+
+
+def parse_hedge(row: ConfigRow) -> bool | None:
+    """Say whether long and short legs are positions of their own; None where the answer does not say."""
+    return _HEDGE.get(row.pos_mode or "")
+
+
+def parse_key(row: ConfigRow, account: str) -> KeyInfo | None:
+    """Translate what the key may do; None where the answer does not say, which is not "nothing"."""
+    powers = [power.strip() for power in (row.perm or "").split(",") if power.strip()]
+    if not powers:
+        return None
+    return KeyInfo(
+        account=account,
+        powers=tuple(power for power in powers if power != "read_only"),
+        owner=known(row.uid),
+        label=known(row.label),
+        ip_bound=None if row.ip is None else bool(row.ip),
+    )
 
 
 def infer_mode(row: AccountRow) -> Mode:
@@ -245,7 +268,7 @@ def parse_balance(
         account=account,
         scope=BALANCE_SCOPE,
         full=full,
-        coins=tuple(_coin(coin) for coin in coins),
+        coins=tuple(_coin(coin, mode) for coin in coins),
         pools=pools,
         available=known(header.avail_eq),
         fence=(updated,) if updated else (),
@@ -254,7 +277,9 @@ def parse_balance(
     )
 
 
-def _coin(row: CoinRow) -> CoinBalance:
+def _coin(row: CoinRow, mode: Mode) -> CoinBalance:
+    # Where the account is one pool in dollars each currency counts with a discount: disEq says what is left of eqUsd.
+    pooled = mode.level in ("3", "4")
     return CoinBalance(
         ccy=row.ccy,
         total=row.cash_bal,
@@ -263,6 +288,8 @@ def _coin(row: CoinRow) -> CoinBalance:
         equity=known(row.eq),
         available=known(row.avail_eq) or known(row.avail_bal),
         usd_price=known(row.coin_usd_price) or _ratio(row.eq_usd, row.eq),
+        collateral=row.collateral_enabled if mode.level == "3" else None,
+        discount=_discount(row) if pooled else None,
     )
 
 
@@ -333,6 +360,14 @@ def _ratio(dollars: str | None, amount: str | None) -> str | None:
         return None
     price = _QUOTIENT.divide(Decimal(dollars or 0), Decimal(amount or 0))
     return _text(price) if price > 0 else None
+
+
+def _discount(row: CoinRow) -> str | None:
+    """Return the fraction of a currency's value that counts; a debt counts whole and says nothing of it."""
+    whole, counted = Decimal(row.eq_usd or 0), known(row.dis_eq)
+    if counted is None or whole <= 0:
+        return None
+    return _text(_QUOTIENT.divide(Decimal(counted), whole).normalize(_QUOTIENT))
 
 
 def _text(value: Decimal) -> str:

@@ -1,34 +1,37 @@
-"""The public connection of OKX: marks, contracts and position tiers of one environment, for all its accounts.
+"""The public connection of OKX: prices, funding rates, contracts and position tiers of one environment, for all its accounts.
 
-Owns protocol state only. Pure: no I/O, no clock. Source: OKX v5 docs, mark-price channel and public data.
+Owns protocol state only. Pure: no I/O, no clock. Source: OKX v5 docs, public data.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
 from exchanges.errors import ProtocolViolation
 from exchanges.okx import build, contracts, tables, wire
+from exchanges.okx.currencies import Currencies
 from exchanges.okx.session import Session, decode_all, decode_some
-from exchanges.venue import Ask, HttpRequest, Notice, Output
+from exchanges.venue import Ask, Heard, HttpRequest, Notice, Output, SubscribeRefused
 
 _INSTRUMENT = msgspec.json.Decoder(wire.InstrumentRow)
 _TIER = msgspec.json.Decoder(wire.TierRow)
 _MARK = msgspec.json.Decoder(wire.MarkRow)
+_INDEX = msgspec.json.Decoder(wire.IndexRow)
+_FUNDING = msgspec.json.Decoder(wire.FundingRow)
 
 _EXPIRY = re.compile(r"-[0-9]{6}$")
 
 
 class PublicLink(Session):
-    """Marks and contracts of one environment.
+    """Prices, funding rates and contracts of one environment.
 
-    Contracts come first by REST. A symbol that is not among them (listed later, renamed) has them asked again, once; the
-    position tiers of a family are asked when a symbol of it is first wanted. Both as ``Ask`` out of the next ``receive``
-    or ``answer``, of which the marks themselves bring several a second.
+    Contracts come first by REST, their changes by the stream. A symbol that is not among them (listed later, renamed) has
+    them asked again, once; the position tiers of a family are asked when a symbol of it is first wanted. Both as ``Ask``
+    out of the next ``receive`` or ``answer``, of which the marks themselves bring several a second.
     """
 
     connection = "public"
@@ -42,6 +45,10 @@ class PublicLink(Session):
         self._unserved: set[str] = set()  # wanted symbols that may still need a question
         self._asked_again: set[str] = set()  # unknown symbols
         self._tiers_asked: set[tuple[str, str]] = set()
+        self._xperps: set[str] = set()  # futures that pay funding as swaps do
+        self._resting: set[str] = set()  # symbols that are not traded now: their marks may stop
+        self._currencies = Currencies(env)
+        self._priced: tuple[str, ...] = ()  # the topics that were said to bring prices
 
     @property
     def ready(self) -> bool:
@@ -53,15 +60,39 @@ class PublicLink(Session):
         return (build.mark_topic(tables.ALWAYS_SYMBOL),)
 
     def price_topics(self, symbols: Iterable[str], currencies: Iterable[str] = ()) -> tuple[str, ...]:
-        """Return one topic a symbol, and remember to ask for the tiers of those that are new."""
+        """Return the topics of marks, funding rates, currencies and changes of contracts.
+
+        Remembers to ask for the tiers of symbols that are new.
+        """
         named = tuple(symbols)
         self._unserved.update(set(named) - self._wanted)
         self._wanted.update(named)
-        return tuple(build.mark_topic(symbol) for symbol in named)
+        self._priced = (
+            *(build.mark_topic(symbol) for symbol in named),
+            *(build.funding_topic(symbol) for symbol in named if symbol.endswith("-SWAP") or symbol in self._xperps),
+            *self._currencies.topics(currencies),
+            *(build.instruments_topic(inst_type) for inst_type in tables.MODELLED),
+        )
+        return self._priced
+
+    def watch(self) -> Mapping[str, float]:
+        """Return the prices that the venue repeats when they do not change."""
+        every = {
+            build.MARK_PRICE: tables.MARK_SILENT_S,
+            build.INDEX: tables.INDEX_SILENT_S,
+            build.FUNDING_RATE: tables.FUNDING_SILENT_S,
+        }
+        watched = {}
+        for topic in (*self.topics(), *self._priced):
+            channel, _, symbol = topic.partition(":")
+            if channel in every and symbol not in self._resting:
+                watched[topic] = every[channel]
+        return watched
 
     def unsubscribe(self, topics: Sequence[str]) -> list[str]:
         """Return the frames that unsubscribe those topics, but never the one that keeps the connection open."""
-        self._wanted.difference_update(topic.partition(":")[2] for topic in topics)
+        marks = (topic.partition(":") for topic in topics)
+        self._wanted.difference_update(symbol for channel, _, symbol in marks if channel == build.MARK_PRICE)
         return super().unsubscribe([topic for topic in topics if topic not in self.topics()])
 
     def bootstrap(self) -> list[HttpRequest]:
@@ -71,11 +102,29 @@ class PublicLink(Session):
     def _data(self, arg: wire.Arg, frame: wire.Frame, rows: list[msgspec.Raw]) -> list[Output]:
         if arg.channel == build.MARK_PRICE:
             good, notes, _ = decode_some(rows, _MARK, "mark-price")
-            return [*notes, *(contracts.parse_mark(row, self._env) for row in good)]
-        if arg.channel == "instruments":
+            return [*notes, *(contracts.parse_mark(row, self._env) for row in good), self._heard(arg)]
+        if arg.channel == build.INDEX:
+            indices, notes, _ = decode_some(rows, _INDEX, "index-tickers")
+            return [*notes, *(price for row in indices for price in self._currencies.prices(row)), self._heard(arg)]
+        if arg.channel == build.FUNDING_RATE:
+            rates, notes, _ = decode_some(rows, _FUNDING, "funding-rate")
+            return [*notes, *(contracts.parse_funding_rate(row, self._env) for row in rates), self._heard(arg)]
+        if arg.channel == build.INSTRUMENTS:
             instruments, notes, _ = decode_some(rows, _INSTRUMENT, "instruments")
             return notes + self._instruments(instruments)
         return super()._data(arg, frame, rows)
+
+    def _heard(self, arg: wire.Arg) -> Heard:
+        return Heard(topics=(f"{arg.channel}:{arg.inst_id}",))
+
+    def _error(self, frame: wire.Frame, code: str, said: str) -> list[Output]:
+        """Translate an error; an index that does not exist has its currency told by another one.
+
+        That one's present value is asked, too: with its answer the feed looks again which topics are wanted.
+        """
+        out = super()._error(frame, code, said)
+        gone = [topic for one in out if isinstance(one, SubscribeRefused) and one.permanent for topic in one.topics]
+        return [*out, *(Ask(request=build.index_request(pair)) for pair in self._currencies.refused(gone))]
 
     def _answered(self, request: HttpRequest, rows: list[msgspec.Raw], asked_at: int) -> list[Output]:
         target = urlsplit(request.path)
@@ -90,12 +139,16 @@ class PublicLink(Session):
             return [*contracts.parse_tiers(decode_all(rows, _TIER, request.path), inst_type, self._env)]
         if target.path == tables.MARK_PRICE_PATH:
             return [contracts.parse_mark(row, self._env) for row in decode_all(rows, _MARK, request.path)]
+        if target.path == tables.INDEX_PATH:
+            indices = decode_all(rows, _INDEX, request.path)
+            return [price for row in indices for price in self._currencies.prices(row)]
         return super()._answered(request, rows, asked_at)
 
     def _instruments(self, rows: Iterable[wire.InstrumentRow]) -> list[Output]:
         out: list[Output] = []
         left: list[str] = []
         for row in rows:
+            self._note(row)
             instrument = contracts.parse_instrument(row, self._env) if row.inst_type in tables.MODELLED else None
             if instrument is None:
                 # Before its opening a market has no contract yet, and nobody a position in it.
@@ -115,6 +168,11 @@ class PublicLink(Session):
                 )
             )
         return out
+
+    def _note(self, row: wire.InstrumentRow) -> None:
+        """Remember what decides the topics of a symbol and how long they can be quiet."""
+        (self._xperps.add if row.rule_type == "xperp" else self._xperps.discard)(row.inst_id)
+        (self._resting.discard if row.state in (None, "live") else self._resting.add)(row.inst_id)
 
     def _due(self) -> list[Output]:
         """Return the questions that wanted symbols still need; each is asked once a connection."""

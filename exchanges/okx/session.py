@@ -14,6 +14,7 @@ import msgspec
 from exchanges.errors import ProtocolViolation
 from exchanges.okx import build, sign, tables, wire
 from exchanges.venue import (
+    ConnectionCount,
     Credentials,
     Data,
     HttpRequest,
@@ -46,6 +47,7 @@ class Session:
 
     connection: str
     needs_login = False
+    polled = False
     ping_every_s = tables.PING_EVERY_S
     silent_after_s = tables.SILENT_AFTER_S
 
@@ -170,8 +172,10 @@ class Session:
                 return self._error(frame, frame.code or "unknown", said)
             case "subscribe":
                 return self._acknowledged(frame.arg)
-            case "unsubscribe" | "channel-conn-count":
+            case "unsubscribe":
                 return []
+            case "channel-conn-count":
+                return self._counted(frame)
             case "channel-conn-count-error":
                 return self._overcrowded(frame)
             case "notice":
@@ -228,6 +232,14 @@ class Session:
                 del self._asked[topic]
                 return [Subscribed(topics=(topic,))]
         return [Notice(code="subscribe", what=f"{self.connection}: not asked, but acknowledged: {said}"[:_SHOWN])]
+
+    def _counted(self, frame: wire.Frame) -> list[Output]:
+        """Tell how many connections of the sub-account have a channel."""
+        count = frame.conn_count or ""
+        if not (frame.channel and count.isdecimal() and len(count) < 6):
+            return [Malformed(what=f"{self.connection}: a number of connections that cannot be read")]
+        channel = frame.channel[:_SHOWN]
+        return [ConnectionCount(channel=channel, count=int(count), limit=tables.MOST_CONNECTIONS)]
 
     def _overcrowded(self, frame: wire.Frame) -> list[Output]:
         """The subscription is dead although it was acknowledged: too many connections of the sub-account have it."""

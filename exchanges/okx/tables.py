@@ -49,11 +49,40 @@ FAMILIES_PER_REQUEST = 5
 # A connection that subscribes nothing for 30 s is closed: this mark is always wanted.
 ALWAYS_SYMBOL = "BTC-USDT-SWAP"
 
+# Rows of a page of orders, fills and bills: the most that may be asked for.
+PAGE_ROWS = 100
+_DAY_MS = 86_400_000
+# How far back the quick endpoints reach (three and seven days), less an hour for the time that a question takes.
+FILLS_REACH_MS = 3 * _DAY_MS - 3_600_000
+BILLS_REACH_MS = 7 * _DAY_MS - 3_600_000
+# Types of GET /trade/fills-history, which answers one at a time; EVENTS exist on some sites only and are refused elsewhere.
+HISTORY_TYPES = ("SWAP", "FUTURES", "OPTION", "MARGIN", "SPOT")
+
+# Private questions count per user, public ones per address: at most 10 in 2 s of every public endpoint, of all together here.
+REST_WEIGHT, REST_BURST, PUBLIC_WEIGHT = 60, 30, 6
+KEY_WEIGHT = 10
+
+# How many connections of a sub-account may have one private channel (docs, "connection count limit").
+MOST_CONNECTIONS = 30
+
+# How long a subscription can be quiet (s): the documented period of its repetitions, several times.
+STATE_SILENT_S = 25.0  # positions and account: about every 5 s
+MARK_SILENT_S = 35.0  # every 10 s when unchanged
+INDEX_SILENT_S = 200.0  # once a minute when unchanged
+FUNDING_SILENT_S = 300.0  # every 30 to 90 s
+
 # A snapshot beyond this many rows is not a snapshot of one account.
 MAX_ROWS = 20_000
 
 TIME_PATH = "/api/v5/public/time"
 CONFIG_PATH = "/api/v5/account/config"
+OPEN_ORDERS_PATH = "/api/v5/trade/orders-pending"
+ORDER_PATH = "/api/v5/trade/order"
+FILLS_PATH = "/api/v5/trade/fills"
+FILLS_HISTORY_PATH = "/api/v5/trade/fills-history"
+BILLS_PATH = "/api/v5/account/bills"
+BILLS_ARCHIVE_PATH = "/api/v5/account/bills-archive"
+INDEX_PATH = "/api/v5/market/index-tickers"
 BALANCE_PATH = "/api/v5/account/balance"
 POSITIONS_PATH = "/api/v5/account/positions"
 INSTRUMENTS_PATH = "/api/v5/public/instruments"
@@ -61,13 +90,13 @@ TIERS_PATH = "/api/v5/public/position-tiers"
 MARK_PRICE_PATH = "/api/v5/public/mark-price"
 PUBLIC_PREFIXES = ("/api/v5/public/", "/api/v5/market/", "/api/v5/system/")
 
-# EVENTS are contracts that pay a fixed amount at expiry: options as far as a risk view is concerned.
+# EVENTS are contracts that pay a fixed amount when something comes true.
 KINDS: dict[str, Kind] = {
     "SWAP": "perp",
     "FUTURES": "future",
     "OPTION": "option",
     "MARGIN": "margin",
-    "EVENTS": "option",
+    "EVENTS": "event",
 }
 # The types whose figures are computed here; the others keep what the venue said.
 MODELLED = ("SWAP", "FUTURES")
@@ -89,14 +118,17 @@ READ_ONLY_HELP = (
 class Fault(msgspec.Struct, frozen=True):
     """A documented code: whose fault it is, what it means and what to do. ``after_s``: the venue's window, if any."""
 
-    kind: Literal["auth", "retry", "rejected"]
+    kind: Literal["auth", "retry", "rejected", "missing"]
     what: str
     do: str | None = None
     after_s: float | None = None
 
 
 _CLOCK = "The clock of this machine is off by more than 30 s: synchronise it (NTP), then start again"
-_KEY = "Check the key, and that it was created for this region and environment (live or demo)"
+_KEY = (
+    "Check the key, and that it was created on the site of this region and for this environment (live or demo); it may have "
+    "been deleted, or have expired: one that may trade or withdraw and is bound to no address does after 14 days without use"
+)
 _SECRET = "Check the secret that belongs to this key"
 _PASSPHRASE = "Check the passphrase: it was chosen when the key was created and is not the account's password"
 _ENVIRONMENT = (
@@ -141,7 +173,7 @@ CLOSE_LOGIN_FAILED = 4001
 _FROZEN = "The account is being liquidated, deleveraged or settled; asked again by itself"
 # Codes of REST answers.
 REST_FAULTS: dict[str, Fault] = {
-    "50001": Fault("retry", "the service is not available", after_s=5.0),
+    "50001": Fault("retry", "the service is not available (maintenance or overload)", after_s=5.0),
     "50004": Fault("retry", "the venue did not answer in time"),
     "50011": Fault("retry", "the rate limit is reached", after_s=2.0),
     "50013": Fault("retry", "the venue is busy", after_s=2.0),
@@ -150,6 +182,21 @@ REST_FAULTS: dict[str, Fault] = {
     "50061": Fault("retry", "the sub-account's rate limit is reached", after_s=2.0),
     **{code: Fault("retry", "the account is frozen", _FROZEN, 5.0) for code in ("50009", "50020", "50021", "50022")},
     **{code: Fault("retry", "the account is frozen", _FROZEN, 5.0) for code in ("50017", "50018", "50019", "50023")},
+    "50046": Fault("retry", "this is under maintenance", after_s=30.0),
+    "50005": Fault("rejected", "the venue has withdrawn this endpoint"),
+    "50007": Fault("auth", "the user is frozen", "Ask the venue's support to release the account"),
+    "50008": Fault("auth", "the user does not exist", _KEY),
+    "50012": Fault("auth", "the account's status does not allow this", "Look at the account on the venue's site"),
+    "50041": Fault("auth", "the user is not on the venue's list for this", "Ask the venue's support"),
+    "50051": Fault(
+        "auth", "not offered in the account's country", "Set region to the site where the account was opened"
+    ),
+    "50059": Fault("auth", "the regulator asks for a further step", "Log in on the venue's site: it says which"),
+    "50060": Fault("auth", "the identity of the account's owner is not verified", "Verify it on the venue's site"),
+    "50067": Fault(
+        "auth", "the account belongs to another site", "Set region to the site where the account was opened"
+    ),
+    "50121": Fault("auth", "this address may not use the key", "Add this machine's public IP address to the key"),
     "50100": Fault("auth", "the API is frozen for this account", "Ask the venue's support to release it"),
     "50101": Fault("auth", "the key belongs to another environment", _ENVIRONMENT),
     "50102": Fault("auth", "the request's timestamp has expired", _CLOCK),
@@ -171,6 +218,7 @@ REST_FAULTS: dict[str, Fault] = {
     ),
     "50014": Fault("rejected", "a parameter is missing"),
     "50038": Fault("rejected", "this is not offered on the demo site"),
+    "51603": Fault("missing", "there is no such order"),
     "51001": Fault(
         "rejected", "the instrument does not exist", "Check its name, and that it is listed in this environment"
     ),

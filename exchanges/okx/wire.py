@@ -110,6 +110,8 @@ class CoinRow(msgspec.Struct, rename="camel"):
     iso_eq: Maybe = None
     stgy_eq: Maybe = None
     smt_sync_eq: Maybe = None
+    dis_eq: Maybe = None
+    collateral_enabled: bool | None = None
     spot_copy_trading_eq: Maybe = None
     upl: Maybe = None
     liab: Maybe = None
@@ -134,9 +136,134 @@ class AccountRow(msgspec.Struct, rename="camel"):
 
 
 class ConfigRow(msgspec.Struct, rename="camel"):
-    """The account's configuration."""
+    """The account's configuration, and that of the key which asks."""
 
     acct_lv: Literal["1", "2", "3", "4"]
+    pos_mode: Text = None
+    perm: Text = None
+    ip: Text = None
+    uid: Text = None
+    label: Text = None
+
+
+class BriefPosition(msgspec.Struct, rename="camel"):
+    """A position in balance_and_position: what changed, without any figure of risk."""
+
+    inst_type: Name
+    inst_id: Name
+    mgn_mode: Literal["cross", "isolated"]
+    pos_side: Literal["long", "short", "net"]
+    pos: Known
+    ccy: str
+    u_time: Millis
+    pos_id: Text = None
+    trade_id: MaybeInt | None = None
+    pos_ccy: Text = None
+    avg_px: Maybe = None
+    non_settle_avg_px: Maybe = None
+
+
+class Trade(msgspec.Struct, rename="camel"):
+    """The newest trade of an instrument, in balance_and_position."""
+
+    inst_id: str
+    trade_id: str
+
+
+class BriefRow(msgspec.Struct, rename="camel"):
+    """A row of balance_and_position; ``eventType`` is in it, not beside it. Balances are left to the account channel."""
+
+    p_time: Millis
+    event_type: str
+    pos_data: list[Raw] = []
+    trades: list[Trade] = []
+
+
+class OrderRow(msgspec.Struct, rename="camel"):
+    """A row of the orders channel, of GET /trade/orders-pending and of GET /trade/order.
+
+    In the channel the ``fill*`` fields, ``tradeId`` and ``execType`` are of this message's execution; in REST of the last.
+    """
+
+    inst_type: Name
+    inst_id: Name
+    ord_id: Name
+    side: Literal["buy", "sell"]
+    state: Name
+    u_time: Millis
+    pos_side: Text = None
+    td_mode: Text = None
+    ccy: Text = None
+    ord_type: Text = None
+    category: Text = None
+    px: Maybe = None
+    sz: Maybe = None
+    acc_fill_sz: Maybe = None
+    avg_px: Maybe = None
+    reduce_only: str | bool | None = None
+    cl_ord_id: Text = None
+    c_time: MaybeMillis | None = None
+    trade_id: MaybeInt | None = None
+    fill_px: Maybe = None
+    fill_sz: Maybe = None
+    fill_time: MaybeMillis | None = None
+    fill_pnl: Maybe = None
+    fill_fee: Maybe = None
+    fill_fee_ccy: Text = None
+    exec_type: Text = None
+    pnl: Maybe = None
+    fee: Maybe = None
+    fee_ccy: Text = None
+
+
+class FillRow(msgspec.Struct, rename="camel"):
+    """A row of GET /trade/fills and GET /trade/fills-history. Block trades have no order."""
+
+    inst_id: Name
+    trade_id: Name
+    ord_id: str
+    bill_id: Name
+    side: Literal["buy", "sell"]
+    fill_sz: Known
+    fill_px: Known
+    ts: Millis
+    sub_type: Text = None
+    fill_time: MaybeMillis | None = None
+    fill_pnl: Maybe = None
+    fee: Maybe = None
+    fee_ccy: Text = None
+    exec_type: Text = None
+
+
+class BillRow(msgspec.Struct, rename="camel"):
+    """A row of GET /account/bills and GET /account/bills-archive."""
+
+    bill_id: Name
+    type: Name
+    ccy: Name
+    ts: Millis
+    sub_type: str = ""
+    bal_chg: Maybe = None
+    pos_bal_chg: Maybe = None
+    pnl: Maybe = None
+    sz: Maybe = None
+    inst_type: Text = None
+    inst_id: Text = None
+    mgn_mode: Text = None
+    ord_id: Text = None
+
+
+class WarningRow(msgspec.Struct, rename="camel"):
+    """A row of the liquidation-warning channel."""
+
+    inst_id: Name
+    mgn_mode: Name
+    pos_side: Name
+    ccy: str
+    p_time: Millis
+    pos: Maybe = None
+    mark_px: Maybe = None
+    mgn_ratio: Maybe = None
 
 
 class InstrumentRow(msgspec.Struct, rename="camel"):
@@ -155,6 +282,7 @@ class InstrumentRow(msgspec.Struct, rename="camel"):
     lever: Maybe = None
     exp_time: MaybeMillis | None = None
     state: Text = None
+    rule_type: Text = None
 
 
 class TierRow(msgspec.Struct, rename="camel"):
@@ -178,6 +306,23 @@ class MarkRow(msgspec.Struct, rename="camel"):
 
     inst_id: Name
     mark_px: Known
+    ts: MaybeMillis | None = None
+
+
+class IndexRow(msgspec.Struct, rename="camel"):
+    """An index: ``instId`` names the pair."""
+
+    inst_id: Name
+    idx_px: Known
+    ts: MaybeMillis | None = None
+
+
+class FundingRow(msgspec.Struct, rename="camel"):
+    """The funding rate of the running period, due at ``fundingTime``."""
+
+    inst_id: Name
+    funding_rate: Known
+    funding_time: MaybeMillis | None = None
     ts: MaybeMillis | None = None
 
 

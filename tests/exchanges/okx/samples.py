@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from exchanges.okx import VENUE, build
 from exchanges.okx.link import PrivateLink
 from exchanges.okx.public import PublicLink
-from exchanges.venue import AccountSpec, Credentials
+from exchanges.venue import AccountSpec, Credentials, Heard, Output
 
 T = TypeVar("T")
 
@@ -105,6 +105,11 @@ def envelope(*rows: Any, **changes: Any) -> bytes:
 def only(kind: type[T], outputs: Sequence[object]) -> list[T]:
     """Return the outputs of one kind."""
     return [each for each in outputs if isinstance(each, kind)]
+
+
+def said(outputs: Sequence[Output]) -> list[Output]:
+    """Return the outputs without the words of the watchdog, which most frames of a watched topic bring."""
+    return [each for each in outputs if not isinstance(each, Heard)]
 
 
 def private(level: str | None = "2", *, subscribed: bool = True) -> PrivateLink:

@@ -10,10 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exchanges.errors import ProtocolViolation
-from exchanges.events import AccountMode, BalanceState, PositionsSnapshot, PositionState
+from exchanges.events import AccountMode, BalanceState, Event, PositionsSnapshot, PositionState
 from exchanges.okx import build, tables
 from exchanges.venue import Ask, HttpRequest, Malformed, Output, Refresh
-from tests.exchanges.okx.samples import MULTI, T0, account, coin, envelope, frame, only, position, positions, private
+from tests.exchanges.okx.samples import (
+    MULTI,
+    T0,
+    account,
+    coin,
+    envelope,
+    frame,
+    only,
+    position,
+    positions,
+    private,
+    said,
+)
 
 LONG = position(posSide="long")
 SHORT = position(posSide="short")
@@ -34,9 +46,10 @@ def listed(outputs: list[Output], scope: str = "positions:SWAP") -> list[str]:
 
 def test_topics_and_bootstrap() -> None:
     link = private(None)
-    assert link.topics() == ("positions", "account")
+    assert link.topics() == ("positions", "account", "orders", "balance_and_position")
     assert [request.path for request in link.bootstrap()] == ["/api/v5/account/config"]
-    assert link.price_topics(["BTC-USDT-SWAP"]) == ()
+    # Wanted, not needed: a refusal of it holds nothing back.
+    assert link.price_topics(["BTC-USDT-SWAP"]) == ("liquidation-warning",)
 
 
 def test_ready_when_mode_and_both_snapshots_are_there() -> None:
@@ -51,11 +64,11 @@ def test_ready_when_mode_and_both_snapshots_are_there() -> None:
 
 def test_what_comes_before_the_mode_is_said_right_after_it() -> None:
     link = private(None)
-    assert link.receive(positions(LONG, SHORT), 0) == []
-    assert link.receive(frame("account", account(coin(), **MULTI)), 0) == []
+    assert said(link.receive(positions(LONG, SHORT), 0)) == []
+    assert said(link.receive(frame("account", account(coin(), **MULTI)), 0)) == []
     closed = LONG | {"pos": "0", "uTime": str(T0 + 5)}
     opened = position("ETH-USDT-SWAP", uTime=str(T0 + 6))
-    assert link.receive(positions(closed, opened, event="event_update"), 0) == []
+    assert said(link.receive(positions(closed, opened, event="event_update"), 0)) == []
     out = link.answer(*config("3"))
     assert out[0] == AccountMode(account="main", mode="multi-currency margin mode (acctLv 3)")
     assert listed(out) == ["main:BTC-USDT-SWAP:short:cross:USDT", "main:ETH-USDT-SWAP:net:cross:USDT"]
@@ -94,22 +107,22 @@ def test_old_frames_are_snapshots() -> None:
 
 def test_pages_are_one_snapshot() -> None:
     link = private()
-    assert link.receive(positions(LONG, page=1, last=False), 0) == []
-    assert link.receive(positions(SHORT, page=2, last=False), 0) == []
+    assert said(link.receive(positions(LONG, page=1, last=False), 0)) == []
+    assert said(link.receive(positions(SHORT, page=2, last=False), 0)) == []
     assert len(listed(link.receive(positions(position("ETH-USDT-SWAP"), page=3, last=True), 0))) == 3
 
 
 def test_a_lost_page_closes_nothing() -> None:
     link = private()
     link.receive(positions(LONG, page=1, last=False), 0)
-    (output,) = link.receive(positions(SHORT, page=3, last=True), 0)
+    (output,) = said(link.receive(positions(SHORT, page=3, last=True), 0))
     assert isinstance(output, Refresh)
 
 
 def test_a_position_opened_between_pages_is_in_the_snapshot() -> None:
     link = private()
     link.receive(positions(LONG, page=1, last=False), 0)
-    (event,) = link.receive(positions(position("ETH-USDT-SWAP"), event="event_update"), 0)
+    (event,) = said(link.receive(positions(position("ETH-USDT-SWAP"), event="event_update"), 0))
     assert isinstance(event, PositionState)
     assert event.id in listed(link.receive(positions(SHORT, page=2, last=True), 0))
 
@@ -151,12 +164,12 @@ def test_zero_rows_are_not_open() -> None:
 
 def test_a_snapshot_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "MAX_ROWS", 1)
-    (output,) = private().receive(positions(LONG, SHORT), 0)
+    (output,) = said(private().receive(positions(LONG, SHORT), 0))
     assert isinstance(output, Refresh)
     link = private()
     link.receive(positions(LONG, event="event_update"), 0)
-    assert isinstance(link.receive(positions(SHORT, event="event_update"), 0)[-1], Refresh)
-    assert isinstance(link.receive(frame("account", account(coin(), coin("BTC"))), 0)[-1], Refresh)
+    assert isinstance(said(link.receive(positions(SHORT, event="event_update"), 0))[-1], Refresh)
+    assert isinstance(said(link.receive(frame("account", account(coin(), coin("BTC"))), 0))[-1], Refresh)
 
 
 # --- events ------------------------------------------------------------------------------------------------------------
@@ -173,7 +186,7 @@ def test_each_row_of_an_event_is_one_state() -> None:
 def test_closing_a_leg_leaves_the_other() -> None:
     link = private()
     link.receive(positions(LONG, SHORT), 0)
-    (state,) = link.receive(positions(LONG | {"pos": "0", "uTime": str(T0 + 5)}, event="event_update"), 0)
+    (state,) = said(link.receive(positions(LONG | {"pos": "0", "uTime": str(T0 + 5)}, event="event_update"), 0))
     assert isinstance(state, PositionState)
     assert state.id == "main:BTC-USDT-SWAP:long:cross:USDT"
     assert listed(link.receive(positions(SHORT), 0)) == ["main:BTC-USDT-SWAP:short:cross:USDT"]
@@ -190,8 +203,8 @@ def test_cross_and_isolated_of_one_instrument_coexist() -> None:
 
 def test_account_snapshots_replace_and_events_merge() -> None:
     link = private()
-    (full,) = link.receive(frame("account", account(coin(), coin("BTC", "1"))), 0)
-    (changed,) = link.receive(frame("account", account(coin("BTC", "2")), event="event_update"), 0)
+    (full,) = said(link.receive(frame("account", account(coin(), coin("BTC", "1"))), 0))
+    (changed,) = said(link.receive(frame("account", account(coin("BTC", "2")), event="event_update"), 0))
     assert isinstance(full, BalanceState)
     assert isinstance(changed, BalanceState)
     assert (full.full, [each.ccy for each in full.coins]) == (True, ["USDT", "BTC"])
@@ -200,8 +213,8 @@ def test_account_snapshots_replace_and_events_merge() -> None:
 
 def test_account_pages_are_one_balance() -> None:
     link = private()
-    assert link.receive(frame("account", account(coin()), page=1, last=False), 0) == []
-    (balance,) = link.receive(frame("account", account(coin("BTC", "1")), page=2), 0)
+    assert said(link.receive(frame("account", account(coin()), page=1, last=False), 0)) == []
+    (balance,) = said(link.receive(frame("account", account(coin("BTC", "1")), page=2), 0))
     assert isinstance(balance, BalanceState)
     assert [each.ccy for each in balance.coins] == ["USDT", "BTC"]
     link.receive(frame("account", account(coin()), page=1, last=False), 0)
@@ -222,7 +235,7 @@ def test_an_unreadable_account_is_told() -> None:
 
 
 def test_an_account_without_a_row_is_an_empty_one() -> None:
-    (balance,) = private().receive(frame("account"), 0)
+    (balance,) = said(private().receive(frame("account"), 0))
     assert isinstance(balance, BalanceState)
     assert (balance.full, balance.coins) == (True, ())
 
@@ -231,7 +244,7 @@ def test_a_switch_of_mode_is_asked_about_once_and_said_again() -> None:
     link = private("2")
     link.receive(positions(LONG), 0)
     multi = frame("account", account(coin(), **MULTI))
-    (ask,) = only(Ask, link.receive(multi, 0))
+    (ask,) = said(only(Ask, link.receive(multi, 0)))
     assert ask.request == build.config_request()
     assert only(Ask, link.receive(multi, 0)) == []
     out = link.answer(*config("3"))
@@ -323,7 +336,8 @@ def test_rest_answers_before_the_mode_are_said_again() -> None:
 def test_confirming_an_inferred_mode_says_nothing_twice() -> None:
     link = private(None, subscribed=False)
     link.receive(positions(LONG), 0)
-    assert link.answer(*config("2")) == [AccountMode(account="main", mode="futures mode (acctLv 2)")]
+    out = link.answer(*config("2"))
+    assert only(Event, out) == [AccountMode(account="main", mode="futures mode (acctLv 2)")]
 
 
 def test_answers_that_disagree_come_to_rest() -> None:

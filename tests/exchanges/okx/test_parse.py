@@ -152,7 +152,7 @@ def test_a_margin_row_without_direction_is_told() -> None:
 
 @pytest.mark.parametrize(
     ("inst_type", "kind"),
-    [("SWAP", "perp"), ("FUTURES", "future"), ("OPTION", "option"), ("EVENTS", "option")],
+    [("SWAP", "perp"), ("FUTURES", "future"), ("OPTION", "option"), ("EVENTS", "event")],
 )
 def test_kinds_keep_the_venues_figures(inst_type: str, kind: str) -> None:
     found = state(instType=inst_type)

@@ -10,8 +10,8 @@ from exchanges.errors import ProtocolViolation
 from exchanges.events import Instrument, MarginTiers, Price
 from exchanges.okx import build
 from exchanges.okx.public import PublicLink
-from exchanges.venue import Ask, HttpRequest, Malformed, Notice, Output
-from tests.exchanges.okx.samples import T0, envelope, frame, instrument, only, public
+from exchanges.venue import Ask, Heard, HttpRequest, Malformed, Notice, Output
+from tests.exchanges.okx.samples import T0, envelope, frame, instrument, only, public, said
 
 FUTURE = instrument("BTC-USDT-261225", instType="FUTURES")
 
@@ -36,13 +36,14 @@ def paths(outputs: list[Output]) -> list[str]:
 
 def test_a_mark() -> None:
     assert public().receive(mark(), 0) == [
-        Price(venue="okx", env="live", symbol="BTC-USDT-SWAP", value="60000.5", at=T0)
+        Price(venue="okx", env="live", symbol="BTC-USDT-SWAP", value="60000.5", at=T0),
+        Heard(topics=("mark-price:BTC-USDT-SWAP",)),
     ]
 
 
 @pytest.mark.parametrize("price", ["", "x", None, 5])
 def test_a_mark_that_is_none_is_told(price: str) -> None:
-    (output,) = public().receive(mark(price=price), 0)
+    (output,) = said(public().receive(mark(price=price), 0))
     assert isinstance(output, Malformed)
     assert "markPx" in output.what
 
@@ -136,6 +137,6 @@ def test_marks_by_rest() -> None:
 
 
 def test_a_changed_contract_is_taken_from_the_stream() -> None:
-    (found,) = public().receive(frame("instruments", instrument(ctVal="0.1"), event=None, instType="SWAP"), 0)
+    (found,) = said(public().receive(frame("instruments", instrument(ctVal="0.1"), event=None, instType="SWAP"), 0))
     assert isinstance(found, Instrument)
     assert found.contract_size == "0.1"

@@ -10,6 +10,7 @@ import pytest
 from exchanges.errors import ProtocolViolation
 from exchanges.okx import build, tables
 from exchanges.venue import (
+    ConnectionCount,
     HttpRequest,
     LoggedIn,
     LoginRefused,
@@ -35,7 +36,7 @@ def error(code: str, msg: str = "no", **fields: Any) -> str:
 def wanting(*symbols: str) -> tuple[Any, str]:
     """Return a public link that has asked for marks with one request, and the request's id."""
     link = public()
-    (frame,) = link.subscribe(link.price_topics(symbols))
+    (frame,) = link.subscribe([build.mark_topic(symbol) for symbol in symbols])
     return link, json.loads(frame)["id"]
 
 
@@ -136,7 +137,10 @@ def test_what_was_not_asked_is_told() -> None:
 
 
 def test_the_number_of_connections_is_no_error() -> None:
-    assert private().receive(event("channel-conn-count", channel="positions", connCount="1"), 0) == []
+    told = private().receive(event("channel-conn-count", channel="positions", connCount="1"), 0)
+    assert told == [ConnectionCount(channel="positions", count=1, limit=30)]
+    (unread,) = private().receive(event("channel-conn-count", channel="positions", connCount="many"), 0)
+    assert isinstance(unread, Malformed)
     assert private().receive(event("unsubscribe", arg={"channel": "account"}), 0) == []
 
 
@@ -237,7 +241,7 @@ def test_a_channel_that_is_not_read_is_told() -> None:
 
 def test_subscriptions_are_split_and_numbered() -> None:
     link = public()
-    topics = link.price_topics(f"C{n}-USDT-SWAP" for n in range(tables.ARGS_PER_REQUEST + 1))
+    topics = [build.mark_topic(f"C{n}-USDT-SWAP") for n in range(tables.ARGS_PER_REQUEST + 1)]
     frames = [json.loads(frame) for frame in link.subscribe(topics)]
     assert [len(frame["args"]) for frame in frames] == [tables.ARGS_PER_REQUEST, 1]
     assert len({frame["id"] for frame in frames}) == 2
@@ -255,7 +259,7 @@ def test_an_answer_that_is_none_is_a_violation(body: bytes) -> None:
 def test_a_question_of_somebody_else_is_a_violation() -> None:
     for link in (private(), public()):
         with pytest.raises(ProtocolViolation):
-            link.answer(HttpRequest(path="/api/v5/trade/fills"), b'{"code":"0","data":[]}', 0, 0)
+            link.answer(HttpRequest(path="/api/v5/trade/other"), b'{"code":"0","data":[]}', 0, 0)
 
 
 def test_nothing_shows_a_secret() -> None:

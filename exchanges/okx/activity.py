@@ -1,0 +1,185 @@
+"""What happens in an OKX account: orders, executions, bills, warnings, over the stream and as answers of any number of pages.
+
+Owns the pages of open orders that are being read, and which questions about money are under way. Pure: no I/O, no clock.
+Source: OKX v5 docs, trade and account endpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+
+from exchanges.errors import ProtocolViolation
+from exchanges.events import LiquidationWarning, OpenOrders, Order, position_id
+from exchanges.okx import bills, brief, build, orders, tables, wire
+from exchanges.okx.session import decode_all, decode_some
+from exchanges.venue import Ask, HttpRequest, Notice, Output
+
+_ORDER = msgspec.json.Decoder(wire.OrderRow)
+_FILL = msgspec.json.Decoder(wire.FillRow)
+_BILL = msgspec.json.Decoder(wire.BillRow)
+_WARNING = msgspec.json.Decoder(wire.WarningRow)
+
+# A bill may be written after the event that it belongs to was pushed: the next question reaches back to it.
+_OVERLAP_MS = 600_000
+
+_FILLS = (tables.FILLS_PATH, tables.FILLS_HISTORY_PATH)
+_BILLS = (tables.BILLS_PATH, tables.BILLS_ARCHIVE_PATH)
+PATHS = frozenset({tables.OPEN_ORDERS_PATH, tables.ORDER_PATH, *_FILLS, *_BILLS})
+CHANNELS = frozenset({build.ORDERS, build.WARNINGS})
+
+
+class Activity:
+    """The activity of one account, as one link sees it.
+
+    Attributes:
+        hedge: Whether legs are positions of their own; the link says so once the configuration does.
+    """
+
+    def __init__(self, account: str) -> None:
+        self._account = account
+        self.hedge: bool | None = None
+        self._draft: list[Order] | None = None  # open orders, while their pages come
+        self._draft_asked_at = 0
+        self._under_way: dict[str, HttpRequest | None] = {}  # about money, by subject → the question that follows
+        self._asks: list[HttpRequest] = []
+
+    # --- what can be asked ---------------------------------------------------------------------------------------
+
+    def history(self, since_ms: int, now_ms: int | None) -> list[HttpRequest]:
+        """Return the questions for executions and bills since then, by how far back they reach."""
+        back_ms = 0 if now_ms is None else now_ms - since_ms
+        fills = [build.fills_request(since_ms)]
+        if back_ms > tables.FILLS_REACH_MS:
+            fills = [build.fills_history_request(inst_type, since_ms) for inst_type in tables.HISTORY_TYPES]
+        old = back_ms > tables.BILLS_REACH_MS
+        return [*fills, build.bills_archive_request(since_ms) if old else build.bills_request(since_ms)]
+
+    def seek(self, event_type: str, at: int) -> None:
+        """Ask for the money or the executions behind an event that names neither."""
+        begin = at - _OVERLAP_MS
+        if event_type in brief.EXECUTED:
+            self._seek("fills", build.fills_request(begin))
+        elif event_type in brief.BILLS:
+            bill_type = brief.BILLS[event_type]
+            self._seek(bill_type, build.bills_request(begin, bill_type))
+
+    def _seek(self, subject: str, request: HttpRequest) -> None:
+        """Ask once at a time: what happens meanwhile (a funding of many positions) is asked about together, afterwards."""
+        if subject not in self._under_way:
+            self._under_way[subject] = None
+            self._asks.append(request)
+        elif self._under_way[subject] is None:
+            self._under_way[subject] = request
+
+    def due(self) -> list[Output]:
+        """Return what has to be asked by now."""
+        asks, self._asks = self._asks, []
+        return [Ask(request=request) for request in asks]
+
+    # --- stream --------------------------------------------------------------------------------------------------
+
+    def frame(self, channel: str, rows: Sequence[msgspec.Raw]) -> list[Output]:
+        """Translate data of one of ``CHANNELS``."""
+        if channel == build.WARNINGS:
+            warnings, out, _ = decode_some(rows, _WARNING, channel)
+            return [*out, *(self._warning(row) for row in warnings)]
+        found, out, _ = decode_some(rows, _ORDER, channel)
+        for row in found:
+            out += self._order(row)
+        return out
+
+    def _order(self, row: wire.OrderRow) -> list[Output]:
+        out: list[Output] = [*self._told(row), orders.parse_order(row, self._account)]
+        if not orders.executed(row):
+            return out
+        position = self._position(row)
+        fill = orders.fill_of_order(row, self._account, position)
+        if fill is not None:
+            return [*out, fill]
+        if orders.cause(row) != "trade":
+            out.append(orders.evidence_of_order(row, self._account, position))
+        self._asks.append(build.order_fills_request(row.inst_id, row.ord_id))
+        return out
+
+    def _told(self, row: wire.OrderRow) -> list[Output]:
+        words = orders.unknown_words(row)
+        return [Notice(code="orders", what=words)] if words else []
+
+    def _position(self, row: wire.OrderRow) -> str | None:
+        """Return the position that an order of a contract acts on, where the message says all four parts of its id."""
+        contract = row.inst_type in ("SWAP", "FUTURES", "OPTION") and row.td_mode in ("cross", "isolated")
+        if not (contract and row.pos_side and row.td_mode and row.ccy):
+            return None
+        return position_id(self._account, row.inst_id, row.pos_side, row.td_mode, row.ccy)
+
+    def _warning(self, row: wire.WarningRow) -> LiquidationWarning:
+        return LiquidationWarning(
+            account=self._account,
+            what=f"margin ratio {row.mgn_ratio or 'unknown'} (1 is liquidation) of {row.pos or 'unknown'} {row.mgn_mode} "
+            f"at mark {row.mark_px or 'unknown'}",
+            at=int(row.p_time),
+            symbol=row.inst_id,
+            position=position_id(self._account, row.inst_id, row.pos_side, row.mgn_mode, row.ccy),
+        )
+
+    # --- answers -------------------------------------------------------------------------------------------------
+
+    def answer(self, request: HttpRequest, raw: Sequence[msgspec.Raw], asked_at: int) -> list[Output]:
+        """Translate an answer of one of ``PATHS``. Raises ProtocolViolation."""
+        path = urlsplit(request.path).path
+        if path == tables.ORDER_PATH:
+            return [orders.parse_order(row, self._account) for row in decode_all(raw, _ORDER, request.path)]
+        if path == tables.OPEN_ORDERS_PATH:
+            return self._open_orders(request, decode_all(raw, _ORDER, request.path), asked_at)
+        out: list[Output] = []
+        if path in _FILLS:
+            fills = decode_all(raw, _FILL, request.path)
+            out += [orders.parse_fill(row, self._account) for row in fills]
+            return out + self._next(request, [row.bill_id for row in fills])
+        found = decode_all(raw, _BILL, request.path)
+        for row in found:
+            out += bills.parse_bill(row, self._account, self.hedge)
+        return out + self._next(request, [row.bill_id for row in found])
+
+    def _open_orders(self, request: HttpRequest, rows: list[wire.OrderRow], asked_at: int) -> list[Output]:
+        """Gather the pages: the list counts from the moment that its first page was asked, and only when it is whole."""
+        if "after" not in parse_qs(urlsplit(request.path).query):
+            self._draft, self._draft_asked_at = [], asked_at
+        if self._draft is None:
+            raise ProtocolViolation(f"{tables.NAME} {request.path}", "a page without the pages before it")
+        out: list[Output] = [note for row in rows for note in self._told(row)]
+        self._draft += [orders.parse_order(row, self._account) for row in rows]
+        more = self._page_after(request, [row.ord_id for row in rows])
+        if more is not None:
+            return [*out, Ask(request=more)]
+        found, self._draft = {order.id: order for order in self._draft}, None
+        return [
+            *out,
+            OpenOrders(
+                account=self._account, scope=orders.SCOPE, orders=tuple(found.values()), asked_at=self._draft_asked_at
+            ),
+        ]
+
+    def _next(self, request: HttpRequest, cursors: list[str]) -> list[Output]:
+        """Return the question for the page behind this one; where it was the last, the one that waits for this subject."""
+        more = self._page_after(request, cursors)
+        if more is not None:
+            return [Ask(request=more)]
+        query = parse_qs(urlsplit(request.path).query)
+        subject = query.get("type", ["fills"])[0]
+        waiting = self._under_way.pop(subject, None)
+        if waiting is not None:
+            self._seek(subject, waiting)
+        return []
+
+    def _page_after(self, request: HttpRequest, cursors: list[str]) -> HttpRequest | None:
+        """Return the question for the next page; None where this one is not full."""
+        if len(cursors) < tables.PAGE_ROWS:
+            return None
+        after = parse_qs(urlsplit(request.path).query).get("after")
+        if after == [cursors[-1]]:
+            raise ProtocolViolation(f"{tables.NAME} {request.path}", "the page behind a row ends with that row again")
+        return build.page_after(request, cursors[-1])
