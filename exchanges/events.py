@@ -337,7 +337,6 @@ class Fill(Event, frozen=True, kw_only=True):
         realized_pnl: Of the price alone, without the fee; "0" for an opening fill where the venue says so.
         cause: What made it happen; ``category`` is the venue's word for it, which is the evidence.
         start_position: The signed size before it, where the venue says so (Hyperliquid): gaps show.
-        history: Read back (a snapshot on subscribing, a REST answer), not news of this moment.
     """
 
     account: str
@@ -357,7 +356,6 @@ class Fill(Event, frozen=True, kw_only=True):
     cause: Cause = "trade"
     category: str = ""
     start_position: str | None = None
-    history: bool = False
 
 
 class FundingPayment(Event, frozen=True, kw_only=True):

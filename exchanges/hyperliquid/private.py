@@ -166,11 +166,11 @@ class PrivateLink(Session):
             case "userFills":
                 fills = wire.decode(records.FillsFrame, data, channel)
                 self._own(fills.user)
-                return self._fills(fills.fills, history=bool(fills.is_snapshot))
+                return self._fills(fills.fills)
             case "userTwapSliceFills":
                 slices = wire.decode(records.SlicesFrame, data, channel)
                 self._own(slices.user)
-                return self._fills(slices.twap_slice_fills, history=bool(slices.is_snapshot))
+                return self._fills(slices.twap_slice_fills)
             case "userFundings":
                 fundings = wire.decode(records.FundingsFrame, data, channel)
                 self._own(fundings.user)
@@ -219,7 +219,7 @@ class PrivateLink(Session):
     def _records(self, kind: str, rows: list[msgspec.Raw], at: int) -> list[Output]:
         match kind:
             case "userFills" | "userFillsByTime" | "userTwapSliceFills" | "userTwapSliceFillsByTime":
-                return self._fills(rows, history=True)
+                return self._fills(rows)
             case "userFunding":
                 return self._funding(rows, at)
             case "userNonFundingLedgerUpdates":
@@ -402,8 +402,8 @@ class PrivateLink(Session):
             outputs += [Ask(request=self._question("clearinghouseState", dex=dex)) for dex in dexes]
         return outputs
 
-    def _fills(self, rows: Sequence[msgspec.Raw], *, history: bool) -> list[Output]:
-        return records.parse_fills(self._account, self._address, rows, history=history)
+    def _fills(self, rows: Sequence[msgspec.Raw]) -> list[Output]:
+        return records.parse_fills(self._account, self._address, rows)
 
     def _funding(self, rows: Sequence[msgspec.Raw], at: int) -> list[Output]:
         """Translate payments; those of a dex whose collateral has no name yet wait until it has."""
@@ -426,7 +426,7 @@ class PrivateLink(Session):
         """Translate what channel ``user`` brings: the same fills and payments once more, should one subscription be lost."""
         fills = [*(events.fills or ()), *(events.twap_slice_fills or ())]
         funding = [events.funding] if events.funding is not None else []
-        outputs = self._fills(fills, history=False) + self._funding(funding, at)
+        outputs = self._fills(fills) + self._funding(funding, at)
         if events.liquidation is not None:
             outputs += records.parse_liquidation(self._account, self._address, events.liquidation, at)
         return outputs

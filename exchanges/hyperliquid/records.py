@@ -50,11 +50,10 @@ class SliceRow(Wire):
 
 
 class FillsFrame(Wire):
-    """Data of ``userFills``. Streamed frames leave ``isSnapshot`` out."""
+    """Data of ``userFills``; the first one is the most recent past, which a connection that was lost has missed."""
 
     user: str
     fills: list[msgspec.Raw]
-    is_snapshot: bool | None = None
 
 
 class SlicesFrame(Wire):
@@ -62,7 +61,6 @@ class SlicesFrame(Wire):
 
     user: str
     twap_slice_fills: list[msgspec.Raw]
-    is_snapshot: bool | None = None
 
 
 class FundingRow(Wire):
@@ -107,7 +105,7 @@ class UserEvents(Wire):
     twap_history: msgspec.Raw | None = None
 
 
-def parse_fills(account: str, address: str, rows: Sequence[msgspec.Raw], *, history: bool = False) -> list[Output]:
+def parse_fills(account: str, address: str, rows: Sequence[msgspec.Raw]) -> list[Output]:
     """Translate fills, oldest first; those of one moment keep the venue's order, in which sizes before them chain.
 
     One that cannot be read costs that fill alone, and is said aloud.
@@ -116,7 +114,6 @@ def parse_fills(account: str, address: str, rows: Sequence[msgspec.Raw], *, hist
         account: The configured account.
         address: Its address, in lower case: a liquidation is one only if it was of this user.
         rows: Fills in any of the venue's orders (REST ``userFills`` is newest first), or slices of a TWAP order.
-        history: They are a recollection, not news.
     """
     found: list[FillRow] = []
     outputs: list[Output] = []
@@ -128,7 +125,7 @@ def parse_fills(account: str, address: str, rows: Sequence[msgspec.Raw], *, hist
     if found and found[0].time > found[-1].time:
         found.reverse()
     for each in sorted(found, key=lambda fill: fill.time):
-        outputs.append(_fill(account, address, each, history))
+        outputs.append(_fill(account, address, each))
         if not _known_direction(each):
             what = f"a fill of {each.coin} has the unknown direction {each.dir!r}: it is kept as a trade"
             outputs.append(Notice(code="unknown_direction", what=clip(what)))
@@ -141,7 +138,7 @@ def _fill_row(row: msgspec.Raw) -> FillRow:
     return decode(FillRow, row, "fill")
 
 
-def _fill(account: str, address: str, row: FillRow, history: bool) -> Fill:
+def _fill(account: str, address: str, row: FillRow) -> Fill:
     perp = is_perp(row.coin)
     return Fill(
         account=account,
@@ -162,7 +159,6 @@ def _fill(account: str, address: str, row: FillRow, history: bool) -> Fill:
         category=row.dir,
         # Of a spot coin it is the balance before, which is no position.
         start_position=shown(row.start_position) if perp else None,
-        history=history,
     )
 
 
