@@ -131,14 +131,18 @@ def sim(
     seed: Annotated[int, typer.Option(help="Seed of the world.")] = 1,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Control port; 0: any free one.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One line: addresses and accounts.")] = False,
+    faults: Annotated[Path | None, typer.Option(help="Plan of faults (YAML).")] = None,
+    random_faults: Annotated[int | None, typer.Option(help="Seed of faults drawn at random.")] = None,
 ) -> None:
     """Run the simulated venues alone."""
+    from exchanges.sim.__main__ import planned
     from exchanges.sim.__main__ import run as simulate
+    from exchanges.sim.plan import PlanError
     from exchanges.sim.server import PortTaken
 
     try:
-        asyncio.run(simulate(seed, port, as_json=as_json))
-    except PortTaken as error:
+        asyncio.run(simulate(seed, port, as_json=as_json, plan=planned(faults, random_faults)))
+    except (PortTaken, PlanError) as error:
         fail(str(error))
 
 
@@ -164,6 +168,54 @@ def replay(
     if reader.failed:
         print(f"perpwire: {reader.failed} of {reader.lines} lines could not be used", file=sys.stderr)
         raise typer.Exit(3)
+
+
+@app.command()
+def reconcile(
+    account: Annotated[list[str] | None, typer.Option(help="Accounts; default: all.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only compare; the default.")] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="Correct the store.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Close rows of accounts whose venue cannot be asked.")] = False,
+    reason: Annotated[str | None, typer.Option(help="Why rows are forced; kept with them.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    url: Annotated[str | None, typer.Option(help="The running gateway; default: as configured.")] = None,
+    config: Annotated[Path, typer.Option(help="Configuration file.")] = Path("config.yaml"),
+) -> None:
+    """Hold the store against the venues, through the running gateway, and say what differs."""
+    from gateway import reconciling
+
+    if dry_run + apply + force > 1:
+        fail("reconcile: choose one of --dry-run, --apply, --force")
+    mode = "apply" if apply else "force" if force else "dry-run"
+    accounts = account or []
+    try:
+        settings = configuration.load(config) if url is None or force else configuration.Config()
+    except ConfigError as error:
+        fail(str(error))
+    if force:
+        if not accounts:
+            fail("reconcile --force closes rows that nobody can check: name the accounts with --account")
+        reason = reason or (typer.prompt("Why are these rows closed by hand?") if not yes else None)
+        if not reason:
+            fail("reconcile --force needs --reason: it is kept with the rows")
+        if not yes:
+            typer.confirm(f"Close every row of {', '.join(accounts)} whose venue cannot be asked?", abort=True)
+    host = "127.0.0.1" if settings.server.host in ("0.0.0.0", "::") else settings.server.host
+    address = url or f"http://{f'[{host}]' if ':' in host else host}:{settings.server.port}"
+
+    async def main(_stop: Stop) -> None:
+        try:
+            answer = await reconciling.ask(address, mode, accounts, reason)
+        except reconciling.NoGateway as error:
+            if not force:
+                fail(str(error))
+            answer = await reconciling.force_offline(settings, accounts, reason or "")
+        except ValueError as error:
+            fail(str(error))
+        for line in reconciling.report(answer):
+            print(line)
+
+    run(main)
 
 
 @app.command()

@@ -7,15 +7,21 @@ import asyncio
 import json
 import signal
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from exchanges.sim.plan import PlanError, PlannedFault, random_plan, read_plan
+from exchanges.sim.roster import ACCOUNTS
 from exchanges.sim.server import PortTaken, start
+
+RANDOM_FAULTS_S = 86_400
 
 
 def main() -> int:
     """Parse the command line, run, return the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m exchanges.sim", description="Simulated OKX, Bybit and Hyperliquid."
+        prog="python -m exchanges.sim", description="Simulated OKX, Bybit, Hyperliquid and Aster."
     )
     parser.add_argument("--seed", type=int, default=1, help="the whole world follows from it (default 1)")
     parser.add_argument("--port", type=int, default=0, help="of the control server; 0 lets the kernel choose (default)")
@@ -23,13 +29,35 @@ def main() -> int:
     parser.add_argument(
         "--until-stdin-closes", action="store_true", help="stop as well when standard input ends: with whoever holds it"
     )
+    parser.add_argument("--faults", type=Path, help="a plan of faults (YAML), times counted from the start")
+    parser.add_argument("--random-faults", type=int, metavar="SEED", help="faults drawn from this seed, for a day")
     options = parser.parse_args()
     try:
-        asyncio.run(run(options.seed, options.port, as_json=options.json, watch_stdin=options.until_stdin_closes))
-    except PortTaken as error:
+        plan = planned(options.faults, options.random_faults)
+        asyncio.run(
+            run(options.seed, options.port, as_json=options.json, watch_stdin=options.until_stdin_closes, plan=plan)
+        )
+    except (PortTaken, PlanError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0
+
+
+def planned(faults: Path | None, random_faults: int | None) -> list[PlannedFault]:
+    """Return the faults of a plan file and those drawn from a seed, together.
+
+    Raises:
+        PlanError: The file cannot be read or used.
+    """
+    plan: list[PlannedFault] = []
+    if faults is not None:
+        try:
+            plan += read_plan(faults.read_text(), str(faults))
+        except (OSError, UnicodeDecodeError) as error:
+            raise PlanError(f"{faults} cannot be read: {error}") from None
+    if random_faults is not None:
+        plan += random_plan(random_faults, RANDOM_FAULTS_S, {spec.name: spec.venue for spec in ACCOUNTS})
+    return plan
 
 
 class _Closing(asyncio.Protocol):
@@ -45,8 +73,12 @@ class _Closing(asyncio.Protocol):
         self._closed.set()
 
 
-async def run(seed: int, port: int, *, as_json: bool, watch_stdin: bool = False) -> None:
+async def run(
+    seed: int, port: int, *, as_json: bool, watch_stdin: bool = False, plan: Sequence[PlannedFault] = ()
+) -> None:
     """Run the simulator until a signal, a fault of its own, or (``watch_stdin``) the end of standard input.
+
+    ``plan`` is carried out meanwhile.
 
     Raises:
         PortTaken: The control port is in use.
@@ -56,7 +88,7 @@ async def run(seed: int, port: int, *, as_json: bool, watch_stdin: bool = False)
         await asyncio.get_running_loop().connect_read_pipe(lambda: _Closing(stop), sys.stdin)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    simulator = await start(seed, port)
+    simulator = await start(seed, port, plan=plan)
     sys.stdout.write(json.dumps(simulator.describe()) + "\n" if as_json else _readable(simulator.describe()))
     sys.stdout.flush()
     stopped, failed = asyncio.create_task(stop.wait()), asyncio.create_task(simulator.failed())

@@ -39,12 +39,23 @@ class Faults:
     late_rest_ms: int = 0
     server_error: int = 0
 
+    def clear(self) -> None:
+        """Do nothing wrong any more."""
+        vars(self).update(vars(Faults()))
+
     def take_limit(self, now_ms: int) -> bool:
         """Say whether this REST request is to be refused for its rate, and count it."""
         if self.limited > 0:
             self.limited -= 1
             return True
         return now_ms < self.limited_until
+
+    def take_server_error(self) -> int:
+        """Return the HTTP status with which this REST request fails, 500 and 502 in turn, or 0; counts it."""
+        if self.server_error <= 0:
+            return 0
+        self.server_error -= 1
+        return 500 if self.server_error % 2 else 502
 
     def take_wrong_login(self) -> str | None:
         """Return the code with which this login is to be refused (``""``: the front's default), or None; counts it."""

@@ -299,6 +299,17 @@ class Hands:
             raise UnknownName(f"{account} has no open position {symbol!r}: open are {known}")
         return hit
 
+    def not_held(self, account: str) -> list[Opening]:
+        """Return what an account plans to hold and does not, without options; the first may be opened again."""
+        owner = self._state.account(account)
+        contracts = self._state.contracts
+        return [
+            opening
+            for opening in self._plans[account]
+            if contracts[owner.venue, opening.symbol].kind != "option"
+            and self._state.key(owner, opening) not in owner.positions
+        ]
+
     def plan(self, account: Account, contract: Contract, side: Side | None) -> Opening:
         """Return how this account would hold a symbol: as planned, else cross (isolated where the account is) at 5x."""
         planned = [opening for opening in self._plans[account.name] if opening.symbol == contract.symbol]

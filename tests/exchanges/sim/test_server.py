@@ -10,6 +10,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from exchanges.sim import sockets
+from exchanges.sim.catalog import VENUES
 from exchanges.sim.server import PortTaken, start
 from tests.exchanges.sim.raw import Clock, dial
 
@@ -18,8 +19,8 @@ async def test_it_describes_every_venue_and_differs_by_seed_only() -> None:
     one, same, other = [await start(seed) for seed in (3, 3, 4)]
     try:
         told = one.describe()
-        assert set(told) == {"okx", "bybit", "hyperliquid", "control", "seed"}
-        for venue in ("okx", "bybit", "hyperliquid"):
+        assert set(told) == {*VENUES, "control", "seed"}
+        for venue in VENUES:
             assert re.fullmatch(r"http://127\.0\.0\.1:\d+", told[venue]["rest"])
             assert told[venue]["ws_public"] == told[venue]["ws_private"] == "ws" + told[venue]["rest"][4:]
             assert told[venue]["accounts"] == same.describe()[venue]["accounts"]
