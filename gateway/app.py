@@ -29,7 +29,6 @@ from gateway.hub import Hub
 from gateway.metrics import Metrics, counter, gauge
 from gateway.operator import Operator
 from gateway.replay import Recorder
-from gateway.rounds import Rounds
 from gateway.store import Store
 from gateway.web.auth import check_bind
 from gateway.web.server import Server
@@ -218,6 +217,9 @@ class Gateway:
 
     # --- venues ------------------------------------------------------------------------------------------------------
 
+    def _take(self, events: Sequence[Event]) -> None:
+        self.turns.take(events)
+
     def _after(self) -> None:
         """Do what the engine asks for after a turn: other prices, another look at an account, evidence."""
         engine = self.engine
@@ -225,15 +227,10 @@ class Gateway:
             self._wanted_version = engine.market.version
             self.feeds.want(engine.market.wanted())
         while engine.wants_state:
-            self._round(engine.wants_state.pop(), lambda rounds: rounds.soon())
+            self.feeds.rounds[engine.wants_state.pop()].soon()
         while engine.wants_history:
             account, (since, symbols) = engine.wants_history.popitem()
-            self._round(account, lambda rounds, since=since, symbols=symbols: rounds.want_history(since, symbols))
-
-    def _round(self, account: str, wish: Callable[[Rounds], None]) -> None:
-        rounds = self.feeds.rounds.get(account)
-        if rounds is not None:  # else restored rows of an account that is not configured
-            wish(rounds)
+            self.feeds.rounds[account].want_history(since, sorted(symbols))
 
     # --- time --------------------------------------------------------------------------------------------------------
 

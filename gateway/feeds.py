@@ -20,7 +20,7 @@ from exchanges import VENUES
 from exchanges.actions import FeedName, Policy
 from exchanges.clock import Clock
 from exchanges.errors import VenueError
-from exchanges.events import Event, FeedStatus
+from exchanges.events import Event, FeedState, FeedStatus
 from exchanges.feed import Feed
 from exchanges.inquiry import Inquirer
 from exchanges.rest import Limits, RestClient
@@ -107,10 +107,11 @@ class Feeds:
             if supervisor.feed.name.account == account:
                 supervisor.stop(str(error))
 
-    def states(self) -> dict[str, str]:
+    def states(self) -> dict[str, FeedState]:
         """Return each feed's state by its name."""
         polled = {status.id: status.state for status in self._polled.values()}
-        return {name: supervisor.feed.state for name, supervisor in self.supervisors.items()} | polled
+        streamed = {name: supervisor.feed.state for name, supervisor in self.supervisors.items()}
+        return streamed | polled
 
     def accounts_live(self) -> bool:
         """Say whether every account is being read."""

@@ -6,17 +6,19 @@ Owns the order of these parts. A database that is away, at start or later, never
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 
 from prometheus_client.core import Metric
 
-from exchanges.events import Event
+from exchanges.events import Event, PositionState
 from gateway.config import StorageSettings
 from gateway.core.accounts import AccountInfo
+from gateway.core.records import Correction
 from gateway.metrics import counter, gauge
 from gateway.storage.checkpoint import Checkpoint
 from gateway.storage.embedded import EmbeddedPostgres
-from gateway.storage.errors import ExecutionSwitched
+from gateway.storage.errors import ExecutionSwitched, PostgresRefused
 from gateway.storage.migrate import upgrade
 from gateway.storage.mirror import StoredAccount
 from gateway.storage.postgres import Database
@@ -115,6 +117,43 @@ def _check_executions(restored: Restored, accounts: Iterable[AccountInfo]) -> No
         rows = sum(position.account == info.name for position in restored.positions)
         if was != info.execution and rows:
             raise ExecutionSwitched(info.name, was, info.execution, rows)
+
+
+async def forget_rows(settings: StorageSettings, accounts: Sequence[str], reason: str) -> dict[str, int]:
+    """Close the stored rows of accounts by an operator's word, while no gateway runs; return how many of each.
+
+    Raises:
+        StorageError: The database is away, or a gateway writes into it.
+    """
+    now = time.time_ns() // 1_000_000
+    store = Store(settings)
+    try:
+        restored = await store.start(f"forced-{now}", ())
+        if store.state != "ok":
+            raise PostgresRefused("storage", "the database is away", "Start it, and ask again")
+        rows = [event for event in restored if isinstance(event, PositionState) and event.account in accounts]
+        for number, row in enumerate(rows):
+            store.checkpoint.put_correction(_forced(row, f"{row.account}:forced:{now}:{number}", reason, now))
+            store.checkpoint.remove_position(row.id, 0)
+    finally:
+        await store.stop()
+    return {account: sum(row.account == account for row in rows) for account in accounts}
+
+
+def _forced(row: PositionState, record_id: str, reason: str, now: int) -> Correction:
+    return Correction(
+        id=record_id,
+        account=row.account,
+        position=row.id,
+        symbol=row.symbol,
+        cls="unknown",
+        before={"size": row.size, **({"side": row.side} if row.side else {})},
+        after={"size": "0"},
+        evidence=(f"forced: {reason}",),
+        found_at=now,
+        since=now,
+        trigger="demand",
+    )
 
 
 async def migrate_once(settings: StorageSettings) -> list[str]:
