@@ -225,7 +225,7 @@ class Gateway:
         engine = self.engine
         if engine.market.version != self._wanted_version:
             self._wanted_version = engine.market.version
-            self.feeds.want(engine.market.wanted())
+            self.feeds.want(engine.market.wanted(), engine.market.wanted_currencies())
         while engine.wants_state:
             self.feeds.rounds[engine.wants_state.pop()].soon()
         while engine.wants_history:

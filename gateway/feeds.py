@@ -37,7 +37,7 @@ log = structlog.get_logger("perpwire")
 CLOCK_EVERY_S = 600.0
 _CLOCK_WARNING_MS = 1_000
 
-Wanted = Mapping[tuple[str, str], tuple[Iterable[str], Iterable[str]]]  # (venue, env) → symbols, currencies
+Wanted = Mapping[tuple[str, str], Iterable[str]]
 
 
 class Feeds:
@@ -93,12 +93,11 @@ class Feeds:
 
     # --- What the gateway asks for --------------------------------------------------------------------------------------
 
-    def want(self, wanted: Wanted) -> None:
-        """State the symbols and currencies whose prices are wanted from now on."""
+    def want(self, symbols: Wanted, currencies: Wanted) -> None:
+        """State the symbols and currencies whose prices are wanted from now on, per (venue, env)."""
         for key, supervisors in self._public.items():
-            symbols, currencies = wanted.get(key, ((), ()))
             for supervisor in supervisors:
-                supervisor.want(sorted(symbols), sorted(currencies))
+                supervisor.want(sorted(symbols.get(key, ())), sorted(currencies.get(key, ())))
 
     def refuse(self, account: str, error: VenueError) -> None:
         """End an account's connections for good, saying why."""
