@@ -1,24 +1,35 @@
-"""One account as the venue reports it: balances, mode and pools of margin, merged by scope.
+"""One account as the venue reports it: balances, mode and pools of margin, merged by scope; and how far it is to be trusted.
 
-Owns the merge rules (a full answer replaces its scope, a partial one merges by name) and the currencies' prices. Pure.
+Owns the merge rules (a full answer replaces its scope, a partial one merges by name), what was given to the account, and why
+its figures are not live. Pure.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
 
 import msgspec
 
-from exchanges.events import BalanceState, CoinBalance, MarginMode, PoolState
+from exchanges.events import AccountMode, BalanceState, CoinBalance, Execution, KeyInfo, MarginMode, PoolState
+from gateway.core.currencies import Currencies, Quote
+from gateway.core.evidence import Memory
+from gateway.core.listening import Listening
 from gateway.core.reconcile import is_older
 
-# Priced at one US dollar until their own price is subscribed (issue 3); a price that the venue states goes first.
-DOLLARS = frozenset({"USD", "USDT", "USDC", "USDⓈ", "USDH", "USDE", "USDT0", "USD1", "FDUSD"})
+# An account whose state could not be asked for this many intervals is out of reach.
+_UNREACHABLE_INTERVALS = 3
 
 
 class AccountInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What configuration says of an account."""
+    """What configuration says of an account.
+
+    Attributes:
+        allocated: What a strategy was given, per currency, exact decimals.
+        execution: Positions of different executions never mix.
+        verify_every_ms: How often its state is asked for verification.
+    """
 
     name: str
     venue: str
@@ -26,6 +37,9 @@ class AccountInfo(msgspec.Struct, frozen=True, kw_only=True):
     user: str = "default"
     region: str | None = None
     strategy: str | None = None
+    allocated: Mapping[str, str] | None = None
+    execution: Execution = "live"
+    verify_every_ms: int = 10_000
 
 
 class Pool:
@@ -56,12 +70,22 @@ class Pool:
 
 
 class Account:
-    """State of one account; the engine is its only writer."""
+    """State of one account; the engine is its only writer.
 
-    def __init__(self, info: AccountInfo) -> None:
+    Attributes:
+        private_down_since: Since when its stream is not live; None: it is, or nobody said.
+        polled: It has no stream; its state is asked again and again.
+        verified_at: When the state was last asked in whole, our clock.
+        failing_since: Since when asking fails; ``unreachable`` once that is too long.
+        mode_change: The last change of mode: (our clock, "from → to").
+        was_restored: Something of it was loaded from storage: rows that are missing there were closed.
+        stored_at: As of when that was stored, where it is known.
+    """
+
+    def __init__(self, info: AccountInfo, currencies: Currencies | None = None) -> None:
         self.info = info
-        self.mode: str | None = None
-        self.computable = True
+        self.mode: AccountMode | None = None
+        self.mode_change: tuple[int, str] | None = None
         self.coins: dict[str, dict[str, CoinBalance]] = {}  # scope → ccy → balance
         self.pools: dict[str, Pool] = {}
         self.positions: set[str] = set()
@@ -71,8 +95,24 @@ class Account:
         self.private_down_since: int | None = None
         self.restored_since: int | None = None
         self.synced_at: int | None = None
-        self._prices: dict[str, float] = {}  # US dollars, as the venue states them
+        self.stored_at: int | None = None
+        self.was_restored = self.polled = self.unreachable = False
+        self.verified_at: int | None = None
+        self.failing_since: int | None = None
+        self.key: KeyInfo | None = None
+        self.same_owner_as: tuple[str, ...] = ()
+        self.warning: tuple[int, str] | None = None  # (at, the venue's words)
+        self.listening = Listening()
+        self.memory = Memory()
+        self.short_of: frozenset[str] = frozenset()  # currencies whose shortfall was put on record
+        self._currencies = currencies or Currencies()
+        self._stated: dict[str, float] = {}  # US dollars, as the account's own messages state them
         self._fences: dict[str, tuple[tuple[int, ...], int]] = {}  # scope → (venue fence, applied at)
+
+    @property
+    def computable(self) -> bool:
+        """Say whether pools can be computed in its mode."""
+        return self.mode is None or self.mode.computable
 
     def accepts(self, balance: BalanceState, now: int) -> bool:
         """Say whether a balance report is not older than the one applied last in its scope, and remember it."""
@@ -89,7 +129,7 @@ class Account:
         self._fences.clear()
 
     def merge_coins(self, balance: BalanceState) -> bool:
-        """Merge the coins of a report; return whether any currency's price changed."""
+        """Merge the coins of a report; return whether any currency's stated price changed."""
         scope = {} if balance.full else dict(self.coins.get(balance.scope, {}))
         scope.update({coin.ccy: coin for coin in balance.coins})
         self.coins[balance.scope] = scope
@@ -98,26 +138,74 @@ class Account:
         if balance.withdrawable is not None:
             self.withdrawable = balance.withdrawable
         self.balance_at = balance.venue_at if balance.venue_at is not None else self.balance_at
-        before = self._prices
-        self._prices = {coin.ccy: float(coin.usd_price) for coin in self.all_coins() if coin.usd_price is not None}
-        return before != self._prices
+        before = self._stated
+        self._stated = {coin.ccy: float(coin.usd_price) for coin in self.all_coins() if coin.usd_price is not None}
+        return before != self._stated
+
+    def change_mode(self, mode: AccountMode, now: int) -> bool:
+        """Take the account's mode; return whether it is another one than before."""
+        before, self.mode = self.mode, mode
+        if before == mode:
+            return False
+        if before is not None:
+            self.mode_change = (now, f"{_words(before)} → {_words(mode)}")
+        return True
 
     def all_coins(self) -> Iterator[CoinBalance]:
         """Yield every coin of every scope."""
         for scope in self.coins.values():
             yield from scope.values()
 
+    def quote(self, ccy: str) -> Quote:
+        """Return what a currency is worth to this account now (see ``Currencies``)."""
+        return self._currencies.price(self.info.venue, self.info.env, ccy, self._stated.get(ccy))
+
     def usd(self, ccy: str | None) -> float:
-        """Return the price of a currency in US dollars: the venue's own, 1 for dollar coins, else NaN."""
-        return self._prices.get(ccy or "", 1.0 if ccy in DOLLARS else math.nan)
+        """Return the price of a currency in US dollars, NaN where it is unknown."""
+        return self.quote(ccy).usd if ccy else math.nan
+
+    def stated_usd(self, ccy: str) -> float:
+        """Return the price that the account's own last message used, else the present one."""
+        return self._stated.get(ccy, self.usd(ccy))
+
+    # --- what it was given ---------------------------------------------------------------------------------------
+
+    def unallocated(self) -> dict[str, Decimal] | None:
+        """Return what it holds beyond what it was given, per currency given; negative: a shortfall. None: nothing is known."""
+        if not self.info.allocated or not self.coins:
+            return None
+        totals: dict[str, Decimal] = {}
+        for coin in self.all_coins():
+            totals[coin.ccy] = totals.get(coin.ccy, Decimal(0)) + Decimal(coin.total)
+        return {ccy: totals.get(ccy, Decimal(0)) - Decimal(given) for ccy, given in self.info.allocated.items()}
+
+    # --- how far it is to be trusted -------------------------------------------------------------------------------
+
+    def age(self, now: int) -> bool:
+        """Take the time; return whether the account came out of reach, or back into it."""
+        bound = _UNREACHABLE_INTERVALS * self.info.verify_every_ms
+        unreachable = (
+            self.failing_since is not None and now - self.failing_since > bound and not self.listening.live
+        )  # a live private stream vouches for the rows
+        changed, self.unreachable = unreachable != self.unreachable, unreachable
+        return changed
 
     def stale(self) -> dict[str, object] | None:
-        """Return why the whole account's figures are not live, or None."""
+        """Return why the whole account's figures are not live, the gravest reason first, or None."""
         if self.restored_since is not None:
             return {"since": self.restored_since, "reason": "restored"}
+        if self.unreachable:
+            return {"since": self.failing_since, "reason": "venue_unreachable"}
         if self.private_down_since is not None:
             return {"since": self.private_down_since, "reason": "private_feed"}
+        if self.polled and self.verified_at is not None:
+            return {"since": self.verified_at, "reason": "polled"}
         return None
+
+
+def _words(mode: AccountMode) -> str:
+    leg = {None: "", True: ", hedge", False: ", one-way"}[mode.hedge]
+    return f"{mode.mode}{leg}"
 
 
 def pool_name(margin_mode: MarginMode | None, pool: str, position: str) -> str:

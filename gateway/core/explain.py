@@ -58,6 +58,6 @@ def _liquidation(position: Position, book: Book) -> Row:
         "maintenance_rate": maintenance.at_notional(figures.get("notional", math.nan)).rate,
         "max_leverage": state.max_leverage,
         "leverage": state.leverage,
-        "mode": position.account.mode,
+        "mode": position.account.mode.mode if position.account.mode else None,
     }
     return _entry(state.venue_liquidation_price, model, maintenance.model, inputs)

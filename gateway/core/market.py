@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from exchanges.events import Instrument, MarginTiers, Price
+from exchanges.events import FundingRate, Instrument, MarginTiers, Price
+from gateway.core.currencies import Currencies
 from gateway.core.positions import Symbols
 from gateway.core.state import Symbol
 
@@ -20,7 +21,8 @@ class Market:
 
     Attributes:
         moved: A mark changed since this was last set to False.
-        version: Rises when the set of symbols that need marks changes.
+        currencies: What currencies are worth, and which are wanted.
+        funding: The newest rate of each symbol.
         lag_ms: How old the last mark of a (venue, env) was when it arrived, by the venue's own time; venues without one
             are not in it.
     """
@@ -30,9 +32,16 @@ class Market:
         self.instruments: dict[SymbolKey, Instrument] = {}
         self.tiers: dict[tuple[str, str, str], MarginTiers] = {}
         self.moved = False
-        self.version = 0
         self.lag_ms: dict[tuple[str, str], int] = {}
+        self.currencies = Currencies()
+        self.funding: dict[SymbolKey, FundingRate] = {}
+        self._version = 0
         self._columns = columns
+
+    @property
+    def version(self) -> int:
+        """Rises when the set of symbols or currencies that need prices changes."""
+        return self._version + self.currencies.version
 
     def wanted(self) -> dict[tuple[str, str], set[str]]:
         """Return the symbols whose marks are needed, per (venue, env)."""
@@ -42,6 +51,17 @@ class Market:
                 found.setdefault((venue, env), set()).add(name)
         return found
 
+    def wanted_currencies(self) -> dict[tuple[str, str], set[str]]:
+        """Return the currencies whose dollar prices are needed, per (venue, env): whatever is held or settled in."""
+        return self.currencies.wanted()
+
+    def put_funding(self, rate: FundingRate) -> None:
+        """Take the newest funding rate of a symbol that somebody holds."""
+        key = (rate.venue, rate.env, rate.symbol)
+        known = self.funding.get(key)
+        if known is None or known.at is None or rate.at is None or rate.at >= known.at:
+            self.funding[key] = rate
+
     def hold(self, key: SymbolKey, row_id: str, *, inverse: bool) -> Symbol:
         """Return a symbol that a position now needs."""
         symbol = self.symbols.get(key)
@@ -49,7 +69,7 @@ class Market:
             symbol = self.symbols[key] = Symbol(key, self._columns.add())
             self._columns.orient(symbol.number, inverse=inverse)
         if not symbol.positions:
-            self.version += 1
+            self._version += 1
         symbol.positions.add(row_id)
         return symbol
 
@@ -57,7 +77,7 @@ class Market:
         """Note that a position needs its symbol no more."""
         symbol.positions.discard(row_id)
         if not symbol.positions:
-            self.version += 1
+            self._version += 1
 
     def put_instrument(self, instrument: Instrument) -> set[str] | None:
         """Take a contract; return the positions that it concerns, None where nothing is new."""

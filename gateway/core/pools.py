@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from exchanges.events import BalanceState, PoolState
 from gateway.core.accounts import Account, Pool
 from gateway.core.positions import Book
+from gateway.core.rows import settle_of
 from gateway.core.state import Position
 
 
@@ -103,18 +104,46 @@ class Pools:
         if state is None or (state.cash is None and state.venue_equity is None):
             return
         at_anchor = state.cash is not None
-        parts = [self._book.contribution(member.handle, at_anchor=at_anchor) for member in members]
+        parts = [self._part(member, pool, at_anchor=at_anchor) for member in members]
         equity, maintenance = sum(part[0] for part in parts), sum(part[1] for part in parts)
         if state.cash is None:
             cash[number] = float(state.venue_equity or "nan") - equity
             return
-        cash[number] = float(state.cash)
+        cash[number] = float(state.cash) + self._drift(pool, float(state.cash))
         if state.venue_equity is None or any(member.message != pool.message for member in members):
             return
         gap = float(state.venue_equity) - float(state.cash) - equity
         cash[number] += _constant(gap, abs(float(state.cash)) + abs(equity))
         if state.venue_maintenance_margin is not None:
             extra_mm[number] = _constant(float(state.venue_maintenance_margin) - maintenance, maintenance)
+
+    def _part(self, member: Position, pool: Pool, *, at_anchor: bool) -> tuple[float, float]:
+        """Return what a position adds; at its anchor with the currency's price of that same message, else with the present."""
+        settle = settle_of(member)
+        stated = (
+            member.account.stated_usd(settle)
+            if at_anchor and pool.ccy == "USD" and settle not in (None, "USD")
+            else None
+        )
+        return self._book.contribution(member.handle, stated, at_anchor=at_anchor)
+
+    def _drift(self, pool: Pool, cash: float) -> float:
+        """Return what a balance in dollars gained since its report because its coins' prices moved.
+
+        0 where the coins that the report names do not make up the balance: then its composition is not known.
+        """
+        account = self._owners.get(pool.number)
+        if pool.ccy != "USD" or account is None or pool.scope is None:
+            return 0.0
+        coins = [coin for coin in account.coins.get(pool.scope, {}).values() if coin.collateral is not False]
+        if not coins or any(coin.cash is None or coin.usd_price is None for coin in coins):
+            return 0.0
+        plain = [(coin, float(coin.cash or 0), float(coin.usd_price or 0)) for coin in coins]
+        cut = [(coin, amount * float(coin.discount or 1), price) for coin, amount, price in plain]
+        for parts in (plain, cut):
+            if abs(sum(amount * price for _, amount, price in parts) - cash) <= 1e-4 * abs(cash) + 0.01:
+                return sum(amount * (account.usd(coin.ccy) - price) for coin, amount, price in parts if amount)
+        return 0.0
 
 
 def _constant(gap: float, scale: float) -> float:

@@ -255,6 +255,19 @@ class Book:
         self._put_maintenance(index, maintenance, abs(row.quantity * x), orientation)
         self._sorted = False  # the sets of tiered, shifted and inverse rows may have changed
 
+    def reweigh(self, handle: int, weight: float, *, plain: bool) -> bool:
+        """Set what the settle currency is worth to the pool now; False where it was unknown: the row has to be put anew."""
+        row = self._rows[handle]
+        before = float(self._all.weight[row])
+        if math.isnan(before) or math.isnan(weight):
+            return False
+        self._all.weight[row] = weight
+        if plain:
+            self._all.skew[row] = (weight - 1.0) * self._all.offset[row]
+        else:
+            self._all.denominator[row] *= weight / before
+        return True
+
     def _put_maintenance(self, index: int, maintenance: Maintenance, notional: float, orientation: float) -> None:
         now = maintenance.at_notional(notional)
         quantity = self._all.quantity[index]
@@ -401,12 +414,16 @@ class Book:
         }
         return {name: value for name, value in found.items() if not math.isnan(value)}
 
-    def contribution(self, handle: int, *, at_anchor: bool) -> tuple[float, float]:
-        """Return what a row adds to its pool's equity and maintenance (pool currency), now or at its own anchor."""
+    def contribution(self, handle: int, weight: float | None = None, *, at_anchor: bool) -> tuple[float, float]:
+        """Return what a row adds to its pool's equity and maintenance (pool currency), now or at its own anchor.
+
+        Args:
+            weight: The settle currency in the pool's, where it is not the present one.
+        """
         row = self._rows[handle]
         x = float(self._all.x0[row]) if at_anchor else float(self.symbols.x[self._all.symbol[row]])
         value = float(self._all.quantity[row]) * x
-        weight = float(self._all.weight[row])
+        weight = float(self._all.weight[row]) if weight is None else weight
         return (float(self._all.offset[row]) + value) * weight, (
             abs(value) * float(self._all.rate[row]) + float(self._all.constant[row])
         ) * weight

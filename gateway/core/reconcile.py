@@ -1,4 +1,4 @@
-"""Which report of a position is the newer one: ordering fences, and what a full snapshot closes.
+"""Which report of a position (or an order) is the newer one: ordering fences, and what a full snapshot closes.
 
 Owns the rules under "The venue is right": order is the venue's own (sequence or times), never arrival; a REST answer counts
 from the moment it was asked; the fence of a closed position outlives the row until a snapshot that was asked after the close.
@@ -7,11 +7,36 @@ Pure; times come as arguments (ms of one monotone clock).
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-from exchanges.events import PositionsSnapshot, PositionState
+from collections.abc import Collection, Mapping
+from typing import NamedTuple, Protocol
 
 Fence = tuple[int, ...]
+
+
+class Report(Protocol):
+    """One report of a position or an order."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def account(self) -> str: ...
+    @property
+    def scope(self) -> str: ...
+    @property
+    def fence(self) -> Fence: ...
+
+
+class Full(Protocol):
+    """A full replacement of one scope of an account."""
+
+    @property
+    def account(self) -> str: ...
+    @property
+    def scope(self) -> str: ...
+    @property
+    def fence(self) -> Fence: ...
+    @property
+    def asked_at(self) -> int | None: ...
 
 
 class Held(NamedTuple):
@@ -44,7 +69,7 @@ class Fences:
         self._asked: dict[tuple[str, str], int] = {}  # (account, scope) → when the newest applied snapshot was asked
         self._max_closed = max_closed
 
-    def accepts(self, state: PositionState, asked_at: int | None) -> bool:
+    def accepts(self, state: Report, asked_at: int | None) -> bool:
         """Say whether a report may be applied: it is not older than what is known of that position."""
         if asked_at is not None and asked_at < self._asked.get((state.account, state.scope), asked_at):
             return False
@@ -62,14 +87,14 @@ class Fences:
             return state.fence > closed.fence
         return asked_at is None or asked_at > closed.closed_at
 
-    def opened(self, state: PositionState, now: int) -> None:
+    def opened(self, state: Report, now: int) -> None:
         """Remember an applied report of an open position."""
         held = self._open.get(state.id)
         fence = max(state.fence, held.fence) if held else state.fence
         self._open[state.id] = Held(fence, now)
         self._closed.pop(state.id, None)
 
-    def closed(self, state: PositionState, fence: Fence, now: int) -> None:
+    def closed(self, state: Report, fence: Fence, now: int) -> None:
         """Remember a close: ``state`` is the row that went away, ``fence`` the venue order of the closing report."""
         held = self._open.pop(state.id, None)
         highest = max(fence, held.fence if held else (), state.fence)
@@ -78,25 +103,28 @@ class Fences:
         if len(self._closed) > self._max_closed:
             del self._closed[next(iter(self._closed))]
 
+    def covered(self, account: str, scope: str) -> int | None:
+        """Return when the newest full report of that scope was asked (our clock); None: there was none in this life."""
+        return self._asked.get((account, scope))
+
     def restart(self) -> None:
         """Forget all order: what is open was restored from an earlier life, and every word of the venue is newer than that."""
         self._open = {row_id: Held((), 0) for row_id in self._open}
 
-    def missing(self, snapshot: PositionsSnapshot, rows: dict[str, PositionState]) -> list[str]:
-        """Return the ids of ``rows`` (the account's rows of that scope) that the snapshot closes.
+    def missing(self, snapshot: Full, present: Collection[str], rows: Mapping[str, Report]) -> list[str]:
+        """Return the ids of ``rows`` (the account's rows of that scope) that the snapshot, which holds ``present``, closes.
 
         A row that changed after the snapshot was asked, or that the venue itself dates later, stays.
         """
-        present = {position.id for position in snapshot.positions}
         gone = []
-        for row_id in sorted(rows.keys() - present):
+        for row_id in sorted(rows.keys() - set(present)):
             held = self._open[row_id]
             changed_since = snapshot.asked_at is not None and held.applied_at > snapshot.asked_at
             if not changed_since and not is_older(snapshot.fence, held.fence):
                 gone.append(row_id)
         return gone
 
-    def begin_snapshot(self, snapshot: PositionsSnapshot, now: int) -> bool:
+    def begin_snapshot(self, snapshot: Full, now: int) -> bool:
         """Note a snapshot that is about to be applied; False: one asked later was applied already, so it says nothing new.
 
         Fences of positions that closed before it was asked are dropped: it speaks of them itself, and answers asked

@@ -63,6 +63,7 @@ def static_row(position: Position) -> Row:
         "venue": info.venue,
         "env": info.env,
         "symbol": state.symbol,
+        "execution": info.execution,
         "kind": state.kind,
         "side": state.side,
         "pool": position.pool.name,
@@ -109,6 +110,8 @@ def position_row(position: Position, book: Book, marks_down_since: int | None, d
         "initial_margin": initial,
         "maintenance_margin": figures.get("mm"),
         "margin": margin_of(position, book) if position.pool.isolated else initial,
+        **_next_funding(position),
+        "venue_warning": _warning(position.warning),
         "weight": position.weight,
         "missing": missing(position, figures),
         "stale": stale(position, marks_down_since),
@@ -119,6 +122,17 @@ def position_row(position: Position, book: Book, marks_down_since: int | None, d
     if source in ("model", "calibrated", "venue"):
         row["liquidation_price"], row["liquidation_distance"] = figures.get("liq"), figures.get("distance")
     return position.static | present(row)
+
+
+def _next_funding(position: Position) -> Row:
+    found = position.funding
+    if found is None:
+        return {}
+    return {"funding_rate": found.rate, "next_funding_at": found.at, "next_funding": found.amount}
+
+
+def _warning(warning: tuple[int, str] | None) -> Row | None:
+    return {"what": warning[1], "at": warning[0]} if warning else None
 
 
 def margin_of(position: Position, book: Book) -> float:
@@ -173,6 +187,8 @@ def stale(position: Position, marks_down_since: int | None) -> Row | None:
     found = position.account.stale()
     if found is None and position.restored_at is not None:
         return {"since": position.restored_at, "reason": "restored"}
+    if found is None and position.pending_fill is not None:
+        return {"since": position.pending_fill.since, "reason": "fill_pending"}
     if found is None and marks_down_since is not None:
         return {"since": marks_down_since, "reason": "mark_feed"}
     return found
@@ -192,8 +208,12 @@ def account_row(account: Account, positions: Iterable[Position], book: Book) -> 
     pools = {pool.name: pool_row(pool, held, book) for pool in account.pools.values()}
     ratios = {name: float(str(row["ratio"])) for name, row in pools.items() if "ratio" in row}
     worst = max(ratios, key=ratios.__getitem__) if ratios else None
-    partly = [position.state.id for position, _ in held if not computable(position.state, position.instrument)]
-    info = account.info
+    partly = [
+        position.state.id
+        for position, _ in held
+        if not (account.computable and computable(position.state, position.instrument))
+    ]
+    info, beyond = account.info, account.unallocated()
     return present(
         {
             "user": info.user,
@@ -201,15 +221,24 @@ def account_row(account: Account, positions: Iterable[Position], book: Book) -> 
             "env": info.env,
             "region": info.region,
             "strategy": info.strategy,
-            "mode": account.mode,
+            "execution": info.execution,
+            "mode": account.mode.mode if account.mode else None,
             "balances": {coin.ccy: coin.total for coin in account.all_coins()} or None,
             "available": account.available,
             "withdrawable": account.withdrawable,
+            "allocated": dict(info.allocated) if info.allocated else None,
+            "unallocated": {ccy: format(amount, "f") for ccy, amount in beyond.items()} if beyond else None,
+            "permissions": _permissions(account),
+            "same_owner_as": list(account.same_owner_as) or None,
+            "verified_at": account.verified_at,
+            "venue_warning": _warning(account.warning),
             "partly_modelled": partly or None,
             "stale": account.stale(),
             "equity_usd": equity_usd,
             # What equity_usd does not count: currencies whose price is not known (spot coins without a price feed yet).
             "unpriced": sorted(ccy for ccy, price in usd.items() if math.isnan(price)) or None,
+            # Priced at one dollar because nobody states their price.
+            "assumed_dollars": sorted(ccy for ccy in usd if account.quote(ccy).assumed) or None,
             "equity": present(equity) or None,
             "unrealized_pnl_usd": sum(
                 figures.get("upnl", math.nan) * account.usd(settle_of(position)) for position, figures in held
@@ -220,6 +249,21 @@ def account_row(account: Account, positions: Iterable[Position], book: Book) -> 
             "gross_leverage": gross / equity_usd if equity_usd and equity_usd > 0 else None,
             "nearest_liquidation": nearest_liquidation(held, book),
             "positions": len(held),
+        }
+    )
+
+
+def _permissions(account: Account) -> Row | None:
+    key = account.key
+    if key is None:
+        return None
+    return present(
+        {
+            "powers": list(key.powers),
+            "expires_at": key.expires_at,
+            "ip_bound": key.ip_bound,
+            "label": key.label,
+            "owner": key.owner,
         }
     )
 

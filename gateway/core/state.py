@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import get_args
+from typing import NamedTuple, get_args
 
 from exchanges.events import FeedState, FeedStatus, Instrument, PositionState
 from gateway.core.accounts import Account, Pool
@@ -29,6 +29,21 @@ class Symbol:
         self.positions: set[str] = set()
 
 
+class PendingFill(NamedTuple):
+    """A fill that the position does not show yet: when it came (our clock), and when it happened (the venue's)."""
+
+    since: int
+    at: int
+
+
+class NextFunding(NamedTuple):
+    """What the next funding costs, as published: the rate, when, and the amount in settle currency (+ received)."""
+
+    rate: float
+    at: int | None
+    amount: float | None
+
+
 class Position:
     """One open position: the venue's last report, its inputs, and where its figures lie in the columns."""
 
@@ -36,16 +51,21 @@ class Position:
         "account",
         "anchor",
         "anchored_at",
+        "applied_at",
+        "funding",
         "handle",
         "instrument",
+        "largest",
         "maintenance",
         "message",
+        "pending_fill",
         "pool",
         "restored_at",
         "slot",
         "state",
         "static",
         "symbol",
+        "warning",
         "weight",
     )
 
@@ -68,6 +88,11 @@ class Position:
         self.restored_at: int | None = None  # when it was loaded from storage; None once the venue has spoken
         self.static: dict[str, object] | None = None  # the venue-sent part of the row, built once per report
         self.weight: float | None = None
+        self.applied_at = 0  # our clock
+        self.largest = state.size  # held since it was opened, as far as this process saw
+        self.pending_fill: PendingFill | None = None
+        self.warning: tuple[int, str] | None = None  # (at, the venue's words)
+        self.funding: NextFunding | None = None
 
 
 class Feed:
@@ -84,16 +109,17 @@ class Feed:
         self.since = now
         self.reconnects = status.reconnects
         self.error = status.error
+        self.polled = status.polled
         self.last_message_at = status.last_message_at
         self.lag_ms: int | None = None
 
     def update(self, status: FeedStatus, now: int) -> bool:
         """Take a newer status; return whether anything that users see changed."""
-        before = (self.state, self.reconnects, self.error)
+        before = (self.state, self.reconnects, self.error, self.polled)
         if status.state != self.state:
             self.state, self.since = status.state, now
-        self.reconnects, self.error = status.reconnects, status.error
-        return before != (self.state, self.reconnects, self.error)
+        self.reconnects, self.error, self.polled = status.reconnects, status.error, status.polled
+        return before != (self.state, self.reconnects, self.error, self.polled)
 
     def heard(self, at: int, lag_ms: int | None) -> bool:
         """Take the time of the last message in whole seconds, and the lag in tens of ms; return whether either changed."""
@@ -115,5 +141,6 @@ class Feed:
             "lag_ms": self.lag_ms,
             "reconnects": self.reconnects,
             "last_error": self.error,
+            "polled": self.polled or None,
         }
         return {name: value for name, value in found.items() if value is not None}

@@ -1,7 +1,8 @@
 """One summary per user: totals, shares and exposures over all accounts of one environment. Pure.
 
 Slow figures: the engine publishes them at most once a second, and only when a rounded value changed. Demo and testnet
-accounts never enter live totals: where a user has some they get a row of their own, ``user:env``.
+accounts never enter live totals: where a user has some they get a row of their own, ``user:env``. The same goes for paper
+trading and backtests: ``user:paper``, ``user:backtest``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from gateway.core.state import Position
 def summary_id(account: Account) -> str:
     """Return the summary row that an account counts in."""
     info = account.info
+    if info.execution != "live":
+        return f"{info.user}:{info.execution}"
     return info.user if info.env == "live" else f"{info.user}:{info.env}"
 
 

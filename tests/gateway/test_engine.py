@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from exchanges.events import AccountMode, CoinBalance, FeedStatus, PoolState, PositionsSnapshot, PositionState
+from gateway.core.records import ClosedCycle
 from gateway.engine import Engine
 from tests.gateway.events_of import BYBIT, DEMO, OKX, balance, closed, engine, instrument, mark, position
 
@@ -268,6 +269,7 @@ def test_marks_are_wanted_for_open_positions_alone() -> None:
     btc = position()
     one.turn([btc], 1_000)
     assert one.market.wanted() == {("okx", "live"): {"BTC-USDT-SWAP"}}
+    assert one.market.wanted_currencies() == {("okx", "live"): {"USDT"}}
     assert one.market.version > version
     one.turn([closed(btc, (2,))], 2_000)
     assert one.market.wanted() == {}
@@ -308,6 +310,7 @@ class Written:
         self.others.append(instrument)
 
     put_tiers = put_balance = put_mode = put_instrument
+    put_fill = put_funding = put_transfer = put_correction = put_closed = put_instrument
 
 
 def test_what_is_durable_goes_to_the_sink_and_what_was_restored_does_not() -> None:
@@ -321,3 +324,4 @@ def test_what_is_durable_goes_to_the_sink_and_what_was_restored_does_not() -> No
     assert len(sink.others) == 2
     one.turn([closed(eth, (2,))], 3_000)
     assert not sink.positions
+    assert isinstance(sink.others[-1], ClosedCycle)

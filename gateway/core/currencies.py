@@ -1,0 +1,80 @@
+"""What a currency is worth in US dollars: by public indices, per venue and environment. Stablecoins too. Pure.
+
+Owns which price goes first: the venue's own index, what the account's own message states, another venue's index of the same
+environment, and only then 1 for coins that are meant to be a dollar, which the account then says (``assumed_dollars``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from exchanges.events import CurrencyPrice
+
+# Meant to be worth one US dollar: assumed so only where nobody states a price.
+DOLLARS = frozenset({"USDT", "USDC", "USDⓈ", "USDH", "USDE", "USDT0", "USD1", "FDUSD"})
+# A smaller move than this is not worth a recompute of everything in the currency; it adds up until it is.
+_STEP = 1e-6
+
+Place = tuple[str, str]  # venue, env
+
+
+class Quote(NamedTuple):
+    """A price in US dollars, NaN where unknown; ``assumed``: nobody stated it."""
+
+    usd: float
+    assumed: bool = False
+
+
+class Currencies:
+    """Written by the engine alone. ``version`` rises when the set of wanted currencies changes."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self._prices: dict[tuple[str, str, str], float] = {}  # venue, env, ccy
+        self._applied: dict[tuple[str, str, str], float] = {}  # as the columns know them
+        self._wanted: dict[str, tuple[Place, frozenset[str]]] = {}  # account → what it holds or settles in
+
+    def put(self, price: CurrencyPrice) -> None:
+        """Take an index price; it counts from the next ``moved`` on."""
+        self._prices[price.venue, price.env, price.ccy] = float(price.usd)
+
+    def moved(self) -> set[str]:
+        """Let the newest prices count; return the currencies whose price moved by more than a hair."""
+        found = set()
+        for key, price in self._prices.items():
+            before = self._applied.get(key)
+            if before is None or abs(price - before) > _STEP * abs(before):
+                self._applied[key] = price
+                found.add(key[2])
+        return found
+
+    def price(self, venue: str, env: str, ccy: str, stated: float | None) -> Quote:
+        """Return what a currency is worth; ``stated``: by the account's own last message."""
+        if ccy == "USD":
+            return Quote(1.0)
+        own = self._applied.get((venue, env, ccy))
+        if own is not None:
+            return Quote(own)
+        if stated is not None:
+            return Quote(stated)
+        others = sorted(key for key in self._applied if key[1:] == (env, ccy))
+        if others:
+            return Quote(self._applied[others[0]])
+        return Quote(1.0, assumed=True) if ccy in DOLLARS else Quote(math.nan)
+
+    def want(self, account: str, place: Place, currencies: Iterable[str]) -> None:
+        """State which currencies an account holds or settles in."""
+        wanted = place, frozenset(currencies) - {"USD"}
+        if self._wanted.get(account) != wanted:
+            self._wanted[account] = wanted
+            self.version += 1
+
+    def wanted(self) -> dict[Place, set[str]]:
+        """Return the currencies whose prices are needed, per (venue, env)."""
+        found: dict[Place, set[str]] = {}
+        for place, currencies in self._wanted.values():
+            if currencies:
+                found.setdefault(place, set()).update(currencies)
+        return found

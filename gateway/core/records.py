@@ -1,0 +1,110 @@
+"""What the gateway itself puts on record: corrections of its tables, and open → close cycles; and where durable state goes.
+
+Owns their form. Records travel like events: a restart gives them back to the engine as they were put.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, Protocol
+
+from exchanges.events import (
+    AccountMode,
+    BalanceState,
+    Event,
+    Fill,
+    FundingPayment,
+    Instrument,
+    MarginTiers,
+    PositionState,
+    Side,
+    Transfer,
+)
+
+CorrectionClass = Literal[
+    "missed_event",  # it happened while the private stream was live: the stream should have told
+    "closed_on_venue",  # these four: while we were not listening, or found first by asking
+    "opened_on_venue",
+    "size",
+    "entry",
+    "margin",
+    "liquidated",
+    "adl",
+    "settled",
+    "adjusted",  # split, rebase, rename
+    "mode_leftover",  # rows of another position or margin mode went away, or came, with the account's mode
+    "allocation",  # the account holds less than it was given
+    "unknown",  # no evidence
+]
+Trigger = Literal["start", "reconnect", "timer", "demand", "stream"]
+CloseReason = Literal["trade", "liquidated", "adl", "settled", "reconciled"]
+
+
+class Correction(Event, frozen=True, kw_only=True, rename={"cls": "class"}):
+    """One difference between a table and the venue, which was right.
+
+    Attributes:
+        cls: None while evidence is being asked (``pending``).
+        before, after: The venue-sent fields that differ, digits unchanged; a side that is not there has size "0".
+        evidence: Ids and the venue's words.
+        found_at: Our clock. ``since``: what happened after this moment may explain it.
+        mode: The account's mode changed in that time: from and to what, in the venue's words.
+    """
+
+    id: str
+    account: str
+    position: str | None = None
+    symbol: str | None = None
+    cls: CorrectionClass | None = None
+    before: Mapping[str, str]
+    after: Mapping[str, str]
+    evidence: tuple[str, ...] = ()
+    found_at: int
+    since: int
+    trigger: Trigger
+    mode: str | None = None
+
+    @property
+    def pending(self) -> bool:
+        """True while evidence is being asked."""
+        return self.cls is None
+
+
+class ClosedCycle(Event, frozen=True, kw_only=True):
+    """One position from open to close.
+
+    Attributes:
+        id: The position's id, "@", and when it was opened; or "c" and when it was closed, where the venue does not say.
+        size: The largest held, in the venue's unit; of what was seen by this process.
+        reason: None until evidence tells.
+        since: What happened after this moment may be the reason of the close.
+    """
+
+    id: str
+    account: str
+    position: str
+    symbol: str
+    side: Side | None
+    size: str
+    status: Literal["closed", "liquidated"] = "closed"
+    reason: CloseReason | None = None
+    entry_price: str | None = None
+    opened_at: int | None = None
+    closed_at: int
+    since: int
+
+
+class Sink(Protocol):
+    """Where durable state goes; every call returns at once and never raises. A record put again replaces the former one."""
+
+    def put_position(self, state: PositionState, seq: int) -> None: ...
+    def remove_position(self, row_id: str, seq: int) -> None: ...
+    def put_instrument(self, instrument: Instrument) -> None: ...
+    def put_tiers(self, tiers: MarginTiers) -> None: ...
+    def put_balance(self, balance: BalanceState) -> None: ...
+    def put_mode(self, mode: AccountMode) -> None: ...
+    def put_fill(self, fill: Fill) -> None: ...
+    def put_funding(self, payment: FundingPayment) -> None: ...
+    def put_transfer(self, transfer: Transfer) -> None: ...
+    def put_correction(self, correction: Correction) -> None: ...
+    def put_closed(self, cycle: ClosedCycle) -> None: ...
