@@ -105,7 +105,9 @@ def closing_fee(contract: Contract, position: Position, mark: Decimal) -> Decima
     if contract.venue == "okx":
         return notional(contract, position.size, mark) * fee
     if contract.venue == "bybit":
-        return notional(contract, position.size, position.entry_price) * (1 - position.sign / position.leverage) * fee
+        # At the bankruptcy price the value of an inverse long is more than at its entry, of a linear one less.
+        towards = -position.sign if contract.inverse else position.sign
+        return notional(contract, position.size, position.entry_price) * (1 - towards / position.leverage) * fee
     return Decimal(0)
 
 
