@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from exchanges.bybit import build, tables
+from exchanges.bybit.check import public_part
 from exchanges.bybit.wire import Frame, TopicLists, decode
 from exchanges.errors import ProtocolViolation
 from exchanges.venue import LoggedIn, LoginRefused, Pong, Signal, Subscribed, SubscribeRefused
@@ -133,7 +134,7 @@ def _refused(topics: Sequence[str], code: str, what: str, permanent: bool) -> li
 
 def login_reply(frame: Frame) -> LoggedIn | LoginRefused:
     """Say what a login reply means; both key styles are read, and refusals with a code and without."""
-    code, text = frame.ret_code, frame.text
+    code, text = frame.ret_code, public_part(frame.text)
     if frame.succeeded or code == tables.REPEATED_LOGIN:
         return LoggedIn()
     name, refusal = _login_refusal(code, text.lower())

@@ -15,6 +15,7 @@ from exchanges.errors import AuthFailed, NotFound, ProtocolViolation, Rejected, 
 from exchanges.venue import HttpRequest
 
 _CLOCK = re.compile(r"req_timestamp\[(\d{1,15})\].*?server_timestamp\[(\d{1,15})\](?:.*?recv_window\[(\d{1,15})\])?")
+_SIGNED_TEXT = re.compile(r"origin_string\[[^\]]*(\]|\Z)")
 _RESET_HEADER = "x-bapi-limit-reset-timestamp"
 _LONGEST_WAIT_S = 60.0
 
@@ -60,13 +61,15 @@ def _http_error(where: str, status: int, headers: Mapping[str, str], body: bytes
         )
     if status >= 500 or status == 408:
         raise Retryable(where, "the server failed", code=code, after_s=_seconds(headers, "retry-after"))
-    raise Rejected(where, f"the question was refused: {text or 'no reason given'}", code=code)
+    hint = "Check that the account is a unified one and that its site offers this product" if status == 404 else None
+    raise Rejected(where, f"the question was refused: {text or 'no reason given'}", code=code, do=hint)
 
 
 def _business_error(where: str, answer: Answer, headers: Mapping[str, str]) -> Never:
     code = answer.ret_code or 0
     refusal = tables.RETCODES.get(code, tables.Refusal("rejected", "refused"))
-    what = f"{refusal.what}: {answer.ret_msg}" if answer.ret_msg else refusal.what
+    said = public_part(answer.ret_msg)
+    what = f"{refusal.what}: {said}" if said else refusal.what
     if code == 10002:
         what, late = clock_text(answer.ret_msg) or (what, False)
         if late:
@@ -80,6 +83,11 @@ def _business_error(where: str, answer: Answer, headers: Mapping[str, str]) -> N
         after_s = _until_reset(answer, headers) if code == 10006 else refusal.after_s
         raise Retryable(where, what, code=str(code), do=refusal.do, after_s=after_s or refusal.after_s)
     raise Rejected(where, what, code=str(code), do=refusal.do)
+
+
+def public_part(message: str) -> str:
+    """Return Bybit's message without the text that was signed, which it repeats and which holds the key."""
+    return _SIGNED_TEXT.sub("", message).strip()
 
 
 def clock_text(message: str) -> tuple[str, bool] | None:

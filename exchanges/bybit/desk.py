@@ -142,10 +142,9 @@ class Desk:
         """Infer the mode from a wallet, or hold the wallet against the mode that is known."""
         inferred = parse.inferred_mode(row)
         self._inferred = inferred or self._inferred
-        if self._mode is not None and inferred == tables.CROSS and self._mode == tables.ISOLATED:
-            self._mode_doubted = True
-        if self._mode == tables.CROSS and parse.lacks_account_figures(row):
-            self._mode_doubted = True
+        looks_isolated = self._mode == tables.CROSS and parse.lacks_account_figures(row)
+        looks_cross = self._mode in (tables.ISOLATED, tables.PORTFOLIO) and inferred == tables.CROSS
+        self._mode_doubted = self._mode_doubted or looks_isolated or looks_cross
 
     def _origin(self, order: int, venue_at: int | None, category: str = "") -> parse.Origin:
         mode = self._mode or self._inferred

@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 
-import msgspec
-
 from exchanges.bybit import tables
 from exchanges.bybit.legs import Legs
 from exchanges.bybit.parse import contract_of, nonzero, text
@@ -31,10 +29,8 @@ from exchanges.events import (
 from exchanges.venue import Malformed, Output
 
 
-def parse_execution(
-    row: ExecutionRow, account: str, category: str, legs: Legs, *, history: bool = False
-) -> list[Output]:
-    """Translate one execution; one of spot is nothing, since it moves no position. ``history``: it was read back.
+def parse_execution(row: ExecutionRow, account: str, category: str, legs: Legs) -> list[Output]:
+    """Translate one execution; one of spot is nothing, since it moves no position.
 
     Raises:
         ProtocolViolation: Type, side or category is none of those known, or a figure is missing.
@@ -50,8 +46,10 @@ def parse_execution(
         )
     if row.exec_type == tables.FUNDING:
         return [_funding(row, account, settle, at, legs.of_holding(category, row.symbol, row.side))]
-    fill = _fill(row, account, settle, at, legs.of_fill(category, row))
-    return [msgspec.structs.replace(fill, history=True) if history else fill]
+    if tables.EXECUTION_TYPES.get(row.exec_type) == "adjustment" and nonzero(row.exec_price) is None:
+        position = legs.of_holding(category, row.symbol, row.side)
+        return [_adjustment(row, account, at, position)]  # nothing changed hands
+    return [_fill(row, account, settle, at, legs.of_fill(category, row))]
 
 
 def _funding(row: ExecutionRow, account: str, settle: str, at: int, position: str | None) -> FundingPayment:
@@ -95,6 +93,13 @@ def _fill(row: ExecutionRow, account: str, settle: str, at: int, position: str |
         realized_pnl=_realized(row),
         cause=cause,
         category=category,
+    )
+
+
+def _adjustment(row: ExecutionRow, account: str, at: int, position: str | None) -> Evidence:
+    what = f"execution type: {row.exec_type}"
+    return Evidence(
+        account=account, symbol=row.symbol, cause="adjustment", what=what, at=at, ids=(row.exec_id,), position=position
     )
 
 

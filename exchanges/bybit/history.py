@@ -63,7 +63,7 @@ class History:
     def _execution(self, raw: Raw, category: str) -> tuple[int, list[Output]]:
         def read() -> tuple[int, list[Output]]:
             row = decode(raw, ExecutionRow, "an execution")
-            return millis(row.exec_time) or 0, parse_execution(row, self._account, category, self._legs, history=True)
+            return millis(row.exec_time) or 0, parse_execution(row, self._account, category, self._legs)
 
         return _guarded(read)
 

@@ -105,6 +105,60 @@ def coin(name: str = "USDT", **fields: Any) -> dict[str, Any]:
     return {**row, **fields}
 
 
+def execution(symbol: str = "BTCUSDT", **fields: Any) -> dict[str, Any]:
+    """Return a purchase by a market order as the ``execution`` topic shows it."""
+    row = {
+        "category": "linear",
+        "symbol": symbol,
+        "closedSize": "0",
+        "execFee": "0.0256322",
+        "execId": "exec-1",
+        "execPrice": "233.02",
+        "execQty": "0.2",
+        "execType": "Trade",
+        "execValue": "46.604",
+        "feeRate": "0.00055",
+        "leavesQty": "0",
+        "orderId": "order-1",
+        "orderType": "Market",
+        "side": "Buy",
+        "execTime": "1759432560940",
+        "isMaker": False,
+        "seq": 227170130491,
+        "execPnl": "0",
+        "createType": "CreateByUser",
+        "extraFees": "",
+        "feeCurrency": "",
+    }
+    return {**row, **fields}
+
+
+def order(symbol: str = "BTCUSDT", **fields: Any) -> dict[str, Any]:
+    """Return an open limit order as the ``order`` topic and ``/v5/order/realtime`` show it."""
+    row = {
+        "category": "linear",
+        "symbol": symbol,
+        "orderId": "order-1",
+        "orderLinkId": "",
+        "side": "Buy",
+        "positionIdx": 0,
+        "orderStatus": "New",
+        "createType": "CreateByUser",
+        "cancelType": "UNKNOWN",
+        "price": "58895.2",
+        "qty": "0.001",
+        "avgPrice": "",
+        "cumExecQty": "0",
+        "orderType": "Limit",
+        "stopOrderType": "",
+        "triggerPrice": "",
+        "reduceOnly": False,
+        "createdTime": "1719443133613",
+        "updatedTime": "1719443133614",
+    }
+    return {**row, **fields}
+
+
 def answer(result: dict[str, Any], time: int | None = 1_700_000_000_500) -> bytes:
     """Return a successful REST answer."""
     return json.dumps({"retCode": 0, "retMsg": "OK", "result": result, "retExtInfo": {}, "time": time}).encode()
