@@ -104,13 +104,17 @@ class World(State):
             raise LookupError(f"cursor {cursor} is {count} events old; the log keeps {len(self._log)}: start anew")
         return [self._log[i] for i in range(len(self._log) - count, len(self._log))], self._logged
 
+    def changes(self, since: int | None = None) -> list[dict[str, Any]]:
+        """Return the changes of positions after a number, with their real causes; None: the newest few."""
+        return self._chronicle.since(since)
+
     def truth(self, since: int | None = None) -> dict[str, Any]:
         """Return all of it as JSON-ready data with decimals as strings: the answer of ``GET /truth``.
 
         Args:
             since: Give the changes after this number (``changes[-1]["n"]`` of the answer before), instead of the newest few.
         """
-        changes = self._chronicle.since(since)
+        changes = self.changes(since)
         return {"at": self.now_ms, "seed": self.seed, "paused": self.paused, **truth(self), "changes": changes}
 
     def _rate(self, contract: Contract, due: int) -> Decimal:
