@@ -1,4 +1,4 @@
-# make run · make test · make bench · make cuts; `make install` alone makes a .venv with .venv/bin/perpwire.
+# make run · make test · make bench · make cuts · make soak; `make install` alone makes a .venv with .venv/bin/perpwire.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ COUNT ?= 20
 SECONDS ?= 20
 ROUNDS ?= 7
 
-.PHONY: install install-test run test lint bench cuts lock clean
+.PHONY: install install-test run test lint bench cuts soak lock clean
 install: $(VENV)/.run
 install-test: $(VENV)/.test
 
@@ -44,6 +44,10 @@ bench: install-test
 # Cut every venue connection COUNT times at random moments and compare client, snapshot and truth after each.
 cuts: install-test
 	$(BIN)/python -m tests.system.cuts --seed $(SEED) --count $(COUNT)
+
+# A bad night: random faults from SEED for SECONDS; ends with one line of JSON.
+soak: install-test
+	$(BIN)/python -m tests.system.soak --seed $(SEED) --seconds $(SECONDS)
 
 # Needs `uv` on the PATH. The locks carry hashes and name no registry.
 lock:

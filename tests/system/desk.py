@@ -80,15 +80,15 @@ class Desk:
 
     def reconnects(self) -> dict[str, int]:
         """Return each feed's count of reconnects, as the gateway says."""
-        return {name: supervisor.status().reconnects for name, supervisor in self.gateway._supervisors.items()}
+        return {name: supervisor.status().reconnects for name, supervisor in self.gateway.feeds.supervisors.items()}
 
     def all_live(self) -> bool:
         """Say whether every connection to a venue is live."""
-        return all(supervisor.feed.state == "live" for supervisor in self.gateway._supervisors.values())
+        return all(state == "live" for state in self.gateway.feeds.states().values())
 
     def quiet(self) -> bool:
         """Say whether no feed has a REST question under way."""
-        return not any(supervisor.feed._questions for supervisor in self.gateway._supervisors.values())
+        return not any(supervisor.feed._questions for supervisor in self.gateway.feeds.supervisors.values())
 
     async def get(self, path: str) -> Any:
         """Return the JSON of a REST answer, whatever its status."""
@@ -144,7 +144,7 @@ class Desk:
         return found + ([f"{self.client.connections} connections"] if self.client.connections != 1 else [])
 
     def _troubles(self) -> str:
-        rows = self.gateway._supervisors.items()
+        rows = self.gateway.feeds.supervisors.items()
         return "; ".join(f"{name} {s.feed.state}: {s.status().error}" for name, s in rows if s.feed.state != "live")
 
 

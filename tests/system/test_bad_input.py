@@ -153,7 +153,7 @@ async def test_an_agents_address_is_refused_with_the_address_to_use(
 )
 async def test_an_unknown_symbol_is_named_and_costs_no_other(running: Desk, feed: str, symbol: str) -> None:
     running.simulator.control.pause()
-    supervisor = running.gateway._supervisors[feed]
+    supervisor = running.gateway.feeds.supervisors[feed]
     wanted = running.gateway.engine.market.wanted()[supervisor.feed.name.venue, "live"]
     supervisor.want([*sorted(wanted), symbol])
     await running.client.wait_for(lambda client: symbol in client.tables["feeds"][feed].get("last_error", ""))

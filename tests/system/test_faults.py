@@ -110,7 +110,7 @@ async def test_a_notice_moves_okx_over_before_it_hangs_up(running: Desk) -> None
 
 async def test_malformed_frames_are_counted_and_cost_nothing(running: Desk) -> None:
     running.fault("malformed")
-    counted = {name: s.feed.statistics for name, s in running.gateway._supervisors.items()}
+    counted = {name: s.feed.statistics for name, s in running.gateway.feeds.supervisors.items()}
     await eventually(lambda: all(count().malformed == 1 for count in counted.values()), "each frame is counted")
     for name, row in running.feeds.items():
         await running.client.wait_for(lambda c, n=name: "malformed" in c.tables["feeds"][n].get("last_error", ""))
