@@ -91,7 +91,11 @@ class _Reader:
         found = []
         for row in await connection.fetch("SELECT * FROM accounts ORDER BY name"):
             account = StoredAccount(
-                name=row["name"], venue=row["venue"], env=row["env"], region=row["region"], user=row["user_name"],
+                name=row["name"],
+                venue=row["venue"],
+                env=row["env"],
+                region=row["region"],
+                user=row["user_name"],
                 execution=row["execution"],
             )
             found.append(account)
@@ -127,9 +131,7 @@ class _Reader:
                 mirror.learn_position(state, row["updated_seq"], row["updated_at"])
         return tuple(found)
 
-    async def newest(
-        self, connection: Connection, table: str, kind: type[_Record], count: int
-    ) -> tuple[_Record, ...]:
+    async def newest(self, connection: Connection, table: str, kind: type[_Record], count: int) -> tuple[_Record, ...]:
         """Return the newest records of each account, oldest first."""
         rows = await connection.fetch(
             f"SELECT r.state FROM accounts AS a CROSS JOIN LATERAL "  # noqa: S608 - names of our own tables

@@ -88,7 +88,9 @@ def build_app(state: ServerState) -> ASGIApp:
         Operation("/openapi.json", description, "This description"),
         Operation("/docs", docs, "This description for humans", media="text/html"),
     ]
-    routes: list[BaseRoute] = [Route(operation.path, operation.handler, methods=[operation.method]) for operation in operations]
+    routes: list[BaseRoute] = [
+        Route(operation.path, operation.handler, methods=[operation.method]) for operation in operations
+    ]
     routes.append(Route(STREAM_PATH, stream, methods=["GET"]))
     if state.static is not None:
         routes.append(Mount("/", StaticFiles(directory=state.static, html=True)))
