@@ -126,7 +126,7 @@ class Events:
             return
         at = money.at if money else change.at if change else 0
         purse = money.purse if money else "USDT"
-        reason = _REASON_OF_TRANSFERS[transfer.kind] if transfer else _REASONS.get(cause, "ORDER")
+        reason = _REASON_OF_TRANSFERS[transfer.kind] if transfer else "ORDER" if fill else _REASONS.get(cause, "ORDER")
         rows = self._positions(account, told, change, cause) if change else []
         if fill is None or order is None:
             outside = money.cash - before if money and cause in {"funding", "transfer", "fee"} else Decimal(0)

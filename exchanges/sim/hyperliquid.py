@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,29 +18,39 @@ from typing import Any
 from aiohttp import web
 
 from exchanges.sim import hyperliquid_figures as figures
+from exchanges.sim import hyperliquid_market as market
 from exchanges.sim.catalog import VenueName
-from exchanges.sim.changes import PositionChanged
-from exchanges.sim.front import Clock, Faults
-from exchanges.sim.hyperliquid_info import Info, Unreadable, address_of, agent_of
+from exchanges.sim.changes import OrderChanged
+from exchanges.sim.front import Clock, Faults, send_private
+from exchanges.sim.hyperliquid_events import pushes
+from exchanges.sim.hyperliquid_info import Info, Unreadable, address_of, weight_of
 from exchanges.sim.sockets import Socket, Sockets
 from exchanges.sim.world import World
 
 Row = dict[str, Any]
 
 MAX_CONNECTIONS = 10
-MAX_USERS = 15
+MAX_USERS = 10  # as documented; the error text speaks of 15
 MAX_SUBSCRIPTIONS = 1_000
+WEIGHT_PER_MINUTE = 1_200
+MINUTE_MS = 60_000
 IDLE_MS = 60_000  # counted from the last frame that the server sent
 STATE_EVERY_MS = 4_000
 STATE_SPREAD_MS = 1_000  # a state is due 4 to 5 s after the one before
 CONTEXT_EVERY_MS = 1_000
 MIDS_EVERY_MS = 5_000
-RECENT_FILLS = 100
+RECENT = 100  # rows of a snapshot
 SLOW_CLOSE = 1008  # assumed: not documented
 
 # Subscription types with a user, whose whole state comes again every 4 to 5 s.
-_STATES = ("clearinghouseState", "allDexsClearinghouseState", "spotState", "webData3")
-_TYPES = (*_STATES, "userFills", "activeAssetCtx", "fastAssetCtxs", "allMids")
+_STATES = ("clearinghouseState", "allDexsClearinghouseState", "spotState", "webData3", "openOrders")
+# Those that tell what was last when they are subscribed, and then what happens.
+_HISTORIES = ("userFills", "userTwapSliceFills", "userFundings", "userNonFundingLedgerUpdates")
+# Those that tell nothing when they are subscribed, and name no user.
+_EVENTS = ("userEvents", "orderUpdates")
+_OF_USERS = (*_STATES, *_HISTORIES, *_EVENTS)
+_TYPES = (*_OF_USERS, "activeAssetCtx", "fastAssetCtxs", "allMids")
+_CHANNELS = {"userEvents": "user"}
 _EVERY_MS = {"activeAssetCtx": CONTEXT_EVERY_MS, "allMids": MIDS_EVERY_MS}
 
 
@@ -70,12 +79,12 @@ class HyperliquidFront:
         self.world, self.clock = world, clock
         self.sockets, self.faults = Sockets(), Faults()
         self._cursor = world.cursor()
-        self._info = Info(world, clock)
-        accounts = world.accounts_of("hyperliquid")
-        self._fills: dict[str, deque[Row]] = {account.address: deque(maxlen=RECENT_FILLS) for account in accounts}
-        self._prices = figures.prices(world)
+        self._info = Info(world, self.now)
+        self._prices = market.prices(world)
         self._priced_at = world.now_ms
         self._made = 0
+        self._minute = 0
+        self._used = 0
 
     def routes(self) -> Iterable[web.RouteDef]:
         """Return Hyperliquid's two paths."""
@@ -83,9 +92,7 @@ class HyperliquidFront:
 
     def credentials(self) -> list[Mapping[str, Any]]:
         """Return name and address of every account, and of its API wallet (an address to be refused by name)."""
-        return [
-            {"name": a.name, "address": a.address, "agent": agent_of(a)} for a in self.world.accounts_of("hyperliquid")
-        ]
+        return [{"name": a.name, "address": a.address, "agent": a.agent} for a in self.world.accounts_of("hyperliquid")]
 
     def malformed(self, socket: Socket) -> str:
         """Return a frame cut in the middle."""
@@ -95,11 +102,15 @@ class HyperliquidFront:
         """Return False: the venue restarts without announcement."""
         return False
 
+    def now(self) -> int:
+        """Return the time as the venue shows it."""
+        return self.clock() + self.faults.clock_skew_ms
+
     # --- What is due -----------------------------------------------------------------------------------------------
 
     def tick(self, now_ms: int) -> None:
-        """Send fills, changed prices, and each subscription's next state; close connections that nothing was sent to."""
-        self._push_fills(now_ms)
+        """Send events, changed prices, and each subscription's next state; close connections that nothing was sent to."""
+        self.catch_up(now_ms)
         if now_ms - self._priced_at >= CONTEXT_EVERY_MS:
             self._priced_at = now_ms
             self._push_prices(now_ms)
@@ -107,24 +118,25 @@ class HyperliquidFront:
             for subscription in socket.state.subscriptions.values():
                 if subscription.due_at is not None and now_ms >= subscription.due_at:
                     subscription.due_at = now_ms + self._pause(subscription.wanted["type"])
-                    self._send(socket, self._frame(subscription.wanted, now_ms), now_ms)
+                    self._send_snapshot(socket, subscription.wanted, now_ms)
             if now_ms - socket.state.sent_at > IDLE_MS:
                 socket.close(1000, "Inactive")
 
-    def _push_fills(self, now_ms: int) -> None:
+    def catch_up(self, now_ms: int) -> None:
+        """Send what happened so far, so that no answer tells more than the stream did."""
         events, self._cursor = self.world.events_since(self._cursor)
         for event in events:
-            if isinstance(event, PositionChanged) and event.position.venue == "hyperliquid":
-                user = self.world.accounts[event.position.account].address
-                row = figures.fill(self.world, event)
-                self._fills[user].append(row)
-                frame = _channel("userFills", {"user": user, "fills": [row]})
-                for socket, _ in self._subscribed("userFills", user):
-                    self._send(socket, frame, now_ms)
+            if isinstance(event, OrderChanged) and self.world.account(event.account).venue == "hyperliquid":
+                self._info.note(event.order)
+        for account, kind, data in pushes(self.world, events):
+            frame = _channel(_CHANNELS.get(kind, kind), data)
+            for socket, _ in self._subscribed(kind, self.world.account(account).address):
+                socket.state.sent_at = now_ms
+                send_private(socket, frame, account)
 
     def _push_prices(self, now_ms: int) -> None:
         """Send ``fastAssetCtxs``: changed coins only, and of them changed keys only; nothing where nothing changed."""
-        now = figures.prices(self.world)
+        now = market.prices(self.world)
         changed = {
             coin: {key: value for key, value in pair.items() if self._prices[coin][key] != value}
             for coin, pair in now.items()
@@ -150,12 +162,27 @@ class HyperliquidFront:
         socket.state.sent_at = now_ms
         socket.send(frame)
 
+    def _send_snapshot(self, socket: Socket, wanted: Row, now_ms: int) -> None:
+        """Send a subscription's whole present state, if it has one."""
+        if wanted["type"] in _EVENTS:
+            return
+        frame, account = self._frame(wanted, self.now()), self._info.name_of(wanted.get("user", ""))
+        if account is None:
+            self._send(socket, frame, now_ms)
+        else:
+            socket.state.sent_at = now_ms
+            send_private(socket, frame, account, snapshot=True)
+
     # --- Frames ----------------------------------------------------------------------------------------------------
 
     def _frame(self, wanted: Row, now_ms: int) -> str:
         """Return a subscription's whole present state: its snapshot, and what comes again when it is due."""
         kind = wanted["type"]
         user = wanted.get("user", "")
+
+        def recent(name: str, rows: list[Row]) -> Row:
+            return {"isSnapshot": True, "user": user, name: rows}
+
         make: Mapping[str, Callable[[], Any]] = {
             "clearinghouseState": lambda: {
                 "dex": wanted["dex"],
@@ -168,11 +195,15 @@ class HyperliquidFront:
             },
             "spotState": lambda: {"user": user, "spotState": self._info.spot(user)},
             "webData3": lambda: self._web_data(user, now_ms),
-            "userFills": lambda: {
-                "isSnapshot": True,
+            "openOrders": lambda: {
+                "dex": wanted["dex"],
                 "user": user,
-                "fills": list(reversed(self._fills.get(user, ()))),
+                "orders": self._info.open_orders(user, wanted["dex"], long=True),
             },
+            "userFills": lambda: recent("fills", self._info.recent_fills(user, RECENT)),
+            "userTwapSliceFills": lambda: recent("twapSliceFills", self._info.recent_slices(user, RECENT)),
+            "userFundings": lambda: recent("fundings", self._info.fundings(user, RECENT)),
+            "userNonFundingLedgerUpdates": lambda: recent("nonFundingLedgerUpdates", self._info.ledger(user)),
             "activeAssetCtx": lambda: {"coin": wanted["coin"], "ctx": self._info.context(wanted["coin"])},
             "fastAssetCtxs": lambda: deflated(self._prices),
             "allMids": lambda: self._info.all_mids(wanted["dex"]),
@@ -181,7 +212,9 @@ class HyperliquidFront:
 
     def _web_data(self, user: str, now_ms: int) -> Row:
         """Return the account's mode (standard: ``abstraction`` is absent) and the venue's clock; it carries no positions."""
-        state = {"cumLedger": "0.0", "serverTime": now_ms, "isVault": False, "user": user}
+        state: Row = {"cumLedger": "0.0", "serverTime": now_ms, "isVault": False, "user": user}
+        if self._info.mode_of(user) != "standard":
+            state["abstraction"] = self._info.mode_of(user)
         return {"userState": state, "perpDexStates": [{"totalVaultEquity": "0.0"} for _ in figures.DEXES]}
 
     # --- Commands --------------------------------------------------------------------------------------------------
@@ -193,12 +226,13 @@ class HyperliquidFront:
             socket.state = Session(self.clock())
             async for text in socket:
                 now_ms = self.clock()
+                self.catch_up(now_ms)
                 for frame in self._command(socket, text, now_ms):
                     self._send(socket, frame, now_ms)
             return socket.response
 
     def _command(self, socket: Socket, text: str, now_ms: int) -> list[str]:
-        """Return the answers to one frame; an error never closes the connection."""
+        """Return the answers to one frame (a snapshot is sent by itself); an error never closes the connection."""
         try:
             command = json.loads(text)
         except ValueError:
@@ -236,7 +270,9 @@ class HyperliquidFront:
         pause = self._pause(wanted["type"]) if wanted["type"] in (*_STATES, *_EVERY_MS) else None
         held[name] = Subscription(wanted, None if pause is None else now_ms + pause)
         self._note_accounts(socket)
-        return [ack, self._frame(wanted, now_ms)]
+        self._send(socket, ack, now_ms)
+        self._send_snapshot(socket, wanted, now_ms)
+        return []
 
     def _normalised(self, asked: Row) -> Row | None:
         """Return a subscription as the venue acknowledges it: known keys with defaults, lower-case address; None: invalid.
@@ -246,9 +282,9 @@ class HyperliquidFront:
         """
         kind = asked["type"]
         wanted: Row = {"type": kind}
-        if kind in _STATES or kind == "userFills":
+        if kind in _OF_USERS:
             wanted["user"] = address_of(asked.get("user"))
-        if kind in {"clearinghouseState", "allMids"}:
+        if kind in {"clearinghouseState", "openOrders", "allMids"}:
             wanted["dex"] = asked.get("dex") or ""
             if wanted["dex"] not in figures.DEXES:
                 return None
@@ -267,7 +303,7 @@ class HyperliquidFront:
         held = [s for socket in self.sockets for s in socket.state.subscriptions.values()]
         users = {s.wanted["user"] for s in held if "user" in s.wanted}
         if "user" in wanted and wanted["user"] not in users and len(users) >= MAX_USERS:
-            return f"Cannot track more than {MAX_USERS} total users."
+            return "Cannot track more than 15 total users."
         if len(held) >= MAX_SUBSCRIPTIONS:
             return f"Cannot track more than {MAX_SUBSCRIPTIONS} total subscriptions."  # assumed: the text is not documented
         return ""
@@ -279,21 +315,41 @@ class HyperliquidFront:
         socket.connection = "private" if socket.accounts else "public"
 
     def _post(self, number: int, question: Row, text: str) -> str:
+        """Return the answer to a question that came over the socket; it costs what it costs over REST."""
         try:
             data = self._info.answer(question)
         except Unreadable:
             return _unparsable(text)
-        payload = {"type": question["type"], "data": data}
-        return _channel("post", {"id": number, "response": {"type": "info", "payload": payload}})
+        response: Row = {"type": "info", "payload": {"type": question["type"], "data": data}}
+        if not self._charge(weight_of(question, data)):
+            response = {"type": "error", "payload": "429 Too Many Requests"}
+        return _channel("post", {"id": number, "response": response})
 
     async def _answer_info(self, request: web.Request) -> web.Response:
         if self.faults.take_limit(self.clock()):
-            return web.Response(status=429, text="null", content_type="application/json")
+            return _too_many()
+        self.catch_up(self.clock())
         try:
             question = json.loads(await request.text())
-            return web.Response(text=_compact(self._info.answer(question)), content_type="application/json")
+            answer = self._info.answer(question)
         except (ValueError, Unreadable):
+            self._charge(weight_of(None))
             return web.Response(status=422, text="Failed to deserialize the JSON body into the target type")
+        if not self._charge(weight_of(question, answer)):
+            return _too_many()
+        return web.Response(text=_compact(answer), content_type="application/json")
+
+    def _charge(self, weight: int) -> bool:
+        """Count a question against the address's minute; False: it is one too many."""
+        minute = self.clock() // MINUTE_MS
+        if minute != self._minute:
+            self._minute, self._used = minute, 0
+        self._used += weight
+        return self._used <= WEIGHT_PER_MINUTE
+
+
+def _too_many() -> web.Response:
+    return web.Response(status=429, text="null", content_type="application/json")
 
 
 def deflated(value: Any) -> str:

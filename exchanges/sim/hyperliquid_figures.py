@@ -1,4 +1,4 @@
-"""Hyperliquid's states over the world: clearinghouse states, meta, contexts, fills, with the figures it would report.
+"""Hyperliquid's states over the world: clearinghouse states and spot states, with the figures it would report.
 
 Pure. Almost every number is text as on the wire. Entry prices are shown rounded to five significant figures while every
 other figure follows from the exact entry, as at the venue. Sources: Hyperliquid docs ("Info endpoint", "Margining", "Margin
@@ -7,13 +7,11 @@ tiers", "Liquidations"); identities checked on recorded states.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from exchanges.sim.catalog import Contract, Tier
-from exchanges.sim.changes import PositionChanged
+from exchanges.sim.catalog import Tier
 from exchanges.sim.revalue import Position
 from exchanges.sim.state import Account
 from exchanges.sim.world import World
@@ -22,8 +20,6 @@ Row = dict[str, Any]
 
 DEXES = ("", "xyz")
 TOKENS = {"USDC": 0, "HYPE": 150}
-TIERED_FROM_ID = 50  # margin table ids below this are one tier: the id itself is the maximum leverage; meta omits them
-_TOP_TABLE_ID = 56
 _ZERO = Decimal(0)
 _NO_LIQUIDATION_ABOVE = Decimal("1e15")
 
@@ -139,8 +135,14 @@ def _position(world: World, position: Position, cross_value: Decimal, cross_main
         "liquidationPx": None if liquidation is None else shown(liquidation, 10),
         "marginUsed": shown(_margin_used(world, position)),
         "maxLeverage": int(contract.max_leverage),
-        "cumFunding": {"allTime": "0.0", "sinceOpen": "0.0", "sinceChange": "0.0"},
+        "cumFunding": _paid(position),
     }
+
+
+def _paid(position: Position) -> Row:
+    """Return funding since the position was opened; here, unlike in fundings, what was paid is positive."""
+    paid = shown(-position.funding)
+    return {"allTime": paid, "sinceOpen": paid, "sinceChange": paid}
 
 
 def spot_state(account: Account | None) -> Row:
@@ -151,148 +153,3 @@ def spot_state(account: Account | None) -> Row:
         for ccy, total in spot.items()
     ]
     return {"balances": balances}
-
-
-def fill(world: World, change: PositionChanged) -> Row:
-    """Return the fill behind a change; without a trade it is a liquidation at the mark."""
-    position, trade = change.position, change.trade
-    mark = world.mark("hyperliquid", position.symbol)
-    buy = trade.buy if trade else position.sign < 0
-    side, adding = ("Long" if position.sign > 0 else "Short"), buy == (position.sign > 0)
-    digest = hashlib.sha256(
-        f"{world.seed}:{position.account}:{position.symbol}:{change.at}:{change.was}".encode()
-    ).hexdigest()
-    row: Row = {
-        "coin": position.symbol,
-        "px": shown(trade.price if trade else mark),
-        "sz": shown(trade.size if trade else change.was),
-        "side": "B" if buy else "A",
-        "time": change.at,
-        "startPosition": shown(position.sign * change.was),
-        "dir": f"{'Open' if adding else 'Close'} {side}" if trade else f"Liquidated {position.mode.title()} {side}",
-        "closedPnl": shown(trade.pnl if trade else position.sign * change.was * (mark - position.entry_price)),
-        "hash": f"0x{digest}",
-        "oid": int(digest[:10], 16),
-        "crossed": True,
-        "fee": shown(-trade.fee if trade else _ZERO),
-        "tid": int(digest[10:22], 16),
-        "feeToken": "USDC",
-        "twapId": None,
-    }
-    if trade is None:
-        address = world.accounts[position.account].address
-        row["liquidation"] = {"liquidatedUser": address, "markPx": shown(mark), "method": "market"}
-    return row
-
-
-# --- What is listed ----------------------------------------------------------------------------------------------------
-
-
-def table_ids(contracts: Iterable[Contract]) -> dict[str, int]:
-    """Return the margin table of each coin: of one tier, the maximum leverage itself; tiered ones count down from 56."""
-    ids: dict[str, int] = {}
-    known: dict[tuple[Tier, ...], int] = {}
-    for contract in contracts:
-        if len(contract.tiers) == 1:
-            ids[contract.symbol] = int(contract.max_leverage)
-        else:
-            ids[contract.symbol] = known.setdefault(contract.tiers, _TOP_TABLE_ID - len(known))
-    return ids
-
-
-def margin_table(tiers: Sequence[Tier]) -> Row:
-    """Return a margin table as meta and ``marginTable`` show it."""
-    return {
-        "description": f"tiered {int(tiers[0].max_leverage)}x" if len(tiers) > 1 else "",
-        "marginTiers": [{"lowerBound": shown(tier.lower), "maxLeverage": int(tier.max_leverage)} for tier in tiers],
-    }
-
-
-def meta(world: World, dex: str) -> Row:
-    """Return a dex's universe; tables of one tier are left out."""
-    everything = world.listed("hyperliquid")
-    ids = table_ids(everything)
-    mine = [contract for contract in everything if contract.dex == dex]
-    tables = {ids[c.symbol]: margin_table(c.tiers) for c in mine if ids[c.symbol] >= TIERED_FROM_ID}
-    return {
-        "universe": [
-            {
-                "name": contract.symbol,
-                "szDecimals": max(0, -int(contract.lot.normalize().as_tuple().exponent)),
-                "maxLeverage": int(contract.max_leverage),
-                "marginTableId": ids[contract.symbol],
-            }
-            for contract in mine
-        ],
-        "marginTables": [[number, table] for number, table in sorted(tables.items())],
-        "collateralToken": TOKENS["USDC"],
-    }
-
-
-def context(world: World, contract: Contract) -> Row:
-    """Return a coin's context as the world stands."""
-    mark, oracle = world.mark("hyperliquid", contract.symbol), world.index("hyperliquid", contract.symbol)
-    mid = mid_price(world, contract)
-    held = contract.lot * 4_000_000
-    return {
-        "funding": "0.0000125",
-        "openInterest": shown(held),
-        "prevDayPx": shown(oracle),
-        "dayNtlVlm": shown(held * oracle * 3, 2),
-        "premium": shown((mid - oracle) / oracle, 10),
-        "oraclePx": shown(oracle),
-        "markPx": shown(mark),
-        "midPx": shown(mid),
-        "impactPxs": [shown(oracle), shown(oracle + contract.tick)],
-        "dayBaseVlm": shown(held * 3),
-    }
-
-
-def prices(world: World) -> dict[str, dict[str, str]]:
-    """Return mark and mid of every coin of every dex."""
-    return {
-        contract.symbol: {
-            "markPx": shown(world.mark("hyperliquid", contract.symbol)),
-            "midPx": shown(mid_price(world, contract)),
-        }
-        for contract in world.listed("hyperliquid")
-    }
-
-
-def mid_price(world: World, contract: Contract) -> Decimal:
-    """Return the middle of a coin's book, which moves more often than its mark."""
-    return world.index("hyperliquid", contract.symbol) + contract.tick / 2
-
-
-def perp_dexs() -> list[Row | None]:
-    """Return the dexes; the first element is null and means the main one."""
-    others: list[Row | None] = [
-        {
-            "name": dex,
-            "fullName": dex.upper(),
-            "deployer": "0x88806a71d74ad0a510b350545c9ae490912f0888",
-            "oracleUpdater": None,
-            "feeRecipient": None,
-            "assetToStreamingOiCap": [],
-        }
-        for dex in DEXES
-        if dex
-    ]
-    return [None, *others]
-
-
-def spot_meta() -> Row:
-    """Return the spot tokens and pairs."""
-    return {
-        "tokens": [
-            {
-                "name": name,
-                "szDecimals": 8 if name == "USDC" else 2,
-                "weiDecimals": 8,
-                "index": index,
-                "isCanonical": True,
-            }
-            for name, index in TOKENS.items()
-        ],
-        "universe": [{"name": "@107", "tokens": [TOKENS["HYPE"], TOKENS["USDC"]], "index": 107, "isCanonical": False}],
-    }
