@@ -1,24 +1,23 @@
-"""Bybit's rows over the world: positions, wallet, fills, with the figures that Bybit would report.
+"""Bybit's rows over the world: positions and wallet, with the figures that Bybit would report.
 
 Pure. Every value is text as on the wire except where Bybit sends numbers or booleans; ``""`` is Bybit's "not applicable".
-Sources: Bybit v5 docs (position, wallet, execution and order streams; Get Position Info, Get Wallet Balance); help centre
+Sources: Bybit v5 docs (position and wallet streams; Get Position Info, Get Wallet Balance); help centre
 "The New Margin Calculation" (2025-09): maintenance follows the mark price and contains the estimated fee of closing. The
 liquidation formulas were measured on recorded rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Decimal
 from typing import Any
 
 from exchanges.sim import bybit_market as market
 from exchanges.sim import revalue
-from exchanges.sim.catalog import TAKER_FEE, Contract
-from exchanges.sim.changes import PositionChanged
+from exchanges.sim.catalog import Contract
 from exchanges.sim.exact import plain, round_to
-from exchanges.sim.revalue import Position
+from exchanges.sim.revalue import Leg, Position
 from exchanges.sim.state import Account
 from exchanges.sim.world import World
 
@@ -26,6 +25,10 @@ Row = dict[str, Any]
 
 _ZERO = Decimal(0)
 _FINEST = Decimal("1e-8")
+FLAT_LEVERAGE = Decimal(10)
+LEGS = {"net": 0, "long": 1, "short": 2}
+# marginMode of Get Account Info by the world's word for it.
+MARGIN_MODES = {"cross": "REGULAR_MARGIN", "isolated": "ISOLATED_MARGIN", "portfolio": "PORTFOLIO_MARGIN"}
 
 
 def figure(value: Decimal) -> str:
@@ -34,11 +37,9 @@ def figure(value: Decimal) -> str:
     return plain(value.quantize(_FINEST, ROUND_HALF_EVEN) if isinstance(exponent, int) and exponent < -8 else value)
 
 
-def position_index(account: Account, position: Position) -> int:
+def position_index(position: Position) -> int:
     """Return 0 in one-way mode, 1 for the long and 2 for the short leg in hedge mode."""
-    if not account.hedge:
-        return 0
-    return 1 if position.side == "long" else 2
+    return LEGS[position.leg]
 
 
 # --- Positions ---------------------------------------------------------------------------------------------------------
@@ -50,13 +51,17 @@ def isolated_liquidation(contract: Contract, position: Position, maintenance_rat
     return (price / contract.tick).to_integral_value(ROUND_DOWN) * contract.tick
 
 
-def cross_liquidation(position: Position, wallet: Decimal, other_upl: Decimal, maintenance: Decimal) -> Decimal:
-    """Return the venue's estimate: the price at which this position alone uses up what is above maintenance.
+def cross_liquidation(contract: Contract, position: Position, spare: Decimal) -> Decimal:
+    """Return the venue's estimate: the price at which this position alone uses up what is above maintenance; 0 for none.
 
-    ``entry − side × (totalWalletBalance + upl of the others − totalMaintenanceMargin) / size``: maintenance and everything
-    else are held at their present values.
+    ``spare`` = totalWalletBalance + upl of the others − totalMaintenanceMargin. Linear ``entry − side × spare / size``, inverse
+    ``1 / (1/entry + side × spare / size)`` with ``spare`` in coins: maintenance and everything else are held at their values.
     """
-    return position.entry_price - position.sign * (wallet + other_upl - maintenance) / position.size
+    each = position.sign * spare / position.size
+    if not contract.inverse:
+        return position.entry_price - each
+    inverted = 1 / position.entry_price + each
+    return 1 / inverted if inverted > 0 else _ZERO
 
 
 def maintenance_margin(contract: Contract, position: Position, mark: Decimal) -> Decimal:
@@ -73,13 +78,16 @@ def initial_margin(contract: Contract, position: Position, mark: Decimal) -> Dec
 def liquidation_text(world: World, account: Account, position: Position) -> str:
     """Return liqPrice: ``""`` where it is not inside the contract's price limits (nothing liquidates it, in effect)."""
     contract = world.contract("bybit", position.symbol)
+    if contract.kind == "option" or account.mode == "portfolio":
+        return ""
     if position.mode == "isolated":
         rate = revalue.tier_of(contract, position.size, world.mark("bybit", position.symbol)).rate
         price = isolated_liquidation(contract, position, rate)
     else:
         totals = Totals.of(world, account)
         other = totals.upl - world.unrealized_pnl(position) * world.usd(contract.settle)
-        price = cross_liquidation(position, totals.wallet, other, totals.maintenance)
+        spare = totals.wallet + other - totals.maintenance
+        price = cross_liquidation(contract, position, spare / world.usd(contract.settle) if contract.inverse else spare)
     lowest, highest = market.price_limits(contract)
     return figure(price) if lowest < price < highest else ""
 
@@ -89,21 +97,24 @@ def position_row(world: World, account: Account, position: Position, seq: int) -
     contract = world.contract("bybit", position.symbol)
     mark, open_ = world.mark("bybit", position.symbol), bool(position.size)
     tier = revalue.tier_of(contract, position.size, mark)
-    initial = figure(initial_margin(contract, position, mark)) if open_ else ""
-    needed = figure(maintenance_margin(contract, position, mark)) if open_ else ""
+    number, portfolio, option = contract.tiers.index(tier), account.mode == "portfolio", contract.kind == "option"
+    shown = open_ and not portfolio
+    initial = figure(initial_margin(contract, position, mark)) if shown else ""
+    needed = figure(maintenance_margin(contract, position, mark)) if shown else ""
+    greeks = dict.fromkeys(("gamma", "vega", "theta"), "0" if option and open_ else "")
     return {
-        "positionIdx": position_index(account, position),
-        "riskId": market.risk_id(contract, contract.tiers.index(tier)),
-        "riskLimitValue": plain(market.risk_limit_value(contract, contract.tiers.index(tier))),
+        "positionIdx": position_index(position),
+        "riskId": 0 if portfolio or option else market.risk_id(contract, number),
+        "riskLimitValue": "" if portfolio or option else plain(market.risk_limit_value(contract, number)),
         "symbol": position.symbol,
         "side": ("Buy" if position.sign > 0 else "Sell") if open_ else "",
         "size": plain(position.size),
         "avgPrice": plain(position.entry_price) if open_ else "0",
-        "positionValue": figure(position.size * position.entry_price) if open_ else "0",
+        "positionValue": figure(revalue.notional(contract, position.size, position.entry_price)) if open_ else "0",
         "tradeMode": 0,  # deprecated: always 0 in a unified account, whatever the margin mode
         "autoAddMargin": 0,
         "positionStatus": "Normal",
-        "leverage": plain(position.leverage),
+        "leverage": "" if portfolio or option else plain(position.leverage),
         "markPrice": plain(mark),
         "liqPrice": liquidation_text(world, account, position) if open_ else "",
         "bustPrice": "",
@@ -116,13 +127,11 @@ def position_row(world: World, account: Account, position: Position, seq: int) -
         "stopLoss": "",
         "trailingStop": "0",
         "sessionAvgPrice": "",
-        "delta": "",
-        "gamma": "",
-        "vega": "",
-        "theta": "",
+        "delta": plain(position.sign * position.size) if option and open_ else "",
+        **greeks,
         "unrealisedPnl": figure(world.unrealized_pnl(position)) if open_ else "0",
-        "curRealisedPnl": figure(position.realized + position.fees),
-        "cumRealisedPnl": figure(position.realized + position.fees),
+        "curRealisedPnl": figure(position.realized + position.fees + position.funding),
+        "cumRealisedPnl": figure(position.realized + position.fees + position.funding),
         "adlRankIndicator": 2 if open_ else 0,
         "isReduceOnly": False,
         "mmrSysUpdatedTime": "",
@@ -135,16 +144,16 @@ def position_row(world: World, account: Account, position: Position, seq: int) -
     }
 
 
-def pushed_position(row: Row) -> Row:
+def pushed_position(row: Row, category: str) -> Row:
     """Return the same row as the position stream sends it: ``entryPrice`` for ``avgPrice``, and the category."""
-    return {"category": "linear", "entryPrice": row["avgPrice"], **{k: v for k, v in row.items() if k != "avgPrice"}}
+    return {"category": category, "entryPrice": row["avgPrice"], **{k: v for k, v in row.items() if k != "avgPrice"}}
 
 
-def empty_leg(world: World, account: Account, symbol: str, index: int, leverage: Decimal) -> Position:
-    """Return the flat position that Get Position Info answers for a leg that is not open."""
+def empty_leg(world: World, account: Account, symbol: str, leg: Leg, leverage: Decimal = FLAT_LEVERAGE) -> Position:
+    """Return the flat position that the venue tells for a leg that is not open."""
     return Position(
-        id=0, account=account.name, venue="bybit", symbol=symbol, leg="net", mode="cross",
-        side="short" if index == 2 else "long", size=_ZERO, entry_price=_ZERO, leverage=leverage, margin=None,
+        id=0, account=account.name, venue="bybit", symbol=symbol, leg=leg, mode="cross",
+        side="short" if leg == "short" else "long", size=_ZERO, entry_price=_ZERO, leverage=leverage, margin=None,
         opened_at=world.now_ms, updated_at=world.now_ms, trade_id=0,
     )  # fmt: skip
 
@@ -154,10 +163,11 @@ def empty_leg(world: World, account: Account, symbol: str, index: int, leverage:
 
 @dataclass(frozen=True)
 class Totals:
-    """An account in dollars: wallet balance, unrealised PnL, maintenance and initial margin of everything it holds."""
+    """An account in dollars: wallet balance, unrealised PnL, value of options, maintenance and initial margin."""
 
     wallet: Decimal
     upl: Decimal
+    options: Decimal
     maintenance: Decimal
     initial: Decimal
 
@@ -165,20 +175,23 @@ class Totals:
     def of(cls, world: World, account: Account) -> Totals:
         """Add up an account; every coin at its dollar price (USDT is a little off 1)."""
         wallet = sum((cash * world.usd(ccy) for ccy, cash in account.cash.items()), _ZERO)
-        upl = needed = initial = _ZERO
+        upl = options = needed = initial = _ZERO
         for position in account.positions.values():
             contract, mark = world.contract("bybit", position.symbol), world.mark("bybit", position.symbol)
             usd = world.usd(contract.settle)
+            if contract.kind == "option":  # paid for: no margin, and its value is not profit
+                options += world.worth(position) * usd
+                continue
             upl += world.unrealized_pnl(position) * usd
             needed += maintenance_margin(contract, position, mark) * usd
             initial += initial_margin(contract, position, mark) * usd
-        return cls(wallet, upl, needed, initial)
+        return cls(wallet, upl, options, needed, initial)
 
 
 def wallet_row(world: World, account: Account, coins: Sequence[str]) -> Row:
     """Return the account and those of its coins. In isolated margin the account has no margin figures (``""``)."""
     totals = Totals.of(world, account)
-    cross = account.mode == "cross"
+    cross = account.mode != "isolated"
     counted = next((pool.equity for pool in world.pools(account) if pool.name == "USD"), _ZERO)  # after haircuts
 
     def rate(amount: Decimal) -> str:
@@ -194,7 +207,7 @@ def wallet_row(world: World, account: Account, coins: Sequence[str]) -> Row:
         "accountIMRateByMp": rate(totals.initial),
         "accountMMRate": rate(totals.maintenance),
         "accountMMRateByMp": rate(totals.maintenance),
-        "totalEquity": figure(totals.wallet + totals.upl),
+        "totalEquity": figure(totals.wallet + totals.upl + totals.options),
         "totalWalletBalance": figure(totals.wallet),
         "totalMarginBalance": total(totals.wallet + totals.upl),
         "totalAvailableBalance": total(max(_ZERO, counted - totals.initial)),
@@ -208,22 +221,24 @@ def wallet_row(world: World, account: Account, coins: Sequence[str]) -> Row:
 
 
 def _coin_row(world: World, account: Account, ccy: str) -> Row:
-    mine = [p for p in account.positions.values() if world.contract("bybit", p.symbol).settle == ccy]
-    marked = [(world.contract("bybit", p.symbol), p, world.mark("bybit", p.symbol)) for p in mine]
-    upl = sum((world.unrealized_pnl(p) for p in mine), _ZERO)
-    cash = account.cash[ccy]
+    held = [(world.contract("bybit", p.symbol), p, world.mark("bybit", p.symbol)) for p in account.positions.values()]
+    mine = [row for row in held if row[0].settle == ccy]
+    marked = [row for row in mine if row[0].kind != "option"]
+    upl = sum((world.unrealized_pnl(position) for _, position, _ in marked), _ZERO)
+    worth = sum((world.worth(position) for _, position, _ in mine), _ZERO)
+    cash, portfolio = account.cash[ccy], account.mode == "portfolio"
     return {
         "coin": ccy,
-        "equity": figure(cash + upl),
-        "usdValue": figure((cash + upl) * world.usd(ccy)),
+        "equity": figure(cash + worth),
+        "usdValue": figure((cash + worth) * world.usd(ccy)),
         "walletBalance": figure(cash),
         "availableToWithdraw": "",
         "availableToBorrow": "",
         "borrowAmount": "0",
         "accruedInterest": "0",
         "totalOrderIM": "0",
-        "totalPositionIM": figure(sum((initial_margin(*m) for m in marked), _ZERO)),
-        "totalPositionMM": figure(sum((maintenance_margin(*m) for m in marked), _ZERO)),
+        "totalPositionIM": "" if portfolio else figure(sum((initial_margin(*m) for m in marked), _ZERO)),
+        "totalPositionMM": "" if portfolio else figure(sum((maintenance_margin(*m) for m in marked), _ZERO)),
         "unrealisedPnl": figure(upl),
         "cumRealisedPnl": "0",
         "bonus": "0",
@@ -232,80 +247,4 @@ def _coin_row(world: World, account: Account, ccy: str) -> Row:
         "locked": "0",
         "spotHedgingQty": "0",
         "spotBorrow": "0",
-    }
-
-
-# --- Fills -------------------------------------------------------------------------------------------------------------
-
-
-def execution_row(world: World, change: PositionChanged, order: str, fill: str, seq: int) -> Row:
-    """Return the fill behind a change; a liquidation is a takeover at the mark (BustTrade). No positionIdx, as at Bybit."""
-    position, trade = change.position, change.trade
-    size = trade.size if trade else change.was
-    price = trade.price if trade else world.mark("bybit", position.symbol)
-    buy = trade.buy if trade else position.sign < 0
-    reducing = buy != (position.sign > 0)
-    return {
-        "category": "linear",
-        "symbol": position.symbol,
-        "orderId": order,
-        "orderLinkId": "",
-        "side": "Buy" if buy else "Sell",
-        "orderPrice": plain(price),
-        "orderQty": plain(size),
-        "leavesQty": "0",
-        "createType": "CreateByUser" if trade else "CreateByTakeOver_PassThrough",
-        "orderType": "Market",
-        "stopOrderType": "UNKNOWN",
-        "execFee": figure(-trade.fee if trade else _ZERO),
-        "execId": fill,
-        "execPrice": plain(price),
-        "execQty": plain(size),
-        "execPnl": figure(trade.pnl if trade else _ZERO),
-        "execType": "Trade" if trade else "BustTrade",
-        "execValue": figure(size * price),
-        "execTime": str(change.at),
-        "isMaker": False,
-        "feeRate": plain(TAKER_FEE["bybit"]),
-        "markPrice": plain(world.mark("bybit", position.symbol)),
-        "indexPrice": "",
-        "closedSize": plain(size) if reducing else "0",
-        "seq": seq,
-        "extraFees": [],
-        "feeCurrency": world.contract("bybit", position.symbol).settle,
-    }
-
-
-def order_row(execution: Mapping[str, Any], status: str, index: int, at: int) -> Row:
-    """Return the order of a fill, or (New, Cancelled) one that was only edited."""
-    filled = status == "Filled"
-    done = execution["execQty"] if filled else "0"
-    return {
-        "category": "linear",
-        "symbol": execution["symbol"],
-        "orderId": execution["orderId"],
-        "orderLinkId": "",
-        "side": execution["side"],
-        "positionIdx": index,
-        "orderStatus": status,
-        "orderType": "Market" if filled else "Limit",
-        "timeInForce": "IOC" if filled else "GTC",
-        "price": execution["orderPrice"],
-        "qty": execution["orderQty"],
-        "avgPrice": execution["execPrice"] if filled else "",
-        "leavesQty": "0" if filled or status == "Cancelled" else execution["orderQty"],
-        "cumExecQty": done,
-        "cumExecValue": execution["execValue"] if filled else "0",
-        "cumFeeDetail": {execution["feeCurrency"]: execution["execFee"]} if filled else {},
-        "closedPnl": execution["execPnl"] if filled else "0",
-        "cancelType": "CancelByUser" if status == "Cancelled" else "UNKNOWN",
-        "rejectReason": "EC_NoError",
-        "createType": execution["createType"],
-        "reduceOnly": execution["closedSize"] != "0",
-        "closeOnTrigger": False,
-        "takeProfit": "",
-        "stopLoss": "",
-        "triggerPrice": "",
-        "createdTime": execution["execTime"],
-        "updatedTime": str(at),
     }

@@ -1,4 +1,4 @@
-"""Bybit's market rows over the world: contracts, risk limits, tickers.
+"""Bybit's market rows over the world: contracts, risk limits, tickers, by category.
 
 Pure. Values are text as on the wire. Sources: Bybit v5 docs (Get Instruments Info, Get Risk Limit, ticker stream); risk limits
 as fractions, as the live venue sends them.
@@ -7,17 +7,22 @@ as fractions, as the live venue sends them.
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 from zlib import crc32
 
-from exchanges.sim.catalog import CONTRACTS, Contract
+from exchanges.sim.catalog import CONTRACTS, FUNDING_EVERY_MS, Contract
 from exchanges.sim.exact import plain, round_to
+from exchanges.sim.revalue import notional
 from exchanges.sim.world import World
 
 Row = dict[str, Any]
 
-_FUNDING_EVERY_MS = 8 * 3_600_000
+CATEGORIES = ("linear", "inverse", "option", "spot")
+# Coins with a market against USDT on spot: what collateral is valued with.
+_COINS = ("BTC", "ETH", "SOL", "XRP", "DOGE", "LINK", "AVAX", "LTC", "HYPE", "USDC")
+_SPOT_STEP = Decimal("0.0001")
 # Contracts that Bybit lists and nobody here trades: symbol, base, price. With them the risk limits fill a second page
 # of 15 symbols, and a client meets instruments that it never asked for.
 _IDLE = (
@@ -25,7 +30,7 @@ _IDLE = (
     ("BCHUSDT", "BCH", "531.2"), ("BNBUSDT", "BNB", "832.6"), ("DOTUSDT", "DOT", "2.241"), ("NEARUSDT", "NEAR", "1.742"),
     ("SUIUSDT", "SUI", "1.3852"), ("TONUSDT", "TON", "1.513"), ("TRXUSDT", "TRX", "0.2764"), ("UNIUSDT", "UNI", "6.018"),
 )  # fmt: skip
-_LIKE = next(contract for contract in CONTRACTS if contract.symbol == "LINKUSDT")
+_LIKE = next(contract for contract in CONTRACTS if (contract.venue, contract.symbol) == ("bybit", "LINKUSDT"))
 IDLE_MARKS: dict[str, Decimal] = {symbol: Decimal(price) for symbol, _, price in _IDLE}
 IDLE_CONTRACTS: tuple[Contract, ...] = tuple(
     replace(_LIKE, symbol=symbol, base=base, tick=Decimal(1).scaleb(-len(price.partition(".")[2])))
@@ -37,6 +42,16 @@ def contracts(world: World) -> dict[str, Contract]:
     """Return everything that is listed, by symbol in alphabetical order."""
     listed = [*world.listed("bybit"), *IDLE_CONTRACTS]
     return {contract.symbol: contract for contract in sorted(listed, key=lambda c: c.symbol)}
+
+
+def category(contract: Contract) -> str:
+    """Return linear, inverse or option."""
+    return "option" if contract.kind == "option" else "inverse" if contract.inverse else "linear"
+
+
+def spot_pairs() -> dict[str, str]:
+    """Return the coin of each spot symbol."""
+    return {f"{coin}USDT": coin for coin in _COINS}
 
 
 def price_limits(contract: Contract) -> tuple[Decimal, Decimal]:
@@ -73,43 +88,74 @@ def risk_limit_rows(contract: Contract) -> list[Row]:
     ]
 
 
-def instrument_row(contract: Contract) -> Row:
-    """Return a contract as Get Instruments Info describes it."""
+def instrument_row(world: World, contract: Contract) -> Row:
+    """Return a contract as Get Instruments Info describes it; what has expired is closed."""
     lowest, highest = price_limits(contract)
-    return {
+    expiry, option = contract.expires_at, contract.kind == "option"
+    base = f"{contract.multiplier if contract.multiplier != 1 else ''}{contract.base}"
+    kept: Row = {
         "symbol": contract.symbol,
-        "contractType": "LinearPerpetual",
-        "status": "Trading",
-        "baseCoin": f"{contract.multiplier if contract.multiplier != 1 else ''}{contract.base}",
+        "status": "Closed" if world.expired(contract) else "Trading",
+        "baseCoin": base,
         "quoteCoin": "USDT" if contract.settle == "USDT" else "USD",
         "settleCoin": contract.settle,
         "launchTime": "1585526400000",
-        "deliveryTime": "0",
-        "deliveryFeeRate": "",
+        "deliveryTime": "0" if expiry is None else str(expiry),
+        "deliveryFeeRate": "" if expiry is None else "0.0005",
+        "priceFilter": {"minPrice": plain(lowest), "maxPrice": plain(highest), "tickSize": plain(contract.tick)},
+    }
+    lots = {
+        "maxOrderQty": plain(contract.lot * 1_000_000),
+        "minOrderQty": plain(contract.lot),
+        "qtyStep": plain(contract.lot),
+    }
+    if option:
+        return {
+            **kept,
+            "optionsType": "Call" if contract.call else "Put",
+            "lotSizeFilter": lots,
+            "displayName": contract.symbol,
+        }
+    return {
+        **kept,
+        "contractType": f"{'Inverse' if contract.inverse else 'Linear'}{'Perpetual' if expiry is None else 'Futures'}",
         "priceScale": str(max(0, -int(contract.tick.normalize().as_tuple().exponent))),
         "leverageFilter": {"minLeverage": "1", "maxLeverage": f"{contract.max_leverage:.2f}", "leverageStep": "0.01"},
-        "priceFilter": {"minPrice": plain(lowest), "maxPrice": plain(highest), "tickSize": plain(contract.tick)},
         "lotSizeFilter": {
-            "maxOrderQty": plain(contract.lot * 1_000_000),
-            "minOrderQty": plain(contract.lot),
-            "qtyStep": plain(contract.lot),
+            **lots,
             "postOnlyMaxOrderQty": plain(contract.lot * 1_000_000),
             "maxMktOrderQty": plain(contract.lot * 200_000),
             "minNotionalValue": "5",
         },
         "unifiedMarginTrade": True,
-        "fundingInterval": 480,
-        "copyTrading": "both",
+        "fundingInterval": 480 if expiry is None else 0,
+        "copyTrading": "both" if expiry is None else "none",
         "isPreListing": False,
     }
 
 
+def spot_instrument_row(symbol: str, coin: str) -> Row:
+    """Return a spot market as Get Instruments Info describes it."""
+    return {
+        "symbol": symbol,
+        "baseCoin": coin,
+        "quoteCoin": "USDT",
+        "innovation": "0",
+        "status": "Trading",
+        "marginTrading": "both",
+        "lotSizeFilter": {"basePrecision": "0.000001", "quotePrecision": "0.00000001", "minOrderQty": "0.000001"},
+        "priceFilter": {"tickSize": plain(_SPOT_STEP)},
+    }
+
+
 def ticker(world: World, contract: Contract, now_ms: int) -> dict[str, str]:
-    """Return every field of a contract's ticker as the world stands; only what follows the price ever changes."""
+    """Return every field of a contract's ticker as the world stands; only what follows the price or the clock ever changes."""
     idle = IDLE_MARKS.get(contract.symbol)
     mark = world.mark("bybit", contract.symbol) if idle is None else idle
     index = world.index("bybit", contract.symbol) if idle is None else idle
     last, held = round_to(mark, contract.tick), contract.lot * 9_000_000
+    if contract.kind == "option":
+        return _option_ticker(contract, mark, index)
     return {
         "symbol": contract.symbol,
         "tickDirection": "PlusTick",
@@ -122,13 +168,9 @@ def ticker(world: World, contract: Contract, now_ms: int) -> dict[str, str]:
         "markPrice": plain(mark),
         "indexPrice": plain(index),
         "openInterest": plain(held),
-        "openInterestValue": plain(round_to(held * mark, Decimal("0.01"))),
+        "openInterestValue": plain(round_to(notional(contract, held, mark), Decimal("0.01"))),
         "turnover24h": "0",
         "volume24h": "0",
-        "fundingIntervalHour": "8",
-        "fundingCap": "0.005",
-        "nextFundingTime": str((now_ms // _FUNDING_EVERY_MS + 1) * _FUNDING_EVERY_MS),
-        "fundingRate": "0.0001",
         "bid1Price": plain(last),
         "bid1Size": plain(contract.lot * 1200),
         "ask1Price": plain(last + contract.tick),
@@ -136,4 +178,55 @@ def ticker(world: World, contract: Contract, now_ms: int) -> dict[str, str]:
         "preOpenPrice": "",
         "preQty": "",
         "curPreListingPhase": "",
+        **(_funding(world, contract, now_ms) if contract.expires_at is None else _delivery(contract)),
     }
+
+
+def _funding(world: World, contract: Contract, now_ms: int) -> dict[str, str]:
+    every = FUNDING_EVERY_MS["bybit"]
+    rate, due = Decimal("0.0001"), (now_ms // every + 1) * every
+    if contract.symbol not in IDLE_MARKS:
+        rate, due = world.funding("bybit", contract.symbol)
+    return {
+        "fundingIntervalHour": "8", "fundingCap": "0.005", "nextFundingTime": str(due), "fundingRate": plain(rate),
+    }  # fmt: skip
+
+
+def _delivery(contract: Contract) -> dict[str, str]:
+    assert contract.expires_at is not None
+    at = datetime.fromtimestamp(contract.expires_at / 1000, UTC)
+    return {
+        "fundingRate": "", "nextFundingTime": "", "deliveryTime": f"{at:%Y-%m-%dT%H:%M:%SZ}", "basisRate": "0.004",
+        "deliveryFeeRate": "0.0005", "predictedDeliveryPrice": "",
+    }  # fmt: skip
+
+
+def _option_ticker(contract: Contract, mark: Decimal, index: Decimal) -> dict[str, str]:
+    zero = (
+        "bidSize",
+        "askSize",
+        "bidIv",
+        "askIv",
+        "turnover24h",
+        "volume24h",
+        "totalVolume",
+        "totalTurnover",
+        "change24h",
+    )
+    return {
+        **dict.fromkeys(zero, "0"), "symbol": contract.symbol, "bidPrice": plain(mark), "askPrice": plain(mark),
+        "lastPrice": plain(mark), "markPrice": plain(mark), "indexPrice": plain(index), "underlyingPrice": plain(index),
+        "markPriceIv": "0.6", "openInterest": "900", "delta": "0.1", "gamma": "0", "vega": "0", "theta": "0",
+        "predictedDeliveryPrice": "0",
+    }  # fmt: skip
+
+
+def spot_ticker(world: World, symbol: str, coin: str) -> dict[str, str]:
+    """Return a spot market's ticker: no mark price, but what its coin is worth in dollars."""
+    usd = world.usd(coin)
+    last = plain(round_to(usd / world.usd("USDT"), _SPOT_STEP))
+    daily = dict.fromkeys(("highPrice24h", "lowPrice24h", "prevPrice24h"), last)
+    return {
+        "symbol": symbol, "lastPrice": last, **daily, "volume24h": "0", "turnover24h": "0", "price24hPcnt": "0",
+        "usdIndexPrice": plain(round_to(usd, Decimal("1e-8"))),
+    }  # fmt: skip

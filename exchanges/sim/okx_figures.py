@@ -1,28 +1,26 @@
-"""OKX's rows over the world: positions, balances, instruments, tiers, with the figures that OKX itself would report.
+"""OKX's rows of an account over the world: configuration, positions, balances, with the figures that OKX would report.
 
 Pure. Every value is text as on the wire; ``""`` is OKX's "not applicable". Sources: OKX v5 docs (positions, account and
-balance_and_position channels, Get balance, Get positions, Get instruments, Get position tiers), help centre "Isolated margin
-mode" and "Single-currency margin mode: cross margin trading".
+balance_and_position channels, Get account configuration, Get balance, Get positions), help centre "Isolated margin mode" and
+"Single-currency margin mode: cross margin trading".
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from decimal import ROUND_HALF_EVEN, Decimal
-from typing import Any
+from decimal import Decimal
 
 from exchanges.sim import revalue
 from exchanges.sim.catalog import COLLATERAL_RATE, TAKER_FEE, Contract
 from exchanges.sim.exact import plain
+from exchanges.sim.okx_market import Row, figure, inst_type
 from exchanges.sim.revalue import Pool, Position
 from exchanges.sim.world import Account, World
 
-Row = dict[str, Any]
-
 _ZERO = Decimal(0)
-# OKX prints up to sixteen decimals and does not round to the currency's precision.
-_FINEST = Decimal("1e-16")
 _FEE = TAKER_FEE["okx"]
+# acctLv by the world's word for it.
+ACCOUNT_LEVELS = {"spot": "1", "futures": "2", "multi": "3", "portfolio": "4"}
 # Fields of options, margin and portfolio margin: always there, never filled for swaps.
 _NEVER = (
     "liab", "liabCcy", "posCcy", "optVal", "deltaBS", "deltaPA", "gammaBS", "gammaPA", "thetaBS", "thetaPA", "vegaBS", "vegaPA",
@@ -32,34 +30,22 @@ _NEVER = (
 )  # fmt: skip
 
 
-def figure(value: Decimal) -> str:
-    """Return a computed figure with at most sixteen decimals."""
-    exponent = value.as_tuple().exponent
-    if isinstance(exponent, int) and exponent < -16:
-        value = value.quantize(_FINEST, ROUND_HALF_EVEN)
-    return plain(value)
-
-
-def family(contract: Contract) -> str:
-    """Return the instrument family: BTC-USDT of BTC-USDT-SWAP."""
-    return contract.symbol.removesuffix("-SWAP")
-
-
 # --- Positions ---------------------------------------------------------------------------------------------------------
 
 
 def position_row(world: World, account: Account, position: Position, now_ms: int) -> Row:
     """Return a row of the positions channel (and of Get positions); a closed one has size 0 and hardly any figure."""
     if not position.size:
-        return _closed_row(account, position, now_ms)
+        return _closed_row(world, account, position, now_ms)
     contract = world.contract("okx", position.symbol)
     mark = world.mark("okx", position.symbol)
     upl, notional = world.unrealized_pnl(position), world.notional(position)
     pool = pool_of(world, account, position)
-    isolated = position.margin is not None
+    isolated, option = position.margin is not None, contract.kind == "option"
     basis = position.margin or revalue.initial_margin(contract, position, position.entry_price)
+    initial = _ZERO if option else revalue.initial_margin(contract, position, mark)
     return {
-        **_identity(account, position, now_ms),
+        **_identity(world, account, position, now_ms),
         "pos": plain(position.size if account.hedge else position.sign * position.size),
         "availPos": plain(position.size) if account.hedge else "",
         "avgPx": plain(position.entry_price),
@@ -70,23 +56,31 @@ def position_row(world: World, account: Account, position: Position, now_ms: int
         "uplRatio": figure(upl / basis),
         "uplLastPx": figure(upl),
         "uplRatioLastPx": figure(upl / basis),
-        "lever": plain(position.leverage),
+        "lever": "" if option else plain(position.leverage),
         "margin": figure(position.margin) if position.margin is not None else "",
-        "imr": "" if isolated else figure(revalue.initial_margin(contract, position, mark)),
+        "imr": "" if isolated else figure(initial),
         "mmr": figure(world.maintenance(position)),
-        "mgnRatio": figure(pool.equity / pool.requirement),
-        "liqPx": _price_text(liquidation_price(world, account, position, pool)),
+        "mgnRatio": figure(pool.equity / pool.requirement) if pool.requirement else "",
+        "liqPx": "" if option or account.mode == "portfolio" else _liquidation_text(world, account, position, pool),
         "notionalUsd": figure(notional * world.usd(contract.settle)),
         "usdPx": plain(world.usd(contract.settle)),
         "bePx": figure(_break_even(contract, position)),
         "adl": "1",
         "interest": "",
+        **(_greeks(contract, position, notional) if option else {}),
     }
 
 
+def _greeks(contract: Contract, position: Position, value: Decimal) -> Row:
+    """Return what an option adds: its value in the settle currency, and greeks that stand still here."""
+    units = plain(position.sign * position.size * contract.contract_size)
+    flat = dict.fromkeys(("gammaBS", "gammaPA", "thetaBS", "thetaPA", "vegaBS", "vegaPA"), "0")
+    return {"optVal": figure(value), "deltaBS": units, "deltaPA": units, **flat}
+
+
 def pool_of(world: World, account: Account, position: Position) -> Pool:
-    """Return the pool that a position is liquidated with."""
-    return next(pool for pool in world.pools(account) if position in pool.positions)
+    """Return the pool that an open position is liquidated with."""
+    return next(pool for pool in world.pools(account) if any(p.key == position.key for p in pool.positions))
 
 
 def liquidation_price(world: World, account: Account, position: Position, pool: Pool) -> Decimal | None:
@@ -103,7 +97,7 @@ def liquidation_price(world: World, account: Account, position: Position, pool: 
         spare, basis, tick = position.margin, position.entry_price, sign * contract.tick
     else:
         own = world.maintenance(position) + world.closing_fee(position)
-        dollars = world.usd(contract.settle) if account.mode == "multi" else Decimal(1)
+        dollars = world.usd(contract.settle) if pool.ccy == "USD" else Decimal(1)
         spare, basis, tick = pool.equity / dollars - (pool.requirement / dollars - own), mark, _ZERO
     # Equity at P: spare + s·q·(P - basis) linear, spare + s·q·(1/basis - 1/P) inverse; it must equal rate·N(P).
     if contract.inverse:
@@ -114,34 +108,32 @@ def liquidation_price(world: World, account: Account, position: Position, pool: 
     return price + tick if price > 0 else None
 
 
-def _price_text(price: Decimal | None) -> str:
+def _liquidation_text(world: World, account: Account, position: Position, pool: Pool) -> str:
+    price = liquidation_price(world, account, position, pool)
     return "" if price is None or price <= 0 else figure(price)
 
 
 def _break_even(contract: Contract, position: Position) -> Decimal:
     """Return the mark at which closing pays for both fees."""
     sign = position.sign
-    if contract.inverse:
-        return position.entry_price * (1 + sign * _FEE) / (1 - sign * _FEE)
     return position.entry_price * (1 + sign * _FEE) / (1 - sign * _FEE)
 
 
-def _identity(account: Account, position: Position, now_ms: int) -> Row:
-    contract_ccy = position.symbol.split("-")
-    settle = contract_ccy[0] if contract_ccy[1] == "USD" else contract_ccy[1]
+def _identity(world: World, account: Account, position: Position, now_ms: int) -> Row:
+    contract = world.contract("okx", position.symbol)
     return {
         **dict.fromkeys(_NEVER, ""),
-        "instType": "SWAP",
+        "instType": inst_type(contract),
         "instId": position.symbol,
         "mgnMode": position.mode,
         "posId": str(position.id),
         "posSide": position.leg if account.hedge else "net",
-        "ccy": settle,
+        "ccy": contract.settle,
         "tradeId": str(position.trade_id),
-        "realizedPnl": figure(position.realized + position.fees),
+        "realizedPnl": figure(position.realized + position.fees + position.funding),
         "pnl": figure(position.realized),
         "fee": figure(position.fees),
-        "fundingFee": "0",
+        "fundingFee": figure(position.funding),
         "liqPenalty": "0",
         "closeOrderAlgo": [],
         "cTime": str(position.opened_at),
@@ -150,17 +142,17 @@ def _identity(account: Account, position: Position, now_ms: int) -> Row:
     }
 
 
-def _closed_row(account: Account, position: Position, now_ms: int) -> Row:
+def _closed_row(world: World, account: Account, position: Position, now_ms: int) -> Row:
     empty = (
         "availPos", "avgPx", "markPx", "idxPx", "last", "upl", "uplRatio", "uplLastPx", "uplRatioLastPx", "lever", "margin",
         "imr", "mgnRatio", "liqPx", "notionalUsd", "usdPx", "bePx", "interest", "adl",
     )  # fmt: skip
-    return {**_identity(account, position, now_ms), **dict.fromkeys(empty, ""), "pos": "0", "mmr": "0"}
+    return {**_identity(world, account, position, now_ms), **dict.fromkeys(empty, ""), "pos": "0", "mmr": "0"}
 
 
-def brief_position(account: Account, position: Position) -> Row:
+def brief_position(world: World, account: Account, position: Position) -> Row:
     """Return a row of ``posData`` in the balance_and_position channel."""
-    full = _identity(account, position, 0)
+    full = _identity(world, account, position, 0)
     names = (
         "posId", "tradeId", "instId", "instType", "mgnMode", "posSide", "ccy", "posCcy", "nonSettleAvgPx", "settledPnl", "uTime",
     )  # fmt: skip
@@ -198,19 +190,22 @@ class _Coin:
     """One currency of an account, revalued: isolated margins have left the cash balance (seen on a live answer)."""
 
     def __init__(self, world: World, account: Account, ccy: str) -> None:
-        mine = [p for p in world.positions(account.name) if world.contract("okx", p.symbol).settle == ccy]
+        mine = [(p, world.contract("okx", p.symbol)) for p in world.positions(account.name)]
+        held = [(p, c.kind == "option") for p, c in mine if c.settle == ccy]
+        cross = [p for p, option in held if p.margin is None and not option]
+        isolated = [p for p, _ in held if p.margin is not None]
         self.ccy = ccy
-        self.cross = [p for p in mine if p.margin is None]
         self.cash = world.cross_cash(account, ccy)
-        self.cross_upl = sum((world.unrealized_pnl(p) for p in self.cross), _ZERO)
-        self.isolated_upl = sum((world.unrealized_pnl(p) for p in mine if p.margin is not None), _ZERO)
-        self.isolated_equity = sum((p.margin for p in mine if p.margin is not None), _ZERO) + self.isolated_upl
-        self.cross_equity = self.cash + self.cross_upl
+        self.cross_upl = sum((world.unrealized_pnl(p) for p in cross), _ZERO)
+        self.options = sum((world.worth(p) for p, option in held if option), _ZERO)
+        self.isolated_upl = sum((world.unrealized_pnl(p) for p in isolated), _ZERO)
+        self.isolated_equity = sum((p.margin for p in isolated if p.margin is not None), _ZERO) + self.isolated_upl
+        self.cross_equity = self.cash + self.cross_upl + self.options
         self.equity = self.cross_equity + self.isolated_equity
-        self.maintenance = sum((world.maintenance(p) for p in self.cross), _ZERO)
-        self.fees = sum((world.closing_fee(p) for p in self.cross), _ZERO)
-        self.notional = sum((world.notional(p) for p in self.cross), _ZERO)
-        self.initial = sum((world.notional(p) / p.leverage for p in self.cross), _ZERO)
+        self.maintenance = sum((world.maintenance(p) for p in cross), _ZERO)
+        self.fees = sum((world.closing_fee(p) for p in cross), _ZERO)
+        self.notional = sum((world.notional(p) for p in cross), _ZERO)
+        self.initial = sum((world.notional(p) / p.leverage for p in cross), _ZERO)
 
 
 def _detail(world: World, account: Account, ccy: str) -> Row:
@@ -218,7 +213,7 @@ def _detail(world: World, account: Account, ccy: str) -> Row:
     free = max(_ZERO, coin.cross_equity - coin.initial)
     discount = COLLATERAL_RATE.get(ccy, Decimal(1)) if coin.equity > 0 else Decimal(1)
     futures = account.mode == "futures"
-    risk = futures and bool(coin.cross)
+    risk = futures and bool(coin.maintenance)
     zeroes = (
         "ordFrozen", "fixedBal", "spotIsoBal", "stgyEq", "spotCopyTradingEq", "smtSyncEq", "rewardBal", "twap", "colRes",
         "colBorrAutoConversion", "frpType",
@@ -262,9 +257,9 @@ def _account_level(world: World, account: Account) -> Row:
         "deltaNeutralStatus",
     )  # fmt: skip
     blank: Row = dict.fromkeys(names, "")
-    if account.mode != "multi":
+    pool = next((pool for pool in world.pools(account) if pool.ccy == "USD"), None)
+    if pool is None:
         return blank
-    pool = world.pools(account)[-1]
     coins = [_Coin(world, account, ccy) for ccy in account.cash]
 
     def dollars(*amounts: tuple[str, Decimal]) -> Decimal:
@@ -285,85 +280,24 @@ def _account_level(world: World, account: Account) -> Row:
     }
 
 
-# --- Public data -------------------------------------------------------------------------------------------------------
+# --- Configuration -----------------------------------------------------------------------------------------------------
 
 
-def instrument_row(contract: Contract, code: int) -> Row:
-    """Return a row of Get instruments."""
-    empty = (
-        "alias",
-        "auctionEndTime",
-        "baseCcy",
-        "quoteCcy",
-        "expTime",
-        "optType",
-        "stk",
-        "preMktSwTime",
-        "method",
-        "seriesId",
-    )
+def level(account: Account) -> str:
+    """Return the fee tier: an account whose makers are rebated trades enough for VIP5, the others not for any."""
+    return "VIP5" if account.maker_fee is not None and account.maker_fee < 0 else "Lv1"
+
+
+def config_row(account: Account, powers: str) -> Row:
+    """Return the row of Get account configuration; ``powers`` is what the key may do."""
     return {
-        **dict.fromkeys(empty, ""),
-        "category": "1",
-        "contTdSwTime": "1611916860000",
-        "ctMult": "1",
-        "ctType": "inverse" if contract.inverse else "linear",
-        "ctVal": plain(contract.contract_size),
-        "ctValCcy": "USD" if contract.inverse else contract.base,
-        "futureSettlement": False,
-        "groupId": "4",
-        "instFamily": family(contract),
-        "instId": contract.symbol,
-        "instIdCode": code,
-        "instType": "SWAP",
-        "lever": plain(contract.max_leverage),
-        "listTime": "1573557408000",
-        "lotSz": plain(contract.lot),
-        "maxLmtSz": "100000000",
-        "maxMktSz": "35000",
-        "minSz": plain(contract.lot),
-        "openType": "call_auction",
-        "ruleType": "normal",
-        "settleCcy": contract.settle,
-        "state": "live",
-        "tickSz": plain(contract.tick),
-        "tradeQuoteCcyList": [],
-        "uly": family(contract),
-        "upcChg": [],
-    }
-
-
-def tier_rows(contract: Contract) -> list[Row]:
-    """Return the rows of Get position tiers; sizes in contracts."""
-    last = contract.tiers[-1].lower * 10
-    ends = [*(tier.lower for tier in contract.tiers[1:]), last]
-    return [
-        {
-            "baseMaxLoan": "", "quoteMaxLoan": "", "optMgnFactor": "0", "instId": "", "uly": family(contract),
-            "instFamily": family(contract), "tier": str(number), "minSz": plain(tier.lower), "maxSz": plain(end),
-            "mmr": plain(tier.rate), "imr": figure(1 / tier.max_leverage), "maxLever": plain(tier.max_leverage),
-        }
-        for number, (tier, end) in enumerate(zip(contract.tiers, ends, strict=True), 1)
-    ]  # fmt: skip
-
-
-def mark_row(world: World, contract: Contract, at: int) -> Row:
-    """Return a row of the mark-price channel."""
-    return {
-        "instType": "SWAP", "instId": contract.symbol, "markPx": plain(world.mark("okx", contract.symbol)), "ts": str(at),
-    }  # fmt: skip
-
-
-def config_row(account: Account) -> Row:
-    """Return the row of Get account configuration; the key may only read."""
-    return {
-        "acctLv": "3" if account.mode == "multi" else "2",
+        "acctLv": ACCOUNT_LEVELS[account.mode],
         "acctStpMode": "cancel_maker",
         "autoLoan": False,
         "ctIsoMode": "automatic",
         "mgnIsoMode": "automatic",
         "greeksType": "PA",
-        "level": "Lv1",
+        "level": level(account),
         "levelTmp": "",
         "posMode": "long_short_mode" if account.hedge else "net_mode",
         "spotOffsetType": "",
@@ -377,7 +311,7 @@ def config_row(account: Account) -> Row:
         "opAuth": "0",
         "kycLv": "3",
         "ip": "",
-        "perm": "read_only",
+        "perm": powers,
         "liquidationGear": "-1",
         "settleCcy": "",
         "settleCcyList": [],

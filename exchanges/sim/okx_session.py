@@ -1,76 +1,44 @@
-"""One OKX WebSocket connection: login gate, subscriptions, acknowledgements, snapshots, events, heartbeat.
+"""One OKX WebSocket connection: login gate, subscriptions, acknowledgements, heartbeat, its end.
 
-Owns the state of a connection and when each push is due; what a row says is ``okx_figures``. Time is an argument. Source: OKX
-v5 docs, "WebSocket" overview and the channels of the same names.
+Owns the state of a connection; what it pushes is ``okx_push``, who may log in ``okx_keys``. Time is an argument. Source: OKX v5
+docs, "WebSocket" overview.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import hmac
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from decimal import Decimal
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from exchanges.sim import okx_figures as figures
-from exchanges.sim.front import Faults
-from exchanges.sim.revalue import Key, Position
+from exchanges.sim import okx_market as market
+from exchanges.sim import okx_push as push
+from exchanges.sim.front import Faults, send_private
+from exchanges.sim.okx_keys import LOGIN_ERRORS, Doorman
+from exchanges.sim.okx_push import Arg, Pushes, Row, Subscription
 from exchanges.sim.sockets import Socket
-from exchanges.sim.world import Account, BalanceChanged, PositionChanged, World
+from exchanges.sim.world import Account, World, WorldEvent
 
-Arg = dict[str, Any]
-
-PRIVATE = frozenset({"positions", "account", "balance_and_position"})
-PUBLIC = frozenset({"mark-price", "instruments"})
-BATCH_MS = 50
-REGULAR_MS = 5_000
+PRIVATE = frozenset({"positions", "account", "balance_and_position", "liquidation-warning", "orders", "fills"})
+PUBLIC = frozenset({"mark-price", "index-tickers", "funding-rate", "instruments"})
+# Channels with an instType that must be given; ANY is allowed.
+TYPED = frozenset({"positions", "liquidation-warning", "orders"})
+INST_TYPES = frozenset({"SPOT", "MARGIN", "SWAP", "FUTURES", "OPTION", "EVENTS"})
+CONNECTIONS = 30  # per channel and account; ``fills`` is not counted
 INTERVALS_MS = {"0": 0, "2000": 2_000, "3000": 3_000, "4000": 4_000}
-MARK_MS, MARK_UNCHANGED_MS = 200, 10_000
 SILENCE_MS = 30_000
-LOGIN_WINDOW_MS = 30_000
 OPERATIONS_PER_HOUR = 480
-# Snapshots of more positions than this are split in two pages.
-PAGE_ROWS = 5
 # What tells two subscriptions apart; extraParams does not.
 _IDENTITY = ("channel", "instType", "instFamily", "instId", "ccy")
-
-LOGIN_ERRORS = {
-    "60004": "Invalid timestamp",
-    "60005": "Invalid apiKey",
-    "60006": "Timestamp request expired",
-    "60007": "Invalid sign",
-    "60009": "Login failed.",
-    "60024": "Wrong passphrase",
-    "60032": "API key doesn't exist.",
-    "50101": "APIKey does not match current environment.",
-    "63999": "Login failed due to internal error. Please try again later.",
+_LOOKS_MS = {
+    "mark-price": 1,
+    "index-tickers": 1,
+    "funding-rate": push.FUNDING_RATE_MS,
+    "instruments": push.LISTING_MS,
+    "liquidation-warning": push.WARNING_CHECK_MS,
 }
-
-
-def sign(secret: str, text: str) -> str:
-    """Return OKX's signature: base64 of HMAC-SHA256."""
-    return base64.b64encode(hmac.new(secret.encode(), text.encode(), hashlib.sha256).digest()).decode()
-
-
-@dataclass
-class Subscription:
-    """One subscribed argument.
-
-    Attributes:
-        arg: As acknowledged, without extraParams.
-        every_ms: How often the whole state is repeated; 0: events only.
-        due_at: When the next repetition (mark-price: the next frame, changed or not) is due.
-        sent_mark, sent_at: Of mark-price: what was pushed last, and when.
-    """
-
-    arg: Arg
-    every_ms: int
-    due_at: int
-    sent_mark: Decimal | None = None
-    sent_at: int = 0
 
 
 @dataclass
@@ -78,6 +46,10 @@ class Session:
     """The dialect of one connection.
 
     The front calls ``handle`` for every frame of the client, ``note`` for every change of an account, and ``tick`` often.
+
+    Attributes:
+        peers: All sessions of the venue: connections of an account are counted over them.
+        demo: The client came to the address of the demo environment.
     """
 
     world: World
@@ -85,16 +57,14 @@ class Session:
     faults: Faults
     peers: Iterable[Session]
     now_ms: int
-    account: Account | None = None
-    subscriptions: dict[tuple[str | None, ...], Subscription] = field(default_factory=dict)
+    demo: bool = False
     notice_until: int | None = None
 
     def __post_init__(self) -> None:
         self._opened_at = self._spoke_at = self.now_ms
         self._operations: list[int] = []
-        self._positions: dict[Key, PositionChanged] = {}
-        self._balances: dict[str, BalanceChanged] = {}
-        self._batch_at: int | None = None
+        self._doorman = Doorman(self.world, self.faults)
+        self._pushes = Pushes(self.world, self.faults, self._data)
 
     @property
     def id(self) -> str:
@@ -106,11 +76,26 @@ class Session:
         """True on the private path."""
         return self.socket.connection == "private"
 
+    @property
+    def account(self) -> Account | None:
+        """Who is logged in."""
+        return self._pushes.account
+
+    @property
+    def subscriptions(self) -> dict[tuple[str | None, ...], Subscription]:
+        """What is subscribed."""
+        return self._pushes.subscriptions
+
+    @property
+    def _shown_ms(self) -> int:
+        """The venue's clock."""
+        return self.now_ms + self.faults.clock_skew_ms
+
     # --- What the client says --------------------------------------------------------------------------------------
 
     def handle(self, text: str, now_ms: int) -> None:
         """Answer one frame."""
-        self.now_ms = now_ms
+        self.now_ms = self._pushes.now_ms = now_ms
         if text == "ping":
             self._say("pong")
             return
@@ -142,41 +127,23 @@ class Session:
         if self.account is not None or not self.private:
             self._error("60031", "The WebSocket endpoint does not allow multiple or repeated logins.")
             return
-        arg = args[0] if args else {}
-        code = self._judge(arg) or self._told_to_refuse()
-        if code is None:
-            self.account = next(a for a in self.world.accounts_of("okx") if a.key == arg["apiKey"])
-            self.socket.accounts.add(self.account.name)
-            self._tell({"event": "login", "code": "0", "msg": "", "connId": self.id})
-            return
-        self._error(code, LOGIN_ERRORS.get(code, LOGIN_ERRORS["60009"]))
+        judged = self._doorman.log_in(args[0] if args else {}, self.demo, self._shown_ms)
+        if isinstance(judged, Account):
+            code = self.faults.take_wrong_login()
+            if code is None:
+                self._pushes.account = judged
+                self.socket.accounts.add(judged.name)
+                self._tell({"event": "login", "code": "0", "msg": "", "connId": self.id})
+                return
+            judged = code or "60009"
+        self._error(judged, LOGIN_ERRORS.get(judged, LOGIN_ERRORS["60009"]))
         self.socket.close(4001, "Login Failed")
-
-    def _judge(self, arg: Arg) -> str | None:
-        """Return the code that refuses a login, or None."""
-        try:
-            at_s = int(arg["timestamp"])
-        except (KeyError, ValueError, TypeError):
-            return "60004"
-        account = next((a for a in self.world.accounts_of("okx") if a.key == arg.get("apiKey")), None)
-        if account is None:
-            return "60005"
-        if abs(self.now_ms - at_s * 1000) > LOGIN_WINDOW_MS:
-            return "60006"
-        if arg.get("passphrase") != account.passphrase:
-            return "60024"
-        right = sign(account.secret, f"{arg['timestamp']}GET/users/self/verify")
-        return None if hmac.compare_digest(right.encode(), str(arg.get("sign")).encode()) else "60007"
-
-    def _told_to_refuse(self) -> str | None:
-        code = self.faults.take_wrong_login()
-        return None if code is None else code or "60009"
 
     def _subscribe(self, arg: Arg, request: str | None, text: str) -> None:
         channel = arg.get("channel")
         if channel in PRIVATE and self.private and self.account is None:
             self._error("60011", "Please log in", request)
-        elif channel == "positions" and self.private and not arg.get("instType"):
+        elif channel in TYPED and self.private and not arg.get("instType"):
             self._error("60012", f"Invalid request: {text}", request)
         elif not self._exists(arg):
             named = ",".join(f"{name}:{arg[name]}" for name in _IDENTITY if arg.get(name))
@@ -186,39 +153,48 @@ class Session:
                 " document.",
                 request,
             )
+        elif channel == "fills" and self.account is not None and figures.level(self.account) == "Lv1":
+            self._error("64003", "Your trading fee tier doesn't meet the requirement to access this channel", request)
         else:
             self._accept(arg, request)
 
     def _exists(self, arg: Arg) -> bool:
         """Say whether this path has this channel with these parameters."""
-        channel, instrument = arg.get("channel"), arg.get("instId")
+        channel, instrument, kind = arg.get("channel"), arg.get("instId"), arg.get("instType")
         if channel not in (PRIVATE if self.private else PUBLIC):
             return False
-        if channel == "mark-price":
-            return ("okx", instrument) in self.world.contracts
+        if channel == "index-tickers":
+            return market.index_price(self.world, str(instrument)) is not None
         if channel == "instruments":
-            return arg.get("instType") in {"SWAP", "FUTURES", "SPOT", "MARGIN", "OPTION"}
+            return kind in INST_TYPES
+        if channel in {"mark-price", "funding-rate"}:
+            contract = self.world.contracts.get(("okx", str(instrument)))
+            return contract is not None and (channel == "mark-price" or contract.kind == "perp")
+        if channel in TYPED and kind not in INST_TYPES | {"ANY"}:
+            return False
         return instrument is None or ("okx", instrument) in self.world.contracts
 
     def _accept(self, arg: Arg, request: str | None) -> None:
         shown = {name: value for name, value in arg.items() if name != "extraParams"}
-        key = _identity(arg)
         ack = {"event": "subscribe", "arg": shown, "connId": self.id}
         self._tell({"id": request, **ack} if request is not None else ack)
-        every = _interval(arg)
-        subscription = Subscription(shown, every, self.now_ms + every)
         if self.private and self._too_many(str(arg["channel"])):
             return
-        self.subscriptions[key] = subscription
-        self._first_push(subscription)
+        every = _interval(arg)
+        subscription = Subscription(shown, every, self.now_ms + every)
+        self.subscriptions[_identity(arg)] = subscription
+        self._pushes.begin(subscription)
 
     def _too_many(self, channel: str) -> bool:
         """Count the connections of this channel and account; beyond 30 the newest subscription is dead."""
+        if channel == "fills":
+            return False
         mine = [s for s in self.peers if s.account is self.account and any(k[0] == channel for k in s.subscriptions)]
         count = len(mine) + (self not in mine)
-        told = {"channel": channel, "connCount": str(min(count, 30)), "connId": self.id}
-        self._tell({"event": "channel-conn-count-error" if count > 30 else "channel-conn-count", **told})
-        return count > 30
+        told = {"channel": channel, "connCount": str(min(count, CONNECTIONS)), "connId": self.id}
+        over = count > CONNECTIONS
+        self._tell({"event": "channel-conn-count-error" if over else "channel-conn-count", **told})
+        return over
 
     def _unsubscribe(self, arg: Arg, request: str | None, text: str) -> None:
         self.subscriptions.pop(_identity(arg), None)
@@ -227,27 +203,15 @@ class Session:
 
     # --- What happens ----------------------------------------------------------------------------------------------
 
-    def note(self, event: PositionChanged | BalanceChanged) -> None:
-        """Take a change of this connection's account into the batch that goes out 50 ms after its first change."""
-        if self._batch_at is None:
-            self._batch_at = self.now_ms + BATCH_MS
-        if isinstance(event, PositionChanged):
-            self._positions[event.position.key] = event
-        else:
-            self._balances[event.purse] = event
+    def note(self, event: WorldEvent) -> None:
+        """Take a change of this connection's account."""
+        self._pushes.now_ms = self.now_ms
+        self._pushes.note(event)
 
     def tick(self, now_ms: int) -> None:
-        """Send what is due: events first, then repetitions of the whole state; close what has gone silent."""
+        """Send what is due; close what has gone silent."""
         self.now_ms = now_ms
-        repeats = any(s.every_ms and now_ms >= s.due_at for s in self.subscriptions.values())
-        if self._batch_at is not None and (now_ms >= self._batch_at or repeats):
-            self._flush()  # where both coincide, the event is first
-        for subscription in self.subscriptions.values():
-            if subscription.arg["channel"] == "mark-price":
-                self._push_mark(subscription)
-            elif subscription.every_ms and now_ms >= subscription.due_at:
-                subscription.due_at = now_ms + subscription.every_ms
-                self._regular(subscription)
+        self._pushes.tick(now_ms)
         self._close_when_due()
 
     def announce(self, ms: int) -> None:
@@ -263,99 +227,33 @@ class Session:
         if not self.socket.stalled and (never or self.now_ms - self._spoke_at >= SILENCE_MS):
             self.socket.close(4004, "No data received in 30s")
 
-    # --- Pushes ----------------------------------------------------------------------------------------------------
+    # --- What goes out ---------------------------------------------------------------------------------------------
 
-    def _first_push(self, subscription: Subscription) -> None:
-        channel = subscription.arg["channel"]
-        if channel == "mark-price":
-            self._push_mark(subscription)
-        elif channel == "balance_and_position":
-            self._push_brief(subscription, "snapshot", None)
+    def _data(self, arg: Arg, rows: list[Row], extra: dict[str, Any], snapshot: bool) -> None:
+        shown = dict(arg)
+        if self.account is not None:
+            shown["uid"] = str(self.account.uid)
+        text = _json({"arg": shown, **extra, "data": rows})
+        self._spoke_at = self.now_ms
+        if self.account is None:
+            self.socket.send(text)
         else:
-            self._regular(subscription)
-
-    def _regular(self, subscription: Subscription) -> None:
-        channel = subscription.arg["channel"]
-        if channel == "positions":
-            rows = self._rows(subscription, self.world.positions(self._owner.name))
-            for page, last, part in _pages(rows):
-                self._data(subscription, part, {"eventType": "snapshot", "curPage": page, "lastPage": last})
-        elif channel == "account":
-            ccy = subscription.arg.get("ccy")
-            row = figures.account_row(self.world, self._owner, [ccy] if ccy else None)
-            self._data(subscription, [row], {"eventType": "snapshot", "curPage": 1, "lastPage": True})
-
-    def _flush(self) -> None:
-        """Send the batch: one event frame per subscription that it concerns."""
-        changed, money = list(self._positions.values()), list(self._balances)
-        self._positions, self._balances, self._batch_at = {}, {}, None
-        for subscription in self.subscriptions.values():
-            channel = subscription.arg["channel"]
-            if channel == "positions" and changed:
-                rows = self._rows(subscription, [event.position for event in changed])
-                if rows:
-                    self._data(subscription, rows, {"eventType": "event_update"})
-            elif channel == "account" and money:
-                wanted = [ccy for ccy in money if subscription.arg.get("ccy") in {None, ccy}]
-                if wanted:
-                    row = figures.account_row(self.world, self._owner, wanted)
-                    self._data(subscription, [row], {"eventType": "event_update"})
-            elif channel == "balance_and_position":
-                liquidated = any(event.cause == "liquidated" for event in changed)
-                self._push_brief(subscription, "liquidation" if liquidated else "filled", (changed, money))
-
-    def _push_brief(
-        self, subscription: Subscription, kind: str, batch: tuple[list[PositionChanged], list[str]] | None
-    ) -> None:
-        account = self._owner
-        positions = self.world.positions(account.name) if batch is None else [event.position for event in batch[0]]
-        money = list(account.cash) if batch is None else batch[1]
-        row = {
-            "pTime": str(self.now_ms),
-            "eventType": kind,
-            "balData": [figures.brief_balance(self.world, account, ccy) for ccy in money],
-            "posData": [figures.brief_position(account, position) for position in positions],
-            "trades": [{"instId": p.symbol, "tradeId": str(p.trade_id)} for p in positions if not p.liquidated],
-        }
-        self._data(subscription, [row], {})
-
-    def _push_mark(self, subscription: Subscription) -> None:
-        """Push a changed mark at most every 200 ms, an unchanged one every 10 s."""
-        contract = self.world.contract("okx", subscription.arg["instId"])
-        mark = self.world.mark("okx", contract.symbol)
-        waited = self.now_ms - subscription.sent_at
-        if waited >= (MARK_UNCHANGED_MS if mark == subscription.sent_mark else MARK_MS):
-            subscription.sent_mark, subscription.sent_at = mark, self.now_ms
-            self._data(subscription, [figures.mark_row(self.world, contract, self.now_ms)], {})
-
-    def _rows(self, subscription: Subscription, positions: Iterable[Position]) -> list[figures.Row]:
-        return [
-            figures.position_row(self.world, self._owner, position, self.now_ms)
-            for position in positions
-            if _covers(subscription.arg, position)
-        ]
-
-    @property
-    def _owner(self) -> Account:
-        assert self.account is not None, "private channels are subscribed after the login only"
-        return self.account
-
-    def _data(self, subscription: Subscription, rows: list[figures.Row], extra: dict[str, Any]) -> None:
-        arg = dict(subscription.arg)
-        if self.private:
-            arg["uid"] = str(self._owner.uid)
-        self._tell({"arg": arg, **extra, "data": rows})
+            send_private(self.socket, text, snapshot=snapshot)
 
     def _error(self, code: str, message: str, request: str | None = None) -> None:
         frame = {"event": "error", "code": code, "msg": message, "connId": self.id}
         self._tell({"id": request, **frame} if request is not None else frame)
 
     def _tell(self, frame: dict[str, Any]) -> None:
-        self._say(json.dumps(frame, separators=(",", ":")))
+        self._say(_json(frame))
 
     def _say(self, text: str) -> None:
         self._spoke_at = self.now_ms
         self.socket.send(text)
+
+
+def _json(frame: dict[str, Any]) -> str:
+    return json.dumps(frame, separators=(",", ":"))
 
 
 def _identity(arg: Arg) -> tuple[str | None, ...]:
@@ -363,30 +261,13 @@ def _identity(arg: Arg) -> tuple[str | None, ...]:
 
 
 def _interval(arg: Arg) -> int:
-    """Return how often a private channel repeats its state; only the documented values of ``updateInterval`` count."""
+    """Return how often a subscription is looked after; of ``updateInterval`` only the documented values count."""
     if arg["channel"] not in {"positions", "account"}:
-        return 0
+        return _LOOKS_MS.get(arg["channel"], 0)
     try:
         asked = str(json.loads(arg.get("extraParams") or "{}").get("updateInterval"))
     except (ValueError, TypeError, AttributeError):
         asked = ""
     if arg["channel"] == "account":
-        return 0 if asked == "0" else REGULAR_MS
-    return INTERVALS_MS.get(asked, REGULAR_MS)
-
-
-def _covers(arg: Arg, position: Position) -> bool:
-    if arg.get("instId"):
-        return bool(arg["instId"] == position.symbol)
-    wanted = arg.get("instFamily")
-    return arg.get("instType") in {"ANY", "SWAP"} and wanted in {None, "", position.symbol.removesuffix("-SWAP")}
-
-
-def _pages(rows: list[figures.Row]) -> Iterator[tuple[int, bool, list[figures.Row]]]:
-    """Yield (page, last, rows); no rows are one empty page."""
-    if len(rows) <= PAGE_ROWS:
-        yield 1, True, rows
-        return
-    half = (len(rows) + 1) // 2
-    yield 1, False, rows[:half]
-    yield 2, True, rows[half:]
+        return 0 if asked == "0" else push.REGULAR_MS
+    return INTERVALS_MS.get(asked, push.REGULAR_MS)
