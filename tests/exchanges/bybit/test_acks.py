@@ -154,6 +154,9 @@ def test_logins_that_are_accepted(reply: dict[str, object]) -> None:
         ({"success": False, "ret_msg": "error:USVC1111", "request": {"op": "auth"}}, "10003", False, tables.KEY_DO),
         ({"success": False, "ret_msg": "API key is invalid.", "op": "auth"}, "10003", False, tables.KEY_DO),
         ({"success": False, "ret_msg": "error sign", "op": "auth"}, "10004", False, tables.SECRET_DO),
+        ({"success": False, "ret_msg": "Your api key has expired", "op": "auth"}, "33004", False, tables.EXPIRED.do),
+        ({"success": False, "ret_msg": "Unmatched IP", "op": "auth"}, "10010", False, tables.RETCODES[10010].do),
+        ({"success": False, "ret_msg": "Permission denied", "op": "auth"}, "10005", False, tables.RETCODES[10005].do),
         ({"success": False, "ret_msg": "what?", "op": "auth"}, "refused", True, "See Bybit's error codes"),
     ],
 )
@@ -168,3 +171,6 @@ def test_a_refusal_quotes_the_venue() -> None:
     refused = login_reply(_frame(op="auth", success=False, ret_msg="Params Error"))
     assert isinstance(refused, LoginRefused)
     assert "Params Error" in refused.what
+    refused = login_reply(_frame(op="auth", success=False, ret_msg="error sign! origin_string[GET/realtimeKEY]"))
+    assert isinstance(refused, LoginRefused)
+    assert "realtimeKEY" not in refused.what

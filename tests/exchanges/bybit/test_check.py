@@ -8,7 +8,7 @@ import pytest
 
 from exchanges.bybit import tables
 from exchanges.bybit.check import check, clock_text
-from exchanges.errors import AuthFailed, Rejected, Retryable, VenueError
+from exchanges.errors import AuthFailed, NotFound, Rejected, Retryable, VenueError
 from exchanges.venue import HttpRequest
 
 ASK = HttpRequest(path="/v5/position/list?category=linear", signed=True)
@@ -52,7 +52,7 @@ def test_a_time_window_without_times() -> None:
     assert "no times here" in str(error)
 
 
-@pytest.mark.parametrize("code", [10003, 10004, 10005, 10007, 10010, 10024, 10028, 33004])
+@pytest.mark.parametrize("code", [10003, 10004, 10005, 10007, 10009, 10010, 10024, 10028, 33004, -2015, 500011])
 def test_faults_of_the_operator(code: int) -> None:
     error = _refused({"retCode": code, "retMsg": "because"})
     assert isinstance(error, AuthFailed)
@@ -60,9 +60,57 @@ def test_faults_of_the_operator(code: int) -> None:
     assert "because" in str(error)
 
 
-@pytest.mark.parametrize("code", [10001, 10017, 10029, 10032, 110001])
+@pytest.mark.parametrize("code", [10001, 10017, 10029, 10032, 999999])
 def test_faults_of_the_question(code: int) -> None:
-    assert isinstance(_refused({"retCode": code, "retMsg": "no"}), Rejected)
+    error = _refused({"retCode": code, "retMsg": "no"})
+    assert isinstance(error, Rejected)
+    assert not isinstance(error, NotFound)
+
+
+@pytest.mark.parametrize("code", [110001, 170143, 170213])
+def test_an_order_that_does_not_exist_is_an_answer(code: int) -> None:
+    assert isinstance(_refused({"retCode": code, "retMsg": "Order does not exist"}), NotFound)
+
+
+@pytest.mark.parametrize("code", [-1, 429, 10000, 10016, 10018, 10429, 3100197])
+def test_faults_of_the_venue_pass(code: int) -> None:
+    assert isinstance(_refused({"retCode": code, "retMsg": "later"}), Retryable)
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "what", "do"),
+    [
+        (10003, "API key is invalid.", "the API key is not valid here", "keys of live, demo and testnet"),
+        (33004, "Your api key has expired", "the API key has expired", "Make a new key"),
+        (10004, "error sign!", "the signature is wrong", "copy it again from Bybit"),
+        (10010, "Unmatched IP", "this IP address is not bound to the key", "Add this machine's public IP"),
+        (10005, "Permission denied", "the key lacks a permission", "read permission for orders, positions"),
+        (
+            10002,
+            "req_timestamp[1700000007000],server_timestamp[1700000002000],recv_window[5000]",
+            "5000 ms ahead of the server's",
+            "Synchronise this machine's clock",
+        ),
+    ],
+)
+def test_messages_that_a_trader_understands(code: int, message: str, what: str, do: str) -> None:
+    error = _refused({"retCode": code, "retMsg": message})
+    assert isinstance(error, AuthFailed)
+    assert what in str(error)
+    assert do in str(error)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "error sign! origin_string[1700000002000KEYOFSOMEBODY5000category=linear]",
+        "error sign! origin_string[1700000002000KEYOFSOMEBODY5000category=lin",
+    ],
+)
+def test_the_signed_text_that_bybit_repeats_is_not_shown(said: str) -> None:
+    error = _refused({"retCode": 10004, "retMsg": said})
+    assert "KEYOFSOMEBODY" not in str(error)
+    assert "error sign!" in str(error)
 
 
 @pytest.mark.parametrize(

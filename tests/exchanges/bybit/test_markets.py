@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exchanges.bybit import build, tables
+from exchanges.bybit import VENUE, build, tables
 from exchanges.bybit.markets import MarketLink
 from exchanges.errors import ProtocolViolation
-from exchanges.events import Instrument, MarginTiers, Price
+from exchanges.events import FundingRate, Instrument, MarginTiers, Price
 from exchanges.venue import Ask, HttpRequest, Malformed, Output, Pong, Subscribed, SubscribeRefused
-from tests.exchanges.bybit.samples import answer, linear
+from tests.exchanges.bybit.samples import ENDPOINTS, answer, linear
 from tests.recordings import needs_recordings, recordings
 
 CONTRACTS = build.instruments_info("linear")
@@ -129,6 +129,100 @@ def test_merged_tickers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         link.receive(_ticker("snapshot", 1, symbol, markPrice="1"), 0)
     assert link.receive(_ticker("delta", 2, "CUSDT", bid1Price="1"), 0) == []
     assert link.receive(_ticker("delta", 2000, "AUSDT", bid1Price="1"), 0) == []  # forgotten: nothing to merge with
+
+
+def _rates(output: list[Output]) -> list[tuple[str, str, int | None]]:
+    return [(one.symbol, one.rate, one.next_at) for one in output if isinstance(one, FundingRate)]
+
+
+def test_funding_rates_are_told_when_they_change() -> None:
+    link = linear()
+    first = link.receive(
+        _ticker("snapshot", 1, markPrice="5", fundingRate="-0.005", nextFundingTime="1760342400000"), 0
+    )
+    assert _rates(first) == [("BTCUSDT", "-0.005", 1760342400000)]
+    assert _rates(link.receive(_ticker("delta", 2, markPrice="6"), 0)) == []
+    assert _rates(link.receive(_ticker("delta", 3, fundingRate="0.0001"), 0)) == [("BTCUSDT", "0.0001", 1760342400000)]
+    assert _rates(link.receive(_ticker("delta", 4, nextFundingTime="1760371200000"), 0)) == [
+        ("BTCUSDT", "0.0001", 1760371200000)
+    ]
+    assert _rates(link.receive(_ticker("snapshot", 5, markPrice="6", fundingRate="", nextFundingTime=""), 0)) == []
+
+
+def test_dated_futures_have_marks_and_no_funding() -> None:
+    frame = _ticker("snapshot", 7, "BTC-26DEC25", markPrice="121144.63", fundingRate="", nextFundingTime="")
+    (price,) = linear().receive(frame, 0)
+    assert price == Price(venue="bybit", env="live", symbol="BTC-26DEC25", value="121144.63", at=7)
+
+
+def _of(category: str) -> MarketLink:
+    link = VENUE.public_links("live", ENDPOINTS)[category]()
+    assert isinstance(link, MarketLink)
+    return link
+
+
+def test_inverse_contracts_have_a_connection_a_table_and_tiers_of_their_own() -> None:
+    link = _of("inverse")
+    assert link.price_topics(["BTCUSDT", "BTCUSD", "BTCUSDH25", "BTC-27MAR26-70000-P"], ["BTC"]) == (
+        "tickers.BTCUSD",
+        "tickers.BTCUSDH25",
+    )
+    assert link.bootstrap() == [build.instruments_info("inverse")]
+    (frame,) = link.subscribe(["tickers.BTCUSD"])
+    assert [one.request for one in link.receive(_ack(frame), 0) if isinstance(one, Ask)] == [
+        build.risk_limit("inverse", "BTCUSD")
+    ]
+    # The documentation's sample, whose rates are in percent.
+    tier = {"id": 1, "symbol": "BTCUSD", "riskLimitValue": "150", "maintenanceMargin": "0.5", "initialMargin": "1"}
+    page = answer({"category": "inverse", "list": [{**tier, "maxLeverage": "100.00"}], "nextPageCursor": ""})
+    (tiers,) = link.answer(build.risk_limit("inverse", "BTCUSD"), page, 0, 1)
+    assert isinstance(tiers, MarginTiers)
+    assert (tiers.key, tiers.tiers[0].rate) == ("BTCUSD", "0.005")
+
+
+def test_options_are_looked_up_one_by_one_as_they_are_wanted() -> None:
+    link = _of("option")
+    symbol = "BTC-27MAR26-70000-P-USDT"
+    assert link.ready
+    assert link.bootstrap() == []
+    assert link.price_topics(["BTCUSD", symbol]) == (f"tickers.{symbol}",)
+    link.subscribe([f"tickers.{symbol}"])
+    ack = {"success": True, "conn_id": "c", "type": "COMMAND_RESP"}
+    lists = {"failTopics": [], "successTopics": [f"tickers.{symbol}"]}
+    confirmed, ask = link.receive(json.dumps({**ack, "data": lists}), 0)
+    assert confirmed == Subscribed(topics=(f"tickers.{symbol}",))
+    assert ask == Ask(request=build.instruments_info("option", symbol))
+    row = {
+        "symbol": symbol, "status": "Trading", "baseCoin": "BTC", "quoteCoin": "USDT", "settleCoin": "USDT",
+        "optionsType": "Put", "launchTime": "1758700800000", "deliveryTime": "1774598400000",
+        "priceFilter": {"minPrice": "5", "maxPrice": "1110000", "tickSize": "5"},
+    }  # fmt: skip
+    (instrument,) = link.answer(ask.request, answer({"category": "option", "list": [row]}), 0, 1)
+    assert isinstance(instrument, Instrument)
+    assert (instrument.kind, instrument.settle, instrument.contract_size, instrument.contract_ccy) == (
+        "option",
+        "USDT",
+        "1",
+        "BTC",
+    )
+    assert instrument.unified_symbol == "BTC/USDT:USDT-260327-70000-P"
+    assert (instrument.expires_at, instrument.tick_size, instrument.tiers_key) == (1774598400000, "5", None)
+    (price,) = link.receive(_ticker("snapshot", 9, symbol, markPrice="7.86976724"), 0)
+    assert isinstance(price, Price)
+
+
+def test_answers_about_another_category_are_another_connections() -> None:
+    page = answer({"list": [_contract("BTCUSDT")], "nextPageCursor": ""})
+    for category in ("inverse", "option"):
+        link = _of(category)
+        assert link.answer(CONTRACTS, page, 0, 1) == []
+        assert link.ready is (category == "option")
+
+
+def test_a_public_connection_knows_no_account() -> None:
+    link = linear()
+    assert [link.prepare(), link.audit(), link.state(), link.history(0, []), link.find_order("X", "1")] == [[]] * 5
+    assert (link.watch(), link.polled) == ({}, False)
 
 
 # --- Subscriptions --------------------------------------------------------------------------------------------------

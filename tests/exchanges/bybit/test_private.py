@@ -22,8 +22,10 @@ from tests.exchanges.bybit.samples import (
     balance,
     closed,
     coin,
+    execution,
     info,
     listed,
+    order,
     position,
     private,
     push,
@@ -341,6 +343,8 @@ def mutated(draw: st.DrawFn) -> str | bytes:
                 [
                     push("position", [position(), closed(positionIdx=2)]),
                     push("wallet", [wallet()]),
+                    push("execution", [execution(), execution(execType="Funding")]),
+                    push("order", [order(), order(orderStatus="Filled")]),
                     '{"success":true,"ret_msg":"","op":"subscribe","req_id":"subscribe-1"}',
                     '{"op":"auth","success":false,"retCode":10003,"retMsg":"no"}',
                     '{"args":["1"],"op":"pong"}',
@@ -373,19 +377,40 @@ def test_no_frame_raises(frames: list[str | bytes], live: bool) -> None:
 
 @given(
     st.sampled_from(
-        [INFO, USDT, USDC, WALLET, build.instruments_info("linear"), HttpRequest(path="/v5/position/list?limit=x")]
+        [
+            INFO,
+            USDT,
+            USDC,
+            OPTION,
+            WALLET,
+            build.key_info(),
+            build.open_orders("inverse"),
+            build.find_order(tables.OPEN_ORDERS, "linear", "BTCUSDT", "1"),
+            build.executions("linear", 0),
+            build.transactions(0),
+            build.instruments_info("linear"),
+            HttpRequest(path="/v5/position/list?limit=x"),
+        ]
     ),
     st.dictionaries(
-        st.sampled_from(sorted(position())), JSON | st.sampled_from(["0", "", "-1", "1e99", "Sell"]), max_size=4
+        st.sampled_from(sorted({**position(), **execution(), **order()})),
+        JSON | st.sampled_from(["0", "", "-1", "1e99", "Sell"]),
+        max_size=4,
     ),
-    st.sampled_from(["position", "coin", "wallet"]),
+    st.sampled_from(["position", "coin", "wallet", "execution", "order"]),
     st.booleans(),
 )
 @settings(max_examples=300, deadline=None)
 def test_an_answer_is_understood_or_a_violation(
     request_: HttpRequest, fields: dict[str, Any], kind: str, live: bool
 ) -> None:
-    row = {"position": position(**fields), "coin": wallet(coin(**fields)), "wallet": wallet(**fields)}[kind]
+    row = {
+        "position": position(**fields),
+        "coin": wallet(coin(**fields)),
+        "wallet": wallet(**fields),
+        "execution": execution(**fields),
+        "order": order(**fields),
+    }[kind]
     link = private()
     if live:
         start(link)

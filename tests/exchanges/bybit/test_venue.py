@@ -9,7 +9,7 @@ import pytest
 
 from exchanges.actions import Action, Disconnect, Emit, FeedName, Fetch, Send
 from exchanges.bybit import VENUE, build, tables
-from exchanges.errors import AuthFailed, Rejected
+from exchanges.errors import AuthFailed, ProtocolViolation, Rejected
 from exchanges.events import Event, FeedStatus, MarginTiers, PositionState
 from exchanges.feed import Feed
 from exchanges.venue import Endpoints, Link, LinkFactory, Venue
@@ -23,6 +23,34 @@ def test_what_it_declares() -> None:
     assert venue.capabilities.hedge_mode
     assert venue.capabilities.mark_time
     assert not venue.capabilities.position_snapshot_on_subscribe
+    assert "start_position" not in venue.capabilities.features
+    assert {"login", "options", "inverse", "key_permissions", "currency_prices"} <= venue.capabilities.features
+    assert venue.capabilities.key_weight is not None
+    assert venue.capabilities.key_weight <= 25, "the transaction log's limit a second"
+    assert "Read-Only" in venue.read_only_help
+
+
+def test_every_site_has_hosts() -> None:
+    assert {("live", None), ("live", "jp"), ("demo", None), ("testnet", None)} <= set(VENUE.sites())
+    assert all(VENUE.endpoints(env, region).rest for env, region in VENUE.sites())
+
+
+def test_the_venues_clock() -> None:
+    request = VENUE.time_request()
+    assert request is not None
+    assert VENUE.is_public(request)
+    # The documentation's sample.
+    body = answer({"timeSecond": "1688639403", "timeNano": "1688639403423213947"}, 1688639403423)
+    assert VENUE.read_time(body) == 1688639403423
+    for rubbish in (b"{}", b"", answer({"timeNano": ""}), answer({"timeNano": 5})):
+        with pytest.raises(ProtocolViolation):
+            VENUE.read_time(rubbish)
+
+
+def test_a_demo_accounts_key_cannot_be_asked_about() -> None:
+    demo = msgspec.structs.replace(ACCOUNT, env="demo")
+    link = VENUE.private_links(demo, VENUE.endpoints("demo", None))["private"]()
+    assert link.audit() == [build.account_info()]
 
 
 @pytest.mark.parametrize(
