@@ -95,23 +95,25 @@ class Acts:
     def pay_funding(self, wanted: Wanted) -> list[Any]:
         """Pay funding of one symbol, or of every perpetual of a venue."""
         rate = decimal(wanted, "rate") if "rate" in wanted else None
-        venue, symbol = self._contract(wanted)
-        symbols = [c.symbol for c in self._world.listed(venue) if c.kind == "perp"] if symbol is None else [symbol]
+        venue, symbols = self._symbols(
+            wanted, lambda venue: [c.symbol for c in self._world.listed(venue) if c.kind == "perp"]
+        )
         return _shown([p for name in symbols for p in self._world.hands.pay_funding(venue, name, rate)])
 
     def expire(self, wanted: Wanted) -> list[Any]:
-        """Let a dated contract settle."""
-        venue, symbol = self._contract(wanted)
-        if symbol is None:
-            held = [c.symbol for c in self._world.listed(venue) if c.expires_at and not self._world.expired(c)]
-            symbol = held[0] if held else None
-        return [] if symbol is None else _shown(self._world.hands.expire(venue, symbol))
+        """Let a dated contract settle: the one that is named, or the venue's first that has not."""
+        venue, symbols = self._symbols(wanted, self._first_to_expire)
+        return _shown([p for symbol in symbols for p in self._world.hands.expire(venue, symbol)])
+
+    def _first_to_expire(self, venue: VenueName) -> list[str]:
+        dated = (c for c in self._world.listed(venue) if c.expires_at is not None and not self._world.expired(c))
+        return [contract.symbol for contract in dated][:1]
 
     def split(self, wanted: Wanted) -> list[Any]:
         """Split a symbol."""
         factor = decimal(wanted, "factor")
-        venue, symbol = self._contract(wanted)
-        return [] if symbol is None else _shown(self._world.hands.split(venue, symbol, factor))
+        venue, symbols = self._symbols(wanted, lambda _: [text(wanted, "symbol")])
+        return _shown([p for symbol in symbols for p in self._world.hands.split(venue, symbol, factor)])
 
     def silent(self, wanted: Wanted) -> list[Any]:
         """Change a position (to ``size``, or to a ``share`` of it; absent: it is gone) without a trace."""
@@ -210,15 +212,15 @@ class Acts:
         ]
         return mine[int(number(wanted, "nth", 0)) % len(mine)] if mine else None
 
-    def _contract(self, wanted: Wanted) -> tuple[VenueName, str | None]:
-        """Return the venue and symbol that are meant; the symbol may be absent."""
+    def _symbols(self, wanted: Wanted, otherwise: Callable[[VenueName], list[str]]) -> tuple[VenueName, list[str]]:
+        """Return the venue and the symbols that are meant; where neither a symbol nor ``nth`` is given, ``otherwise``."""
+        venue: VenueName = one_of(wanted, "venue", VENUES) or self._world.account(text(wanted, "account")).venue
+        if "symbol" in wanted:
+            return venue, [text(wanted, "symbol")]
         if "nth" in wanted:
             one = self._position(wanted)
-            return self._world.account(text(wanted, "account")).venue, None if one is None else one.symbol
-        venue = one_of(wanted, "venue", VENUES)
-        if venue is None:
-            venue = self._world.account(text(wanted, "account")).venue
-        return venue, text(wanted, "symbol") if "symbol" in wanted else None
+            return venue, [] if one is None else [one.symbol]
+        return venue, otherwise(venue)
 
 
 def _shown(positions: list[Position]) -> list[Any]:
