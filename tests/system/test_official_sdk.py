@@ -66,10 +66,9 @@ async def subscribed(simulator: Simulator, topic: str) -> None:
 async def test_reads_positions_over_rest(simulator: Simulator) -> None:
     answer = await asyncio.to_thread(session(simulator).get_positions, category="linear", settleCoin="USDT", limit=200)
     shown = {(row["symbol"], row["side"]): (row["size"], row["unrealisedPnl"]) for row in answer["result"]["list"]}
-    held = [
-        p for p in simulator.control.truth()["positions"] if p["account"] == ACCOUNT and p["symbol"].endswith("USDT")
-    ]
-    assert len(held) == 4
+    linear = {c.symbol for c in simulator.world.listed("bybit") if c.settle == "USDT" and c.kind != "option"}
+    held = [p for p in simulator.control.truth()["positions"] if p["account"] == ACCOUNT and p["symbol"] in linear]
+    assert len(held) == 5
     assert {(p["symbol"], "Buy" if p["side"] == "long" else "Sell") for p in held} == set(shown)
 
 

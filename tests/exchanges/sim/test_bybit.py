@@ -14,7 +14,7 @@ import pytest
 from yarl import URL
 
 from exchanges.sim import bybit_rest
-from exchanges.sim.bybit import IDLE_MS, ORDER_EDIT_EVERY_MS, idle_time
+from exchanges.sim.bybit import IDLE_MS, idle_time
 from exchanges.sim.server import Simulator, start
 from tests.exchanges.sim.raw import Peer, dial
 
@@ -191,7 +191,7 @@ async def test_instruments_by_cursor(venue: Venue) -> None:
 
 async def test_risk_limits_come_15_symbols_a_page(venue: Venue) -> None:
     found = await pages(venue, "/v5/market/risk-limit?category=linear")
-    assert [len({row["symbol"] for row in page}) for page in found] == [15, 7]
+    assert [len({row["symbol"] for row in page}) for page in found] == [15, 8]
     rows = [row for page in found for row in page]
     assert all(abs(Decimal(row["initialMargin"]) * Decimal(row["maxLeverage"]) - 1) < Decimal("0.01") for row in rows)
     assert len({row["id"] for row in rows}) == len(rows)
@@ -223,9 +223,11 @@ async def test_time(venue: Venue) -> None:
 async def test_positions_by_cursor(venue: Venue) -> None:
     whole = await venue.result("/v5/position/list?category=linear&settleCoin=USDT&limit=200")
     small = await pages(venue, "/v5/position/list?category=linear&settleCoin=USDT&limit=2")
-    assert [len(page) for page in small] == [2, 2, 0]
+    assert [len(page) for page in small] == [2, 2, 1, 0]
     assert [row for page in small for row in page] == whole["list"]
-    assert [row["symbol"] for row in whole["list"]] == ["BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT"]
+    names = [row["symbol"] for row in whole["list"]]
+    assert [name for name in names if "-" not in name] == ["BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT"]
+    assert len(names) == 5
     usdc = await venue.result("/v5/position/list?category=linear&settleCoin=USDC&limit=200")
     assert [row["symbol"] for row in usdc["list"]] == ["BTCPERP"]
 
@@ -242,19 +244,22 @@ async def test_a_symbol_shows_its_empty_legs(venue: Venue) -> None:
 
 @pytest.mark.parametrize("name", ["bybit-main", "bybit-isolated", "bybit-hedge"])
 async def test_figures_of_positions_and_wallet_agree(venue: Venue, name: str) -> None:
-    rows = (await venue.result("/v5/position/list?category=linear&settleCoin=USDT", name))["list"]
-    rows += (await venue.result("/v5/position/list?category=linear&settleCoin=USDC", name))["list"]
+    asked = ("linear&settleCoin=USDT", "linear&settleCoin=USDC", "inverse", "option")
+    rows = [r for q in asked for r in (await venue.result(f"/v5/position/list?category={q}", name))["list"]]
     wallet = (await venue.result("/v5/account/wallet-balance?accountType=UNIFIED", name))["list"][0]
     coins = {row["coin"]: row for row in wallet["coin"]}
     truth = {(p["symbol"], p["side"]): p for p in venue.sim.control.truth()["positions"] if p["account"] == name}
     assert len(rows) == len(truth)
     for row in rows:
         sign_ = 1 if row["side"] == "Buy" else -1
-        pnl = sign_ * Decimal(row["size"]) * (Decimal(row["markPrice"]) - Decimal(row["avgPrice"]))
+        size, mark, entry = (Decimal(row[key]) for key in ("size", "markPrice", "avgPrice"))
+        inverse = venue.sim.world.contract("bybit", row["symbol"]).inverse
+        pnl = sign_ * size * ((1 / entry - 1 / mark) if inverse else (mark - entry))
         assert abs(pnl - Decimal(row["unrealisedPnl"])) <= Decimal("1e-8")
-        assert pnl == Decimal(truth[row["symbol"], "long" if sign_ > 0 else "short"]["unrealized_pnl"])
+        assert abs(pnl - Decimal(truth[row["symbol"], "long" if sign_ > 0 else "short"]["unrealized_pnl"])) < Decimal("1e-20")
         assert row["positionIdx"] == (0 if name != "bybit-hedge" else 1 if sign_ > 0 else 2)
-    upl = sum(Decimal(r["unrealisedPnl"]) for r in rows if not r["symbol"].endswith("PERP"))
+    usdt_settled = {c.symbol for c in venue.sim.world.listed("bybit") if c.settle == "USDT" and c.kind != "option"}
+    upl = sum(Decimal(r["unrealisedPnl"]) for r in rows if r["symbol"] in usdt_settled)
     assert abs(Decimal(coins["USDT"]["unrealisedPnl"]) - upl) < Decimal("1e-6")
     assert abs(sum(Decimal(c["usdValue"]) for c in coins.values()) - Decimal(wallet["totalEquity"])) < Decimal("1e-6")
     usdt = Decimal(coins["USDT"]["usdValue"]) / Decimal(coins["USDT"]["equity"])
@@ -358,8 +363,8 @@ async def test_a_fill_pushes_execution_order_position_and_wallet(venue: Venue) -
         before = venue.sim.world.positions("bybit-main")[0]
         venue.sim.control.fault({"kind": "open_position", "account": "bybit-main", "symbol": "BTCUSDT", "size": "0.1"})
         frames = [await peer.next() for _ in range(4)]
-        assert [frame["topic"] for frame in frames] == ["execution", "order", "position.linear", "wallet"]
-        fill, order, position, wallet = (frame["data"][0] for frame in frames)
+        assert [frame["topic"] for frame in frames] == ["order", "execution", "position.linear", "wallet"]
+        order, fill, position, wallet = (frame["data"][0] for frame in frames)
         assert (fill["execQty"], fill["side"], fill["execType"]) == ("0.1", "Buy", "Trade")
         assert (order["orderId"], order["orderStatus"]) == (fill["orderId"], "Filled")
         assert Decimal(position["size"]) == before.size + Decimal("0.1")
@@ -401,13 +406,16 @@ async def test_the_wallet_does_not_follow_the_mark(venue: Venue) -> None:
 
 async def test_an_order_edit_repeats_the_position_with_the_same_seq(venue: Venue) -> None:
     venue.sim.control.pause()
-    rows = (await venue.result("/v5/position/list?category=linear&settleCoin=USDT"))["list"]
-    rows += (await venue.result("/v5/position/list?category=linear&settleCoin=USDC"))["list"]
+    (row,) = (await venue.result("/v5/position/list?category=linear&symbol=BTCUSDT"))["list"]
     async with venue.private("bybit-main", "position", "order") as peer:
-        venue.now += ORDER_EDIT_EVERY_MS
+        venue.sim.world.hands.place_order("bybit-main", "BTCUSDT", True, Decimal(50_000), Decimal("0.1"))
         order, position = [(await peer.next())["data"][0] for _ in range(2)]
-        assert order["orderStatus"] in {"New", "Cancelled"}
-        assert position["seq"] == next(row["seq"] for row in rows if row["symbol"] == position["symbol"])
+        assert (order["orderStatus"], order["cumExecQty"], order["leavesQty"]) == ("New", "0", "0.1")
+        assert (position["seq"], position["size"]) == (row["seq"], row["size"])
+        venue.sim.world.hands.cancel_orders("bybit-main")
+        ended, position = [(await peer.next())["data"][0] for _ in range(2)]
+        assert (ended["orderId"], ended["orderStatus"], ended["leavesQty"]) == (order["orderId"], "Cancelled", "0")
+        assert position["seq"] == row["seq"]
 
 
 async def test_a_liquidation_is_a_takeover(venue: Venue) -> None:

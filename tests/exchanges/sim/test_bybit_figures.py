@@ -14,7 +14,7 @@ from exchanges.sim import revalue
 from exchanges.sim.catalog import CONTRACTS, Side
 from exchanges.sim.revalue import Position
 
-ETH = next(contract for contract in CONTRACTS if contract.symbol == "ETHUSDT")
+ETH = next(c for c in CONTRACTS if (c.venue, c.symbol) == ("bybit", "ETHUSDT"))
 
 
 def held(side: Side, size: str, entry: str, leverage: int, mode: str = "cross") -> Position:
@@ -40,7 +40,7 @@ def test_isolated_initial_margin_counts_the_entry_price() -> None:
 
 def test_liquidation_of_a_recorded_single_cross_position() -> None:
     position = held("long", "0.2", "233.02", 10)
-    price = figures.cross_liquidation(position, Decimal("11.48511863"), Decimal(0), Decimal("0.26041992"))
+    price = figures.cross_liquidation(ETH, position, Decimal("11.48511863") - Decimal("0.26041992"))
     assert abs(price / Decimal("176.89650029") - 1) < Decimal("4e-8")
 
 

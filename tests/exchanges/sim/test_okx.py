@@ -109,9 +109,10 @@ async def test_a_client_that_drains_a_paused_world_equals_the_truth(sim: Simulat
                 replica.take(await private.next())
         assert replica.told() == wanted
         assert ("XRP-USDT-SWAP", "short", "100") not in wanted
-        upl = {row["instId"]: Decimal(row["upl"]) for row in replica.rows.values()}
+        upl = {(row["instId"], row["mgnMode"]): Decimal(row["upl"]) for row in replica.rows.values()}
         for position in mine:
-            assert abs(upl[position["symbol"]] - Decimal(position["unrealized_pnl"])) < Decimal("1e-12")
+            told = upl[position["symbol"], position["margin_mode"]]
+            assert abs(told - Decimal(position["unrealized_pnl"])) < Decimal("1e-12")
 
 
 async def test_a_new_connection_to_a_paused_world_gets_snapshot_and_pong(sim: Simulator, clock: Clock) -> None:
@@ -151,12 +152,15 @@ async def test_signed_questions_are_answered(sim: Simulator, clock: Clock) -> No
     (config,) = await private("/api/v5/account/config")
     assert (config["acctLv"], config["posMode"], config["perm"]) == ("2", "net_mode", "read_only")
     positions = await private("/api/v5/account/positions?instType=SWAP")
-    assert len(positions) == len(sim.world.positions("okx-main"))
+    futures = await private("/api/v5/account/positions?instType=FUTURES")
+    (option,) = await private("/api/v5/account/positions?instType=OPTION")
+    assert len(positions) + len(futures) + 1 == len(sim.world.positions("okx-main"))
+    assert {row["instType"] for row in futures} == {"FUTURES"}
+    assert (option["instType"], option["liqPx"], option["lever"], option["ccy"]) == ("OPTION", "", "", "BTC")
     assert [row["cTime"] for row in positions] == sorted((row["cTime"] for row in positions), reverse=True)
     wanted = positions[-1]
     (one,) = await private(f"/api/v5/account/positions?instId={wanted['instId']}&posId={wanted['posId']},1")
     assert one == wanted
-    assert await private("/api/v5/account/positions?instType=OPTION") == []
     (balance,) = await private("/api/v5/account/balance?ccy=BTC,ETH")
     assert [row["ccy"] for row in balance["details"]] == ["BTC"]
 

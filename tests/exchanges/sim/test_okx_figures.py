@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from exchanges.sim import okx_figures as figures
+from exchanges.sim import okx_market as market
 from exchanges.sim.catalog import Side
 from exchanges.sim.revalue import Key, Position
 from exchanges.sim.world import World
@@ -87,6 +88,10 @@ def test_a_row_agrees_with_itself() -> None:
             units = abs(size) * contract.contract_size
             upl = sign * units * ((1 / entry - 1 / mark) if contract.inverse else (mark - entry))
             notional = units / mark if contract.inverse else units * mark
+            if contract.kind == "option":
+                assert near(row["optVal"], notional)
+                assert (row["lever"], row["liqPx"], row["imr"]) == ("", "", "0")
+                continue
             assert near(row["upl"], upl)
             assert near(row["mmr"], notional * contract.tiers[0].rate)
             assert near(row["notionalUsd"], notional * Decimal(row["usdPx"]))
@@ -100,7 +105,7 @@ def test_a_row_agrees_with_itself() -> None:
 
 
 def test_balances_follow_the_identity_of_a_live_answer() -> None:
-    """eq = cashBal + cross upl + isoEq, isoEq = margins + isoUpl, upl of all positions (as a captured futures-mode answer)."""
+    """eq = cashBal + cross upl + isoEq + options, isoEq = margins + isoUpl, upl of all others (as a captured futures-mode answer)."""
     world = World(4, BEGIN)
     world.step(BEGIN + 9_000)
     for account in world.accounts_of("okx"):
@@ -110,12 +115,14 @@ def test_balances_follow_the_identity_of_a_live_answer() -> None:
             mine = [p for p in positions if world.contract("okx", p.symbol).settle == coin["ccy"]]
             isolated = [p for p in mine if p.margin is not None]
             iso_upl = sum((world.unrealized_pnl(p) for p in isolated), Decimal(0))
-            upl = sum((world.unrealized_pnl(p) for p in mine), Decimal(0))
+            options = [p for p in mine if world.contract("okx", p.symbol).kind == "option"]
+            upl = sum((world.unrealized_pnl(p) for p in mine if p not in options), Decimal(0))
+            worth = sum((world.worth(p) for p in options), Decimal(0))
             iso_eq = sum((p.margin for p in isolated if p.margin), Decimal(0)) + iso_upl
             assert near(coin["isoUpl"], iso_upl)
             assert near(coin["isoEq"], iso_eq)
             assert near(coin["upl"], upl)
-            assert near(coin["eq"], Decimal(coin["cashBal"]) + (upl - iso_upl) + iso_eq)
+            assert near(coin["eq"], Decimal(coin["cashBal"]) + (upl - iso_upl) + iso_eq + worth)
             assert near(Decimal(coin["cashBal"]) + iso_eq - iso_upl, account.cash[coin["ccy"]])
         total = sum(Decimal(coin["eqUsd"]) for coin in row["details"])
         assert near(row["totalEq"], total)
@@ -142,7 +149,7 @@ def test_figures_have_sixteen_decimals_at_most_and_no_exponent() -> None:
 
 def test_tiers_are_contiguous_and_in_contracts() -> None:
     world = World(1, BEGIN)
-    rows = figures.tier_rows(world.contract("okx", "BTC-USDT-SWAP"))
+    rows = market.tier_rows(world.contract("okx", "BTC-USDT-SWAP"))
     assert [row["tier"] for row in rows] == ["1", "2", "3", "4"]
     assert [row["maxSz"] for row in rows[:-1]] == [row["minSz"] for row in rows[1:]]
     assert (rows[0]["minSz"], rows[0]["mmr"], rows[0]["imr"], rows[0]["maxLever"]) == ("0", "0.004", "0.01", "100")

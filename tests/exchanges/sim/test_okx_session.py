@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from exchanges.sim.front import Faults
+from exchanges.sim.okx_push import Subscription
 from exchanges.sim.okx_session import Session
 from exchanges.sim.world import MarkChanged, World
 from tests.exchanges.sim.raw import okx_login
@@ -18,8 +19,10 @@ BEGIN = 1_763_683_200_000
 class Wire:
     """Stands in for a socket: keeps what is sent."""
 
-    def __init__(self, connection: str) -> None:
+    def __init__(self, connection: str, faults: Faults) -> None:
         self.id = 1
+        self.faults = faults
+        self.held: str | None = None
         self.connection = connection
         self.accounts: set[str] = set()
         self.stalled = False
@@ -27,7 +30,15 @@ class Wire:
         self.ended: tuple[int, str] | None = None
 
     def send(self, frame: str) -> None:
-        self.sent.append(frame if frame == "pong" else json.loads(frame))
+        try:
+            self.sent.append(json.loads(frame))
+        except ValueError:
+            self.sent.append(frame)
+
+    def release(self) -> None:
+        if self.held is not None:
+            frame, self.held = self.held, None
+            self.send(frame)
 
     def close(self, code: int, reason: str = "") -> None:
         self.ended = self.ended or (code, reason)
@@ -39,9 +50,10 @@ class Talk:
     def __init__(self, connection: str = "private", account: str | None = None) -> None:
         self.world = World(1, BEGIN)
         self.world.pause()
-        self.wire = Wire(connection)
+        self.faults = Faults()
+        self.wire = Wire(connection, self.faults)
         self.peers: list[Session] = []
-        self.session = Session(self.world, self.wire, Faults(), self.peers, BEGIN)  # type: ignore[arg-type]
+        self.session = Session(self.world, self.wire, self.faults, self.peers, BEGIN)  # type: ignore[arg-type]
         self.peers.append(self.session)
         self.cursor = self.world.cursor()
         self.now = BEGIN
@@ -68,10 +80,12 @@ class Talk:
         for waited in range(step, ms + 1, step):
             self.now += step
             self.world.step(self.now)
+            self.session.now_ms = self.now
             events, self.cursor = self.world.events_since(self.cursor)
             for event in events:
                 if not isinstance(event, MarkChanged) and self.session.account is not None:
-                    self.session.note(event)
+                    if event.account == self.session.account.name:
+                        self.session.note(event)
             self.session.tick(self.now)
             out += [(waited, frame) for frame in self.take()]
         return out
@@ -91,8 +105,8 @@ def test_ack_then_count_then_the_snapshot_in_pages() -> None:
     assert ack == {"id": "7", "event": "subscribe", "arg": {"channel": "positions", "instType": "ANY"}, **identity}
     assert count == {"event": "channel-conn-count", "channel": "positions", "connCount": "1", **identity}
     assert [(f["eventType"], f["curPage"], f["lastPage"], len(f["data"])) for f in (first, second)] == [
-        ("snapshot", 1, False, 4),
-        ("snapshot", 2, True, 3),
+        ("snapshot", 1, False, 6),
+        ("snapshot", 2, True, 5),
     ]
     assert first["arg"] == {"channel": "positions", "instType": "ANY", "uid": str(talk.world.account("okx-main").uid)}
 
@@ -323,8 +337,8 @@ def test_the_31st_connection_of_a_channel_is_dead_though_acknowledged() -> None:
     talk = Talk(account="okx-main")
     for _ in range(30):
         other = Talk(account="okx-main").session
-        other.account = talk.session.account
-        other.subscriptions = {("positions", "ANY"): None}  # type: ignore[dict-item]
+        other._pushes.account = talk.session.account
+        other.subscriptions["positions", "ANY"] = Subscription({"channel": "positions", "instType": "ANY"}, 0, 0)
         talk.peers.append(other)
     ack, count = talk.say(positions())
     assert ack["event"] == "subscribe"
