@@ -24,6 +24,7 @@ _WARNING = msgspec.json.Decoder(wire.WarningRow)
 
 # A bill may be written after the event that it belongs to was pushed: the next question reaches back to it.
 _OVERLAP_MS = 600_000
+_EXECUTIONS = "executions"
 
 _FILLS = (tables.FILLS_PATH, tables.FILLS_HISTORY_PATH)
 _BILLS = (tables.BILLS_PATH, tables.BILLS_ARCHIVE_PATH)
@@ -61,7 +62,7 @@ class Activity:
         """Ask for the money or the executions behind an event that names neither."""
         begin = at - _OVERLAP_MS
         if event_type in brief.EXECUTED:
-            self._seek("fills", build.fills_request(begin))
+            self._seek(_EXECUTIONS, build.fills_request(begin))
         elif event_type in brief.BILLS:
             bill_type = brief.BILLS[event_type]
             self._seek(bill_type, build.bills_request(begin, bill_type))
@@ -101,7 +102,7 @@ class Activity:
             return [*out, fill]
         if orders.cause(row) != "trade":
             out.append(orders.evidence_of_order(row, self._account, position))
-        self._asks.append(build.order_fills_request(row.inst_id, row.ord_id))
+        self._seek(row.ord_id, build.order_fills_request(row.inst_id, row.ord_id))
         return out
 
     def _told(self, row: wire.OrderRow) -> list[Output]:
@@ -169,7 +170,7 @@ class Activity:
         if more is not None:
             return [Ask(request=more)]
         query = parse_qs(urlsplit(request.path).query)
-        subject = query.get("type", ["fills"])[0]
+        subject = next((query[name][0] for name in ("type", "ordId") if name in query), _EXECUTIONS)
         waiting = self._under_way.pop(subject, None)
         if waiting is not None:
             self._seek(subject, waiting)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from decimal import Context, Decimal
 
@@ -15,6 +16,7 @@ from exchanges.okx.wire import IndexRow
 DOLLAR, TETHER = "USD", "USDT"
 # Wide enough for the exact product of any two figures that the wire schema lets through.
 _EXACT = Context(prec=200)
+_NAME = re.compile(r"^[A-Za-z0-9]{1,20}\Z")
 
 
 class Currencies:
@@ -27,8 +29,12 @@ class Currencies:
         self._in_tether: dict[str, IndexRow] = {}
 
     def topics(self, currencies: Iterable[str]) -> list[str]:
-        """Return the topics that bring the prices of those currencies; a dollar needs none."""
-        wanted = dict.fromkeys(ccy for ccy in currencies if ccy and ccy != DOLLAR)
+        """Return the topics that bring the prices of those currencies; a dollar needs none.
+
+        A name that no index can have (USDⓈ, the margin of contracts settled in one of several dollars) is left out: as a
+        malformed argument it would have its whole request refused.
+        """
+        wanted = dict.fromkeys(ccy for ccy in currencies if _NAME.match(ccy) and ccy != DOLLAR)
         pairs = [f"{ccy}-{TETHER if ccy in self._without_dollar else DOLLAR}" for ccy in wanted]
         if any(pair.endswith(f"-{TETHER}") for pair in pairs):
             pairs.append(f"{TETHER}-{DOLLAR}")

@@ -205,7 +205,8 @@ class PrivateLink(Session):
             and (row := brief.newer(one, book.get((one.inst_id, one.pos_side, one.mgn_mode, one.ccy)))) is not None
             and parse.side_is_known(row)
         ]
-        book.update(rows)
+        if not book.update(rows):
+            return [Refresh(why=f"positions: more than {tables.MAX_ROWS} rows")]
         return [] if self._held else self._each(rows)
 
     def _each(self, rows: Iterable[wire.PositionRow]) -> list[Output]:

@@ -77,6 +77,86 @@ def account(*coins: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return row | {"details": list(coins)} | changes
 
 
+def order(**changes: Any) -> dict[str, Any]:
+    """Return a live limit order of a cross, net position."""
+    row = {
+        "instType": "SWAP",
+        "instId": "BTC-USDT-SWAP",
+        "ordId": "900",
+        "clOrdId": "mine",
+        "side": "buy",
+        "posSide": "net",
+        "tdMode": "cross",
+        "ccy": "USDT",
+        "ordType": "limit",
+        "category": "normal",
+        "state": "live",
+        "px": "59000",
+        "sz": "10",
+        "accFillSz": "0",
+        "avgPx": "0",
+        "reduceOnly": "false",
+        "tradeId": "",
+        "fillSz": "0",
+        "fillPx": "",
+        "fillTime": "",
+        "fillPnl": "0",
+        "fillFee": "0",
+        "fillFeeCcy": "",
+        "execType": "",
+        "fee": "0",
+        "feeCcy": "USDT",
+        "pnl": "0",
+        "cTime": str(T0 - 5),
+        "uTime": str(T0),
+    }
+    return row | changes
+
+
+def fill_row(**changes: Any) -> dict[str, Any]:
+    """Return an execution of transaction details."""
+    row = {
+        "instType": "SWAP",
+        "instId": "BTC-USDT-SWAP",
+        "tradeId": "123",
+        "ordId": "900",
+        "billId": "700",
+        "subType": "1",
+        "side": "buy",
+        "posSide": "net",
+        "fillSz": "2",
+        "fillPx": "60010.5",
+        "fillPnl": "0",
+        "fee": "-0.6001",
+        "feeCcy": "USDT",
+        "execType": "T",
+        "fillTime": str(T0 + 3),
+        "ts": str(T0 + 4),
+    }
+    return row | changes
+
+
+def bill(**changes: Any) -> dict[str, Any]:
+    """Return a bill of a cross position."""
+    row = {
+        "billId": "500",
+        "type": "8",
+        "subType": "173",
+        "ccy": "USDT",
+        "balChg": "0",
+        "posBalChg": "0",
+        "pnl": "",
+        "sz": "10",
+        "px": "60000",
+        "instType": "SWAP",
+        "instId": "BTC-USDT-SWAP",
+        "mgnMode": "cross",
+        "ordId": "",
+        "ts": str(T0),
+    }
+    return row | changes
+
+
 MULTI = {"adjEq": "990.5", "availEq": "800", "imr": "100", "mmr": "10", "mgnRatio": "95.1", "ordFroz": "1"}
 
 

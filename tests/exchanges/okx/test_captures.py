@@ -17,14 +17,21 @@ from exchanges.events import (
     AccountMode,
     BalanceState,
     Event,
+    Evidence,
+    Fill,
+    FundingRate,
     Instrument,
+    KeyInfo,
+    LiquidationWarning,
     MarginTiers,
+    OpenOrders,
+    Order,
     PositionsSnapshot,
     PositionState,
     Price,
 )
 from exchanges.okx import tables
-from exchanges.venue import HttpRequest, Malformed, Output, Signal
+from exchanges.venue import Ask, HttpRequest, Malformed, Output, Signal
 from tests.exchanges.okx.samples import T0, only, private, public
 from tests.recordings import Recording, needs_recordings, recordings
 
@@ -34,6 +41,9 @@ QUESTIONS = {
     "rest-account-positions": tables.POSITIONS_PATH,
     "rest-account-balance": tables.BALANCE_PATH,
     "rest-account-config": tables.CONFIG_PATH,
+    "rest-trade-fills": tables.FILLS_PATH,
+    "rest-trade-order": tables.ORDER_PATH,
+    "rest-trade-orders-pending": tables.OPEN_ORDERS_PATH,
     "rest-public-instruments": f"{tables.INSTRUMENTS_PATH}?instType=SWAP",
     "rest-public-position-tiers": f"{tables.TIERS_PATH}?instType=SWAP&tdMode=cross",
     "rest-public-mark-price": f"{tables.MARK_PRICE_PATH}?instType=SWAP",
@@ -110,6 +120,8 @@ def test_every_answer_gives_an_event_a_row(kind: str) -> None:
     expected: dict[str, type[Event]] = {
         "rest-account-balance": BalanceState,
         "rest-account-config": AccountMode,
+        "rest-trade-fills": Fill,
+        "rest-trade-order": Order,
         "rest-public-mark-price": Price,
     }
     seen = 0
@@ -122,6 +134,8 @@ def test_every_answer_gives_an_event_a_row(kind: str) -> None:
         elif kind == "rest-public-instruments":
             contracts = [row for row in rows if row["instType"] in tables.MODELLED]
             assert len(only(Instrument, out)) == len(contracts)
+        elif kind == "rest-trade-orders-pending":
+            assert sum(len(each.orders) for each in only(OpenOrders, out)) == len(rows)
         elif kind == "rest-public-position-tiers":
             assert sum(len(each.tiers) for each in only(MarginTiers, out)) == len(rows)
         else:
@@ -153,6 +167,79 @@ def test_full_instrument_lists() -> None:
             assert found.contract_ccy == ("USD" if found.contract_type == "inverse" else found.symbol.split("-")[0])
             assert found.unified_symbol.startswith(f"{found.symbol.split('-')[0]}/")
             assert found.tiers_key is not None
+
+
+# --- orders, executions and the rest of the channels ---------------------------------------------------------------------
+
+
+def streamed(kind: str, name: str = "") -> list[Output]:
+    link = public() if kind in ("ws-funding-rate", "ws-index-tickers") else private()
+    out: list[Output] = []
+    for recording in recordings("okx", kind):
+        if name in recording.path.name:
+            for message in recording.messages():
+                for each in message if isinstance(message, list) else [message]:
+                    out += link.receive(json.dumps(each), T0)
+    return out
+
+
+def test_executions_of_the_orders_channel() -> None:
+    fills = {fill.trade_id: fill for fill in only(Fill, streamed("ws-orders"))}
+    maker = fills["1518905529"]
+    assert (maker.id, maker.position) == (
+        "main:BTC-USDT-SWAP:1518905529:2497956918703120384",
+        "main:BTC-USDT-SWAP:long:isolated:USDT",
+    )
+    assert (maker.size, maker.price, maker.fee, maker.role, maker.cause) == (
+        "0.03",
+        "103698.9",
+        "-0.021776769",
+        "maker",
+        "trade",
+    )
+    assert fills["1518905531"].fee == "-0.1002"
+    assert fills["1518905531"].position is None
+
+
+def test_a_deleveraging_order_is_evidence() -> None:
+    out = streamed("ws-orders", "ws_orders_adl")
+    (evidence,) = only(Evidence, out)
+    assert (evidence.cause, evidence.symbol, evidence.ids) == ("adl", "ETH-USDT-SWAP", ("2497956918703121000",))
+    assert evidence.position == "main:ETH-USDT-SWAP:short:cross:USDT"
+    assert only(Fill, out) == []
+    (ask,) = only(Ask, out)
+    assert ask.request.path.startswith(tables.FILLS_PATH)
+
+
+def test_orders_of_a_real_account() -> None:
+    """Captured: opened and closed by market orders; what was charged is negative here as there."""
+    (captured,) = recordings("okx", "rest-trade-order", "captured")
+    opened, closed = only(Order, answered(captured))
+    assert (opened.open, opened.status, opened.side, opened.reduce_only) == (False, "filled", "buy", False)
+    assert (closed.side, closed.reduce_only, closed.average_price) == ("sell", True, "59087.8")
+    row = captured.messages()[0]["data"][0]
+    (fill,) = only(
+        Fill, private().receive(json.dumps({"arg": {"channel": "orders", "instType": "ANY"}, "data": [row]}), T0)
+    )
+    assert (fill.fee, fill.fee_ccy, fill.role, fill.size) == ("-0.03020655", "USDT", None, "1")
+
+
+def test_warnings_rates_and_indices() -> None:
+    (warning,) = only(LiquidationWarning, streamed("ws-liquidation-warning"))
+    assert (warning.symbol, warning.position) == ("ETH-USD-210430", "main:ETH-USD-210430:long:isolated:ETH")
+    rates = only(FundingRate, streamed("ws-funding-rate"))
+    assert [(each.symbol, each.rate) for each in rates] == [
+        ("BTC-USD-SWAP", "0.0001875391284828"),
+        ("BTC-USDT-SWAP", "0.0001"),
+    ]
+    assert only(Malformed, streamed("ws-index-tickers")) == []
+
+
+def test_a_key_that_may_trade_and_withdraw_is_told() -> None:
+    keys = [key for each in recordings("okx", "rest-account-config") for key in only(KeyInfo, answered(each))]
+    assert [(key.powers, key.owner, key.label, key.ip_bound) for key in keys] == [
+        (("withdraw", "trade"), "44705892343619584", "V5 Test", True)
+    ]
 
 
 # --- figures -----------------------------------------------------------------------------------------------------------

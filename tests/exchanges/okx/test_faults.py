@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from exchanges.errors import AuthFailed, Rejected, Retryable, VenueError
+from exchanges.errors import AuthFailed, NotFound, Rejected, Retryable, VenueError
 from exchanges.okx import VENUE, build, tables
 from tests.exchanges.okx.samples import CREDENTIALS, envelope, private
 
@@ -55,6 +55,40 @@ def test_wrong_credentials_say_what_to_do(code: str, words: str) -> None:
     assert isinstance(error, AuthFailed)
     assert error.code == code
     assert words in (error.do or "")
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("50119", "expired"),  # a key that does not exist any more, or that another site made
+        ("50111", "region"),
+        ("50101", "demo"),
+        ("50067", "region"),
+        ("50051", "region"),
+        ("50100", "support"),
+        ("50007", "support"),
+        ("50121", "IP address"),
+        ("50059", "site"),
+    ],
+)
+def test_a_trader_can_act_on_it(code: str, words: str) -> None:
+    error = coded(code)
+    assert isinstance(error, AuthFailed)
+    assert words in str(error)
+
+
+def test_maintenance_is_waited_for() -> None:
+    for code in ("50001", "50046"):
+        error = coded(code)
+        assert isinstance(error, Retryable)
+        assert "maintenance" in str(error)
+
+
+def test_what_does_not_exist_is_an_answer() -> None:
+    error = coded("51603", "Order does not exist")
+    assert isinstance(error, NotFound)
+    assert "Order does not exist" in str(error)
+    assert not isinstance(coded("51001"), NotFound)
 
 
 def test_a_wrong_question_is_rejected_with_the_venues_words() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from exchanges.errors import AuthFailed, Rejected
+from exchanges.errors import AuthFailed, ProtocolViolation, Rejected
 from exchanges.okx import VENUE, build, tables
 from exchanges.venue import AccountSpec, Credentials, Link, Venue
 from tests.exchanges.okx.samples import SPEC
@@ -82,3 +82,49 @@ def test_demo_links_mark_their_questions() -> None:
 def test_whose_question_it_is() -> None:
     assert VENUE.is_public(build.instruments_request("SWAP"))
     assert not VENUE.is_public(build.positions_request())
+
+
+def test_every_site_has_its_hosts() -> None:
+    sites = VENUE.sites()
+    assert len(set(sites)) == len(sites) == 7
+    assert ("live", "global") in sites
+    assert ("demo", "eea") in sites
+    for env, region in sites:
+        assert VENUE.endpoints(env, region).rest.startswith("https://")
+
+
+def test_the_venues_clock() -> None:
+    request = VENUE.time_request()
+    assert VENUE.is_public(request)
+    assert VENUE.read_time(b'{"code":"0","msg":"","data":[{"ts":"1597026383085"}]}') == 1597026383085
+    for body in (
+        b"",
+        b"{}",
+        b'{"code":"0","data":[]}',
+        b'{"code":"0","data":[{"ts":""}]}',
+        b'{"code":"0","data":[{"ts":5}]}',
+    ):
+        with pytest.raises(ProtocolViolation):
+            VENUE.read_time(body)
+
+
+def test_capabilities_and_help() -> None:
+    can = VENUE.capabilities
+    assert can.verify_every_s == 10
+    assert {"liquidation_cause", "adl_cause", "settlement", "key_permissions", "currency_prices"} <= can.features
+    assert "start_position" not in can.features
+    assert "Read" in VENUE.read_only_help
+
+
+def test_no_question_is_heavier_than_what_may_be_asked_at_once() -> None:
+    link = VENUE.private_links(SPEC, VENUE.endpoints("live", None))["private"]()
+    market = VENUE.public_links("live", VENUE.endpoints("live", None))["public"]()
+    can = VENUE.capabilities
+    assert can.key_weight is not None
+    private = [*link.audit(), *link.state(), *link.history(0, []), *link.find_order("X", "1"), *link.bootstrap()]
+    assert all(each.signed and each.weight <= can.key_weight // 2 for each in private)
+    for each in (*private, *market.bootstrap(), *build.tiers_requests("SWAP", ["A-B"]), VENUE.time_request()):
+        assert each.weight <= can.rest_burst
+    # The strictest documented limits: 10 in 2 s an endpoint for public questions, 5 in 2 s for the configuration.
+    assert can.rest_weight // build.time_request().weight <= 10
+    assert can.key_weight // build.config_request().weight <= 5

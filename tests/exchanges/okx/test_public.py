@@ -7,8 +7,8 @@ import json
 import pytest
 
 from exchanges.errors import ProtocolViolation
-from exchanges.events import Instrument, MarginTiers, Price
-from exchanges.okx import build
+from exchanges.events import FundingRate, Instrument, MarginTiers, Price
+from exchanges.okx import build, tables
 from exchanges.okx.public import PublicLink
 from exchanges.venue import Ask, Heard, HttpRequest, Malformed, Notice, Output
 from tests.exchanges.okx.samples import T0, envelope, frame, instrument, only, public, said
@@ -140,3 +140,81 @@ def test_a_changed_contract_is_taken_from_the_stream() -> None:
     (found,) = said(public().receive(frame("instruments", instrument(ctVal="0.1"), event=None, instType="SWAP"), 0))
     assert isinstance(found, Instrument)
     assert found.contract_size == "0.1"
+
+
+# --- which topics, and how long they can be quiet ----------------------------------------------------------------------
+
+
+def test_perpetuals_pay_funding_and_expiry_futures_do_not() -> None:
+    link = loaded(
+        instrument(),
+        FUTURE | {"instId": "BTC-USDT-261225"},
+        FUTURE | {"instId": "SPX-USDT-301231", "ruleType": "xperp"},
+    )
+    topics = link.price_topics(["BTC-USDT-SWAP", "BTC-USDT-261225", "SPX-USDT-301231"])
+    assert topics == (
+        "mark-price:BTC-USDT-SWAP",
+        "mark-price:BTC-USDT-261225",
+        "mark-price:SPX-USDT-301231",
+        "funding-rate:BTC-USDT-SWAP",
+        "funding-rate:SPX-USDT-301231",
+        "instruments:SWAP",
+        "instruments:FUTURES",
+    )
+
+
+def test_the_arguments_of_topics() -> None:
+    (sent,) = public().subscribe(["funding-rate:BTC-USDT-SWAP", "index-tickers:BTC-USD", "instruments:SWAP"])
+    assert json.loads(sent)["args"] == [
+        {"channel": "funding-rate", "instId": "BTC-USDT-SWAP"},
+        {"channel": "index-tickers", "instId": "BTC-USD"},
+        {"channel": "instruments", "instType": "SWAP"},
+    ]
+
+
+def test_funding_rates() -> None:
+    row = {
+        "instId": "BTC-USDT-SWAP",
+        "fundingRate": "-0.00012",
+        "fundingTime": str(T0 + 9),
+        "nextFundingRate": "",
+        "ts": str(T0),
+    }
+    out = public().receive(frame("funding-rate", row, event=None, instId="BTC-USDT-SWAP"), 0)
+    assert out == [
+        FundingRate(venue="okx", env="live", symbol="BTC-USDT-SWAP", rate="-0.00012", next_at=T0 + 9, at=T0),
+        Heard(topics=("funding-rate:BTC-USDT-SWAP",)),
+    ]
+
+
+def test_prices_are_watched_and_those_that_rest_are_not() -> None:
+    link = loaded(instrument(), instrument("ETH-USDT-SWAP"), FUTURE)
+    link.price_topics(["ETH-USDT-SWAP"], ["USDT"])
+    assert link.watch() == {
+        "mark-price:BTC-USDT-SWAP": tables.MARK_SILENT_S,
+        "mark-price:ETH-USDT-SWAP": tables.MARK_SILENT_S,
+        "funding-rate:ETH-USDT-SWAP": tables.FUNDING_SILENT_S,
+        "index-tickers:USDT-USD": tables.INDEX_SILENT_S,
+    }
+    # Documented: a mark comes every 10 s when it does not change, an index once a minute, a rate every 30 to 90 s.
+    assert (tables.MARK_SILENT_S > 20, tables.INDEX_SILENT_S > 120, tables.FUNDING_SILENT_S > 180) == (True, True, True)
+    halted = instrument("ETH-USDT-SWAP", state="suspend")
+    link.receive(frame("instruments", halted, event=None, instType="SWAP"), 0)
+    assert set(link.watch()) == {"mark-price:BTC-USDT-SWAP", "index-tickers:USDT-USD"}
+    link.receive(frame("instruments", halted | {"state": "live"}, event=None, instType="SWAP"), 0)
+    assert "mark-price:ETH-USDT-SWAP" in link.watch()
+
+
+def test_a_symbol_that_is_wanted_no_more_is_asked_about_again_when_it_returns() -> None:
+    link = loaded(instrument(), FUTURE)
+    link.price_topics(["BTC-USDT-SWAP"])
+    link.unsubscribe(["funding-rate:BTC-USDT-SWAP", "instruments:SWAP"])
+    assert "BTC-USDT-SWAP" in link._wanted
+    link.unsubscribe(["mark-price:BTC-USDT-SWAP"])
+    assert "BTC-USDT-SWAP" not in link._wanted
+
+
+def test_a_public_link_is_asked_nothing_about_accounts() -> None:
+    link = public()
+    assert [link.audit(), link.state(), link.history(0, []), link.find_order("X", "1"), link.prepare()] == [[]] * 5
+    assert not link.polled
