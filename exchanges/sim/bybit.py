@@ -73,11 +73,10 @@ class BybitFront:
     def __init__(self, world: World, clock: Clock) -> None:
         self.world, self.clock = world, clock
         self.sockets, self.faults = Sockets(), Faults()
-        contracts = market.contracts(world)
         books = Books(world, clock())
         self._keyring = Keyring(world, self.faults)
-        self._pushes = Pushes(world, self.sockets, self.faults, books, contracts)
-        self._rest = BybitRest(world, clock, self.faults, self._keyring, books, contracts, self._pushes.catch_up)
+        self._pushes = Pushes(world, self.sockets, self.faults, books)
+        self._rest = BybitRest(world, clock, self.faults, self._keyring, books, self._pushes.catch_up)
 
     def routes(self) -> Iterable[web.RouteDef]:
         """Return Bybit's paths; REST and all streams share one port."""

@@ -32,10 +32,9 @@ LOG_PER_PAGE, MAX_LOG_PER_PAGE = 20, 50
 class AccountAnswers:
     """Answers over the world; ``answers`` by path takes account, query and the venue's time."""
 
-    def __init__(self, world: World, books: Books, contracts: dict[str, Contract]) -> None:
+    def __init__(self, world: World, books: Books) -> None:
         self._world = world
         self._books = books
-        self._contracts = contracts
         self.answers: dict[str, Answer] = {
             "/v5/account/info": self._info,
             "/v5/account/wallet-balance": self._wallet,
@@ -92,14 +91,14 @@ class AccountAnswers:
         return {"category": category, "list": [self._row(account, p) for p in page], "nextPageCursor": cursor}
 
     def _contract(self, category: str, symbol: str) -> Contract:
-        contract = self._contracts.get(symbol)
+        contract = market.find(self._world, symbol)
         if contract is None or market.category(contract) != category:
             raise Refused(10001, "params error: symbol invalid")
         return contract
 
     def _asked(self, symbol: str, category: str, query: Query) -> bool:
         """Say whether a question that names no symbol, or this one, means it."""
-        contract = self._contracts[symbol]
+        contract = self._world.contract("bybit", symbol)
         return (
             market.category(contract) == category
             and query.get("symbol") in {None, "", symbol}

@@ -44,6 +44,11 @@ def contracts(world: World) -> dict[str, Contract]:
     return {contract.symbol: contract for contract in sorted(listed, key=lambda c: c.symbol)}
 
 
+def find(world: World, symbol: str) -> Contract | None:
+    """Return a listed contract as it stands (a split or an expiry changes it), or None."""
+    return world.contracts.get(("bybit", symbol)) or next((c for c in IDLE_CONTRACTS if c.symbol == symbol), None)
+
+
 def category(contract: Contract) -> str:
     """Return linear, inverse or option."""
     return "option" if contract.kind == "option" else "inverse" if contract.inverse else "linear"

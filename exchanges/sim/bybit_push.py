@@ -15,7 +15,6 @@ from exchanges.sim import bybit_market as market
 from exchanges.sim import bybit_trades as trades
 from exchanges.sim.bybit_books import Books
 from exchanges.sim.bybit_trades import Executed
-from exchanges.sim.catalog import Contract
 from exchanges.sim.changes import (
     BalanceChanged,
     Filled,
@@ -43,17 +42,13 @@ class Pushes:
     Args:
         sockets: With a ``bybit.Session`` as state each.
         books: Numbers what happens.
-        contracts: Everything that is listed, by symbol.
     """
 
-    def __init__(
-        self, world: World, sockets: Sockets, faults: Faults, books: Books, contracts: dict[str, Contract]
-    ) -> None:
+    def __init__(self, world: World, sockets: Sockets, faults: Faults, books: Books) -> None:
         self._world = world
         self._sockets = sockets
         self._faults = faults
         self._books = books
-        self._contracts = contracts
         self._cursor = world.cursor()
         self._told = {key: self._ticker(*key, world.now_ms) for key in self._keys()}
         self._ticked_at = world.now_ms
@@ -87,7 +82,7 @@ class Pushes:
 
     def _push_order(self, account: Account, order: Order, now_ms: int) -> None:
         """Push an order, and after an edit its position too, with the sequence that it has."""
-        category = market.category(self._contracts[order.symbol])
+        category = self._category(order.symbol)
         self._push(account, "order", category, [trades.order_row(self._world, order)], now_ms)
         if order.status in {"filled", "cancelled"}:
             self._books.finish(order)
@@ -98,11 +93,11 @@ class Pushes:
 
     def _push_execution(self, account: Account, event: Executed, now_ms: int) -> None:
         seq = self._books.execute(event)
-        category = market.category(self._contracts[event.position.symbol])
+        category = self._category(event.position.symbol)
         self._push(account, "execution", category, [trades.execution_row(self._world, event, seq)], now_ms)
 
     def _push_position(self, account: Account, position: Position, now_ms: int) -> None:
-        category = market.category(self._contracts[position.symbol])
+        category = self._category(position.symbol)
         if self._listeners(account, "position", category):
             seq = self._books.position_seq(account.name, position.symbol, position.leg)
             row = figures.position_row(self._world, account, position, seq)
@@ -114,6 +109,9 @@ class Pushes:
             frame = {"id": f"{account.uid}_{kind}_{shown}", "topic": topic, "creationTime": shown, "data": rows}
             socket.state.active_at = now_ms
             send_private(socket, text_of(frame))
+
+    def _category(self, symbol: str) -> str:
+        return market.category(self._world.contract("bybit", symbol))
 
     def _listeners(self, account: Account, kind: str, category: str) -> list[tuple[Socket, str]]:
         """Return the account's sockets with the topic under which each subscribed to ``kind``."""
@@ -163,13 +161,15 @@ class Pushes:
         )
 
     def _keys(self) -> list[tuple[str, str]]:
-        listed = [(market.category(contract), symbol) for symbol, contract in self._contracts.items()]
+        listed = [(market.category(contract), symbol) for symbol, contract in market.contracts(self._world).items()]
         return [*listed, *(("spot", symbol) for symbol in market.spot_pairs())]
 
     def _ticker(self, category: str, symbol: str, now_ms: int) -> dict[str, str]:
         if category == "spot":
             return market.spot_ticker(self._world, symbol, market.spot_pairs()[symbol])
-        return market.ticker(self._world, self._contracts[symbol], now_ms)
+        contract = market.find(self._world, symbol)
+        assert contract is not None, "nothing is ever taken off the list"
+        return market.ticker(self._world, contract, now_ms)
 
 
 def text_of(frame: dict[str, Any]) -> str:

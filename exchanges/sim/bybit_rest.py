@@ -47,16 +47,15 @@ class BybitRest:
     """
 
     def __init__(
-        self, world: World, clock: Clock, faults: Faults, keyring: Keyring, books: Books, contracts: dict[str, Contract],
+        self, world: World, clock: Clock, faults: Faults, keyring: Keyring, books: Books,
         catch_up: Callable[[int], None],
     ) -> None:  # fmt: skip
         self._world = world
         self._clock = clock
         self._faults = faults
         self._keyring = keyring
-        self._contracts = contracts
         self._catch_up = catch_up
-        self._account = AccountAnswers(world, books, contracts)
+        self._account = AccountAnswers(world, books)
         self._asked: dict[tuple[str, str], deque[int]] = {}
         self._arrivals: deque[int] = deque(maxlen=FLOOD + 1)
 
@@ -168,7 +167,7 @@ class BybitRest:
     def _listed(self, query: Query) -> list[Contract]:
         """Return the contracts that a market question means; spot has none."""
         category, symbol = pages.category(query), query.get("symbol")
-        listed = [c for c in self._contracts.values() if market.category(c) == category]
+        listed = [c for c in market.contracts(self._world).values() if market.category(c) == category]
         if symbol is None:
             return listed
         found = [contract for contract in listed if contract.symbol == symbol]

@@ -46,6 +46,11 @@ def state_of(contract: Contract, now_ms: int) -> str:
     return "live" if contract.expires_at is None or now_ms < contract.expires_at else "expired"
 
 
+def rule_of(contract: Contract) -> str:
+    """Return the rule of trading: a contract that was split has been rebased."""
+    return "normal" if contract.multiplier == 1 else "rebase_contract"
+
+
 def numbered(world: World) -> list[tuple[int, Contract]]:
     """Return everything that is listed, with its instIdCode."""
     return list(enumerate(world.listed("okx"), _FIRST_CODE))
@@ -78,7 +83,7 @@ def instrument_row(contract: Contract, code: int, now_ms: int) -> Row:
         "minSz": plain(contract.lot),
         "openType": "call_auction",
         "optType": ("C" if contract.call else "P") if option else "",
-        "ruleType": "normal",
+        "ruleType": rule_of(contract),
         "settleCcy": contract.settle,
         "state": state_of(contract, now_ms),
         "stk": "" if contract.strike is None else plain(contract.strike),

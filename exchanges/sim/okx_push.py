@@ -282,7 +282,8 @@ class Pushes:
     def _listing(self, subscription: Subscription) -> Iterator[tuple[str, int, str]]:
         for code, contract in market.numbered(self._world):
             if market.inst_type(contract) == subscription.arg["instType"]:
-                yield contract.symbol, code, market.state_of(contract, self._world.now_ms)
+                state = market.state_of(contract, self._world.now_ms)
+                yield contract.symbol, code, f"{state} {market.rule_of(contract)}"
 
     def _rows(self, subscription: Subscription, positions: Iterable[Position]) -> list[Row]:
         made = (figures.position_row(self._world, self._owner, position, self._shown_ms) for position in positions)
