@@ -180,7 +180,7 @@ class PrivateLink(Session):
                 self._own(updates.user)
                 return ledger.parse_ledger(self._account, self._address, updates.non_funding_ledger_updates)
             case "user":
-                return self._user_events(wire.decode(records.UserEvents, data, channel), at)
+                return self._user_events(wire.decode(dict[str, msgspec.Raw], data, channel), at)
             case "orderUpdates":
                 updated = wire.decode(list[orders.OrderUpdate], data, channel)
                 self._note_active(wire.dex_of(each.order.coin) for each in updated)
@@ -422,11 +422,22 @@ class PrivateLink(Session):
         waiting, self._fundings = self._fundings, []
         return self._funding(waiting, at)
 
-    def _user_events(self, events: records.UserEvents, at: int) -> list[Output]:
-        """Translate what channel ``user`` brings: the same fills and payments once more, should one subscription be lost."""
-        fills = [*(events.fills or ()), *(events.twap_slice_fills or ())]
-        funding = [events.funding] if events.funding is not None else []
-        outputs = self._fills(fills) + self._funding(funding, at)
-        if events.liquidation is not None:
-            outputs += records.parse_liquidation(self._account, self._address, events.liquidation, at)
+    def _user_events(self, events: dict[str, msgspec.Raw], at: int) -> list[Output]:
+        """Translate channel ``user``: the same fills and payments once more, should one subscription be lost, and liquidations."""
+        outputs: list[Output] = []
+        for kind, data in events.items():
+            match kind:
+                case "fills" | "twapSliceFills":
+                    outputs += self._fills(wire.decode(list[msgspec.Raw], data, kind))
+                case "funding":
+                    outputs += self._funding([data], at)
+                case "liquidation":
+                    event = wire.decode(records.UserLiquidation, data, kind)
+                    outputs += records.parse_liquidation(self._account, self._address, event, at)
+                case "nonUserCancel" | "twapHistory":  # orderUpdates says it too, with its reason
+                    pass
+                case _:
+                    outputs.append(
+                        Malformed(what=wire.clip(f"{tables.NAME}: userEvents brought {kind!r}, which is unknown"))
+                    )
         return outputs

@@ -94,17 +94,6 @@ class UserLiquidation(msgspec.Struct):
     liquidated_user: str
 
 
-class UserEvents(Wire):
-    """Data of channel ``user`` (subscription ``userEvents``): exactly one member, and no word about whose it is."""
-
-    fills: list[msgspec.Raw] | None = None
-    twap_slice_fills: list[msgspec.Raw] | None = None
-    funding: msgspec.Raw | None = None
-    liquidation: UserLiquidation | None = None
-    non_user_cancel: msgspec.Raw | None = None  # orderUpdates says it too, with its reason
-    twap_history: msgspec.Raw | None = None
-
-
 def parse_fills(account: str, address: str, rows: Sequence[msgspec.Raw]) -> list[Output]:
     """Translate fills, oldest first; those of one moment keep the venue's order, in which sizes before them chain.
 

@@ -34,7 +34,8 @@ INFO_PATH = "/info"
 PING_EVERY_S = 25.0
 SILENT_AFTER_S = 60.0
 
-# Weight of an info request against 1,200 a minute and address; everything not named weighs 20 (docs, rate limits).
+# Weight of an info request against 1,200 a minute and address; everything not named weighs 20. Lists of records weigh 20 and one
+# for 20 items: counted here as a page of 500 (docs, rate limits).
 WEIGHTS = {
     "allMids": 2,
     "clearinghouseState": 2,
@@ -42,7 +43,11 @@ WEIGHTS = {
     "l2Book": 2,
     "orderStatus": 2,
     "spotClearinghouseState": 2,
+    "userFillsByTime": 45,
+    "userFunding": 45,
+    "userNonFundingLedgerUpdates": 45,
     "userRole": 60,
+    "userTwapSliceFillsByTime": 45,
 }
 DEFAULT_WEIGHT = 20
 

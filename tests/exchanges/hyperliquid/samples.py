@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+from exchanges.events import PositionsSnapshot
+from exchanges.hyperliquid import build, tables
+from exchanges.hyperliquid.private import PrivateLink
+from exchanges.hyperliquid.public import PublicLink
+from exchanges.venue import Ask
 from tests.recordings import Recording, recordings
+
+T = TypeVar("T")
 
 USER = "0x00000000000000000000000000000000000000aa"
 OTHER = "0x00000000000000000000000000000000000000bb"
@@ -76,6 +83,39 @@ def meta(*coins: str, token: int = 0) -> dict[str, Any]:
     return {"universe": universe, "marginTables": [], "collateralToken": token}
 
 
+def fill(coin: str, side: str, sz: str, px: str, /, *, tid: int = 7, **changes: Any) -> dict[str, Any]:
+    """Return one fill as ``userFills`` has it: a taker's, who paid 0.5."""
+    found = {
+        "coin": coin,
+        "px": px,
+        "sz": sz,
+        "side": side,
+        "time": 1_790_000_000_000,
+        "startPosition": "0.0",
+        "dir": "Open Long" if side == "B" else "Open Short",
+        "closedPnl": "0.0",
+        "hash": "0x01",
+        "oid": 5,
+        "crossed": True,
+        "fee": "0.5",
+        "tid": tid,
+        "feeToken": "USDC",
+        "twapId": None,
+    }
+    return found | changes
+
+
+def order(coin: str, oid: int, /, **changes: Any) -> dict[str, Any]:
+    """Return an order to buy 10 at 5, of which 4 are filled, as ``orderUpdates`` has it."""
+    found = {"coin": coin, "side": "B", "limitPx": "5.0", "sz": "6.0", "origSz": "10.0", "oid": oid, "timestamp": 1}
+    return found | changes
+
+
+def update(kind: str, /, **delta: Any) -> dict[str, Any]:
+    """Return one ledger update."""
+    return {"time": 1_790_000_000_000, "hash": "0xab", "delta": {"type": kind, **delta}}
+
+
 class Captured(NamedTuple):
     """One clearinghouse state of the real venue; ``complete``: it holds every position of the account."""
 
@@ -118,3 +158,41 @@ def every_message() -> Iterator[tuple[Recording, Any]]:
 
 def _are_frames(found: list[Any]) -> bool:
     return bool(found) and all(isinstance(each, dict) and "channel" in each for each in found)
+
+
+def only(kind: type[T], outputs: Sequence[object]) -> list[T]:
+    """Return the outputs of one kind."""
+    return [each for each in outputs if isinstance(each, kind)]
+
+
+def questions(outputs: Sequence[object]) -> list[dict[str, Any]]:
+    """Return what the outputs ask for."""
+    return [build.question(each.request) for each in only(Ask, outputs)]
+
+
+def private(mode: str | None = "default", *, stream: bool = True, dexes: tuple[str, ...] | None = None) -> PrivateLink:
+    """Return a link of USER, subscribed or (for verification) without a stream, that was told its mode."""
+    link = PrivateLink("wss://host/ws", "main", "live", USER, dexes=dexes)
+    if stream:
+        link.subscribe(link.topics())
+    if mode is not None:
+        answer(link, "userAbstraction", mode)
+    return link
+
+
+def public(env: str = "live") -> PublicLink:
+    """Return a subscribed public link."""
+    link = PublicLink("wss://host/ws", env)
+    link.subscribe(link.topics())
+    return link
+
+
+def answer(link: PrivateLink | PublicLink, kind: str, body: object, at: int = 50, **params: str | int) -> list[object]:
+    """Give the link an answer that was asked a millisecond before."""
+    user = {"user": USER} if isinstance(link, PrivateLink) and kind not in tables.PUBLIC_INFO else {}
+    return [*link.answer(build.info(kind, **user, **params), json.dumps(body).encode(), at - 1, at)]
+
+
+def scopes(outputs: Sequence[object]) -> dict[str, list[str]]:
+    """Return the coins of each full snapshot of positions."""
+    return {each.scope: [row.symbol for row in each.positions] for each in only(PositionsSnapshot, outputs)}

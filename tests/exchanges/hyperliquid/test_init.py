@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from exchanges.errors import AuthFailed, Rejected, Retryable
-from exchanges.hyperliquid import VENUE, build
+from exchanges.errors import AuthFailed, ProtocolViolation, Rejected, Retryable
+from exchanges.hyperliquid import VENUE, build, tables
+from exchanges.hyperliquid.private import PrivateLink
+from exchanges.hyperliquid.session import Known
 from exchanges.venue import AccountSpec, Venue
-from tests.exchanges.hyperliquid.samples import USER
+from tests.exchanges.hyperliquid.samples import USER, row, state
 
 LIVE = VENUE.endpoints("live", None)
 
@@ -19,6 +23,38 @@ def test_it_is_a_venue() -> None:
     assert venue.capabilities.position_snapshot_on_subscribe
     assert not venue.capabilities.hedge_mode
     assert not venue.capabilities.mark_time
+
+
+def test_what_it_declares_holds_the_documented_limits_of_one_address() -> None:
+    able = VENUE.capabilities
+    assert able.stream_users is not None
+    assert able.stream_users <= 10 - 2  # users, and connections beside those for prices
+    account = PrivateLink("", "main", "live", USER, dexes=("xyz", "flx"))
+    assert able.stream_users * len(account.topics()) + tables.MAX_CONTEXTS < 1_000
+    # A round of verification with ten dexes, of which others than the main one hold something.
+    held = PrivateLink("", "main", "live", USER, Known(dexes=tuple(f"d{at}" for at in range(9))), dexes=None)
+    held.answer(build.info("userAbstraction", user=USER), b'"default"', 1, 2)
+    body = json.dumps(state(row("d1:A", "1.0", "5.0"))).encode()
+    held.answer(build.info("clearinghouseState", user=USER, dex="d1"), body, 1, 2)
+    cost = sum(request.weight for request in held.state())
+    assert cost == 62
+    assert able.stream_users * cost * 60 / able.verify_every_s <= able.rest_weight < 1_200
+    assert able.features >= {"fill_stream", "order_stream", "funding_stream", "start_position", "liquidation_cause"}
+    assert not able.features & {"login", "position_stream", "inverse", "options", "key_permissions"}
+
+
+def test_the_venues_clock_is_a_cheap_question() -> None:
+    request = VENUE.time_request()
+    assert (build.question(request), request.weight) == ({"type": "exchangeStatus"}, 2)
+    assert VENUE.read_time(b'{"specialStatuses":null,"time":1787195273903}') == 1_787_195_273_903
+    with pytest.raises(ProtocolViolation):
+        VENUE.read_time(b"null")
+
+
+def test_sites_are_those_that_have_hosts() -> None:
+    assert VENUE.sites() == (("live", None), ("testnet", None))
+    for env, region in VENUE.sites():
+        assert VENUE.endpoints(env, region).rest
 
 
 def test_live_and_testnet_are_different_hosts() -> None:

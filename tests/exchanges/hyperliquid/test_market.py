@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from exchanges.errors import ProtocolViolation
 from exchanges.events import Instrument, MarginTiers, Price
-from exchanges.hyperliquid import market, parse, tables
+from exchanges.hyperliquid import market, tables, wire
 from exchanges.venue import Malformed
 from tests.exchanges.hyperliquid.samples import meta
 from tests.recordings import needs_recordings, recordings
@@ -33,7 +33,7 @@ def prices(found: list[Price | Malformed]) -> dict[str, str]:
 
 
 def decoded(found: object) -> market.Meta:
-    return parse.decode(market.Meta, json.dumps(found), "meta")
+    return wire.decode(market.Meta, json.dumps(found), "meta")
 
 
 def tiers(*table: tuple[str, int]) -> MarginTiers:
@@ -66,7 +66,7 @@ def test_a_mark_that_is_no_price_costs_that_coin_alone(bad: str) -> None:
 
 
 def test_a_mark_that_is_no_text_is_no_price() -> None:
-    ctxs = parse.decode(dict[str, market.AssetCtx], b'{"BTC":{"markPx":"\x80"}}', "ctxs")
+    ctxs = wire.decode(dict[str, market.AssetCtx], b'{"BTC":{"markPx":"\x80"}}', "ctxs")
     (bad,) = market.marks("live", ctxs)
     assert isinstance(bad, Malformed)
 

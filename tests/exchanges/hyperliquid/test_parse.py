@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from exchanges.errors import ProtocolViolation
 from exchanges.events import PositionState, position_id
-from exchanges.hyperliquid import parse
+from exchanges.hyperliquid import parse, wire
 from tests.exchanges.hyperliquid.samples import Captured, captured_states, row, state
 from tests.recordings import needs_recordings
 
@@ -133,15 +133,8 @@ def test_quoted_integers_are_read() -> None:
     assert (position.max_leverage, position.leverage, position.fence) == ("50", "20", (1709652410317,))
 
 
-def test_money_is_withheld_where_it_means_nothing() -> None:
-    hidden = parse.without_money(parsed(state(row("BTC", "1.0", "2.0"))).balance)
-    (pool,) = hidden.pools
-    assert (pool.cash, pool.venue_equity, hidden.withdrawable) == (None, None, None)
-    assert pool.venue_maintenance_margin == "2.5"
-
-
 def test_spot_balances() -> None:
-    found = parse.decode(
+    found = wire.decode(
         parse.SpotState,
         json.dumps(
             {

@@ -27,6 +27,10 @@ def test_channels_that_are_read_are_not_declared_unread() -> None:
         "webData3",
         "fastAssetCtxs",
         "activeAssetCtx",
+        "activeSpotAssetCtx",
+        "openOrders",
+        "user",
+        *tables.USER_TOPICS,
     }
     assert not read & tables.UNREAD_CHANNELS
 

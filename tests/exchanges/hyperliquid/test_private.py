@@ -1,56 +1,40 @@
-"""The two connections: an account's state as full snapshots per dex, and marks with their universes."""
+"""The private connection: full snapshots per dex, modes and roles, what is asked of an account, what happened to it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
-from exchanges.errors import ProtocolViolation
-from exchanges.events import AccountMode, BalanceState, Instrument, MarginTiers, PositionsSnapshot, Price
+from exchanges.errors import AuthFailed, ProtocolViolation
+from exchanges.events import AccountMode, BalanceState, Fill, FundingPayment, KeyInfo, PositionsSnapshot
 from exchanges.hyperliquid import build, tables
-from exchanges.hyperliquid.link import Known, PrivateLink, PublicLink
-from exchanges.venue import Ask, HttpRequest, LoginRefused, Malformed, Notice
-from tests.exchanges.hyperliquid.samples import OTHER, USER, all_dexs, captured_states, frame, meta, row, spot, state
+from exchanges.hyperliquid.private import PrivateLink
+from exchanges.hyperliquid.session import Known
+from exchanges.venue import Ask, Heard, HttpRequest, LoginRefused, Malformed, Notice
+from tests.exchanges.hyperliquid.samples import (
+    OTHER,
+    USER,
+    all_dexs,
+    answer,
+    captured_states,
+    fill,
+    frame,
+    meta,
+    only,
+    private,
+    questions,
+    row,
+    scopes,
+    spot,
+    state,
+)
 from tests.recordings import needs_recordings, recordings
 
-T = TypeVar("T")
-VECTOR = "q1ZyCnFWsqpWyk0syg6oULJSsjQ3NTDQM1Wq1VFyDfFAkTI2MzXQMwJLVVRWWfmFuTiiyBuamOoZKdXWAgA="
 BTC = row("BTC", "1.0", "100.0")
 GOLD = row("xyz:GOLD", "-2.0", "10.0")
-
-
-def only(kind: type[T], outputs: Sequence[object]) -> list[T]:
-    return [each for each in outputs if isinstance(each, kind)]
-
-
-def questions(outputs: Sequence[object]) -> list[dict[str, Any]]:
-    return [build.question(each.request) for each in only(Ask, outputs)]
-
-
-def private(mode: str | None = "default") -> PrivateLink:
-    link = PrivateLink("wss://host/ws", "main", "live", USER)
-    link.subscribe(link.topics())
-    if mode is not None:
-        answer(link, "userAbstraction", mode)
-    return link
-
-
-def public(env: str = "live") -> PublicLink:
-    link = PublicLink("wss://host/ws", env)
-    link.subscribe(link.topics())
-    return link
-
-
-def answer(link: PrivateLink | PublicLink, kind: str, body: object, at: int = 50, **params: str) -> list[object]:
-    user = {"user": USER} if isinstance(link, PrivateLink) else {}
-    return [*link.answer(build.info(kind, **user, **params), json.dumps(body).encode(), at - 1, at)]
-
-
-def scopes(outputs: Sequence[object]) -> dict[str, list[str]]:
-    return {each.scope: [row.symbol for row in each.positions] for each in only(PositionsSnapshot, outputs)}
 
 
 # --- Private: states ----------------------------------------------------------------------------------------------------
@@ -58,13 +42,13 @@ def scopes(outputs: Sequence[object]) -> dict[str, list[str]]:
 
 def test_topics_and_questions_carry_the_lower_case_address() -> None:
     link = private()
-    assert [json.loads(topic) for topic in link.topics()] == [
-        {"type": "allDexsClearinghouseState", "user": USER},
-        {"type": "spotState", "user": USER},
-    ]
+    topics = [json.loads(topic) for topic in link.topics()]
+    assert {topic["type"] for topic in topics} == {*tables.USER_TOPICS, "openOrders"}
+    assert {topic["user"] for topic in topics} == {USER}
     assert [build.question(request) for request in link.bootstrap()] == [
         {"type": "userRole", "user": USER},
         {"type": "userAbstraction", "user": USER},
+        {"type": "allPerpMetas"},
     ]
 
 
@@ -103,7 +87,7 @@ def test_a_later_connection_waits_for_states_alone_and_asks_for_the_mode_alone()
     outputs = second.receive(all_dexs(main=state(BTC), xyz=state(GOLD)), 1)
     # The mode as it was last said decides about money until it is said again; the collateral is not asked again.
     assert [pool.cash for each in only(BalanceState, outputs) for pool in each.pools] == ["1000.0", "1000.0"]
-    assert questions(outputs) == []
+    assert [asked["type"] for asked in questions(outputs)] == ["frontendOpenOrders"]
     second.receive(spot(), 2)
     assert second.ready
     assert [each.mode for each in only(AccountMode, answer(second, "userAbstraction", "unifiedAccount"))] == [
@@ -122,8 +106,10 @@ def test_a_remembered_mode_says_nothing_of_a_dex_that_is_not_listed() -> None:
 
 @pytest.mark.parametrize("role", ["agent", "missing", "stranger"])
 def test_a_role_that_cannot_be_followed_is_asked_again(role: str) -> None:
-    known = Known()
-    answer(PrivateLink("wss://host/ws", "main", "live", USER, known), "userRole", {"role": role})
+    known = Known(dexes=())
+    first = PrivateLink("wss://host/ws", "main", "live", USER, known)
+    first.subscribe(first.topics())
+    answer(first, "userRole", {"role": role})
     again = PrivateLink("wss://host/ws", "main", "live", USER, known).bootstrap()
     assert [build.question(request)["type"] for request in again] == ["userRole", "userAbstraction"]
 
@@ -177,8 +163,9 @@ def test_a_state_of_another_user_is_refused_on_a_live_connection() -> None:
 
 
 def test_spot_balances_are_a_scope_of_their_own_without_pools() -> None:
-    (balance,) = private().receive(spot({"coin": "USDC", "token": 0, "total": "5.0", "hold": "1.0"}), 1)
-    assert isinstance(balance, BalanceState)
+    (balance,) = only(
+        BalanceState, private().receive(spot({"coin": "USDC", "token": 0, "total": "5.0", "hold": "1.0"}), 1)
+    )
     assert (balance.scope, balance.full, balance.pools) == ("spot", True, ())
     assert [(coin.ccy, coin.total) for coin in balance.coins] == [("USDC", "5.0")]
     (asked,) = answer(private(), "spotClearinghouseState", {"balances": []})
@@ -239,12 +226,12 @@ def test_a_list_without_the_main_dex_is_never_flat(mode: str) -> None:
 @pytest.mark.parametrize(("mode", "computable"), [("default", True), ("disabled", True), ("unifiedAccount", False)])
 def test_the_mode_is_said_in_the_venues_words(mode: str, computable: bool) -> None:
     outputs = answer(private(None), "userAbstraction", mode)
-    assert outputs == [AccountMode(account="main", mode=mode, computable=computable)]
+    assert outputs == [AccountMode(account="main", mode=mode, computable=computable, hedge=False)]
 
 
 def test_an_unknown_mode_is_not_computable_and_said_aloud() -> None:
     mode, notice = answer(private(None), "userAbstraction", "quantumMargin")
-    assert mode == AccountMode(account="main", mode="quantumMargin", computable=False)
+    assert mode == AccountMode(account="main", mode="quantumMargin", computable=False, hedge=False)
     assert isinstance(notice, Notice)
     assert "quantumMargin" in notice.what
 
@@ -258,8 +245,10 @@ def test_money_waits_for_the_mode_and_is_withheld_where_it_means_nothing() -> No
     assert cash(link.receive(all_dexs(main=state(BTC)), 1)) == [None]
     assert cash(answer(link, "userAbstraction", "default")) == ["1000.0"]
     assert cash(link.receive(all_dexs(main=state(BTC)), 2)) == ["1000.0"]
-    assert cash(answer(link, "userAbstraction", "unifiedAccount")) == [None]
+    assert cash(answer(link, "userAbstraction", "dexAbstraction")) == [None]
     assert cash(link.receive(all_dexs(main=state(BTC)), 3)) == [None]
+    assert cash(answer(link, "userAbstraction", "unifiedAccount")) == []  # the dex is no pool any more
+    assert cash(link.receive(all_dexs(main=state(BTC)), 4)) == []
 
 
 def test_a_recording_without_a_mode_is_read_as_standard() -> None:
@@ -270,9 +259,9 @@ def test_a_recording_without_a_mode_is_read_as_standard() -> None:
 def test_a_change_of_mode_at_run_time_is_seen_in_webdata3() -> None:
     link = private("default")
     same = frame("webData3", {"userState": {"user": USER}})
-    assert link.receive(same, 1) == []
+    assert only(AccountMode, link.receive(same, 1)) == []
     outputs = link.receive(frame("webData3", {"userState": {"user": USER, "abstraction": "unifiedAccount"}}), 2)
-    assert only(AccountMode, outputs) == [AccountMode(account="main", mode="unifiedAccount", computable=False)]
+    assert [(each.mode, each.computable) for each in only(AccountMode, outputs)] == [("unifiedAccount", False)]
 
 
 def test_an_agents_address_is_refused_with_the_masters() -> None:
@@ -287,20 +276,19 @@ def test_an_agents_address_is_refused_with_the_masters() -> None:
     "role", [{"role": "user"}, {"role": "vault"}, {"role": "subAccount", "data": {"master": OTHER}}]
 )
 def test_users_vaults_and_sub_accounts_have_states_of_their_own(role: dict[str, Any]) -> None:
-    assert answer(private(), "userRole", role) == []
+    assert answer(private(), "userRole", role) == [KeyInfo(account="main", powers=(), owner=USER, label=role["role"])]
 
 
 @pytest.mark.parametrize("role", ["missing", "oracle"])
 def test_a_missing_or_unknown_role_is_said_aloud(role: str) -> None:
-    (notice,) = answer(private(), "userRole", {"role": role})
-    assert isinstance(notice, Notice)
+    (notice,) = only(Notice, answer(private(), "userRole", {"role": role}))
     assert USER in notice.what
 
 
 def test_the_collateral_of_a_dex_is_asked_for_once_and_names_its_currency() -> None:
     link = private()
     first = link.receive(all_dexs(main=state(), xyz=state(GOLD)), 1)
-    assert [asked["type"] for asked in questions(first)] == ["allPerpMetas"]
+    assert [asked["type"] for asked in questions(first)] == ["allPerpMetas", "frontendOpenOrders"]
     assert only(Ask, link.receive(all_dexs(main=state(), xyz=state(GOLD)), 5_000)) == []
     assert answer(link, "allPerpMetas", [meta("BTC"), meta("xyz:GOLD", token=360)]) == []
     outputs = link.receive(all_dexs(main=state(BTC), xyz=state(GOLD)), 20_000)
@@ -349,122 +337,196 @@ def test_captured_frames_of_a_state_are_read() -> None:
         assert [len(each.positions) for each in only(PositionsSnapshot, outputs)] == [3]
 
 
-# --- Public --------------------------------------------------------------------------------------------------------------
+# --- Private: what is asked of an account ----------------------------------------------------------------------------------
 
 
-def marks(outputs: Sequence[object]) -> dict[str, str]:
-    return {each.symbol: each.value for each in only(Price, outputs)}
+def kinds(requests: Sequence[HttpRequest]) -> list[tuple[str, str]]:
+    asked = [build.question(request) for request in requests]
+    return [(each["type"], each.get("dex", "")) for each in asked]
 
 
-def test_public_is_ready_with_its_first_marks_and_its_contracts() -> None:
-    link = public()
-    assert [json.loads(topic) for topic in link.topics()] == [{"type": "fastAssetCtxs"}]
-    assert [build.question(request) for request in link.bootstrap()] == [{"type": "allPerpMetas"}]
+def test_an_audit_refuses_an_agent_and_says_whose_it_is() -> None:
+    link = private(None, stream=False)
+    assert [kind for kind, _ in kinds(link.audit())] == ["userRole", "userAbstraction", "allPerpMetas"]
+    with pytest.raises(AuthFailed) as refused:
+        answer(link, "userRole", {"role": "agent", "data": {"user": OTHER}})
+    said = str(refused.value)
+    assert USER in said
+    assert OTHER in str(refused.value.do)
+    assert "agent (API wallet)" in said
+    assert "empty" in said
+
+
+def test_a_first_round_learns_the_mode_and_the_dexes_and_asks_each_for_its_state() -> None:
+    link = private(None, stream=False)
+    assert kinds(link.state()) == [
+        ("userAbstraction", ""),
+        ("allPerpMetas", ""),
+        ("clearinghouseState", ""),
+        ("spotClearinghouseState", ""),
+        ("frontendOpenOrders", ""),
+    ]
+    answer(link, "userAbstraction", "default", at=1_000)
+    asks = only(Ask, answer(link, "allPerpMetas", [meta("BTC"), meta("xyz:GOLD"), meta("flx:OIL")], at=1_000))
+    assert kinds([each.request for each in asks]) == [("clearinghouseState", "xyz"), ("clearinghouseState", "flx")]
+    later = link.state()
+    assert kinds(later) == [
+        ("clearinghouseState", ""),
+        ("clearinghouseState", "xyz"),
+        ("clearinghouseState", "flx"),
+        ("spotClearinghouseState", ""),
+        ("frontendOpenOrders", ""),
+    ]
+    assert sum(each.weight for each in later) == 3 * 2 + 2 + 20
+    assert only(Ask, answer(link, "allPerpMetas", [meta("BTC"), meta("xyz:GOLD")])) == []
+
+
+def test_the_mode_is_asked_again_after_a_while_and_open_orders_of_other_dexes_in_turn() -> None:
+    link = private("default", stream=False)
+    answer(link, "allPerpMetas", [meta("BTC"), meta("xyz:GOLD"), meta("flx:OIL")])
+    answer(link, "clearinghouseState", state(GOLD), at=60_000, dex="xyz")
+    rounds = [kinds(link.state()) for _ in range(20)]
+    assert all(("frontendOpenOrders", "") in each for each in rounds)
+    others = [[dex for kind, dex in each if kind == "frontendOpenOrders" and dex] for each in rounds]
+    assert others.count(["xyz"]) >= 18
+    assert ["flx"] in others
+    assert not any(("userAbstraction", "") in each for each in rounds)
+    answer(link, "clearinghouseState", state(GOLD), at=tables.MODE_EVERY_MS + 60, dex="xyz")
+    assert kinds(link.state())[0] == ("userAbstraction", "")
+
+
+def test_configured_dexes_are_asked_without_discovery_and_held_ones_too() -> None:
+    link = private("default", stream=False, dexes=("xyz",))
+    assert kinds(link.state())[:2] == [("clearinghouseState", ""), ("clearinghouseState", "xyz")]
+    answer(link, "clearinghouseState", state(row("flx:OIL", "1.0", "5.0")), dex="flx")
+    assert ("clearinghouseState", "flx") in kinds(link.state())
+    (notice,) = only(Notice, answer(link, "allPerpMetas", [meta("BTC"), meta("flx:OIL")]))
+    assert "xyz" in notice.what
+    assert ("clearinghouseState", "xyz") not in kinds(link.state())
+
+
+def test_a_round_on_a_link_without_a_stream_is_a_correction_not_routine() -> None:
+    link = private("default", stream=False)
+    for at in (50, 60):
+        (found,) = only(PositionsSnapshot, answer(link, "clearinghouseState", state(BTC), at=at, dex=""))
+        assert (found.asked_at, found.routine) == (at - 1, False)
+
+
+def test_only_the_first_push_of_a_connection_may_correct() -> None:
+    link = private()
+    first = only(PositionsSnapshot, link.receive(all_dexs(main=state(BTC)), 1))
+    then = only(PositionsSnapshot, link.receive(all_dexs(main=state(BTC), xyz=state(GOLD)), 2))
+    gone = only(PositionsSnapshot, link.receive(all_dexs(main=state(BTC)), 3))
+    assert [each.routine for each in first] == [False]
+    assert [each.routine for each in then] == [True, True]
+    assert [each.routine for each in gone] == [True, True]
+    (asked,) = only(PositionsSnapshot, answer(link, "clearinghouseState", state(BTC), dex=""))
+    assert not asked.routine
+
+
+def test_history_is_asked_by_user_and_paged_by_time_from_the_last_moment_on() -> None:
+    link = private(stream=False)
     answer(link, "allPerpMetas", [meta("BTC")])
-    assert not link.ready
-    assert marks(link.receive(frame("fastAssetCtxs", VECTOR), 1)) == {
-        "BTC": "97500.5",
-        "ETH": "3650.25",
-        "xyz:NVDA": "145.2",
+    asked = [build.question(request) for request in link.history(1_000, ["BTC"])]
+    assert [(each["type"], each["startTime"]) for each in asked] == [(kind, 1_000) for kind in tables.HISTORY]
+    page = [fill("BTC", "B", "1.0", "5.0", time=1_000 + at, tid=at) for at in range(tables.PAGE)]
+    outputs = answer(link, "userFillsByTime", page, startTime=1_000)
+    assert len(only(Fill, outputs)) == tables.PAGE
+    assert questions(outputs) == [{"type": "userFillsByTime", "user": USER, "startTime": 1_000 + tables.PAGE - 1}]
+    last = answer(link, "userFillsByTime", page[-1:], startTime=1_000 + tables.PAGE - 1)
+    assert only(Ask, last) == []
+    assert only(Fill, last)[0].id == only(Fill, outputs)[-1].id
+    # A page within one millisecond: time goes on, or the same page would be asked for ever.
+    crowded = [fill("BTC", "B", "1.0", "5.0", time=1_000, tid=at) for at in range(tables.PAGE)]
+    (next_one,) = questions(answer(link, "userFillsByTime", crowded, startTime=1_000))
+    assert next_one["startTime"] == 1_001
+
+
+def test_the_dexes_are_learned_before_history_that_is_paid_in_their_collateral() -> None:
+    link = private(stream=False)
+    assert kinds(link.history(0, []))[0] == ("allPerpMetas", "")
+
+
+def test_funding_of_a_dex_waits_until_its_collateral_is_known() -> None:
+    link = private()
+    row = {"time": 5, "coin": "xyz:GOLD", "usdc": "-1.0", "szi": "1.0", "fundingRate": "0.1"}
+    outputs = link.receive(frame("userFundings", {"user": USER, "fundings": [row]}), 1)
+    assert questions(outputs) == [{"type": "allPerpMetas"}]
+    (paid,) = only(FundingPayment, answer(link, "allPerpMetas", [meta("BTC"), meta("xyz:GOLD", token=360)]))
+    assert (paid.ccy, paid.amount) == ("USDH", "-1.0")
+    unnamed = answer(link, "allPerpMetas", [meta("BTC"), meta("xyz:GOLD", token=999)])
+    assert only(FundingPayment, unnamed) == []
+    assert questions(link.receive(frame("userFundings", {"user": USER, "fundings": [row]}), 2)) == [
+        {"type": "spotMeta"}
+    ]
+    named = answer(link, "spotMeta", {"tokens": [{"name": "NEWUSD", "index": 999}], "universe": []})
+    assert [each.ccy for each in only(FundingPayment, named)] == ["NEWUSD"]
+
+
+def test_the_periodic_states_are_watched_each_by_itself() -> None:
+    link = private(dexes=("xyz",))
+    watched = {(topic["type"], topic.get("dex")) for topic in map(json.loads, link.watch())}
+    assert watched == {
+        ("allDexsClearinghouseState", None),
+        ("spotState", None),
+        ("webData3", None),
+        ("openOrders", ""),
+        ("openOrders", "xyz"),
     }
-    assert link.ready
+    assert set(link.watch()) <= set(link.topics())
+    assert all(bound > 5 for bound in link.watch().values())
+    assert only(Heard, link.receive(spot(), 1)) == [Heard(topics=(build.topic("spotState", user=USER),))]
+    quiet = frame("userFills", {"user": USER, "fills": []})
+    assert link.receive(quiet, 1) == []
 
 
-def test_a_later_public_connection_waits_for_marks_alone() -> None:
-    known = Known()
-    answer(PublicLink("wss://host/ws", "live", known), "allPerpMetas", [meta("BTC")])
-    link = PublicLink("wss://host/ws", "live", known)
-    assert [build.question(request)["type"] for request in link.bootstrap()] == ["allPerpMetas"]
-    link.subscribe(link.topics())
-    link.receive(frame("fastAssetCtxs", VECTOR), 1)
-    assert link.ready
+# --- Private: pools of the modes -------------------------------------------------------------------------------------------
 
 
-def test_an_unreadable_first_frame_does_not_make_ready() -> None:
-    link = public()
-    answer(link, "allPerpMetas", [meta("BTC")])
-    (bad,) = link.receive(frame("fastAssetCtxs", "####"), 1)
-    assert isinstance(bad, Malformed)
-    assert not link.ready
+def test_in_a_unified_account_the_dexes_of_one_token_are_one_pool() -> None:
+    link = private("unifiedAccount")
+    answer(link, "allPerpMetas", [meta("BTC"), meta("xyz:GOLD"), meta("flx:OIL", token=360)])
+    isolated = row("ETH", "1.0", "100.0", cross=False)
+    states = all_dexs(main=state(BTC, isolated), xyz=state(GOLD), flx=state(row("flx:OIL", "1.0", "5.0")))
+    usdc, usdh = {"coin": "USDC", "token": 0, "total": "110.0"}, {"coin": "USDH", "token": 360, "total": "5.0"}
+    link.receive(spot(usdc, usdh), 1)
+    outputs = link.receive(states, 2)
+    pools = {each.symbol: each.pool for found in only(PositionsSnapshot, outputs) for each in found.positions}
+    assert pools == {
+        "BTC": "unified:USDC", "ETH": "iso:main:ETH", "xyz:GOLD": "unified:USDC", "flx:OIL": "unified:USDH",
+    }  # fmt: skip
+    (shared,) = [each for each in only(BalanceState, outputs) if each.scope == "shared"]
+    # (2.5 + 2.5) / (110 - 10): maintenance of both dexes over the spot balance less the margin of the isolated position.
+    figures = [(each.pool, each.venue_equity, each.venue_maintenance_margin, each.venue_ratio) for each in shared.pools]
+    assert figures == [("unified:USDC", "100", "5", "0.05"), ("unified:USDH", "5", "2.5", "0.5")]
+    assert all(each.cash is None for each in shared.pools)
+    assert all(not each.pools for each in only(BalanceState, outputs) if each.scope.startswith("dex:"))
 
 
-def test_contracts_of_all_dexes_at_once() -> None:
-    outputs = answer(public(), "allPerpMetas", [meta("BTC", "kPEPE"), meta("xyz:GOLD", token=360)])
-    found = {each.symbol: each.unified_symbol for each in only(Instrument, outputs)}
-    assert found == {"BTC": "BTC/USDC:USDC", "kPEPE": "KPEPE/USDC:USDC", "xyz:GOLD": "XYZ-GOLD/USDH:USDH"}
-    assert [each.key for each in only(MarginTiers, outputs)] == [":20", "xyz:20"]
+def test_a_change_of_mode_moves_positions_into_their_new_pool_and_back() -> None:
+    link = private("default")
+    link.receive(spot({"coin": "USDC", "token": 0, "total": "110.0"}), 1)
+    link.receive(all_dexs(main=state(BTC)), 2)
+    there = answer(link, "userAbstraction", "unifiedAccount")
+    (moved,) = only(PositionsSnapshot, there)
+    assert [(each.symbol, each.pool) for each in moved.positions] == [("BTC", "unified:USDC")]
+    assert (moved.routine, moved.asked_at) == (True, None)
+    back = answer(link, "userAbstraction", "default")
+    (again,) = only(PositionsSnapshot, back)
+    assert [each.pool for each in again.positions] == ["main"]
+    assert ("shared", ()) in [(each.scope, each.pools) for each in only(BalanceState, back)]
 
 
-def test_a_collateral_token_without_a_name_is_looked_up_before_its_contracts_are_shown() -> None:
-    link = public("testnet")
-    first = answer(link, "allPerpMetas", [meta("BTC"), meta("xyz:GOLD", token=360)])
-    assert [each.symbol for each in only(Instrument, first)] == ["BTC"]
-    assert questions(first) == [{"type": "spotMeta"}]
-    then = answer(link, "spotMeta", {"tokens": [{"name": "USDH", "index": 360, "szDecimals": 2}], "universe": []})
-    assert [each.unified_symbol for each in only(Instrument, then)] == ["XYZ-GOLD/USDH:USDH"]
-
-
-def test_one_coins_context() -> None:
-    link = public()
-    assert marks(link.receive(frame("activeAssetCtx", {"coin": "BTC", "ctx": {"markPx": "85814.0"}}), 1)) == {
-        "BTC": "85814.0"
+def test_portfolio_margin_shows_the_venues_ratio_and_nothing_of_ours() -> None:
+    link = private("portfolioMargin")
+    spot_state = {
+        "balances": [{"coin": "HYPE", "token": 150, "total": "5.0", "ltv": "0.5"}],
+        "portfolioMarginRatio": "0.42",
     }
-    assert link.receive(frame("activeAssetCtx", {"coin": "BTC", "ctx": {"markPx": None, "midPx": "5"}}), 2) == []
-    assert link.receive(frame("activeSpotAssetCtx", {"coin": "@107", "ctx": {"markPx": "1"}}), 3) == []
-
-
-def test_mids_are_no_marks() -> None:
-    assert public().receive(frame("allMids", {"mids": {"BTC": "85801.5"}}), 1) == []
-
-
-@pytest.mark.parametrize("channel", ["assetCtxs", "allDexsAssetCtxs"])
-def test_positional_marks_need_a_universe_that_fits(channel: str) -> None:
-    def ctxs(*values: str) -> str:
-        rows = [{"markPx": value} for value in values]
-        return frame(channel, {"dex": "xyz", "ctxs": rows} if channel == "assetCtxs" else {"ctxs": [["xyz", rows]]})
-
-    link = public()
-    notice, ask = link.receive(ctxs("1.5", "2.5"), 1)
-    assert isinstance(notice, Notice)
-    assert notice.code == "universe_unknown"
-    assert questions([ask]) == [{"type": "meta", "dex": "xyz"}]
-    answer(link, "meta", meta("xyz:A", "xyz:B"), dex="xyz")
-    assert marks(link.receive(ctxs("1.5", "2.5"), 2)) == {"xyz:A": "1.5", "xyz:B": "2.5"}
-    # A new listing: three contexts for two coins. None is used, or every coin behind it could get another's mark.
-    outputs = link.receive(ctxs("1.5", "2.5", "3.5"), 20_000)
-    assert marks(outputs) == {}
-    assert questions(outputs) == [{"type": "meta", "dex": "xyz"}]
-    assert only(Ask, link.receive(ctxs("1.5", "2.5", "3.5"), 21_000)) == []
-
-
-def test_meta_with_contexts_gives_both() -> None:
-    outputs = answer(public(), "metaAndAssetCtxs", [meta("BTC", "ETH"), [{"markPx": "1.0"}, {"markPx": None}]])
-    assert [each.symbol for each in only(Instrument, outputs)] == ["BTC", "ETH"]
-    assert marks(outputs) == {"BTC": "1.0"}
-
-
-def test_public_answers_that_nothing_reads_are_passed_over() -> None:
-    assert answer(public(), "perpDexs", [None, {"name": "xyz"}]) == []
-    assert answer(public(), "exchangeStatus", {"time": 1}) == []
-
-
-@pytest.mark.parametrize("body", ["null", "[null]", '[{"universe":[{}]}]', '{"universe":[]}', "x"])
-def test_contracts_that_cannot_be_read_are_refused(body: str) -> None:
-    with pytest.raises(ProtocolViolation):
-        public().answer(HttpRequest(path='{"type":"allPerpMetas"}', method="POST"), body.encode(), 1, 2)
-
-
-@needs_recordings
-def test_captured_positional_marks_of_all_dexs() -> None:
-    (source,) = recordings("hyperliquid", "ws-allDexsAssetCtxs")
-    (found,) = source.messages()
-    dexes = found["data"]["ctxs"]
-    link = public()
-    assert len(only(Ask, link.receive(json.dumps(found), 1))) == len(dexes) == 9
-    for dex, ctxs in dexes:
-        prefix = f"{dex}:" if dex else ""
-        answer(link, "meta", meta(*(f"{prefix}C{at}" for at in range(len(ctxs)))), dex=dex)
-    outputs = link.receive(json.dumps(found), 2)
-    assert len(marks(outputs)) == sum(len(ctxs) for _, ctxs in dexes) == 412
-    assert not only(Malformed, outputs)
-    assert marks(outputs)["C0"] == "77562.0"
+    outputs = link.receive(frame("spotState", {"user": USER, "spotState": spot_state}), 1)
+    (shared,) = [each for each in only(BalanceState, outputs) if each.scope == "shared"]
+    assert [(each.pool, each.venue_ratio, each.venue_equity, each.cash) for each in shared.pools] == [
+        ("portfolio", "0.42", None, None)
+    ]
+    (coin,) = [coin for each in only(BalanceState, outputs) for coin in each.coins]
+    assert (coin.collateral, coin.discount) == (True, "0.5")
