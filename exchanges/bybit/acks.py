@@ -104,7 +104,10 @@ class Requests:
         topics = self._take("subscribe", frame.id)
         if frame.type == "COMMAND_RESP" and frame.data:
             lists = decode(frame.data, TopicLists, "an acknowledgement")
-            return [*_confirmed(lists.success_topics), *_refused(lists.fail_topics, "refused", frame.text, True)]
+            return [
+                *_confirmed(lists.success_topics),
+                *_refused(lists.fail_topics, "refused", frame.text or "not accepted", True),
+            ]
         if frame.succeeded:
             return _confirmed(topics or ())
         if topics is None:

@@ -54,6 +54,7 @@ class Desk:
         self._held: dict[str, _Leg] = {}
         self._wallets: list[tuple[WalletRow, int]] = []
         self._bounds: dict[str, parse.Bounds] = {}
+        self._settles: dict[str, str] = {}  # by symbols whose names tell another coin than the list that holds them
         self._legs = Legs(account)
         self._history = history.History(account, self._legs)
         self.readers: Mapping[str, Reader] = {
@@ -148,7 +149,9 @@ class Desk:
 
     def _origin(self, order: int, venue_at: int | None, category: str = "") -> parse.Origin:
         mode = self._mode or self._inferred
-        return parse.Origin(self._account, category, order, venue_at, mode, self._bounds, self._inverse_apart)
+        return parse.Origin(
+            self._account, category, order, venue_at, mode, self._bounds, self._inverse_apart, self._settles
+        )
 
     # --- Answers ----------------------------------------------------------------------------------------------------
 
@@ -203,11 +206,12 @@ class Desk:
         page = decode(raw, Page, "a position list")
         origin = origin._replace(category=origin.category or page.category)
         rows = [decode(row, PositionRow, "a position") for row in page.rows]
+        scope = _listed_scope(origin.category, query_of(request))
+        self._learn_settles(scope, [row.symbol for row in rows])
         states = [parse.parse_position(row, origin) for row in rows]
         for row in rows:
             self._legs.saw(row.category or origin.category, row.symbol, row.position_idx)
         notes = [note for row, state in zip(rows, states, strict=True) for note in parse.status_notes(row, state)]
-        scope = _listed_scope(origin.category, query_of(request))
         if scope is None:
             return [*states, *notes]  # one symbol or one base coin: no full list of anything
         foreign = next((state for state in states if state.scope != scope), None)
@@ -246,10 +250,12 @@ class Desk:
         query = query_of(request)
         page = decode(raw, Page, "a list of orders")
         origin = origin._replace(category=origin.category or page.category)
-        found = [orders.parse_order(decode(row, OrderRow, "an order"), origin) for row in page.rows]
+        rows = [decode(row, OrderRow, "an order") for row in page.rows]
+        scope = _listed_scope(origin.category, query)
+        self._learn_settles(scope, [row.symbol for row in rows])
+        found = [orders.parse_order(row, origin) for row in rows]
         if "orderId" in query:
             return self._one_order(request, query, found, origin)
-        scope = _listed_scope(origin.category, query)
         if scope is None or request.path.startswith(tables.ORDER_HISTORY):
             return [*found]
         recorded = self.use == "replay"
@@ -289,6 +295,13 @@ class Desk:
         self._wallets = []
         self._wallet_known = True
         return output
+
+    def _learn_settles(self, scope: str | None, symbols: Sequence[str]) -> None:
+        """Note what a list of one settle coin holds: Bybit knows better than the names do."""
+        category, _, settle = (scope or "").partition(":")
+        for symbol in symbols if settle else ():
+            if parse.contract_of(category, symbol)[2] != settle and len(self._settles) < tables.MAX_BUFFERED:
+                self._settles[symbol] = settle
 
     def _learn_bounds(self, raw: Raw) -> list[Output]:
         """Note price ranges, where a caller shares the contract table: liquidation prices outside are sentinels."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exchanges.bybit import tables
-from exchanges.bybit.parse import Origin, contract_of, nonzero, scope_of
+from exchanges.bybit.parse import Origin, nonzero, scope_of
 from exchanges.bybit.wire import OrderRow, millis
 from exchanges.errors import ProtocolViolation
 from exchanges.events import LiquidationWarning, Order, known
@@ -17,7 +17,7 @@ def parse_order(row: OrderRow, origin: Origin) -> Order:
         ProtocolViolation: Category, side, leg or status is none of those known: whether it is open is never guessed.
     """
     category = row.category or origin.category
-    _, _, settle = contract_of(category, row.symbol)
+    _, _, settle = origin.contract(category, row.symbol)
     for what, value, of in (
         ("side", row.side, tables.ORDER_SIDES),
         ("status", row.order_status, tables.ORDER_STATUSES),

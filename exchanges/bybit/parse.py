@@ -48,6 +48,7 @@ class Origin(NamedTuple):
         mode: The account's margin mode in Bybit's words, None where nothing has told it.
         bounds: Lowest and highest price of symbols, where known.
         inverse_apart: Inverse contracts are margined in an account of their own (unified 1.0).
+        settles: Settle coins of symbols whose names do not tell them, where a list did.
     """
 
     account: str
@@ -57,6 +58,12 @@ class Origin(NamedTuple):
     mode: str | None = None
     bounds: Mapping[str, Bounds] = {}
     inverse_apart: bool = False
+    settles: Mapping[str, str] = {}
+
+    def contract(self, category: str, symbol: str) -> tuple[Kind, ContractType | None, str]:
+        """Return kind, contract type and settle coin of a symbol. Raises ProtocolViolation, as ``contract_of``."""
+        kind, contract_type, settle = contract_of(category, symbol)
+        return kind, contract_type, self.settles.get(symbol, settle) if category == "linear" else settle
 
 
 # --- Positions ------------------------------------------------------------------------------------------------------
@@ -80,7 +87,7 @@ def parse_position(row: PositionRow, origin: Origin) -> PositionState:
     """
     category = row.category or origin.category
     side = _side(row)
-    kind, contract_type, settle = contract_of(category, row.symbol)
+    kind, contract_type, settle = origin.contract(category, row.symbol)
     row_id = leg_id(origin.account, category, row)
     mode, pool = _margining(row, origin, category, settle)
     state = PositionState(

@@ -86,7 +86,7 @@ def test_acknowledgements_per_topic() -> None:
     told = requests.reply(_frame(success=True, type="COMMAND_RESP", data={"failTopics": ["B"], "successTopics": ["A"]}))
     assert told == [
         Subscribed(topics=("A",)),
-        SubscribeRefused(topics=("B",), code="refused", what="", permanent=True),
+        SubscribeRefused(topics=("B",), code="refused", what="not accepted", permanent=True),
     ]
 
 

@@ -13,6 +13,7 @@ from exchanges.events import (
     BalanceState,
     Evidence,
     OpenOrders,
+    Order,
     PositionsSnapshot,
     PositionState,
 )
@@ -182,6 +183,31 @@ def test_a_position_that_is_being_taken_says_so(status: str, cause: str) -> None
     assert isinstance(evidence, Evidence)
     assert (evidence.cause, evidence.position, evidence.symbol) == (cause, state.id, "BTCUSDT")
     assert status in evidence.what
+
+
+def test_a_list_knows_the_settle_coin_better_than_a_name_does() -> None:
+    link = private()
+    odd = "SOMETHINGNEW"
+    lists = {
+        USDT.path: listed(position(odd), position()),
+        build.open_orders("linear:USDT").path: answer({"list": [order(odd)], "nextPageCursor": ""}),
+    }
+    output = _round(link, _bodies(**lists))
+    snapshots = {one.scope: one.positions for one in output if isinstance(one, PositionsSnapshot)}
+    assert [(one.symbol, one.settle, one.scope) for one in snapshots["linear:USDT"]] == [
+        (odd, "USDT", "linear:USDT"),
+        ("BTCUSDT", "USDT", "linear:USDT"),
+    ]
+    assert snapshots["linear:USDC"] == ()
+    assert [len(one.orders) for one in output if isinstance(one, OpenOrders)] == [1, 0, 0, 0]
+    pushed, listed_order = (link.receive(push(topic, [row]), 0)[0] for topic, row in _news(odd))
+    assert isinstance(pushed, PositionState)
+    assert isinstance(listed_order, Order)
+    assert (pushed.scope, listed_order.scope) == ("linear:USDT", "linear:USDT")
+
+
+def _news(symbol: str) -> list[tuple[str, dict[str, Any]]]:
+    return [("position", position(symbol, seq=500)), ("order", order(symbol))]
 
 
 # --- Hints at another mode ------------------------------------------------------------------------------------------

@@ -233,7 +233,7 @@ def test_the_order_of_an_answer_is_the_moment_it_was_asked_on_bybits_clock() -> 
         (USDT, b""),
         (USDT, listed({"symbol": "BTCUSDT"})),
         (USDT, listed(position(side="?"))),
-        (USDT, listed(position("BTCPERP"))),
+        (INVERSE, listed(position("BTCUSDT"))),
         (INFO, b'{"retCode":0,"result":{}}'),
         (WALLET, balance()),
         (WALLET, balance(wallet(), wallet())),
