@@ -6,7 +6,7 @@ go in, events and signals come out; the dialect is in ``session``. Without a str
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,6 +14,7 @@ import msgspec
 from exchanges.errors import AuthFailed, ProtocolViolation
 from exchanges.events import AccountMode, BalanceState, KeyInfo, PositionsSnapshot
 from exchanges.hyperliquid import build, ledger, market, modes, orders, parse, records, tables, wire
+from exchanges.hyperliquid.asking import Asking
 from exchanges.hyperliquid.session import Known, Session
 from exchanges.venue import Ask, HttpRequest, LoginRefused, Malformed, Notice, Output
 
@@ -46,7 +47,8 @@ class PrivateLink(Session):
         unknown = {"userRole": not self._known.role, "userAbstraction": self._known.mode is None}
         waiting = [kind for kind, needed in unknown.items() if needed]
         super().__init__(url, ("allDexsClearinghouseState", "spotState", *waiting))
-        self._account, self._address, self._dexes = account, address, dexes
+        self._account, self._address = account, address
+        self._asking = Asking(address, self._known, dexes)
         self._mode: str | None = None  # as this connection heard it
         self._mode_at = self._latest = 0  # when the mode was last said, and the latest receive time
         # A recording is read without subscribing: then there is no mode to wait for, and no address to compare with.
@@ -54,25 +56,17 @@ class PrivateLink(Session):
         self._states: dict[str, parse.DexState] = {}  # the last state of each dex, as the venue sent it
         self._spot_state: parse.SpotState | None = None
         self._tokens = dict(tables.COLLATERAL.get(env, {}))  # names of tokens
-        self._active: dict[str, None] = dict.fromkeys(
-            dexes or ()
-        )  # dexes that hold something, or are asked for by name
         self._fundings: list[msgspec.Raw] = []  # payments whose currency is not known yet
-        self._rounds = 0
-        self._sweep = False  # the dexes are being asked for in order to ask each for its state
 
     # --- What is asked ---------------------------------------------------------------------------------------------
 
     def topics(self) -> tuple[str, ...]:
         """Return the state of all dexes, open orders of the main dex and of those configured, and everything that happens."""
-        kinds = (build.topic(kind, user=self._address) for kind in tables.USER_TOPICS)
-        return (*kinds, *(self._orders_topic(dex) for dex in ("", *(self._dexes or ()))))
+        return self._asking.topics()
 
     def watch(self) -> Mapping[str, float]:
         """Return the states that come every few seconds, changed or not."""
-        states = [build.topic(kind, user=self._address) for kind in tables.USER_TOPICS if kind in tables.PERIODIC]
-        lists = [self._orders_topic(dex) for dex in ("", *(self._dexes or ()))]
-        return dict.fromkeys((*states, *lists), tables.STATES_WITHIN_S)
+        return self._asking.watch()
 
     def subscribe(self, topics: Sequence[str]) -> list[str]:
         """Return one frame a topic; from now on what arrives must be about this account's address."""
@@ -80,60 +74,24 @@ class PrivateLink(Session):
         return super().subscribe(topics)
 
     def bootstrap(self) -> list[HttpRequest]:
-        """Ask who the address is, unless that is known (an agent's own state is empty and valid), its mode, and the dexes."""
-        role = [] if self._known.role else [self._question("userRole")]
-        return [*role, self._question("userAbstraction"), *self._contracts()]
+        """Ask who the address is, unless that is known, for its mode, and for the dexes."""
+        return self._asking.bootstrap()
 
     def audit(self) -> list[HttpRequest]:
         """Ask who the address is, for the account's mode, and for the dexes there are."""
-        return [self._question("userRole"), self._question("userAbstraction"), build.info("allPerpMetas")]
+        return self._asking.audit()
 
     def state(self) -> list[HttpRequest]:
-        """Ask for the mode where it may have changed, for positions of every dex, spot balances and open orders.
-
-        Open orders cost ten times as much: those of the main dex and of one other, in turn, are asked each time.
-        """
-        self._rounds += 1
-        self._sweep = self._dexes is None and self._known.dexes is None
-        due = self._mode is None or self._latest - self._mode_at >= tables.MODE_EVERY_MS
-        mode = [self._question("userAbstraction")] if due else []
-        return [
-            *mode,
-            *(self._contracts() if self._sweep else ()),
-            *(self._question("clearinghouseState", dex=dex) for dex in self._interesting()),
-            self._question("spotClearinghouseState"),
-            *(self._question("frontendOpenOrders", dex=dex) for dex in self._orders_due()),
-        ]
+        """Ask for the mode where it may have changed, for positions of every dex, spot balances and open orders."""
+        return self._asking.state(mode=self._mode is None or self._latest - self._mode_at >= tables.MODE_EVERY_MS)
 
     def history(self, since_ms: int, symbols: Sequence[str]) -> list[HttpRequest]:
         """Ask for fills, slices of TWAP orders, funding and the ledger since then; by user, whatever the symbols."""
-        return [*self._contracts(), *(self._question(kind, startTime=since_ms) for kind in tables.HISTORY)]
+        return self._asking.history(since_ms)
 
     def find_order(self, symbol: str, order_id: str) -> list[HttpRequest]:
-        """Ask for one order by the venue's id or, 0x…, the client's; ids are the same for all coins."""
-        oid: str | int = int(order_id) if order_id.isdecimal() else order_id
-        return [self._question("orderStatus", oid=oid)]
-
-    def _question(self, kind: str, **params: str | int) -> HttpRequest:
-        return build.info(kind, user=self._address, **params)
-
-    def _contracts(self) -> list[HttpRequest]:
-        return [build.info("allPerpMetas")] if self._known.dexes is None else []
-
-    def _orders_topic(self, dex: str) -> str:
-        return build.topic("openOrders", user=self._address, dex=dex)
-
-    def _interesting(self) -> list[str]:
-        """Return the main dex, and those configured (else all), and those that were seen to hold something."""
-        chosen = self._known.dexes or () if self._dexes is None else ()
-        return list(dict.fromkeys(("", *chosen, *self._active)))
-
-    def _orders_due(self) -> list[str]:
-        """Return the main dex and one that holds something, in turn; every tenth time one of all."""
-        quiet = self._rounds % 10 == 0
-        dexes = [dex for dex in (self._interesting() if quiet else self._active) if dex]
-        turn = self._rounds // 10 if quiet else self._rounds
-        return ["", dexes[turn % len(dexes)]] if dexes else [""]
+        """Ask for one order by the venue's id or the client's."""
+        return self._asking.find_order(order_id)
 
     # --- What arrives ----------------------------------------------------------------------------------------------
 
@@ -183,13 +141,16 @@ class PrivateLink(Session):
                 return self._user_events(wire.decode(dict[str, msgspec.Raw], data, channel), at)
             case "orderUpdates":
                 updated = wire.decode(list[orders.OrderUpdate], data, channel)
-                self._note_active(wire.dex_of(each.order.coin) for each in updated)
+                self._asking.note_active(wire.dex_of(each.order.coin) for each in updated)
                 return [orders.parse_update(self._account, each) for each in updated]
             case "openOrders":
                 listed = wire.decode(orders.OpenOrdersFrame, data, channel)
                 self._own(listed.user)
                 dex = listed.dex or ""
-                return [orders.parse_open(self._account, dex, listed.orders), *self._heard(self._orders_topic(dex))]
+                return [
+                    orders.parse_open(self._account, dex, listed.orders),
+                    *self._heard(self._asking.orders_topic(dex)),
+                ]
         raise wire.violation(f"channel {channel!r} is not one of the private connection")
 
     def _answer(self, kind: str, asked: dict[str, Any], body: bytes, asked_at: int, at: int) -> list[Output]:
@@ -270,18 +231,14 @@ class PrivateLink(Session):
         asks: list[Output] = []
         if state.snapshot.positions:
             asks = [*self._name_collateral(dex, at), *self._ask_orders(dex, at)]
-            self._note_active([dex])
+            self._asking.note_active([dex])
         return [state.snapshot, self._money(state.balance), *state.notices, *asks]
-
-    def _note_active(self, dexes: Iterable[str]) -> None:
-        if len(self._active) < tables.MAX_DEXES:
-            self._active |= dict.fromkeys(dex for dex in dexes if dex)
 
     def _ask_orders(self, dex: str, at: int) -> list[Output]:
         """Ask for a dex's open orders when it is first seen to hold something: no list of them is streamed."""
-        if not self._listening or not dex or dex in self._active:
+        if not self._listening or not dex or dex in self._asking.active:
             return []
-        return self._ask(self._question("frontendOpenOrders", dex=dex), at)
+        return self._ask(self._asking.question("frontendOpenOrders", dex=dex), at)
 
     def _name_collateral(self, dex: str, at: int) -> list[Output]:
         if dex not in self._known.collateral:
@@ -303,7 +260,7 @@ class PrivateLink(Session):
         return [
             output
             for dex in sorted((held | {""}) - listed)
-            for output in self._ask(self._question("clearinghouseState", dex=dex), at)
+            for output in self._ask(self._asking.question("clearinghouseState", dex=dex), at)
         ]
 
     def _flat(self, dex: str, fence: tuple[int, ...], routine: bool) -> list[Output]:
@@ -391,16 +348,11 @@ class PrivateLink(Session):
     def _metas(self, metas: list[market.Meta], at: int) -> list[Output]:
         self._known.learn((dex, meta.collateral_token) for dex, meta in market.by_dex(metas))
         outputs = self._paid(at)
-        unknown = sorted(set(self._dexes or ()) - set(self._known.dexes or ()))
+        states, unknown = self._asking.learned()
         if unknown:
             what = f"account {self._account} names dexes that do not exist: {', '.join(unknown)}"
             outputs.append(Notice(code="unknown_dex", what=wire.clip(what)))
-            self._active = {dex: None for dex in self._active if dex not in unknown}
-        if self._sweep:
-            self._sweep = False
-            dexes = (dex for dex in self._known.dexes or () if dex not in self._active)
-            outputs += [Ask(request=self._question("clearinghouseState", dex=dex)) for dex in dexes]
-        return outputs
+        return [*outputs, *(Ask(request=request) for request in states)]
 
     def _fills(self, rows: Sequence[msgspec.Raw]) -> list[Output]:
         return records.parse_fills(self._account, self._address, rows)
