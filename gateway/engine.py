@@ -102,7 +102,7 @@ class Engine:
             Fill: reports.fill,
             FundingPayment: reports.cause,
             Evidence: reports.cause,
-            HistoryRead: lambda account, read, _now: reports.history(account, read),
+            HistoryRead: reports.history,
             Transfer: self._on_transfer,
             BalanceState: standing.balance,
             AccountMode: standing.mode,
@@ -229,7 +229,7 @@ class Engine:
         for account in self.accounts.values():
             account.restart()
         self._changes.sink = sink
-        self._reports.executions.link(now)
+        self._reports.executions.begin()
         self._holdings.settle()
         return self._changes.commit(now)
 

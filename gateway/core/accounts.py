@@ -147,7 +147,7 @@ class Account:
         before, self.mode = self.mode, mode
         if before == mode:
             return False
-        if before is not None:
+        if before is not None and _differ(before, mode):
             self.mode_change = (now, f"{_words(before)} → {_words(mode)}")
         return True
 
@@ -201,6 +201,11 @@ class Account:
         if self.polled and self.verified_at is not None:
             return {"since": self.verified_at, "reason": "polled"}
         return None
+
+
+def _differ(one: AccountMode, other: AccountMode) -> bool:
+    """Say whether these are two modes in the venue's eyes; a leg mode that one of them does not state is no difference."""
+    return one.mode != other.mode or (None not in (one.hedge, other.hedge) and one.hedge != other.hedge)
 
 
 def _words(mode: AccountMode) -> str:

@@ -243,7 +243,7 @@ def by_hand(account: str, state: PositionState, reason: str, now: int) -> Correc
     was, is_ = difference(state, None)
     return Correction(
         id="", account=account, position=state.id, symbol=state.symbol, cls="unknown", before=was, after=is_,
-        evidence=(reason,), found_at=now, since=now, trigger="demand",
+        evidence=(f"forced: {reason}",), found_at=now, since=now, trigger="demand",
     )  # fmt: skip
 
 

@@ -34,6 +34,7 @@ class Currencies:
         self.version = 0
         self._prices: dict[tuple[str, str, str], float] = {}  # venue, env, ccy
         self._applied: dict[tuple[str, str, str], float] = {}  # as the columns know them
+        self._elsewhere: dict[tuple[str, str], float] = {}  # env, ccy: of the first venue by name that has it
         self._wanted: dict[str, tuple[Place, frozenset[str]]] = {}  # account → what it holds or settles in
 
     def put(self, price: CurrencyPrice) -> None:
@@ -48,6 +49,8 @@ class Currencies:
             if before is None or abs(price - before) > _STEP * abs(before):
                 self._applied[key] = price
                 found.add(key[2])
+        if found:
+            self._elsewhere = {key[1:]: self._applied[key] for key in sorted(self._applied, reverse=True)}
         return found
 
     def price(self, venue: str, env: str, ccy: str, stated: float | None) -> Quote:
@@ -59,9 +62,9 @@ class Currencies:
             return Quote(own)
         if stated is not None:
             return Quote(stated)
-        others = sorted(key for key in self._applied if key[1:] == (env, ccy))
-        if others:
-            return Quote(self._applied[others[0]])
+        other = self._elsewhere.get((env, ccy))
+        if other is not None:
+            return Quote(other)
         return Quote(1.0, assumed=True) if ccy in DOLLARS else Quote(math.nan)
 
     def want(self, account: str, place: Place, currencies: Iterable[str]) -> None:

@@ -33,13 +33,14 @@ class _End(NamedTuple):
 
 
 class Hole(NamedTuple):
-    """A stretch of a chain of which no fill came: the size where it begins and ends, and when."""
+    """A stretch of a chain of which no fill came: the size where it begins and ends, and in which time (the venue's)."""
 
     account: str
     symbol: str
     start: Decimal
     end: Decimal
     since: int
+    until: int
     found_at: int
     counted: bool = False
 
@@ -75,6 +76,13 @@ class Executions:
 
     # --- chains --------------------------------------------------------------------------------------------------
 
+    def begin(self) -> None:
+        """Let chains begin where the fills of an earlier life end; what was missing then was asked then."""
+        for key, fills in self._fresh.items():
+            last = _in_order(fills, None)[-1]
+            self._ends[key] = _End(_end(last), last.at)
+        self._fresh.clear()
+
     def link(self, now: int) -> None:
         """Join the fills of this turn to their chains; a gap becomes a hole."""
         for key, fills in self._fresh.items():
@@ -86,7 +94,7 @@ class Executions:
         start = Decimal(fill.start_position or 0)
         after = start + (Decimal(fill.size) if fill.side == "buy" else -Decimal(fill.size))
         end, hole = self._ends.get(key), self._holes.get(key)
-        if hole is not None and hole.since <= fill.at and start == hole.start:
+        if hole is not None and hole.since <= fill.at <= hole.until and start == hole.start:
             if after == hole.end:
                 del self._holes[key]
             else:
@@ -94,7 +102,7 @@ class Executions:
         if end is not None and fill.at < end.at:
             return  # an older one, read later
         if end is not None and start != end.size and hole is None:
-            self._holes[key] = Hole(*key, end.size, start, end.at, now)
+            self._holes[key] = Hole(*key, end.size, start, end.at, fill.at, now)
         self._ends[key] = _End(after, fill.at)
 
     def age(self, now: int) -> None:

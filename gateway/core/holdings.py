@@ -47,7 +47,12 @@ class Holdings:
 
     def of_symbol(self, account: Account, symbol: str) -> list[Position]:
         """Return an account's rows of a symbol (the legs of a hedge are two)."""
-        return [self.open[row_id] for row_id in sorted(account.positions) if self.open[row_id].state.symbol == symbol]
+        known = self._market.symbols.get((account.info.venue, account.info.env, symbol))
+        return [self.open[row_id] for row_id in sorted(known.positions & account.positions)] if known else []
+
+    def is_contract(self, account: Account, symbol: str) -> bool:
+        """Say whether a symbol is a contract that is known, rather than, say, a spot pair."""
+        return (account.info.venue, account.info.env, symbol) in self._market.instruments
 
     def put(self, account: Account, state: PositionState, now: int, *, feed_is_live: bool) -> Position:
         """Apply an accepted report of an open position."""

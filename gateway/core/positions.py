@@ -414,6 +414,10 @@ class Book:
         }
         return {name: value for name, value in found.items() if not math.isnan(value)}
 
+    def notional(self, handle: int) -> float:
+        """Return one row's notional (settle currency), NaN where unknown."""
+        return float(self._all.notional[self._rows[handle]])
+
     def contribution(self, handle: int, weight: float | None = None, *, at_anchor: bool) -> tuple[float, float]:
         """Return what a row adds to its pool's equity and maintenance (pool currency), now or at its own anchor.
 

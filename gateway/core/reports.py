@@ -177,8 +177,9 @@ class Reports:
         if new and isinstance(event, FundingPayment) and self._changes.sink:
             self._changes.sink.put_funding(event)
 
-    def history(self, account: Account, read: HistoryRead) -> None:
+    def history(self, account: Account, read: HistoryRead, now: int) -> None:
         """What was asked for has been told: what is not there, is not."""
+        self.executions.link(now)
         self.corrections.history(account, read.since, read.asked_at)
         self.cycles.history(account, read.since, read.asked_at)
         self.executions.history(read.account, read.since, read.asked_at)
@@ -209,9 +210,11 @@ class Reports:
                 executions.mark(position, fill, now)
                 self._waiting.setdefault(account.info.name, set()).add(position.state.id)
                 self._holdings.touch_row(position)
+        if rows or account.synced_at is None or fill.at <= account.synced_at:
+            return
         closed = self.cycles.last_of(account.info.name, fill.symbol)
         seen = closed is not None and fill.at <= closed.closed_at
-        if not rows and not seen and account.synced_at is not None and fill.at > account.synced_at:
+        if not seen and self._holdings.is_contract(account, fill.symbol):
             self._opening.setdefault((account.info.name, fill.symbol), PendingFill(now, fill.at))
 
     def _settle_openings(self, account: str, asked_at: int | None) -> None:

@@ -16,7 +16,7 @@ def next_funding(position: Position, rate: FundingRate | None, book: Book) -> Ne
     """
     if rate is None:
         return None
-    notional = book.figures(position.handle).get("notional", math.nan)
+    notional = book.notional(position.handle)
     amount = notional * float(rate.rate) * (1.0 if position.state.side == "short" else -1.0)
     shown = None if math.isnan(amount) else float(f"{amount:.4g}") + 0.0
     return NextFunding(float(rate.rate), rate.next_at, shown)

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from exchanges.events import BalanceState, CoinBalance, Instrument, PoolState, PositionState, Price, position_id
+from exchanges.events import (
+    BalanceState,
+    CoinBalance,
+    FeedState,
+    FeedStatus,
+    Fill,
+    Instrument,
+    Order,
+    OrderSide,
+    PoolState,
+    PositionsSnapshot,
+    PositionState,
+    Price,
+    position_id,
+)
 from gateway.config import EngineSettings
 from gateway.core.accounts import AccountInfo
 from gateway.engine import Engine, Sink
@@ -92,3 +106,74 @@ def balance(cash: str | None = "1000", account: str = "okx-main", **fields: Any)
         "pools": (PoolState(pool="USDT", ccy="USDT", cash=cash),),
     }
     return BalanceState(**(given | fields))
+
+
+def snapshot(*positions: PositionState, **fields: Any) -> PositionsSnapshot:
+    """Return the full state of the scope "positions"."""
+    given: dict[str, Any] = {"account": "okx-main", "scope": "positions", "positions": positions}
+    return PositionsSnapshot(**(given | fields))
+
+
+def fill(side: OrderSide = "sell", size: str = "2", at: int = 5_000, **fields: Any) -> Fill:
+    """Return a fill of BTC-USDT-SWAP."""
+    given: dict[str, Any] = {
+        "account": "okx-main",
+        "id": f"okx-main:fill:{at}:{side}:{size}",
+        "symbol": "BTC-USDT-SWAP",
+        "order_id": "o1",
+        "side": side,
+        "size": size,
+        "price": "110",
+        "at": at,
+    }
+    return Fill(**(given | fields))
+
+
+def order(order_id: str = "7", **fields: Any) -> Order:
+    """Return an open limit order to buy one contract."""
+    given: dict[str, Any] = {
+        "account": "okx-main",
+        "scope": "orders",
+        "symbol": "BTC-USDT-SWAP",
+        "order_id": order_id,
+        "open": True,
+        "side": "buy",
+        "size": "1",
+        "price": "90",
+        "status": "live",
+    }
+    return Order(**(given | fields))
+
+
+def feed(state: FeedState, account: str | None = "okx-main", venue: str = "okx", **fields: Any) -> FeedStatus:
+    """Return the status of a connection: an account's private one, or a venue's public one."""
+    connection = "private" if account else "public"
+    given: dict[str, Any] = {
+        "id": f"{account or venue}:{connection}",
+        "venue": venue,
+        "env": "live",
+        "account": account,
+        "connection": connection,
+        "state": state,
+        "at": 0,
+    }
+    return FeedStatus(**(given | fields))
+
+
+def row(one: Engine, table: str, row_id: str) -> dict[str, Any]:
+    """Return what clients see of a row, which must be there."""
+    version = one.tables[table].get(row_id)
+    assert version is not None, f"no row {row_id} in {table}: {list(one.tables[table].ids())}"
+    return version.row
+
+
+def rows(one: Engine, table: str) -> list[dict[str, Any]]:
+    """Return every row of a table."""
+    return [row(one, table, row_id) for row_id in one.tables[table].ids()]
+
+
+def checked(one: Engine) -> Engine:
+    """Return an engine whose positions stand as its columns, pools and tables say (holds after every turn)."""
+    assert set(one.tables["positions"].ids()) == set(one.positions)
+    assert {i for account in one.accounts.values() for i in account.positions} == set(one.positions)
+    return one
