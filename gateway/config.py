@@ -47,8 +47,8 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Bounds of the engine. ``mark_max_age_ms``: age beyond which a mark is stale, per venue."""
 
     mark_max_age_ms: dict[str, int] = msgspec.field(
-        # OKX repeats an unchanged mark every 10 s; Bybit and Hyperliquid are silent while nothing changes.
-        default_factory=lambda: {"okx": 25_000, "bybit": 120_000, "hyperliquid": 120_000}
+        # OKX repeats an unchanged mark every 10 s, Aster every second; Bybit and Hyperliquid are silent while nothing changes.
+        default_factory=lambda: {"okx": 25_000, "bybit": 120_000, "hyperliquid": 120_000, "aster": 15_000}
     )
     dust_usd: float = 1.0
     liquidation_risk_distance: float = 0.1

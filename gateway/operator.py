@@ -27,8 +27,11 @@ class Operator:
     def __init__(self, engine: Engine, feeds: Feeds, clock: Clock, act: Act) -> None:
         self._engine, self._feeds, self._clock, self._act = engine, feeds, clock, act
 
-    async def verify(self, accounts: Collection[str], max_age_ms: int) -> Verification:
+    async def verify(
+        self, accounts: Collection[str], max_age_ms: int, venues: Collection[str] | None = None
+    ) -> Verification:
         """Ask the venues of those accounts where they were asked longer ago than that; all at once."""
+        accounts = [name for name in accounts if venues is None or self._engine.accounts[name].info.venue in venues]
         failed: dict[str, str] = {}
 
         async def one(account: str) -> None:

@@ -13,6 +13,7 @@ import msgspec
 from gateway.core.protocol import ERRORS, Close
 from gateway.web.problem import PROBLEM_JSON
 from gateway.web.rest import LIVE, Operation
+from gateway.web.state import ReconcileRequest
 
 Rows = dict[str, dict[str, Any]]
 
@@ -87,7 +88,7 @@ def _types(tables: Sequence[str]) -> dict[str, Any]:
         for name in LIVE
         if name in tables
     }
-    plain = {t.__name__: t for t in (Problem, Health, Readiness, Instruments, Reconciled)}
+    plain = {t.__name__: t for t in (Problem, Health, Readiness, Instruments, Reconciled, ReconcileRequest)}
     return {**snapshots, **pages, **plain, "Object": dict[str, Any]}
 
 
@@ -118,6 +119,7 @@ def _operation(operation: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
     if operation.unready:
         responses["503"] = _problem("A required feed is not live, or a venue cannot be asked", schemas)
     responses["default"] = _problem("A problem", schemas)
+    body = {"requestBody": {"required": True, "content": {"application/json": {"schema": schemas["ReconcileRequest"]}}}}
     return {
         "operationId": operation.path.strip("/").replace("/", "_"),
         "summary": operation.summary,
@@ -132,7 +134,7 @@ def _operation(operation: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
             for param in operation.params
         ],
         "responses": responses,
-    }
+    } | (body if operation.method == "POST" else {})
 
 
 def _problem(text: str, schemas: dict[str, Any]) -> dict[str, Any]:

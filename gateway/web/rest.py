@@ -244,7 +244,8 @@ class Rest:
         max_age_ms = query.integer("max_age_ms", 0, _LONGEST_AGE_MS)
         found, verified = Verification({}, {}), max_age_ms is not None
         if max_age_ms is not None:
-            found = await self._state.verify(self._concerned(principal, named, wanted), max_age_ms)
+            asked = self._state.accounts() if selection.accounts is None else selection.accounts
+            found = await self._state.verify(asked, max_age_ms, wanted.get("venue"))
         rows, more = _matching(table, selection, wanted, query.text("cursor") or "", limit)
         tables = self._state.tables
         head: dict[str, object] = {"epoch": tables.epoch, "seq": tables.seq, "at": tables.at}
@@ -262,14 +263,6 @@ class Rest:
         why = "; ".join(f"{account}: {reason}" for account, reason in sorted(found.failed.items()))
         refusal = Refusal("venue_unreachable", f"{why}. What follows is what was known at verified_at")
         return _answer({**problem(refusal), **head}, body, status=503, media=PROBLEM_JSON)
-
-    def _concerned(self, principal: Principal, accounts: list[str] | None, wanted: dict[str, list[str]]) -> list[str]:
-        """Return the accounts whose venues have to be asked for this selection."""
-        tables = self._state.tables
-        table = tables["accounts"]
-        selection = resolve(tables, "accounts", principal, self._state.accounts(), accounts=accounts)
-        venues = {"venue": wanted["venue"]} if "venue" in wanted else {}
-        return [version.id for version in _matching(table, selection, venues, "", MAX_LIMIT)[0]]
 
     async def reconcile(self, request: Request) -> Response:
         """Compare, and correct where asked to; for the command line of whoever runs the gateway."""

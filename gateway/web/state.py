@@ -37,7 +37,7 @@ def _wall_clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-async def _no_venues(accounts: Collection[str], max_age_ms: int) -> Verification:
+async def _no_venues(accounts: Collection[str], max_age_ms: int, venues: Collection[str] | None) -> Verification:
     return Verification({}, dict.fromkeys(accounts, "there is no venue to ask"))
 
 
@@ -56,7 +56,7 @@ class ServerState:
         ready: Returns whether every required feed is live, and each feed's state for humans.
         config_view: Returns the running configuration without secrets.
         instruments: Returns the contract table.
-        verify: Asks the venues of accounts where they were asked longer ago than so many milliseconds.
+        verify: Asks the venues (all, or those named) of accounts where they were asked longer ago than so many milliseconds.
         reconcile: Compares the store with the venues, and corrects it where asked to; per account for humans.
         now_ms: Wall clock.
         principal: Returns for whom a request is made, from its headers (names in lower case); None: not known, 401.
@@ -70,7 +70,7 @@ class ServerState:
     ready: Callable[[], tuple[bool, dict[str, object]]] = lambda: (True, {})
     config_view: Callable[[], dict[str, object]] = dict
     instruments: Callable[[], list[dict[str, object]]] = list
-    verify: Callable[[Collection[str], int], Awaitable[Verification]] = _no_venues
+    verify: Callable[[Collection[str], int, Collection[str] | None], Awaitable[Verification]] = _no_venues
     reconcile: Callable[[ReconcileRequest], Awaitable[dict[str, object]]] = _nothing
     now_ms: Callable[[], int] = _wall_clock_ms
     principal: Callable[[Mapping[str, str]], Principal | None] = local_principal

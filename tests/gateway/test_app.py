@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
+
 from exchanges.clock import SystemClock
-from exchanges.events import Event
 from gateway.app import Turns
 from gateway.core.protocol import Limits
 from gateway.engine import Engine
 from gateway.hub import Hub
 from tests.gateway.events_of import engine, mark, position
-
-
-class Unheard(Event, frozen=True, kw_only=True):
-    """An event that the engine does not know."""
 
 
 def turns(one: Engine) -> tuple[Turns, list[int]]:
@@ -37,16 +34,16 @@ async def test_what_arrives_in_one_pass_of_the_loop_is_one_turn() -> None:
     await passed()
     assert one.tables.seq == seq + 1
     assert one.tables["positions"].get(position().id).row["mark_price"] == 120.0  # type: ignore[union-attr]
-    assert len(wanted) == 1, "a new symbol needs marks"
+    assert len(wanted) == 1, "once after a turn"
     taking.take([mark("121", at=3_000)])
     await passed()
-    assert len(wanted) == 1
+    assert len(wanted) == 2
 
 
 async def test_a_defect_costs_one_event_and_is_counted() -> None:
     one = engine()
     taking, _ = turns(one)
-    taking.take([position(), Unheard(), mark("120")])
+    taking.take([position(), msgspec.structs.replace(position("ETH-USDT-SWAP"), size="much"), mark("120")])
     await passed()
     assert taking.failures == 2, "the turn, and the one event in it"
     assert one.tables["positions"].get(position().id).row["mark_price"] == 120.0  # type: ignore[union-attr]

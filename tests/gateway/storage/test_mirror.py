@@ -65,7 +65,7 @@ def test_account_gives_its_positions_venue_and_env() -> None:
     mirror.put_mode(AccountMode(account="main", mode="futures"))
     batch, _ = mirror.take()
     assert batch.positions[0][2:4] == ("okx", "demo")
-    assert batch.accounts[0][5] == AccountMode(account="main", mode="futures")
+    assert batch.accounts[0][6] == AccountMode(account="main", mode="futures")
 
 
 def test_pruning_keeps_what_lives_and_touches_no_other_account() -> None:

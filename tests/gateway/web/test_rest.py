@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Any
 
 import aiohttp
@@ -9,6 +9,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from gateway.core.access import Principal
+from gateway.web.state import ReconcileRequest, Verification
 from tests.gateway.toy import Toy
 from tests.gateway.web.serving import Gateway, gateway
 
@@ -147,7 +148,9 @@ async def test_live_rows_are_paged(rest: Rest) -> None:
         (400, "bad_filter", "/v1/positions?limit=0"),
         (400, "bad_filter", "/v1/positions?limit=99999999999999999999999999"),
         (400, "bad_filter", "/v1/positions?nonsense=1"),
-        (400, "bad_filter", "/v1/positions?max_age_ms=1000"),
+        (400, "bad_filter", "/v1/summary?max_age_ms=1000"),
+        (400, "bad_filter", "/v1/positions?max_age_ms=soon"),
+        (503, "venue_unreachable", "/v1/positions?max_age_ms=1000"),
         (404, "not_found", "/v1/nonsense"),
         (404, "not_found", "/"),
         (426, "upgrade_required", "/v1/stream"),
@@ -213,3 +216,72 @@ async def test_hooks_and_metrics(rest: Rest) -> None:
     text = await rest.get("/metrics")
     assert 'perpwire_rows{table="positions"} 3.0' in text
     assert "perpwire_stream_connections 0.0" in text
+
+
+# --- Asking the venue first ---------------------------------------------------------------------------------------------
+
+
+async def test_a_service_that_is_about_to_trade_gets_verified_figures_and_is_told_what_is_flat() -> None:
+    asked: list[tuple[list[str], int, object]] = []
+
+    async def verify(accounts: Collection[str], max_age_ms: int, venues: Collection[str] | None) -> Verification:
+        asked.append((sorted(accounts), max_age_ms, venues))
+        toy.put("main:B", x=2, side="short")
+        toy.commit()
+        return Verification({"main": 7_000}, {})
+
+    toy = Toy()
+    toy.put("main:A", x=1, side="long", symbol="A")
+    toy.commit()
+    async with gateway(toy=toy, verify=verify) as running, aiohttp.ClientSession() as session:
+        rest = Rest(running, session)
+        body = await rest.get("/v1/positions?account=main&symbol=A,C&max_age_ms=1000&venue=okx")
+        assert asked == [(["main"], 1000, ["okx"])]
+        assert body["verified_at"] == {"main": 7_000}
+        assert body["flat"] == ["C"]
+        assert set(body["positions"]) == {"main:A"}
+        assert set((await rest.get("/v1/positions?max_age_ms=0"))["positions"]) == {"main:A", "main:B"}
+        assert "verified_at" not in await rest.get("/v1/positions")
+        assert len(asked) == 2
+
+
+async def test_a_venue_that_cannot_be_asked_is_a_503_with_what_was_known_and_nothing_is_called_flat() -> None:
+    async def verify(accounts: Collection[str], max_age_ms: int, venues: Collection[str] | None) -> Verification:
+        return Verification({"main": 5_000}, {"main": "okx: no answer within 10 s"})
+
+    toy = Toy()
+    toy.put("main:A", x=1, side="long", symbol="A")
+    toy.commit()
+    async with gateway(toy=toy, verify=verify) as running, aiohttp.ClientSession() as session:
+        body = await Rest(running, session).get("/v1/positions?symbol=A,C&max_age_ms=1000", 503)
+        assert (body["code"], body["retry"], body["verified_at"]) == ("venue_unreachable", True, {"main": 5_000})
+        assert "no answer within 10 s" in body["detail"]
+        assert set(body["positions"]) == {"main:A"}
+        assert "flat" not in body
+
+
+async def test_a_reconciliation_is_asked_with_everything_it_needs() -> None:
+    seen: list[ReconcileRequest] = []
+
+    async def reconcile(asked: ReconcileRequest) -> dict[str, object]:
+        seen.append(asked)
+        return {"main": {"rows": 1, "differences": []}}
+
+    async with gateway(reconcile=reconcile) as running, aiohttp.ClientSession() as session:
+
+        async def post(body: object, status: int = 200, **headers: str) -> Any:
+            async with session.post(running.http + "/internal/reconcile", json=body, headers=headers) as answer:
+                assert answer.status == status, await answer.text()
+                return await answer.json(content_type=None)
+
+        assert await post({"mode": "dry-run"}) == {
+            "mode": "dry-run",
+            "accounts": {"main": {"rows": 1, "differences": []}},
+        }
+        assert (await post({"mode": "apply", "accounts": ["nobody"]}, 400))["code"] == "unknown_account"
+        assert (await post({"mode": "erase"}, 400))["code"] == "bad_command"
+        assert (await post({"mode": "force", "accounts": ["main"]}, 400))["code"] == "bad_command"
+        await post({"mode": "force", "accounts": ["main"], "reason": "the exchange is gone"})
+        refused = await post({"mode": "dry-run"}, 403, Origin="https://elsewhere.example")
+        assert refused["code"] == "forbidden_origin"
+        assert [asked.mode for asked in seen] == ["dry-run", "force"]
