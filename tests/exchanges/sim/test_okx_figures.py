@@ -105,7 +105,7 @@ def test_a_row_agrees_with_itself() -> None:
 
 
 def test_balances_follow_the_identity_of_a_live_answer() -> None:
-    """eq = cashBal + cross upl + isoEq + options, isoEq = margins + isoUpl, upl of all others (as a captured futures-mode answer)."""
+    """eq = cashBal + cross upl + isoEq + options, isoEq = margins + isoUpl, upl of all but options (as a captured answer)."""
     world = World(4, BEGIN)
     world.step(BEGIN + 9_000)
     for account in world.accounts_of("okx"):
