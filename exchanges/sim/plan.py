@@ -189,7 +189,7 @@ def _money(rng: random.Random, account: str, venue: VenueName) -> Iterator[tuple
 
 def _modes(rng: random.Random, account: str, venue: VenueName) -> Iterator[tuple[float, dict[str, Any]]]:
     """Switch legs or the account's mode and back, or the margin of one symbol; a venue refuses what it does not have."""
-    if venue == "hyperliquid" or rng.random() < 0.3:
+    if venue == "hyperliquid" or (venue != "bybit" and rng.random() < 0.3):
         switch: dict[str, Any] = {"margin": "other", "nth": rng.randrange(12)}
     else:
         switch = rng.choice(({"hedge": "other"}, {"mode": "other"}))

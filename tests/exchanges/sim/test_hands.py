@@ -5,15 +5,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from exchanges.sim.catalog import Contract
 from exchanges.sim.changes import (
     BalanceChanged,
     Filled,
     FundingPaid,
-    ModeChanged,
     OrderChanged,
     PositionChanged,
     Transferred,
@@ -264,7 +261,7 @@ def test_silent_changes_leave_only_the_position() -> None:
     assert "SOLUSDT" not in {p.symbol for p in it.positions("bybit-main")}
 
 
-# --- Money and modes -----------------------------------------------------------------------------------------------------
+# --- Money ---------------------------------------------------------------------------------------------------------------
 
 
 def test_margin_moves_between_what_is_free_and_the_position() -> None:
@@ -290,58 +287,6 @@ def test_a_transfer_is_told_before_the_balance() -> None:
     assert it.transfers("okx-main") == [moved]
 
 
-@pytest.mark.parametrize("account", ["okx-hedge", "bybit-hedge", "aster-hedge"])
-def test_legs_are_closed_before_a_switch_and_come_to_one_after_it(account: str) -> None:
-    it = world()
-    events = heard(it, lambda: it.modes.switch_legs(account, hedge=False))
-    (switched,) = [e for e in events if isinstance(e, ModeChanged)]
-    assert (switched.hedge, it.truth()["modes"][account]["hedge"]) == (False, False)
-    changes = [e for e in events if isinstance(e, PositionChanged)]
-    assert {c.cause for c in changes} == {"mode"}
-    assert all(change.trade is not None for change in changes)
-    place = events.index(switched)
-    assert all((c.position.size == 0) == (events.index(c) < place) for c in changes)
-    assert {p.leg for p in it.positions(account)} == {"net"}
-    ids = {p.id for p in it.positions(account)}
-    it.modes.switch_legs(account, hedge=True)
-    assert {p.leg for p in it.positions(account)} <= {"long", "short"}
-    assert not ids & {p.id for p in it.positions(account)}
-
-
-def test_bybits_margin_mode_changes_positions_in_place() -> None:
-    it = world()
-    before = {p.symbol: p for p in it.positions("bybit-main") if it.contract("bybit", p.symbol).kind != "option"}
-    events = heard(it, lambda: it.modes.switch_account("bybit-main", "isolated"))
-    assert not [e for e in events if isinstance(e, Filled)]
-    changes = [e for e in events if isinstance(e, PositionChanged)]
-    assert {c.position.symbol for c in changes} == set(before)
-    for change in changes:
-        assert change.before == before[change.position.symbol]
-        assert (change.position.mode, change.position.size) == ("isolated", change.before.size)
-        assert change.position.margin is not None
-    assert len(it.positions("bybit-main")) == len(before) + 1
-    assert all(p.requirement < p.equity for p in it.pools(it.account("bybit-main")) if p.positions)
-    it.modes.switch_account("bybit-main", "cross")
-    assert {p.mode for p in it.positions("bybit-main")} == {"cross"}
-
-
-def test_hyperliquid_changes_one_coin_in_place_and_okx_by_closing_and_opening() -> None:
-    it = world()
-    events = heard(it, lambda: it.modes.switch_symbol("hl-main", "BTC", "isolated"))
-    assert shape(events) == ["PositionChanged", "BalanceChanged"]
-    assert held(it, "hl-main", "BTC").margin is not None
-    events = heard(it, lambda: it.modes.switch_symbol("okx-main", "SOL-USDT-SWAP", "isolated"))
-    assert [e.cause for e in events if isinstance(e, PositionChanged)] == ["mode", "mode"]
-    assert (held(it, "okx-main", "SOL-USDT-SWAP").mode, held(it, "okx-main", "SOL-USDT-SWAP").size) == ("isolated", 300)
-
-
-def test_okx_holds_one_symbol_cross_and_isolated_at_once() -> None:
-    it = world()
-    both = [p for p in it.positions("okx-main") if p.symbol == "ETH-USDT-SWAP"]
-    assert {p.mode for p in both} == {"cross", "isolated"}
-    assert len({p.id for p in both}) == 2
-
-
 @pytest.mark.parametrize(
     ("act", "fault", "says"),
     [
@@ -361,83 +306,8 @@ def test_okx_holds_one_symbol_cross_and_isolated_at_once() -> None:
         (lambda it: it.hands.transfer("okx-main", "DOGE", "deposit", Decimal(1)), UnknownName, "it has 'USDT'"),
         (lambda it: it.hands.transfer("okx-main", "USDT", "withdrawal", Decimal(-(10**9))), Impossible, "has only"),
         (lambda it: it.open_position("okx-main", dated(it, "option").symbol, "short"), Impossible, "only be bought"),
-        (lambda it: it.modes.switch_legs("hl-main", hedge=True), Impossible, "no hedge mode"),
-        (lambda it: it.modes.switch_legs("okx-main", hedge=False), Impossible, "already"),
-        (lambda it: it.modes.switch_account("okx-main", "isolated"), Impossible, "switch it to multi"),
-        (lambda it: it.modes.switch_account("aster-main", "multi"), Impossible, "isolated positions"),
-        (lambda it: it.modes.switch_symbol("bybit-main", "BTCUSDT", "isolated"), Impossible, "whole account"),
-        (lambda it: it.modes.switch_symbol("aster-multi", "ETHUSDT", "isolated"), Impossible, "multi-assets"),
-        (lambda it: it.modes.switch_symbol("okx-main", "SOL-USDT-SWAP", "cross"), Impossible, "does already"),
     ],
 )
 def test_what_cannot_be_done_is_refused_with_what_can(act: Any, fault: type[Exception], says: str) -> None:
     with pytest.raises(fault, match=says):
         act(world())
-
-
-# --- Whatever is done ----------------------------------------------------------------------------------------------------
-
-ACTS: tuple[Callable[[World, str, Position, Decimal], Any], ...] = (
-    lambda it, name, p, x: it.close_position(name, p.symbol, p.side),
-    lambda it, name, p, x: it.hands.close_position(name, p.symbol, p.side, it.contract(p.venue, p.symbol).lot),
-    lambda it, name, p, x: it.open_position(name, p.symbol),
-    lambda it, name, p, x: it.hands.liquidate(name, p.symbol, p.side, x),
-    lambda it, name, p, x: it.hands.deleverage(name, p.symbol, p.side, x),
-    lambda it, name, p, x: it.hands.pay_funding(p.venue, p.symbol),
-    lambda it, name, p, x: it.hands.expire(p.venue, p.symbol),
-    lambda it, name, p, x: it.hands.split(p.venue, p.symbol, Decimal(2)),
-    lambda it, name, p, x: it.hands.silent(name, p.symbol, p.side),
-    lambda it, name, p, x: it.hands.margin(name, p.symbol, x * 10, p.side),
-    lambda it, name, p, x: it.hands.transfer(name, next(iter(it.account(name).cash)), "deposit", x),
-    lambda it, name, p, x: it.modes.switch_legs(name, hedge=not it.account(name).hedge),
-    lambda it, name, p, x: it.modes.switch_symbol(name, p.symbol, "isolated"),
-    lambda it, name, p, x: it.modes.switch_account(name, "isolated" if p.venue == "bybit" else "multi"),
-    lambda it, name, p, x: it.step(it.now_ms + int(x * 9_000)),
-)
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    st.lists(
-        st.tuples(st.sampled_from(ACTS), st.integers(0, 11), st.integers(0, 20), st.decimals("0.05", "1", places=2)),
-        max_size=25,
-    )
-)
-def test_whatever_is_done_the_log_tells_all_of_it_and_money_adds_up(acts: list[Any]) -> None:
-    """From the log alone: every position continues what it was before, and every purse is its fills, funding and transfers."""
-    it = world()
-    positions = {(p.account, p.key): p for name in it.accounts for p in it.positions(name)}
-    cash = {(a.name, purse): amount for a in it.accounts.values() for purse, amount in a.cash.items()}
-    cursor = it.cursor()
-    for act, account, nth, amount in acts:
-        name = list(it.accounts)[account]
-        mine = it.positions(name)
-        if mine:
-            try:
-                act(it, name, mine[nth % len(mine)], amount)
-            except (Impossible, UnknownName):
-                continue
-    for event in it.events_since(cursor)[0]:
-        match event:
-            case PositionChanged():
-                if event.before is not None:
-                    assert positions.pop((event.account, event.before.key)) == event.before
-                assert event.was == (event.before.size if event.before else 0)
-                assert (event.account, event.position.key) not in positions
-                if event.position.size:
-                    positions[event.account, event.position.key] = event.position
-            case Filled(trade=trade):
-                purse = it.contract(event.position.venue, event.symbol).purse
-                cash[event.account, purse] += trade.pnl + trade.fee + trade.premium
-            case FundingPaid():
-                cash[event.account, it.contract(event.position.venue, event.position.symbol).purse] += event.amount
-            case Transferred():
-                cash[event.account, event.purse] += event.amount
-            case BalanceChanged(cause="expired"):
-                cash[event.account, event.purse] = event.cash
-            case BalanceChanged():
-                assert cash[event.account, event.purse] == event.cash
-            case _:
-                pass
-    assert positions == {(p.account, p.key): p for name in it.accounts for p in it.positions(name)}
-    assert cash == {(a.name, purse): amount for a in it.accounts.values() for purse, amount in a.cash.items()}

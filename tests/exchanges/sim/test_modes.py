@@ -1,0 +1,78 @@
+"""Switches of mode: closed and opened again where the venue asks for it, in place where it does not."""
+
+from typing import Any
+
+import pytest
+
+from exchanges.sim.changes import Filled, ModeChanged, PositionChanged
+from exchanges.sim.world import Impossible
+from tests.exchanges.sim.test_hands import heard, held, shape, world
+
+
+@pytest.mark.parametrize("account", ["okx-hedge", "bybit-hedge", "aster-hedge"])
+def test_legs_are_closed_before_a_switch_and_come_to_one_after_it(account: str) -> None:
+    it = world()
+    events = heard(it, lambda: it.modes.switch_legs(account, hedge=False))
+    (switched,) = [e for e in events if isinstance(e, ModeChanged)]
+    assert (switched.hedge, it.truth()["modes"][account]["hedge"]) == (False, False)
+    changes = [e for e in events if isinstance(e, PositionChanged)]
+    assert {c.cause for c in changes} == {"mode"}
+    assert all(change.trade is not None for change in changes)
+    place = events.index(switched)
+    assert all((c.position.size == 0) == (events.index(c) < place) for c in changes)
+    assert {p.leg for p in it.positions(account)} == {"net"}
+    ids = {p.id for p in it.positions(account)}
+    it.modes.switch_legs(account, hedge=True)
+    assert {p.leg for p in it.positions(account)} <= {"long", "short"}
+    assert not ids & {p.id for p in it.positions(account)}
+
+
+def test_bybits_margin_mode_changes_positions_in_place() -> None:
+    it = world()
+    before = {p.symbol: p for p in it.positions("bybit-main") if it.contract("bybit", p.symbol).kind != "option"}
+    events = heard(it, lambda: it.modes.switch_account("bybit-main", "isolated"))
+    assert not [e for e in events if isinstance(e, Filled)]
+    changes = [e for e in events if isinstance(e, PositionChanged)]
+    assert {c.position.symbol for c in changes} == set(before)
+    for change in changes:
+        assert change.before == before[change.position.symbol]
+        assert (change.position.mode, change.position.size) == ("isolated", change.before.size)
+        assert change.position.margin is not None
+    assert len(it.positions("bybit-main")) == len(before) + 1
+    assert all(p.requirement < p.equity for p in it.pools(it.account("bybit-main")) if p.positions)
+    it.modes.switch_account("bybit-main", "cross")
+    assert {p.mode for p in it.positions("bybit-main")} == {"cross"}
+
+
+def test_hyperliquid_changes_one_coin_in_place_and_okx_by_closing_and_opening() -> None:
+    it = world()
+    events = heard(it, lambda: it.modes.switch_symbol("hl-main", "BTC", "isolated"))
+    assert shape(events) == ["PositionChanged", "BalanceChanged"]
+    assert held(it, "hl-main", "BTC").margin is not None
+    events = heard(it, lambda: it.modes.switch_symbol("okx-main", "SOL-USDT-SWAP", "isolated"))
+    assert [e.cause for e in events if isinstance(e, PositionChanged)] == ["mode", "mode"]
+    assert (held(it, "okx-main", "SOL-USDT-SWAP").mode, held(it, "okx-main", "SOL-USDT-SWAP").size) == ("isolated", 300)
+
+
+def test_okx_holds_one_symbol_cross_and_isolated_at_once() -> None:
+    it = world()
+    both = [p for p in it.positions("okx-main") if p.symbol == "ETH-USDT-SWAP"]
+    assert {p.mode for p in both} == {"cross", "isolated"}
+    assert len({p.id for p in both}) == 2
+
+
+@pytest.mark.parametrize(
+    ("act", "says"),
+    [
+        (lambda it: it.modes.switch_legs("hl-main", hedge=True), "no hedge mode"),
+        (lambda it: it.modes.switch_legs("okx-main", hedge=False), "already"),
+        (lambda it: it.modes.switch_account("okx-main", "isolated"), "switch it to multi"),
+        (lambda it: it.modes.switch_account("aster-main", "multi"), "isolated positions"),
+        (lambda it: it.modes.switch_symbol("bybit-main", "BTCUSDT", "isolated"), "whole account"),
+        (lambda it: it.modes.switch_symbol("aster-multi", "ETHUSDT", "isolated"), "multi-assets"),
+        (lambda it: it.modes.switch_symbol("okx-main", "SOL-USDT-SWAP", "cross"), "does already"),
+    ],
+)
+def test_what_a_venue_does_not_have_is_refused(act: Any, says: str) -> None:
+    with pytest.raises(Impossible, match=says):
+        act(world())
