@@ -6,7 +6,7 @@ Source: OKX v5 docs, trade and account endpoints.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -46,6 +46,15 @@ class Activity:
         self._draft_asked_at = 0
         self._under_way: dict[str, HttpRequest | None] = {}  # about money, by subject → the question that follows
         self._asks: list[HttpRequest] = []
+        self._margins: dict[tuple[str, str, str], str] = {}  # instrument, leg, mode → margin currency; "": several
+
+    def learn(self, rows: Iterable[wire.PositionRow]) -> None:
+        """Note the margin currencies of positions, which orders do not always say."""
+        if len(self._margins) > tables.MAX_ROWS:  # of all that were ever held; what is held now is learnt again
+            self._margins.clear()
+        for row in rows:
+            leg = row.inst_id, row.pos_side, row.mgn_mode
+            self._margins[leg] = row.ccy if self._margins.get(leg, row.ccy) == row.ccy else ""
 
     # --- what can be asked ---------------------------------------------------------------------------------------
 
@@ -110,11 +119,12 @@ class Activity:
         return [Notice(code="orders", what=words)] if words else []
 
     def _position(self, row: wire.OrderRow) -> str | None:
-        """Return the position that an order of a contract acts on, where the message says all four parts of its id."""
+        """Return the position that an order of a contract acts on, where all four parts of its id are known."""
         contract = row.inst_type in ("SWAP", "FUTURES", "OPTION") and row.td_mode in ("cross", "isolated")
-        if not (contract and row.pos_side and row.td_mode and row.ccy):
+        if not (contract and row.pos_side and row.td_mode):
             return None
-        return position_id(self._account, row.inst_id, row.pos_side, row.td_mode, row.ccy)
+        ccy = row.ccy or self._margins.get((row.inst_id, row.pos_side, row.td_mode))
+        return position_id(self._account, row.inst_id, row.pos_side, row.td_mode, ccy) if ccy else None
 
     def _warning(self, row: wire.WarningRow) -> LiquidationWarning:
         return LiquidationWarning(

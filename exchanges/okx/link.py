@@ -144,6 +144,7 @@ class PrivateLink(Session):
 
     def _position_rows(self, arg: wire.Arg, frame: wire.Frame, rows: list[msgspec.Raw]) -> list[Output]:
         good, notes, damaged = _readable(rows, "positions")
+        self._activity.learn(good)
         out = notes if self._held else self._infer(self._mode or parse.DEFAULT_MODE) + notes
         covers = arg.inst_type or _ANY
         book = self._books.get(covers)

@@ -10,7 +10,7 @@ import pytest
 from exchanges.events import Evidence, Fill, Order
 from exchanges.okx import orders, wire
 from exchanges.venue import Ask, Malformed, Notice, Output
-from tests.exchanges.okx.samples import T0, fill_row, frame, only, order, private
+from tests.exchanges.okx.samples import T0, fill_row, frame, only, order, position, positions, private
 
 
 def row(**changes: Any) -> wire.OrderRow:
@@ -198,6 +198,16 @@ def test_a_system_order_with_the_trade_id_of_details_is_an_execution() -> None:
 def test_a_position_is_named_only_without_doubt(changes: dict[str, str]) -> None:
     (fill,) = only(Fill, pushed(order(**EXECUTED | changes)))
     assert fill.position is None
+
+
+def test_a_margin_currency_that_the_order_does_not_say_is_that_of_the_position() -> None:
+    link = private()
+    text = frame("orders", order(**EXECUTED | {"ccy": ""}), event=None, instType="ANY")
+    assert [fill.position for fill in only(Fill, link.receive(text, 0))] == [None]
+    link.receive(positions(position()), 0)
+    assert [fill.position for fill in only(Fill, link.receive(text, 0))] == ["main:BTC-USDT-SWAP:net:cross:USDT"]
+    link.receive(positions(position(ccy="BTC"), event="event_update"), 0)
+    assert [fill.position for fill in only(Fill, link.receive(text, 0))] == [None]  # one of two
 
 
 @pytest.mark.parametrize(
