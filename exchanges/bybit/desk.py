@@ -135,7 +135,9 @@ class Desk:
             if (row.category or category) == tables.SPOT:
                 return []
             origin = self._origin(pushed_at, pushed_at or None, category)
-            return [orders.parse_order(row, origin), *orders.warnings(row, origin)]
+            order = orders.parse_order(row, origin)
+            self._legs.saw(row.category or category, row.symbol, row.position_idx)
+            return [order, *orders.warnings(row, origin)]
         except ProtocolViolation as error:
             return unread(error)
 
@@ -261,6 +263,8 @@ class Desk:
         recorded = self.use == "replay"
         if recorded and self._orders.is_tail(request, page):
             return []
+        for row in rows:
+            self._legs.saw(row.category or origin.category, row.symbol, row.position_idx)
         listing = self._orders.of(request, asked_at)
         listing.rows += found
         if (further := listing.further(page, request, recorded)) is not None:

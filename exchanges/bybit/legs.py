@@ -1,7 +1,7 @@
 """Which leg of a symbol an execution belongs to: executions carry no ``positionIdx``. Pure.
 
-Owns what the positions seen so far tell of each symbol's mode. Hedge mode exists for USDT contracts, and for the inverse ones
-of older accounts, and is switched per symbol, only while it is flat; a switch pushes the symbol's new legs.
+Owns what the positions and open orders seen so far tell of each symbol's mode. Hedge mode exists for USDT contracts, and for
+the inverse ones of older accounts, and is switched per symbol, only while it is flat; a switch pushes the symbol's new legs.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ _ONE_WAY, _LONG, _SHORT = 0, 1, 2
 
 
 class Legs:
-    """The symbols' modes as one account's positions told them; bounded by ``tables.MAX_BUFFERED``."""
+    """The symbols' modes as one account's positions and orders told them; bounded by ``tables.MAX_BUFFERED``."""
 
     def __init__(self, account: str) -> None:
         self._account = account
         self._hedged: dict[tuple[str, str], bool] = {}
 
     def saw(self, category: str, symbol: str, position_idx: int) -> None:
-        """Note a leg that Bybit reported."""
+        """Note a leg that Bybit named in a position or an open order."""
         self._hedged.pop((category, symbol), None)
         self._hedged[category, symbol] = position_idx != _ONE_WAY
         if len(self._hedged) > tables.MAX_BUFFERED:

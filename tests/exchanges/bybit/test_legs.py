@@ -11,7 +11,7 @@ from exchanges.bybit import tables
 from exchanges.bybit.legs import Legs
 from exchanges.bybit.wire import ExecutionRow, decode
 from exchanges.events import Fill, FundingPayment
-from tests.exchanges.bybit.samples import execution, listed, position, private, push
+from tests.exchanges.bybit.samples import answer, execution, listed, order, position, private, push
 
 
 def _of_fill(legs: Legs, category: str = "linear", **fields: Any) -> str | None:
@@ -68,6 +68,18 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     legs.saw("linear", "BUSDT", 0)
     assert legs.of_holding("linear", "AUSDT", "Buy") is None
     assert legs.of_holding("linear", "BUSDT", "Buy") == "main:linear:BUSDT:0"
+
+
+def test_orders_of_stream_and_rest_tell_the_link_too() -> None:
+    link = private()
+    *_, linear, _, _, _ = link.state()
+    link.receive(push("order", [order("BTCUSDT", positionIdx=2)]), 0)
+    link.answer(linear, answer({"list": [order("ETHUSDT")], "nextPageCursor": ""}), 0, 1)
+    fills = link.receive(push("execution", [execution("BTCUSDT", closedSize="1"), execution("ETHUSDT")]), 0)
+    assert [one.position for one in fills if isinstance(one, Fill)] == [
+        "main:linear:BTCUSDT:2",
+        "main:linear:ETHUSDT:0",
+    ]
 
 
 def test_positions_of_stream_and_rest_tell_the_link() -> None:
