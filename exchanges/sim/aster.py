@@ -56,14 +56,14 @@ class Session:
     Attributes:
         combined: Frames name their stream.
         streams: Names, as they were asked for.
-        pinged_at, answered_at, pongs: When a ping was sent and answered, and how many answers were seen.
+        pinged_at, unanswered_since, pongs: When the last ping went out, since when none is answered, and how many answers came.
         commands: When the last frames came in.
     """
 
     opened_at: int
     combined: bool
     pinged_at: int
-    answered_at: int
+    unanswered_since: int | None = None
     pongs: int = 0
     streams: set[str] = field(default_factory=set)
     commands: list[int] = field(default_factory=list)
@@ -221,13 +221,14 @@ class AsterFront:
     def _keep_alive(self, socket: Socket, now_ms: int) -> None:
         session: Session = socket.state
         if socket.pongs != session.pongs:
-            session.pongs, session.answered_at = socket.pongs, now_ms
+            session.pongs, session.unanswered_since = socket.pongs, None
         if now_ms - session.opened_at > LIFE_MS:
             socket.close(1001, "connection is 24 hours old")
-        elif now_ms - session.answered_at > PONG_WITHIN_MS:
+        elif session.unanswered_since is not None and now_ms - session.unanswered_since > PONG_WITHIN_MS:
             socket.close(1008, "no pong")
         elif now_ms - session.pinged_at >= PING_EVERY_MS:
             session.pinged_at = now_ms
+            session.unanswered_since = session.unanswered_since or now_ms
             socket.ping()
 
     # --- Connections -------------------------------------------------------------------------------------------------
@@ -236,7 +237,7 @@ class AsterFront:
         names = request.match_info.get("names", request.query.get("streams", ""))
         async with self.sockets.accept(request, "public", slow_code=SLOW_CLOSE) as socket:
             now_ms = self.clock()
-            socket.state = Session(now_ms, combined=request.path == "/stream", pinged_at=now_ms, answered_at=now_ms)
+            socket.state = Session(now_ms, combined=request.path == "/stream", pinged_at=now_ms)
             socket.state.streams.update(name for name in names.split("/") if name)
             self._note_accounts(socket)
             async for text in socket:
@@ -249,6 +250,7 @@ class AsterFront:
         if len(session.commands) > COMMANDS_PER_S:
             socket.close(1008, "Too many requests")
             return
+        self.catch_up(now_ms)
         reply: Reply = answer(text, session.streams, combined=session.combined)
         session.streams, session.combined = reply.streams, reply.combined
         if len(session.streams) > MAX_STREAMS:
