@@ -75,8 +75,11 @@ class Books:
 
     def history(self, since_ms: int, symbols: Sequence[str]) -> list[HttpRequest]:
         """Ask for forced orders first (they say why their fills happened), the books, and the fills of each symbol."""
-        questions = [self.ask("forced", startTime=since_ms, limit=tables.FORCED_PAGE), self.booked(since_ms)]
-        return questions + [self._trades_from(symbol, since_ms) for symbol in symbols]
+        return [
+            self._forced_from(since_ms),
+            self.booked(since_ms),
+            *(self._trades_from(symbol, since_ms) for symbol in symbols),
+        ]
 
     def find_order(self, symbol: str, order_id: str) -> list[HttpRequest]:
         """Ask for one order."""
@@ -89,6 +92,10 @@ class Books:
     def ask(self, name: tables.Name, **parameters: str | int) -> HttpRequest:
         """Build a question in this account's style."""
         return build.question(self._signer.style, name, **parameters)
+
+    def _forced_from(self, start_ms: int) -> HttpRequest:
+        end_ms = start_ms + tables.WINDOW_MS
+        return self.ask("forced", startTime=start_ms, endTime=end_ms, limit=tables.FORCED_PAGE)
 
     def _trades_from(self, symbol: str, start_ms: int) -> HttpRequest:
         end_ms = start_ms + tables.WINDOW_MS
@@ -184,11 +191,16 @@ class Books:
                 continue
             self._memory.learn_cause(row.symbol, str(row.order_id), (evidence.cause, evidence.what))
             outputs.append(evidence)
-        if len(rows) >= tables.FORCED_PAGE:
-            newest = max(wire.millis(row.time) or 0 for row in rows)
-            if newest > int(parameters.get("startTime", 0)):
-                outputs.append(Ask(request=self.ask("forced", startTime=newest, limit=tables.FORCED_PAGE)))
-        return outputs
+        further = self._further_forced(rows, parameters)
+        return outputs if further is None else [*outputs, Ask(request=further)]
+
+    def _further_forced(self, rows: Sequence[wire.OrderRow], parameters: dict[str, str]) -> HttpRequest | None:
+        """Return the next page: from the newest order on where this one was full, else the next window of time."""
+        newest = max((wire.millis(row.time) or 0 for row in rows), default=0)
+        if len(rows) >= tables.FORCED_PAGE and newest > int(parameters.get("startTime", 0)):
+            return self._forced_from(newest)
+        end_ms = int(parameters.get("endTime", 0))
+        return self._forced_from(end_ms) if 0 < end_ms < self._now_ms else None
 
     def _trades(self, body: bytes, parameters: dict[str, str], asked_at: int) -> list[Output]:
         rows, outputs = _each(body, wire.TradeRow, "a fill")

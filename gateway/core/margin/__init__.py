@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gateway.core.margin import bybit, hyperliquid, okx
+from gateway.core.margin import aster, bybit, hyperliquid, okx
 from gateway.core.margin.inputs import Inputs, venue_only, without_forbidden
 from gateway.core.margin.pool import Maintenance
 
@@ -19,6 +19,7 @@ MODELS: dict[str, Callable[[Inputs], Maintenance]] = {
     "okx": okx.maintenance,
     "bybit": bybit.maintenance,
     "hyperliquid": hyperliquid.maintenance,
+    "aster": aster.maintenance,
 }
 
 
