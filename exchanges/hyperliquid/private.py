@@ -119,8 +119,7 @@ class PrivateLink(Session):
             case "webData3":
                 user = wire.decode(parse.WebData3Frame, data, channel).user_state
                 self._own(user.user)
-                mode = user.abstraction or "default"  # absent is the default mode
-                return [] if mode == self._mode else self._set_mode(mode, at)
+                return self._mode_pushed(user.abstraction, at)
             case "userFills":
                 fills = wire.decode(records.FillsFrame, data, channel)
                 self._own(fills.user)
@@ -296,6 +295,12 @@ class PrivateLink(Session):
     def _shared(self) -> list[Output]:
         found = modes.shared(self._account, self._said_mode, self._states, self._settle, self._spot_state)
         return [] if found is None else [found]
+
+    def _mode_pushed(self, mode: str | None, at: int) -> list[Output]:
+        """Take the mode from a push, which leaves out the standard ones: which of them it is, only REST says."""
+        if mode is None and self._said_mode in (None, *tables.STANDARD_MODES):
+            return []
+        return [] if mode == self._mode else self._set_mode(mode or "default", at)
 
     def _set_mode(self, mode: str, at: int) -> list[Output]:
         """Announce the mode, and say again what is known of the pools: the mode decides whether their money means anything."""

@@ -264,6 +264,14 @@ def test_a_change_of_mode_at_run_time_is_seen_in_webdata3() -> None:
     assert [(each.mode, each.computable) for each in only(AccountMode, outputs)] == [("unifiedAccount", False)]
 
 
+def test_a_push_that_leaves_the_mode_out_does_not_rename_a_standard_one() -> None:
+    link = private("disabled")
+    absent = frame("webData3", {"userState": {"user": USER}})
+    assert only(AccountMode, link.receive(absent, 1)) == []
+    link.receive(frame("webData3", {"userState": {"user": USER, "abstraction": "portfolioMargin"}}), 2)
+    assert [each.mode for each in only(AccountMode, link.receive(absent, 3))] == ["default"]
+
+
 def test_an_agents_address_is_refused_with_the_masters() -> None:
     (refused,) = answer(private(), "userRole", {"role": "agent", "data": {"user": OTHER}})
     assert isinstance(refused, LoginRefused)
