@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from exchanges.events import AccountMode, Evidence, Event, FundingPayment, HistoryRead, PositionState, Verified
+from exchanges.events import AccountMode, Event, Evidence, FundingPayment, HistoryRead, PositionState, Verified
 from gateway.core.records import ClosedCycle, Correction
 from gateway.engine import Engine
 from tests.gateway.events_of import checked, closed, engine, feed, fill, position, row, rows, snapshot
