@@ -119,13 +119,17 @@ class Disturbances:
         return _told([(f, s) for f, s in self._matching(wanted) if f.notice(s, now, seconds)])
 
     def gap(self, wanted: Wanted) -> list[Any]:
-        """Swallow the private pushes of an account, or of every account of a venue."""
+        """Swallow the private pushes of an account, or of every account of a venue (0 seconds: push again)."""
         venue, account = one_of(wanted, "venue", self._fronts), wanted.get("account")
         if venue is None and account is None:
             raise BadRequest("gap needs account or venue")
         named = [self._world.account(str(account))] if account is not None else self._world.accounts_of(venue)
+        seconds = number(wanted, "seconds", inf)
         for owner in named:
-            self.hush(owner.name, number(wanted, "seconds", inf))
+            if seconds:
+                self.hush(owner.name, seconds)
+            else:
+                self.speak(owner.name)
         return [owner.name for owner in named]
 
     def duplicate(self, wanted: Wanted) -> list[Any]:
@@ -177,7 +181,7 @@ class Disturbances:
         """Refuse logins that are right."""
         fronts = [front for front in self._venues(wanted) if front.name != "hyperliquid"]
         if not fronts:
-            raise BadRequest("hyperliquid has no login: name okx, bybit or no venue")
+            raise BadRequest("hyperliquid has no login: name okx, bybit, aster or no venue")
         for front in fronts:
             front.faults.wrong_logins = int(number(wanted, "count", 1))
             front.faults.wrong_code = str(wanted.get("code", ""))

@@ -134,6 +134,8 @@ async def test_gaps_and_late_answers_end_with_their_time(sim: Simulator) -> None
     assert (faults.suppressed, faults.late_rest_ms) == ({"okx-main", "okx-hedge"}, 0)
     sim.control.tick(now + 5_001)
     assert faults.suppressed == {"okx-hedge"}
+    sim.control.fault({"kind": "gap", "account": "okx-hedge", "seconds": 0})
+    assert faults.suppressed == set()
 
 
 async def test_a_gap_of_a_venue_is_one_of_all_its_accounts(sim: Simulator) -> None:
