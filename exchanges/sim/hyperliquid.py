@@ -24,6 +24,7 @@ from exchanges.sim.changes import OrderChanged
 from exchanges.sim.front import Clock, Faults, send_private
 from exchanges.sim.hyperliquid_events import pushes
 from exchanges.sim.hyperliquid_info import Info, Unreadable, address_of, weight_of
+from exchanges.sim.hyperliquid_market import SPOT_PAIR
 from exchanges.sim.sockets import Socket, Sockets
 from exchanges.sim.world import World
 
@@ -208,7 +209,8 @@ class HyperliquidFront:
             "fastAssetCtxs": lambda: deflated(self._prices),
             "allMids": lambda: self._info.all_mids(wanted["dex"]),
         }
-        return _channel(kind, make[kind]())
+        channel = "activeSpotAssetCtx" if wanted.get("coin") == SPOT_PAIR else kind
+        return _channel(channel, make[kind]())
 
     def _web_data(self, user: str, now_ms: int) -> Row:
         """Return the account's mode (standard: ``abstraction`` is absent) and the venue's clock; it carries no positions."""

@@ -126,8 +126,8 @@ class Info:
         return account.mode if account else "standard"
 
     def lists(self, coin: object) -> bool:
-        """Say whether a coin is listed on any dex."""
-        return coin in self._contracts
+        """Say whether a coin is listed on any dex, or is the spot pair."""
+        return coin in self._contracts or coin == market.SPOT_PAIR
 
     # --- States ----------------------------------------------------------------------------------------------------
 
@@ -148,6 +148,8 @@ class Info:
 
     def context(self, coin: str) -> Row:
         """Return a coin's context."""
+        if coin == market.SPOT_PAIR:
+            return market.spot_context(self._world)
         return market.context(self._world, self._contracts[coin])
 
     def all_mids(self, dex: str) -> Row:

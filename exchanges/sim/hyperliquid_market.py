@@ -17,7 +17,7 @@ Row = dict[str, Any]
 
 TIERED_FROM_ID = 50  # margin table ids below this are one tier: the id itself is the maximum leverage; meta omits them
 _TOP_TABLE_ID = 56
-_SPOT_PAIR = "@107"
+SPOT_PAIR = "@107"
 
 
 def table_ids(contracts: Iterable[Contract]) -> dict[str, int]:
@@ -127,16 +127,16 @@ def spot_meta() -> Row:
             for name, index in TOKENS.items()
         ],
         "universe": [
-            {"name": _SPOT_PAIR, "tokens": [TOKENS["HYPE"], TOKENS["USDC"]], "index": 107, "isCanonical": False}
+            {"name": SPOT_PAIR, "tokens": [TOKENS["HYPE"], TOKENS["USDC"]], "index": 107, "isCanonical": False}
         ],
     }
 
 
-def spot_meta_and_contexts(world: World) -> list[Any]:
-    """Return the spot tokens with the context of each pair."""
+def spot_context(world: World) -> Row:
+    """Return the context of the one spot pair."""
     price = shown(round(world.usd("HYPE"), 4))
-    context = {
-        "coin": _SPOT_PAIR,
+    return {
+        "coin": SPOT_PAIR,
         "markPx": price,
         "midPx": price,
         "prevDayPx": price,
@@ -145,4 +145,8 @@ def spot_meta_and_contexts(world: World) -> list[Any]:
         "circulatingSupply": "0.0",
         "totalSupply": "0.0",
     }
-    return [spot_meta(), [context]]
+
+
+def spot_meta_and_contexts(world: World) -> list[Any]:
+    """Return the spot tokens with the context of each pair."""
+    return [spot_meta(), [spot_context(world)]]
