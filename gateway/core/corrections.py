@@ -157,7 +157,7 @@ class Corrections:
         said = msgspec.structs.asdict(record)
         said["class"] = said.pop("cls")
         said |= {"evidence": list(record.evidence), "before": dict(record.before), "after": dict(record.after)}
-        del said["id"], said["since"]
+        del said["id"]
         return present(
             {"user": info.user, "venue": info.venue, "env": info.env, "pending": record.pending or None} | said
         )
