@@ -72,6 +72,17 @@ async def test_reads_positions_over_rest(simulator: Simulator) -> None:
     assert {(p["symbol"], "Buy" if p["side"] == "long" else "Sell") for p in held} == set(shown)
 
 
+async def test_an_rsa_key_signs_what_it_asks(simulator: Simulator) -> None:
+    account = next(a for a in simulator.describe()["bybit"]["accounts"] if a["name"] == ACCOUNT)
+    made = unified_trading.HTTP(
+        api_key=account["rsa_key"], api_secret=account["rsa_private_key"], rsa_authentication=True
+    )
+    made.endpoint = simulator.urls["bybit"]
+    simulator.control.fault({"kind": "open_position", "account": ACCOUNT, "symbol": "BTCUSDT", "size": "0.1"})
+    (fill,) = (await asyncio.to_thread(made.get_executions, category="linear"))["result"]["list"]
+    assert (fill["symbol"], fill["execQty"], fill["execType"]) == ("BTCUSDT", "0.1", "Trade")
+
+
 async def test_a_wrong_secret_is_refused_over_rest(simulator: Simulator) -> None:
     with pytest.raises(InvalidRequestError) as refusal:
         await asyncio.to_thread(

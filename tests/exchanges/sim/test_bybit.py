@@ -445,6 +445,80 @@ async def test_one_unknown_symbol_fails_the_batch(venue: Venue) -> None:
         assert (await peer.until(lambda frame: frame.get("op") == "unsubscribe"))["success"] is True
 
 
+async def test_the_same_symbol_on_spot_is_another_ticker(venue: Venue) -> None:
+    async with dial(venue.socket("/v5/public/spot")) as peer:
+        await peer.say({"op": "subscribe", "args": ["tickers.BTCUSDT", "tickers.USDCUSDT"], "req_id": "s"})
+        ack, first, second = [await peer.next() for _ in range(3)]
+        assert (ack["ret_msg"], ack["req_id"]) == ("subscribe", "s")
+        assert {"markPrice", "fundingRate"} & set(first["data"]) == set()
+        assert (first["data"]["symbol"], second["data"]["usdIndexPrice"]) == ("BTCUSDT", "1")
+        usd = venue.sim.world.usd("BTC")
+        assert abs(Decimal(first["data"]["usdIndexPrice"]) - usd) < Decimal("1e-8")
+        assert Decimal(first["data"]["lastPrice"]) > usd  # a tether is worth a little less than a dollar
+        venue.sim.world.shift("BTC", Decimal("0.001"))
+        venue.now += 100
+        later = await peer.next()
+        assert (later["type"], set(later["data"])) == ("snapshot", set(first["data"]))
+        await peer.say({"op": "subscribe", "args": [f"tickers.{n}USDT" for n in range(11)]})
+        assert (await peer.next())["ret_msg"] == "args size >10"
+
+
+async def test_options_tell_which_topics_failed(venue: Venue) -> None:
+    symbol = next(c.symbol for c in venue.sim.world.listed("bybit") if c.kind == "option")
+    async with dial(venue.socket("/v5/public/option")) as peer:
+        await peer.say({"op": "subscribe", "args": [f"tickers.{symbol}", "tickers.NOPE"]})
+        ack, ticker = await peer.next(), await peer.next()
+        assert (ack["type"], ack["success"]) == ("COMMAND_RESP", True)
+        assert ack["data"] == {"failTopics": ["tickers.NOPE"], "successTopics": [f"tickers.{symbol}"]}
+        assert ticker["type"] == "snapshot"
+        assert Decimal(ticker["data"]["markPrice"]) == venue.sim.world.mark("bybit", symbol)
+        await peer.say({"op": "ping"})
+        assert await peer.next() == {"args": [str(BEGIN)], "op": "pong"}
+
+
+async def test_coin_margined_contracts_have_a_socket_of_their_own(venue: Venue) -> None:
+    dated = next(c for c in venue.sim.world.listed("bybit") if c.kind == "future" and c.inverse)
+    async with dial(venue.socket("/v5/public/inverse")) as peer:
+        await peer.say({"op": "subscribe", "args": ["tickers.BTCUSD", f"tickers.{dated.symbol}"]})
+        _, perpetual, future = [(await peer.next()).get("data", {}) for _ in range(3)]
+        rate, due = venue.sim.world.funding("bybit", "BTCUSD")
+        assert (Decimal(perpetual["fundingRate"]), perpetual["nextFundingTime"]) == (rate, str(due))
+        assert (future["fundingRate"], future["deliveryTime"][-1]) == ("", "Z")
+        await peer.say({"op": "subscribe", "args": ["tickers.BTCUSDT"]})
+        assert (await peer.next())["ret_msg"] == "error:handler not found,topic:tickers.BTCUSDT"
+
+
+async def test_contracts_of_every_category(venue: Venue) -> None:
+    found = {
+        category: (await venue.result(f"/v5/market/instruments-info?category={category}"))["list"]
+        for category in ("linear", "inverse", "option", "spot")
+    }
+    types = {row["contractType"] for category in ("linear", "inverse") for row in found[category]}
+    assert types == {"LinearPerpetual", "LinearFutures", "InversePerpetual", "InverseFutures"}
+    assert {row["settleCoin"] for row in found["inverse"]} == {"BTC", "ETH"}
+    (option,) = found["option"]
+    assert (option["optionsType"], int(option["deliveryTime"]) > BEGIN) == ("Call", True)
+    assert {"BTCUSDT", "USDCUSDT"} <= {row["symbol"] for row in found["spot"]}
+    expired = next(row for row in found["linear"] if row["contractType"] == "LinearFutures")["symbol"]
+    venue.sim.world.hands.expire("bybit", expired)
+    (closed,) = (await venue.result(f"/v5/market/instruments-info?category=linear&symbol={expired}"))["list"]
+    assert closed["status"] == "Closed"
+    limits = (await venue.result("/v5/market/risk-limit?category=inverse"))["list"]
+    assert {row["symbol"] for row in limits} == {row["symbol"] for row in found["inverse"]}
+    assert (await venue.ask("/v5/market/risk-limit?category=option"))[1]["retCode"] == 10001
+
+
+async def test_positions_of_every_category(venue: Venue) -> None:
+    inverse = (await venue.result("/v5/position/list?category=inverse"))["list"]
+    assert {row["symbol"][:6] for row in inverse} == {"BTCUSD"}
+    assert len((await venue.result("/v5/position/list?category=inverse&symbol=BTCUSD"))["list"]) == 1
+    (option,) = (await venue.result("/v5/position/list?category=option&baseCoin=BTC"))["list"]
+    assert (option["leverage"], option["liqPrice"], option["side"], option["delta"]) == ("", "", "Buy", option["size"])
+    assert (await venue.result("/v5/position/list?category=option&baseCoin=ETH"))["list"] == []
+    for path in ("category=spot", "category=inverse&symbol=BTCUSDT", "category=option&symbol=NOPE"):
+        assert (await venue.ask(f"/v5/position/list?{path}"))[1]["retCode"] == 10001
+
+
 # --- Faults of connections ---------------------------------------------------------------------------------------------
 
 
