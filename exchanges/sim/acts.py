@@ -100,6 +100,18 @@ class Acts:
         )
         return _shown([p for name in symbols for p in self._world.hands.pay_funding(venue, name, rate)])
 
+    def settle(self, wanted: Wanted) -> list[Any]:
+        """Settle profit into balances: of one symbol, or of everything that the venue settles meanwhile."""
+        kinds = {"okx": ("future", None), "bybit": ("perp", "USDC")}
+
+        def settling(venue: VenueName) -> list[str]:
+            kind, settle = kinds.get(venue, (None, None))
+            live = [c for c in self._world.listed(venue) if c.kind == kind and not self._world.expired(c)]
+            return [contract.symbol for contract in live if settle in {None, contract.settle}]
+
+        venue, symbols = self._symbols(wanted, settling)
+        return _shown([p for symbol in symbols for p in self._world.hands.settle(venue, symbol)])
+
     def expire(self, wanted: Wanted) -> list[Any]:
         """Let a dated contract settle: the one that is named, or the venue's first that has not."""
         venue, symbols = self._symbols(wanted, self._first_to_expire)
@@ -236,6 +248,7 @@ KINDS: Mapping[str, Kind] = {
     "liquidate": Kind((*_POSITION, "share"), Acts.liquidate),
     "adl": Kind((*_POSITION, "share"), Acts.adl),
     "pay_funding": Kind((*_CONTRACT, "rate"), Acts.pay_funding),
+    "settle": Kind(_CONTRACT, Acts.settle),
     "expire": Kind(_CONTRACT, Acts.expire),
     "split": Kind((*_CONTRACT, "factor"), Acts.split),
     "silent": Kind((*_POSITION, "size", "share"), Acts.silent),

@@ -57,10 +57,22 @@ class Bookings:
 
     def split(self, account: Account, held: Position, factor: Decimal, at: int) -> None:
         """Multiply a position's size and divide its entry: its value stays."""
-        entry = to_entry(held.entry_price / factor)
-        self.restate(
-            account, held, replace(held, size=held.size * factor, entry_price=entry, updated_at=at), "split", at
+        first = held.first_entry and to_entry(held.first_entry / factor)
+        after = replace(
+            held, size=held.size * factor, entry_price=to_entry(held.entry_price / factor), first_entry=first
         )
+        self.restate(account, held, replace(after, updated_at=at), "split", at)
+
+    def settle(self, account: Account, held: Position, at: int) -> None:
+        """Move a position's profit into the balance: from now on it is counted from the mark."""
+        contract = self._state.contracts[held.venue, held.symbol]
+        profit = to_cash(self._state.unrealized_pnl(held))
+        after = replace(
+            held, entry_price=self._state.mark(held.venue, held.symbol), first_entry=held.first_entry or held.entry_price,
+            settled=held.settled + profit, realized=held.realized + profit, updated_at=at,
+        )  # fmt: skip
+        self.restate(account, held, after, "settled", at)
+        self._ledger.book(account, contract.purse, profit, at, "settled")
 
     def expire(self, account: Account, held: Position, at: int) -> None:
         """Let an option end: it is gone, and only where it was worth something is there money."""

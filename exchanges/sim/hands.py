@@ -20,8 +20,8 @@ from exchanges.sim.state import Account, Impossible, State, UnknownName
 
 # The modes an account of a venue can be switched to by itself.
 MODES: dict[VenueName, tuple[str, ...]] = {
-    "okx": ("futures", "multi"),
-    "bybit": ("cross", "isolated"),
+    "okx": ("futures", "multi", "portfolio"),
+    "bybit": ("cross", "isolated", "portfolio"),
     "hyperliquid": ("standard",),
     "aster": ("single", "multi"),
 }
@@ -205,6 +205,24 @@ class Hands:
         hit = self._holders(venue, symbol)
         for owner, position in hit:
             self._bookings.funding(owner, position, due, self._state.now_ms)
+        return [position for _, position in hit]
+
+    def settle(self, venue: VenueName, symbol: str) -> list[Position]:
+        """Let the profit of cross positions move into the balances, as OKX does daily with futures and Bybit thrice with USDC.
+
+        Raises:
+            Impossible: The venue settles only at the end of this contract.
+        """
+        contract = self._state.contract(venue, symbol)
+        if (venue, contract.kind) != ("okx", "future") and (venue, contract.settle, contract.kind) != (
+            "bybit",
+            "USDC",
+            "perp",
+        ):
+            raise Impossible(f"{symbol} is not settled meanwhile: OKX's futures are, and Bybit's perpetuals in USDC")
+        hit = [(owner, position) for owner, position in self._holders(venue, symbol) if position.mode == "cross"]
+        for owner, position in hit:
+            self._bookings.settle(owner, position, self._state.now_ms)
         return [position for _, position in hit]
 
     def expire(self, venue: VenueName, symbol: str) -> list[Position]:

@@ -88,7 +88,8 @@ class Ledger:
         after = replace(
             held,
             size=held.size + size,
-            entry_price=_average(contract, held, size, trade.price),
+            entry_price=_average(contract, held.size, held.entry_price, size, trade.price),
+            first_entry=held.first_entry and _average(contract, held.size, held.first_entry, size, trade.price),
             margin=None if held.margin is None else to_cash(held.margin + added),
             fees=held.fees + trade.fee,
             updated_at=at,
@@ -261,11 +262,10 @@ def to_entry(value: Decimal) -> Decimal:
     return value.quantize(_ENTRY_STEP, ROUND_HALF_EVEN)
 
 
-def _average(contract: Contract, held: Position, size: Decimal, price: Decimal) -> Decimal:
-    """Return the average entry after adding; inverse contracts average by coin value (harmonic)."""
-    if not held.size:
+def _average(contract: Contract, held: Decimal, entry: Decimal, size: Decimal, price: Decimal) -> Decimal:
+    """Return the average entry of ``held`` after adding ``size``; inverse contracts average by coin value (harmonic)."""
+    if not held:
         return price
-    total = held.size + size
     if contract.inverse:
-        return to_entry(total / (held.size / held.entry_price + size / price))
-    return to_entry((held.entry_price * held.size + price * size) / total)
+        return to_entry((held + size) / (held / entry + size / price))
+    return to_entry((entry * held + price * size) / (held + size))

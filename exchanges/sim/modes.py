@@ -62,9 +62,9 @@ class Modes:
             self._begin(owner)
             hit = open_
         owner.mode = mode
+        margin = _margin_mode(owner)
         for position in hit:
-            self._bookings.remode(owner, position, _margin_mode(mode) or position.mode, self._state.now_ms)
-        margin = _margin_mode(mode)
+            self._bookings.remode(owner, position, margin or position.mode, self._state.now_ms)
         if margin is not None:
             self._replan(owner, None, margin)
         self._tell(owner)
@@ -132,6 +132,8 @@ class Modes:
         )
 
 
-def _margin_mode(mode: str) -> Mode | None:
-    """Return the margin mode that an account's mode imposes on its positions, or None."""
-    return "cross" if mode == "cross" else "isolated" if mode == "isolated" else None
+def _margin_mode(account: Account) -> Mode | None:
+    """Return the margin mode that an account's mode imposes on its positions (Bybit's does), or None."""
+    if account.venue != "bybit":
+        return None
+    return "isolated" if account.mode == "isolated" else "cross"

@@ -32,11 +32,13 @@ class Position:
     Attributes:
         id: Stable for its key, also across close and reopen.
         size: In the venue's own unit, positive; 0 once closed.
-        entry_price: Average entry, at most 8 decimals, so that what a venue publishes is exact.
+        entry_price: Average entry, which profit is counted from, at most 8 decimals, so that what a venue publishes is exact.
         margin: Isolated margin without unrealised PnL, in settle currency; None in cross.
         realized, fees, funding: Since it was opened, in settle currency; what was paid is negative.
         opened_at, updated_at: Milliseconds since the Unix epoch.
         trade_id: Of its last ordinary fill: counts per venue and symbol.
+        first_entry: The average entry as if nothing had been settled meanwhile; None: nothing was.
+        settled: What periodic settlements moved to the balance, in settle currency.
         liquidated: True in the state that a liquidation left behind.
     """
 
@@ -57,6 +59,8 @@ class Position:
     realized: Decimal = Decimal(0)
     fees: Decimal = Decimal(0)
     funding: Decimal = Decimal(0)
+    first_entry: Decimal | None = None
+    settled: Decimal = Decimal(0)
     liquidated: bool = False
 
     @property

@@ -30,7 +30,7 @@ class AccountSpec:
     Attributes:
         mode: ``futures`` (OKX, a pool per currency), ``multi`` (OKX, one pool in dollars), ``cross`` or ``isolated``
             (Bybit, account-wide), ``standard`` (Hyperliquid, a pool per dex), ``single`` (Aster, a pool per asset); Aster's
-            multi-assets mode is ``multi`` too.
+            multi-assets mode is ``multi`` too. An account can be switched to ``portfolio`` (OKX, Bybit: one pool in dollars).
         hedge: Long and short legs are separate positions.
         cash: Mark-independent money by purse (currency; dex on Hyperliquid), isolated margins included.
         spot: Hyperliquid's separate spot balances.

@@ -221,7 +221,7 @@ class State:
         open_ = self.positions(account.name)
         pools = [self._isolated_pool(p) for p in open_ if p.mode == "isolated"]
         cross = [p for p in open_ if p.mode == "cross"]
-        if account.mode in {"multi", "cross"}:
+        if account.mode in {"multi", "cross", "portfolio"}:
             return [*pools, self._dollar_pool(account, cross)]
         for purse in account.cash:
             mine = [p for p in cross if self.contracts[p.venue, p.symbol].purse == purse]

@@ -187,6 +187,24 @@ def test_funding_comes_due_at_the_hour_by_the_rate_that_was_announced() -> None:
     assert it.payments("okx-main") == []
 
 
+def test_a_settlement_moves_profit_into_the_balance_and_counts_from_the_mark_on() -> None:
+    it = world()
+    future = dated(it, "future")
+    it.shift("BTC", Decimal("0.02"))
+    before, profit = held(it, "okx-main", future.symbol), it.unrealized_pnl(held(it, "okx-main", future.symbol))
+    cash = it.account("okx-main").cash["USDT"]
+    changed, balance = heard(it, lambda: it.hands.settle("okx", future.symbol))
+    assert isinstance(changed, PositionChanged)
+    assert isinstance(balance, BalanceChanged)
+    after = changed.position
+    assert (changed.cause, after.size, after.first_entry) == ("settled", before.size, before.entry_price)
+    assert (after.entry_price, it.unrealized_pnl(after)) == (it.mark("okx", future.symbol), 0)
+    assert (after.settled, balance.cash) == (profit, cash + profit)
+    it.open_position("okx-main", future.symbol, "short", before.size)
+    twice = held(it, "okx-main", future.symbol)
+    assert (twice.first_entry or 0) - twice.entry_price == (before.entry_price - after.entry_price) / 2
+
+
 def test_a_dated_future_is_delivered_and_never_traded_again() -> None:
     it = world()
     future = dated(it, "future", inverse=True)
@@ -298,6 +316,7 @@ def test_a_transfer_is_told_before_the_balance() -> None:
         ),
         (lambda it: it.hands.liquidate("okx-main", "SOL-USDT-SWAP", share=Decimal(2)), Impossible, "at most 1"),
         (lambda it: it.hands.pay_funding("okx", dated(it, "future").symbol), Impossible, "no perpetual"),
+        (lambda it: it.hands.settle("okx", "BTC-USDT-SWAP"), Impossible, "futures are"),
         (lambda it: it.hands.expire("okx", "BTC-USDT-SWAP"), Impossible, "never expires"),
         (lambda it: it.hands.split("bybit", "BTCUSDT", Decimal("0.0001")), Impossible, "multiples of 0.001"),
         (lambda it: it.hands.split("bybit", "BTCUSD", Decimal(2)), Impossible, "only linear"),

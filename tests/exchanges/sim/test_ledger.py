@@ -19,6 +19,7 @@ ACTS: tuple[Callable[[World, str, Position, Decimal], Any], ...] = (
     lambda it, name, p, x: it.hands.liquidate(name, p.symbol, p.side, x),
     lambda it, name, p, x: it.hands.deleverage(name, p.symbol, p.side, x),
     lambda it, name, p, x: it.hands.pay_funding(p.venue, p.symbol),
+    lambda it, name, p, x: it.hands.settle(p.venue, p.symbol),
     lambda it, name, p, x: it.hands.expire(p.venue, p.symbol),
     lambda it, name, p, x: it.hands.split(p.venue, p.symbol, Decimal(2)),
     lambda it, name, p, x: it.hands.silent(name, p.symbol, p.side),
@@ -57,6 +58,8 @@ def test_whatever_is_done_the_log_tells_all_of_it_and_money_adds_up(acts: list[A
             case PositionChanged():
                 if event.before is not None:
                     assert positions.pop((event.account, event.before.key)) == event.before
+                    purse = it.contract(event.position.venue, event.position.symbol).purse
+                    cash[event.account, purse] += event.position.settled - event.before.settled
                 assert event.was == (event.before.size if event.before else 0)
                 assert (event.account, event.position.key) not in positions
                 if event.position.size:

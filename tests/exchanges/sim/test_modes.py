@@ -44,6 +44,16 @@ def test_bybits_margin_mode_changes_positions_in_place() -> None:
     assert {p.mode for p in it.positions("bybit-main")} == {"cross"}
 
 
+@pytest.mark.parametrize(("account", "back"), [("okx-main", "futures"), ("bybit-main", "cross")])
+def test_a_portfolio_is_one_pool_in_dollars(account: str, back: str) -> None:
+    it = world()
+    it.modes.switch_account(account, "portfolio")
+    pools = [pool for pool in it.pools(it.account(account)) if not pool.name.startswith("iso:")]
+    assert [(pool.name, pool.requirement < pool.equity) for pool in pools] == [("USD", True)]
+    it.modes.switch_account(account, back)
+    assert it.account(account).mode == back
+
+
 def test_hyperliquid_changes_one_coin_in_place_and_okx_by_closing_and_opening() -> None:
     it = world()
     events = heard(it, lambda: it.modes.switch_symbol("hl-main", "BTC", "isolated"))
