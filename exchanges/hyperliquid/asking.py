@@ -50,11 +50,6 @@ class Asking:
         """Return an info request about this account."""
         return build.info(kind, user=self._address, **params)
 
-    def bootstrap(self) -> list[HttpRequest]:
-        """Return who the address is, unless that is known (an agent's own state is empty and valid), its mode, the dexes."""
-        role = [] if self._known.role else [self.question("userRole")]
-        return [*role, self.question("userAbstraction"), *self._contracts()]
-
     def audit(self) -> list[HttpRequest]:
         """Return who the address is, the account's mode, and the dexes there are."""
         return [self.question("userRole"), self.question("userAbstraction"), build.info("allPerpMetas")]

@@ -117,6 +117,7 @@ class UserState(Wire):
 
     user: str
     abstraction: str | None = None
+    dex_abstraction_enabled: bool | None = None
 
 
 class WebData3Frame(Wire):

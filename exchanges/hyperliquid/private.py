@@ -16,7 +16,7 @@ from exchanges.events import AccountMode, BalanceState, KeyInfo, PositionsSnapsh
 from exchanges.hyperliquid import build, ledger, market, modes, orders, parse, records, tables, wire
 from exchanges.hyperliquid.asking import Asking
 from exchanges.hyperliquid.session import Known, Session
-from exchanges.venue import Ask, HttpRequest, LoginRefused, Malformed, Notice, Output
+from exchanges.venue import Ask, HttpRequest, Malformed, Notice, Output
 
 
 class PrivateLink(Session):
@@ -44,9 +44,7 @@ class PrivateLink(Session):
         dexes: tuple[str, ...] | None = None,
     ) -> None:
         self._known = known or Known()
-        unknown = {"userRole": not self._known.role, "userAbstraction": self._known.mode is None}
-        waiting = [kind for kind, needed in unknown.items() if needed]
-        super().__init__(url, ("allDexsClearinghouseState", "spotState", *waiting))
+        super().__init__(url, tables.INITIAL)
         self._account, self._address = account, address
         self._asking = Asking(address, self._known, dexes)
         self._mode: str | None = None  # as this connection heard it
@@ -74,8 +72,11 @@ class PrivateLink(Session):
         return super().subscribe(topics)
 
     def bootstrap(self) -> list[HttpRequest]:
-        """Ask who the address is, unless that is known, for its mode, and for the dexes."""
-        return self._asking.bootstrap()
+        """Return nothing: the stream brings the mode too, so that many connections in a minute spend no weight.
+
+        Whether the address can be followed at all, ``audit`` says: an agent's own state is empty and valid.
+        """
+        return []
 
     def audit(self) -> list[HttpRequest]:
         """Ask who the address is, for the account's mode, and for the dexes there are."""
@@ -119,7 +120,8 @@ class PrivateLink(Session):
             case "webData3":
                 user = wire.decode(parse.WebData3Frame, data, channel).user_state
                 self._own(user.user)
-                return self._mode_pushed(user.abstraction, at)
+                self._waiting.discard(channel)
+                return self._mode_pushed(user, at)
             case "userFills":
                 fills = wire.decode(records.FillsFrame, data, channel)
                 self._own(fills.user)
@@ -296,11 +298,13 @@ class PrivateLink(Session):
         found = modes.shared(self._account, self._said_mode, self._states, self._settle, self._spot_state)
         return [] if found is None else [found]
 
-    def _mode_pushed(self, mode: str | None, at: int) -> list[Output]:
-        """Take the mode from a push, which leaves out the standard ones: which of them it is, only REST says."""
-        if mode is None and self._said_mode in (None, *tables.STANDARD_MODES):
-            return []
-        return [] if mode == self._mode else self._set_mode(mode or "default", at)
+    def _mode_pushed(self, user: parse.UserState, at: int) -> list[Output]:
+        """Take the mode from a push, which leaves out the standard ones and may leave out a legacy one: REST says which."""
+        mode = user.abstraction or ("dexAbstraction" if user.dex_abstraction_enabled else None)
+        if mode is None:
+            said = self._said_mode
+            mode = said if said is not None and said not in tables.SHARED_MODES else "default"
+        return [] if mode == self._mode else self._set_mode(mode, at)
 
     def _set_mode(self, mode: str, at: int) -> list[Output]:
         """Announce the mode, and say again what is known of the pools: the mode decides whether their money means anything."""
@@ -325,10 +329,7 @@ class PrivateLink(Session):
 
     def _role(self, role: parse.Role) -> list[Output]:
         if role.role == "agent":
-            refused = self._agent(role)
-            if self._listening:
-                return [LoginRefused(code="agent", what=refused.what, do=refused.do or "")]
-            raise refused
+            raise self._agent(role)
         key = KeyInfo(account=self._account, powers=(), owner=self._address, label=wire.clip(role.role, 60))
         if role.role == "missing":
             what = f"{self._address} was never seen on this chain: check the address and env of account {self._account}"
@@ -336,7 +337,6 @@ class PrivateLink(Session):
         if role.role not in tables.ROLES:
             what = f"{self._address} has the unknown role {role.role!r}"
             return [key, Notice(code="unknown_role", what=wire.clip(what))]
-        self._known.role = True
         return [key]
 
     def _agent(self, role: parse.Role) -> AuthFailed:

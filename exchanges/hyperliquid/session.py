@@ -38,7 +38,6 @@ class Known:
     again all the same.
 
     Attributes:
-        role: The address is one that can be followed; it stays so, and is not asked again (60 of weight).
         mode: The account's mode as it was last said.
         collateral: Token of each dex.
         dexes: Every dex beside the main one; None until the contracts were read.
@@ -46,7 +45,6 @@ class Known:
         pairs: Spot market of each token against USDC.
     """
 
-    role: bool = False
     mode: str | None = None
     collateral: dict[str, int] = field(default_factory=lambda: {"": tables.DOLLAR_TOKEN})
     dexes: tuple[str, ...] | None = None

@@ -106,6 +106,7 @@ USER_TOPICS = (
     "userEvents",
     "orderUpdates",
 )
+INITIAL = ("allDexsClearinghouseState", "spotState", "webData3")  # what a connection is not live without
 STREAM_USERS = 8
 # Measured: each comes every 4 to 5 s, changed or not. Marks of several hundred coins do not all stand still for longer.
 STATES_WITHIN_S = 20.0

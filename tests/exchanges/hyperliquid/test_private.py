@@ -13,7 +13,7 @@ from exchanges.events import AccountMode, BalanceState, Fill, FundingPayment, Ke
 from exchanges.hyperliquid import build, tables
 from exchanges.hyperliquid.private import PrivateLink
 from exchanges.hyperliquid.session import Known
-from exchanges.venue import Ask, Heard, HttpRequest, LoginRefused, Malformed, Notice
+from exchanges.venue import Ask, Heard, HttpRequest, Malformed, Notice
 from tests.exchanges.hyperliquid.samples import (
     OTHER,
     USER,
@@ -45,11 +45,7 @@ def test_topics_and_questions_carry_the_lower_case_address() -> None:
     topics = [json.loads(topic) for topic in link.topics()]
     assert {topic["type"] for topic in topics} == {*tables.USER_TOPICS, "openOrders"}
     assert {topic["user"] for topic in topics} == {USER}
-    assert [build.question(request) for request in link.bootstrap()] == [
-        {"type": "userRole", "user": USER},
-        {"type": "userAbstraction", "user": USER},
-        {"type": "allPerpMetas"},
-    ]
+    assert {question["user"] for question in map(build.question, link.audit()) if "user" in question} == {USER}
 
 
 def test_every_dex_becomes_a_full_snapshot_and_a_pool() -> None:
@@ -66,52 +62,38 @@ def test_ready_when_every_initial_state_has_arrived() -> None:
     steps: list[Callable[[], object]] = [
         lambda: link.receive(all_dexs(main=state()), 1),
         lambda: link.receive(spot(), 1),
-        lambda: answer(link, "userRole", {"role": "user"}),
-        lambda: answer(link, "userAbstraction", "default"),
+        lambda: link.receive(frame("webData3", {"userState": {"user": USER}}), 1),
     ]
     for step in steps:
         assert not link.ready
         step()
     assert link.ready
+    assert link.bootstrap() == []
 
 
-def test_a_later_connection_waits_for_states_alone_and_asks_for_the_mode_alone() -> None:
+def test_a_later_connection_reads_money_by_the_mode_that_was_last_said() -> None:
     known = Known()
     first = PrivateLink("wss://host/ws", "main", "live", USER, known)
-    answer(first, "userRole", {"role": "user"})
     answer(first, "userAbstraction", "default")
     answer(first, "allPerpMetas", [meta("BTC"), meta("xyz:GOLD", token=360)])
     second = PrivateLink("wss://host/ws", "main", "live", USER, known)
     second.subscribe(second.topics())
-    assert [build.question(request)["type"] for request in second.bootstrap()] == ["userAbstraction"]
     outputs = second.receive(all_dexs(main=state(BTC), xyz=state(GOLD)), 1)
     # The mode as it was last said decides about money until it is said again; the collateral is not asked again.
     assert [pool.cash for each in only(BalanceState, outputs) for pool in each.pools] == ["1000.0", "1000.0"]
     assert [asked["type"] for asked in questions(outputs)] == ["frontendOpenOrders"]
-    second.receive(spot(), 2)
-    assert second.ready
     assert [each.mode for each in only(AccountMode, answer(second, "userAbstraction", "unifiedAccount"))] == [
         "unifiedAccount"
     ]
 
 
 def test_a_remembered_mode_says_nothing_of_a_dex_that_is_not_listed() -> None:
-    link = PrivateLink("wss://host/ws", "main", "live", USER, Known(role=True, mode="default"))
+    link = PrivateLink("wss://host/ws", "main", "live", USER, Known(mode="default"))
     link.subscribe(link.topics())
     link.receive(all_dexs(main=state(), xyz=state(GOLD)), 1)
     outputs = link.receive(all_dexs(main=state()), 2)
     assert scopes(outputs) == {"dex:": []}
     assert {"type": "clearinghouseState", "user": USER, "dex": "xyz"} in questions(outputs)
-
-
-@pytest.mark.parametrize("role", ["agent", "missing", "stranger"])
-def test_a_role_that_cannot_be_followed_is_asked_again(role: str) -> None:
-    known = Known(dexes=())
-    first = PrivateLink("wss://host/ws", "main", "live", USER, known)
-    first.subscribe(first.topics())
-    answer(first, "userRole", {"role": role})
-    again = PrivateLink("wss://host/ws", "main", "live", USER, known).bootstrap()
-    assert [build.question(request)["type"] for request in again] == ["userRole", "userAbstraction"]
 
 
 def test_a_closed_position_is_not_in_the_next_snapshot() -> None:
@@ -130,7 +112,7 @@ def test_one_dex_that_cannot_be_read_costs_that_dex_alone() -> None:
 def test_a_first_frame_that_cannot_be_read_whole_does_not_make_ready() -> None:
     link = private()
     link.receive(spot(), 1)
-    answer(link, "userRole", {"role": "user"})
+    link.receive(frame("webData3", {"userState": {"user": USER}}), 1)
     link.receive(all_dexs(main=state(BTC), xyz={"assetPositions": 5}), 1)
     assert not link.ready
     link.receive(all_dexs(main=state(BTC), xyz=state()), 2)
@@ -272,12 +254,11 @@ def test_a_push_that_leaves_the_mode_out_does_not_rename_a_standard_one() -> Non
     assert [each.mode for each in only(AccountMode, link.receive(absent, 3))] == ["default"]
 
 
-def test_an_agents_address_is_refused_with_the_masters() -> None:
-    (refused,) = answer(private(), "userRole", {"role": "agent", "data": {"user": OTHER}})
-    assert isinstance(refused, LoginRefused)
-    assert (refused.code, refused.retry) == ("agent", False)
-    assert USER in refused.what
-    assert OTHER in refused.do
+def test_a_legacy_mode_that_pushes_leave_out_stays_and_is_seen_by_its_flag() -> None:
+    link = private("dexAbstraction")
+    assert only(AccountMode, link.receive(frame("webData3", {"userState": {"user": USER}}), 1)) == []
+    flag = frame("webData3", {"userState": {"user": USER, "dexAbstractionEnabled": True}})
+    assert [each.computable for each in only(AccountMode, private("default").receive(flag, 2))] == [False]
 
 
 @pytest.mark.parametrize(
