@@ -109,7 +109,7 @@ def position_row(world: World, account: Account, position: Position, seq: int) -
         "symbol": position.symbol,
         "side": ("Buy" if position.sign > 0 else "Sell") if open_ else "",
         "size": plain(position.size),
-        "avgPrice": plain(position.entry_price) if open_ else "0",
+        "avgPrice": plain(position.first_entry or position.entry_price) if open_ else "0",
         "positionValue": figure(revalue.notional(contract, position.size, position.entry_price)) if open_ else "0",
         "tradeMode": 0,  # deprecated: always 0 in a unified account, whatever the margin mode
         "autoAddMargin": 0,
@@ -126,7 +126,8 @@ def position_row(world: World, account: Account, position: Position, seq: int) -
         "takeProfit": "",
         "stopLoss": "",
         "trailingStop": "0",
-        "sessionAvgPrice": "",
+        # What unrealised profit is counted from: session settlement of USDC contracts leaves ``avgPrice`` as it is.
+        "sessionAvgPrice": plain(position.entry_price) if open_ and contract.settle == "USDC" else "",
         "delta": plain(position.sign * position.size) if option and open_ else "",
         **greeks,
         "unrealisedPnl": figure(world.unrealized_pnl(position)) if open_ else "0",

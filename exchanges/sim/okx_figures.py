@@ -131,15 +131,22 @@ def _identity(world: World, account: Account, position: Position, now_ms: int) -
         "ccy": contract.settle,
         "tradeId": str(position.trade_id),
         "realizedPnl": figure(position.realized + position.fees + position.funding),
-        "pnl": figure(position.realized),
+        "pnl": figure(position.realized - position.settled),
         "fee": figure(position.fees),
         "fundingFee": figure(position.funding),
         "liqPenalty": "0",
+        **(_settlement(position) if contract.kind == "future" and position.mode == "cross" else {}),
         "closeOrderAlgo": [],
         "cTime": str(position.opened_at),
         "uTime": str(position.updated_at),
         "pTime": str(now_ms),
     }
+
+
+def _settlement(position: Position) -> Row:
+    """Return what daily settlement adds to a cross future: ``avgPx`` restarts with each, these two remember."""
+    first = position.first_entry or position.entry_price
+    return {"nonSettleAvgPx": plain(first) if position.size else "", "settledPnl": figure(position.settled)}
 
 
 def _closed_row(world: World, account: Account, position: Position, now_ms: int) -> Row:
