@@ -97,6 +97,13 @@ class State:
         self._marks = {key: prices.mark(contract, now_ms) for key, contract in self.contracts.items()}
         self._mark_at = dict.fromkeys(self.contracts, now_ms)
 
+    def enlist(self, contract: Contract) -> None:
+        """List a further contract, as a venue does from time to time."""
+        key = (contract.venue, contract.symbol)
+        self.contracts[key] = contract
+        self._marks[key] = self._prices.mark(contract, self.now_ms)
+        self._mark_at[key] = self.now_ms
+
     def contract(self, venue: VenueName, symbol: str) -> Contract:
         """Return a listed contract. Raises UnknownName, listing the venue's symbols."""
         try:
