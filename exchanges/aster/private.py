@@ -133,6 +133,10 @@ class PrivateLink(Session):
 
     # --- Stream -----------------------------------------------------------------------------------------------------
 
+    def _damaged(self) -> None:
+        # It may have been a change of a position: what is held is compared with the venue now, not at the next verification.
+        self._stale = True
+
     def _event(self, event: str, data: Data, at: int) -> list[Output]:
         match event:
             case "ACCOUNT_UPDATE":

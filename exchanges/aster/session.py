@@ -90,15 +90,19 @@ class Session:
         try:
             outputs = self._translate(data, at)
         except ProtocolViolation as error:
+            self._damaged()
             outputs = [Malformed(what=str(error))]
         return outputs + self._due(at) + self._aged(at)
+
+    def _damaged(self) -> None:
+        """Note that a frame was lost: it could not be read."""
 
     def _translate(self, data: Data, at: int) -> list[Output]:
         if data.lstrip()[:1] in ("[", b"["):
             raise ProtocolViolation("aster", f"a list came on the {self.connection} connection")
         frame = decode(data, Frame, "a frame")
-        if frame.stream and frame.data:
-            return self._event(decode(frame.data, Frame, f"data of {frame.stream[:60]}").e, bytes(frame.data), at)
+        if frame.stream and frame.data:  # its name may be a listen key: never part of a text
+            return self._event(decode(frame.data, Frame, "data of a stream").e, bytes(frame.data), at)
         if frame.e:
             return self._event(frame.e, data, at)
         return self._reply(frame)
@@ -122,8 +126,8 @@ class Session:
         return [Subscribed(topics=topics)] if topics else []
 
     def _event(self, event: str, data: Data, at: int) -> list[Output]:
-        """Translate an event."""
-        raise ProtocolViolation("aster", f"unknown event {event[:60]!r}")
+        """Translate an event; an unknown one is no news that anything here depends on."""
+        return [Malformed(what=f"aster: unknown event {event[:60]!r} on the {self.connection} connection")]
 
     def _due(self, at: int) -> list[Output]:
         """Return what has to be asked by now."""

@@ -88,7 +88,6 @@ BOOKS_MS: Final = 5_000  # as above, for funding and transfers, which have no id
 LAG_MS: Final = 5_000
 TOPICS_PER_CONNECTION: Final = 200
 TOPICS_PER_FRAME: Final = 50
-FRAME_GAP: Final = 10  # incoming frames a second that the venue allows
 MARK_SUFFIX: Final = "@markPrice@1s"
 MARK_SILENT_S: Final = 15.0
 INSTRUMENTS_MS: Final = (

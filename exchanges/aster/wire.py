@@ -65,12 +65,11 @@ class Mark(Struct, frozen=True):
 
 
 class PushedBalance(Struct, frozen=True):
-    """One asset of ``ACCOUNT_UPDATE``: wallet balance, the part of it that cross positions share, change without PnL."""
+    """One asset of ``ACCOUNT_UPDATE``: wallet balance, and the part of it that cross positions share."""
 
     a: Name
     wb: Known
     cw: Known
-    bc: Figure = None
 
 
 class PushedPosition(Struct, frozen=True):

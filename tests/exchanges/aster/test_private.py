@@ -335,15 +335,22 @@ def test_a_connection_is_left_before_the_venue_ends_it() -> None:
 @pytest.mark.parametrize(
     "frame",
     [
-        "", "{", "[]", "null", '"x"', "{}", '{"e":"SOMETHING_NEW","E":1}', '{"e":"ACCOUNT_UPDATE"}', b"\xff\xfe",
+        "", "{", "[]", "null", '"x"', "{}", '{"e":"ACCOUNT_UPDATE"}', b"\xff\xfe", RECORDED_UPDATE[:90],
         '{"e":"ACCOUNT_UPDATE","E":0,"a":{"B":[],"P":[],"m":"ORDER"}}', "[" * 5000, '{"e":"ORDER_TRADE_UPDATE","E":1,"o":{}}',
     ],
 )  # fmt: skip
-def test_nonsense_is_malformed_and_the_connection_lives_on(frame: Any) -> None:
+def test_a_frame_that_cannot_be_read_is_lost_so_the_venue_is_asked_what_it_holds(frame: Any) -> None:
     link = connected()
-    (output,) = link.receive(frame, 5_000)
+    outputs = link.receive(frame, 5_000)
+    assert isinstance(outputs[0], Malformed)
+    assert asked(outputs) == ["account", "positions"]
+    assert asked(link.receive(frame, 5_500)) == [], "at most once a second"
+    assert positions(link.receive(update(leg()), 5_600)), "the connection lives on"
+
+
+def test_an_unknown_event_is_told_and_costs_no_question() -> None:
+    (output,) = connected().receive('{"e":"SOMETHING_NEW","E":1}', 5_000)
     assert isinstance(output, Malformed)
-    assert positions(link.receive(update(leg()), 5_100))
 
 
 def test_a_link_that_was_never_prepared_answers_questions_and_asks_nothing_of_its_own() -> None:
