@@ -40,13 +40,18 @@ async def client(simulator: Simulator, **options: Any) -> Info:
 
 @asynccontextmanager
 async def stream(simulator: Simulator) -> AsyncIterator[Info]:
-    """Connect its WebSocket; afterwards close it and wait for both of its threads."""
+    """Connect its WebSocket; afterwards let the venue close it and wait for both of its threads.
+
+    Closed by the SDK, its reader may notice only ten seconds later.
+    """
     info = await asyncio.to_thread(Info, simulator.urls["hyperliquid"])
     try:
         yield info
     finally:
-        await asyncio.to_thread(info.disconnect_websocket)
+        for socket in simulator.fronts["hyperliquid"].sockets:
+            socket.close(1000)
         await asyncio.to_thread(info.ws_manager.join, WAIT_S)
+        await asyncio.to_thread(info.disconnect_websocket)
 
 
 def held(simulator: Simulator, account: str) -> dict[str, Decimal]:
