@@ -307,24 +307,31 @@ class PrivateLink(Session):
         return [] if mode == self._mode else self._set_mode(mode, at)
 
     def _set_mode(self, mode: str, at: int) -> list[Output]:
-        """Announce the mode, and say again what is known of the pools: the mode decides whether their money means anything."""
-        was, self._mode_at = self._said_mode, at
+        """Announce the mode; a new one decides anew which pools there are and whether their money means anything."""
+        was, news = self._said_mode, mode != self._mode
         self._mode = self._known.mode = mode
+        self._mode_at = at
         outputs: list[Output] = [
             AccountMode(account=self._account, mode=mode, computable=mode in tables.STANDARD_MODES, hedge=False)
         ]
-        for dex, state in self._states.items():
-            pool = modes.pool(mode, dex, self._settle(dex))
-            if pool != modes.pool(was, dex, self._settle(dex)):
-                self._states[dex] = modes.moved(state, pool)
-                outputs.append(self._states[dex].snapshot)
-            # Said again, now, not as the answer to an earlier question: what it covers is ordered by its fence alone.
-            outputs.append(msgspec.structs.replace(self._money(state.balance), asked_at=None))
+        if news:
+            outputs += self._again()
         if was in tables.SHARED_MODES and mode not in tables.SHARED_MODES:
             outputs.append(BalanceState(account=self._account, scope=modes.SCOPE, full=True))
         if mode not in tables.KNOWN_MODES:
             what = f"account mode {mode!r} is not known: only the venue's own figures are shown for {self._account}"
             outputs.append(Notice(code="unknown_mode", what=wire.clip(what)))
+        return outputs
+
+    def _again(self) -> list[Output]:
+        """Say again what is known, in this mode's pools: now, not as the answer to an earlier question."""
+        outputs: list[Output] = []
+        for dex, state in self._states.items():
+            moved = modes.moved(state, modes.pool(self._said_mode, dex, self._settle(dex)))
+            if moved.snapshot.positions != state.snapshot.positions:
+                self._states[dex] = moved
+                outputs.append(moved.snapshot)
+            outputs.append(msgspec.structs.replace(self._money(state.balance), asked_at=None))
         return outputs + self._shared()
 
     def _role(self, role: parse.Role) -> list[Output]:

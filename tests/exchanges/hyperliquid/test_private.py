@@ -254,6 +254,12 @@ def test_a_push_that_leaves_the_mode_out_does_not_rename_a_standard_one() -> Non
     assert [each.mode for each in only(AccountMode, link.receive(absent, 3))] == ["default"]
 
 
+def test_a_mode_that_is_asked_again_and_is_the_same_repeats_nothing_that_was_read_before() -> None:
+    link = private("default", stream=False)
+    answer(link, "clearinghouseState", state(BTC), dex="")
+    assert [type(each) for each in answer(link, "userAbstraction", "default", at=400_000)] == [AccountMode]
+
+
 def test_a_legacy_mode_that_pushes_leave_out_stays_and_is_seen_by_its_flag() -> None:
     link = private("dexAbstraction")
     assert only(AccountMode, link.receive(frame("webData3", {"userState": {"user": USER}}), 1)) == []
