@@ -95,7 +95,7 @@ class Asking:
         if not self._sweep:
             return [], unknown
         self._sweep = False
-        new = (dex for dex in self._known.dexes or () if dex not in self.active)
+        new = (dex for dex in self._chosen() if dex not in self.active)
         return [self.question("clearinghouseState", dex=dex) for dex in new], unknown
 
     def _contracts(self) -> list[HttpRequest]:
@@ -103,8 +103,15 @@ class Asking:
 
     def _interesting(self) -> list[str]:
         """Return the main dex, and those configured (else all), and those that were seen to hold something."""
-        chosen = self._known.dexes or () if self._dexes is None else ()
-        return list(dict.fromkeys(("", *chosen, *self.active)))
+        return list(dict.fromkeys(("", *self._chosen(), *self.active)))
+
+    def _chosen(self) -> tuple[str, ...]:
+        """Return the dexes that are asked without being named: all, or where there are very many, the next ones of them."""
+        dexes = (self._known.dexes or ()) if self._dexes is None else ()
+        if len(dexes) <= tables.MOST_DEXES:
+            return dexes
+        start = self._rounds * tables.MOST_DEXES % len(dexes)
+        return (dexes + dexes)[start : start + tables.MOST_DEXES]
 
     def _orders_due(self) -> list[str]:
         """Return the main dex and one that holds something, in turn; every tenth time one of all."""

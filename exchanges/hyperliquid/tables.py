@@ -119,6 +119,7 @@ MAX_CONTEXTS = 700
 # and open orders of the main dex and of one other that holds something (20 each): 42 to 62. Eight streamed accounts every
 # 30 s need 700 to 1,000; a polled one 90 to 125 more.
 VERIFY_EVERY_S = 30.0
+MOST_DEXES = 20  # of those that seem to hold nothing, in one round: mainnet has about ten, testnet more than a hundred
 # The mode decides what the money of a state means, and costs 20 to ask; webData3 tells streamed accounts at once.
 MODE_EVERY_MS = 300_000
 # "Responses that take a time range will only return 500 elements or distinct blocks of data" (docs, info endpoint); some kinds

@@ -390,6 +390,15 @@ def test_the_mode_is_asked_again_after_a_while_and_open_orders_of_other_dexes_in
     assert kinds(link.state())[0] == ("userAbstraction", "")
 
 
+def test_very_many_dexes_are_asked_a_few_at_a_time_until_each_had_its_turn() -> None:
+    many = [f"d{at}" for at in range(3 * tables.MOST_DEXES - 5)]
+    link = private("default", stream=False)
+    answer(link, "allPerpMetas", [meta("BTC"), *(meta(f"{dex}:A") for dex in many)])
+    rounds = [{dex for kind, dex in kinds(link.state()) if kind == "clearinghouseState"} for _ in range(4)]
+    assert all(len(each) == tables.MOST_DEXES + 1 for each in rounds)
+    assert set().union(*rounds) == {"", *many}
+
+
 def test_configured_dexes_are_asked_without_discovery_and_held_ones_too() -> None:
     link = private("default", stream=False, dexes=("xyz",))
     assert kinds(link.state())[:2] == [("clearinghouseState", ""), ("clearinghouseState", "xyz")]
