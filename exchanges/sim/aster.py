@@ -77,7 +77,6 @@ class AsterFront:
     def __init__(self, world: World, clock: Clock) -> None:
         self.world, self.clock = world, clock
         self.sockets, self.faults = Sockets(), Faults()
-        self.contracts: dict[str, Contract] = {c.symbol: c for c in world.listed("aster")}
         self._logins = logins(world)
         self.keys = Keys(self._logins, self.faults)
         self.history = History(world, self.now)
@@ -88,6 +87,11 @@ class AsterFront:
         self._listen_keys_made = 0
         self._marked_at = self._slowly_marked_at = self._announced_at = world.now_ms
         self._warned: set[tuple[str, str]] = set()
+
+    @property
+    def contracts(self) -> dict[str, Contract]:
+        """What is listed now, by symbol."""
+        return {contract.symbol: contract for contract in self.world.listed("aster")}
 
     def routes(self) -> Iterable[web.RouteDef]:
         """Return Aster's paths."""

@@ -31,7 +31,6 @@ class History:
 
     def __init__(self, world: World, clock: Clock) -> None:
         self._world, self._clock = world, clock
-        self._symbols = {contract.symbol for contract in world.listed("aster")}
         self._orders: dict[str, deque[int]] = {a.name: deque(maxlen=KEPT) for a in world.accounts_of("aster")}
 
     def note(self, order: Order) -> None:
@@ -133,7 +132,7 @@ class History:
         symbol = params.get("symbol")
         if not symbol:
             raise Refused(-1102, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed.")
-        if symbol not in self._symbols:
+        if symbol not in {contract.symbol for contract in self._world.listed("aster")}:
             raise Refused(-1121, "Invalid symbol.")
         return symbol
 
