@@ -103,19 +103,20 @@ class Corrections:
             if (held.draft.account, held.scope) == (account, scope):
                 self.said(position, listed.get(position))
 
-    def evidence(self, account: Account, now: int) -> None:
+    def evidence(self, account: Account, piece: Piece) -> None:
         """New evidence of an account came: some may be explained, some classified."""
         name = account.info.name
         for position, held in list(self._held.items()):
-            if held.draft.account == name and self._told(account, held.draft):
+            concerned = held.draft.account == name and piece.concerns(position, held.draft.symbol)
+            if concerned and self._told(account, held.draft):
                 del self._held[position]
         for record_id in sorted(self._open.get(name, ())):
             known = self.records[record_id]
+            if not piece.concerns(known.position, known.symbol):
+                continue
             judged = self._judge(account, known, final=not known.pending)
             if judged is not None and judged.cls not in (known.cls, "unknown"):
                 self._keep(account, judged)
-            elif now - known.found_at > _LATE_MS and not known.pending:
-                self._settled(known)
 
     def history(self, account: Account, since: int, asked_at: int) -> None:
         """Everything since then was read: what is not there, is not."""
@@ -132,6 +133,13 @@ class Corrections:
             if held.until <= now:
                 del self._held[position]
                 self._record(self._owners[held.draft.account], held.draft)
+
+    def tidy(self, now: int) -> None:
+        """Let go of what stayed unknown for too long."""
+        for ids in self._open.values():
+            for known in [self.records[record_id] for record_id in ids]:
+                if not known.pending and now - known.found_at > _LATE_MS:
+                    ids.discard(known.id)
 
     def wanted(self) -> Iterable[Correction]:
         """Yield those whose evidence has to be asked."""

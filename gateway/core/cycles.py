@@ -12,7 +12,7 @@ import msgspec
 from exchanges.events import PositionState
 from gateway.core.accounts import Account
 from gateway.core.difference import Fields, signed
-from gateway.core.evidence import SLACK_MS, reason_of, speaking
+from gateway.core.evidence import SLACK_MS, Piece, reason_of, speaking
 from gateway.core.newest import Newest
 from gateway.core.publish import Changes
 from gateway.core.records import ClosedCycle, Correction
@@ -54,10 +54,14 @@ class Cycles:
         self._owners[account.info.name] = account
         self.table.add(account.info, cycle.id, cycle.symbol, cycle.closed_at, cycle)
 
-    def evidence(self, account: Account) -> None:
+    def evidence(self, account: Account, piece: Piece) -> None:
         """New evidence of an account came."""
         for cycle_id in list(self._open.get(account.info.name, ())):
-            self._patch(account, cycle_id)
+            known = self.table.get(cycle_id)
+            if known is not None and piece.concerns(known.position, known.symbol):
+                judged = self._judged(account, known)
+                if judged.reason is not None and judged != known:
+                    self._replace(judged)
 
     def history(self, account: Account, since: int, asked_at: int) -> None:
         """Everything since then was read: nothing more will be asked."""
@@ -102,14 +106,6 @@ class Cycles:
         said = msgspec.structs.asdict(cycle)
         del said["id"], said["since"]
         return present({"user": info.user, "venue": info.venue, "env": info.env} | said)
-
-    def _patch(self, account: Account, cycle_id: str) -> None:
-        known = self.table.get(cycle_id)
-        if known is None:
-            return
-        judged = self._judged(account, known)
-        if judged.reason is not None and judged != known:
-            self._replace(judged)
 
     def _judged(self, account: Account, cycle: ClosedCycle) -> ClosedCycle:
         held: Fields = {"size": cycle.size, "side": cycle.side or "long"}

@@ -65,6 +65,10 @@ class Piece(NamedTuple):
     signed: Decimal | None = None
     end: Decimal | None = None
 
+    def concerns(self, position: str | None, symbol: str | None) -> bool:
+        """Say whether it speaks of a position: by its id, else by its symbol."""
+        return self.position == position if self.position is not None else self.symbol == symbol
+
 
 def piece_of(event: Fill | Evidence | FundingPayment, *, told: bool) -> Piece:
     """Return what an event proves."""
@@ -110,7 +114,7 @@ class Memory:
         for piece in self._pieces[start:]:
             if piece.at > until:
                 break
-            if piece.position == position or (piece.position is None and piece.symbol == symbol):
+            if piece.concerns(position, symbol):
                 found.append(piece)
         return found
 

@@ -167,13 +167,13 @@ class Reports:
     def fill(self, account: Account, fill: Fill, now: int) -> None:
         """Take a fill: evidence, a link of a chain, perhaps a sign that a row is behind."""
         new = self.executions.put(account, fill)
-        self._learn(account, piece_of(fill, told=self._told(account, fill.at)), now)
+        self._learn(account, piece_of(fill, told=self._told(account, fill.at)))
         if new:
             self._check_rows(account, fill, now)
 
-    def cause(self, account: Account, event: Evidence | FundingPayment, now: int) -> None:
+    def cause(self, account: Account, event: Evidence | FundingPayment, _now: int) -> None:
         """Take a notice, a bill or a funding payment."""
-        new = self._learn(account, piece_of(event, told=self._told(account, event.at)), now)
+        new = self._learn(account, piece_of(event, told=self._told(account, event.at)))
         if new and isinstance(event, FundingPayment) and self._changes.sink:
             self._changes.sink.put_funding(event)
 
@@ -194,11 +194,11 @@ class Reports:
         since = account.listening.since
         return since is not None and at >= since and account.info.name not in self.asked
 
-    def _learn(self, account: Account, piece: Piece, now: int) -> bool:
+    def _learn(self, account: Account, piece: Piece) -> bool:
         if not account.memory.add(piece):
             return False
-        self.corrections.evidence(account, now)
-        self.cycles.evidence(account)
+        self.corrections.evidence(account, piece)
+        self.cycles.evidence(account, piece)
         return True
 
     def _check_rows(self, account: Account, fill: Fill, now: int) -> None:
@@ -227,6 +227,7 @@ class Reports:
     def age(self, now: int) -> None:
         """Take the time: what waited long enough."""
         self.corrections.age(now)
+        self.corrections.tidy(now)
         self.cycles.age(now)
         self.executions.age(now)
 

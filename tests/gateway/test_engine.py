@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 import pytest
 
-from exchanges.events import AccountMode, CoinBalance, FeedStatus, PoolState, PositionsSnapshot, PositionState
+from exchanges import events
+from exchanges.events import AccountMode, CoinBalance, PoolState, PositionsSnapshot, PositionState
 from gateway.core.records import ClosedCycle
-from gateway.engine import Engine
-from tests.gateway.events_of import BYBIT, DEMO, OKX, balance, closed, engine, instrument, mark, position
-
-
-def row(one: Engine, table: str, row_id: str) -> dict[str, Any]:
-    version = one.tables[table].get(row_id)
-    assert version is not None, f"no row {row_id} in {table}: {list(one.tables[table].ids())}"
-    return version.row
-
-
-def feed(state: str, account: str | None = "okx-main", venue: str = "okx", connection: str = "private") -> FeedStatus:
-    return FeedStatus(
-        id=f"{account or venue}:{connection}", venue=venue, env="live", account=account, connection=connection,
-        state=state, at=0,  # type: ignore[arg-type]  # a literal in every call
-    )  # fmt: skip
+from tests.gateway.events_of import BYBIT, DEMO, OKX, balance, closed, engine, feed, instrument, mark, position, row
 
 
 def test_every_mark_tick_moves_pnl_and_the_other_cross_positions() -> None:
@@ -325,3 +310,12 @@ def test_what_is_durable_goes_to_the_sink_and_what_was_restored_does_not() -> No
     one.turn([closed(eth, (2,))], 3_000)
     assert not sink.positions
     assert isinstance(sink.others[-1], ClosedCycle)
+
+
+def test_every_event_of_the_seam_has_its_handler() -> None:
+    """A type that the codecs can emit and the engine does not know would fail the turn it comes in."""
+    parts = {"CoinBalance", "PoolState", "MarginTier"}  # of other events, never emitted themselves
+    one = engine()
+    emitted = {cls for cls in vars(events).values() if isinstance(cls, type) and issubclass(cls, events.Event)}
+    named = {cls.__name__ for cls in emitted - {events.Event}} - parts
+    assert named == {cls.__name__ for cls in one._public | one._of_account}

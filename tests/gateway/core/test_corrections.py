@@ -94,6 +94,15 @@ def test_evidence_that_comes_late_still_explains_what_was_unknown() -> None:
     assert (cycle["reason"], cycle["status"]) == ("liquidated", "liquidated")
 
 
+def test_evidence_that_comes_ten_minutes_later_changes_no_record() -> None:
+    one = away(BTC)
+    one.turn([snapshot(asked_at=9_000)], 9_100)
+    one.turn([HistoryRead(account="okx-main", since=1_000, asked_at=9_200)], 9_300)
+    one.clock(700_000)
+    one.turn([fill(at=6_000)], 700_100)
+    assert only(one)["class"] == "unknown"
+
+
 @pytest.mark.parametrize(
     ("after", "evidence", "cls"),
     [
