@@ -105,7 +105,7 @@ def position_row(world: World, account: Account, position: Position, seq: int) -
     return {
         "positionIdx": position_index(position),
         "riskId": 0 if portfolio or option else market.risk_id(contract, number),
-        "riskLimitValue": "" if portfolio or option else plain(market.risk_limit_value(contract, number)),
+        "riskLimitValue": "0" if portfolio or option else plain(market.risk_limit_value(contract, number)),
         "symbol": position.symbol,
         "side": ("Buy" if position.sign > 0 else "Sell") if open_ else "",
         "size": plain(position.size),

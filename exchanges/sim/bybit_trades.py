@@ -255,7 +255,8 @@ def log_rows(world: World, account: Account) -> list[Row]:
     fills: Iterable[Row] = (_fill_entry(world, account, fill) for fill in world.fills(account.name))
     paid: Iterable[Row] = (_funding_entry(world, account, payment) for payment in world.payments(account.name))
     moved: Iterable[Row] = (_transfer_entry(account, transfer) for transfer in world.transfers(account.name))
-    rows = sorted([*fills, *paid, *moved], key=log_place, reverse=True)
+    settled: Iterable[Row] = (_settlement_entry(account, change) for change in world.settlements(account.name))
+    rows = sorted([*fills, *paid, *moved, *settled], key=log_place, reverse=True)
     left = dict(account.cash)
     for row in rows:
         row["cashBalance"] = figure(left[row["currency"]])
@@ -302,6 +303,22 @@ def _funding_entry(world: World, account: Account, payment: FundingPaid) -> Row:
         "feeRate": plain(payment.rate),
         "funding": figure(payment.amount),
         "change": figure(payment.amount),
+    }
+
+
+def _settlement_entry(account: Account, change: PositionChanged) -> Row:
+    """Session settlement of a USDC contract: profit that went into the balance, under the same type as funding."""
+    position = change.position
+    profit = figure(position.settled - (change.before.settled if change.before else _ZERO))
+    return {
+        **_entry(account, position.symbol, f"s{change.at}", change.at, "SETTLEMENT", "USDC"),
+        "category": "linear",
+        "side": "Buy" if position.sign > 0 else "Sell",
+        "qty": plain(position.size),
+        "size": plain(position.sign * position.size),
+        "tradePrice": plain(position.entry_price),
+        "cashFlow": profit,
+        "change": profit,
     }
 
 

@@ -42,6 +42,7 @@ def position_row(world: World, account: Account, position: Position, now_ms: int
     upl, notional = world.unrealized_pnl(position), world.notional(position)
     pool = pool_of(world, account, position)
     isolated, option = position.margin is not None, contract.kind == "option"
+    portfolio = account.mode == "portfolio" and not isolated
     basis = position.margin or revalue.initial_margin(contract, position, position.entry_price)
     initial = _ZERO if option else revalue.initial_margin(contract, position, mark)
     return {
@@ -56,12 +57,12 @@ def position_row(world: World, account: Account, position: Position, now_ms: int
         "uplRatio": figure(upl / basis),
         "uplLastPx": figure(upl),
         "uplRatioLastPx": figure(upl / basis),
-        "lever": "" if option else plain(position.leverage),
+        "lever": "" if option or portfolio else plain(position.leverage),
         "margin": figure(position.margin) if position.margin is not None else "",
         "imr": "" if isolated else figure(initial),
         "mmr": figure(world.maintenance(position)),
         "mgnRatio": figure(pool.equity / pool.requirement) if pool.requirement else "",
-        "liqPx": "" if option or account.mode == "portfolio" else _liquidation_text(world, account, position, pool),
+        "liqPx": "" if option or portfolio else _liquidation_text(world, account, position, pool),
         "notionalUsd": figure(notional * world.usd(contract.settle)),
         "usdPx": plain(world.usd(contract.settle)),
         "bePx": figure(_break_even(contract, position)),

@@ -96,7 +96,7 @@ class Pushes:
         self._world = world
         self._faults = faults
         self._emit = emit
-        self._fresh: list[Change] = []
+        self._fresh: list[tuple[str | None, Change]] = []
         self._orders: list[tuple[Row, Filled | None]] = []
         self._positions: dict[int, Position] = {}
         self._balances: dict[str, None] = {}
@@ -114,7 +114,7 @@ class Pushes:
             case Filled():
                 self._join(event)
             case PositionChanged(cause=cause) | BalanceChanged(cause=cause) if cause not in UNSEEN:
-                self._fresh.append(event)
+                self._fresh.append((self._brief_kind(event), event))
                 self._batch_at = self._batch_at or self.now_ms + BATCH_MS
                 self._gather(event)
             case _:
@@ -125,6 +125,17 @@ class Pushes:
         number = trades.order_id(fill.trade.order_id)
         if self._orders and self._orders[-1][0]["ordId"] == number:
             self._orders[-1] = (self._orders[-1][0], fill)
+
+    def _brief_kind(self, event: Change) -> str | None:
+        """Return the word for a change; money that follows a position's change belongs to it."""
+        if isinstance(event, BalanceChanged):
+            before = self._fresh[-1] if self._fresh else None
+            return before[0] if before and before[1].cause == event.cause else BRIEF_KINDS.get(event.cause)
+        if event.trade is not None:
+            return "filled"
+        if event.cause == "settled" and event.position.size:
+            return "settlement"  # of one day: it goes on
+        return BRIEF_KINDS.get(event.cause)
 
     def _gather(self, event: Change) -> None:
         if isinstance(event, BalanceChanged):
@@ -162,7 +173,7 @@ class Pushes:
         """Send orders and fills, and one brief event for each run of changes of one kind."""
         orders, self._orders = self._orders, []
         fresh, self._fresh = self._fresh, []
-        runs = [(kind, list(run)) for kind, run in groupby(fresh, _brief_kind) if kind]
+        runs = [(kind, [event for _, event in run]) for kind, run in groupby(fresh, lambda told: told[0]) if kind]
         for subscription in self.subscriptions.values():
             if subscription.channel == "orders":
                 for row, fill in orders:
@@ -298,12 +309,6 @@ class Pushes:
     def _owner(self) -> Account:
         assert self.account is not None, "private channels are subscribed after the login only"
         return self.account
-
-
-def _brief_kind(event: Change) -> str | None:
-    if isinstance(event, PositionChanged) and event.trade is not None:
-        return "filled"
-    return BRIEF_KINDS.get(event.cause)
 
 
 def covers(arg: Arg, row: Row) -> bool:

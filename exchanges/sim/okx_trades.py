@@ -12,7 +12,7 @@ from decimal import Decimal
 from itertools import islice
 from zlib import crc32
 
-from exchanges.sim.changes import Filled, FundingPaid, Order, OrderCategory, Trade, Transferred
+from exchanges.sim.changes import Filled, FundingPaid, Order, OrderCategory, PositionChanged, Trade, Transferred
 from exchanges.sim.exact import plain
 from exchanges.sim.okx_market import Row, figure, inst_type
 from exchanges.sim.world import Account, World
@@ -170,7 +170,7 @@ def pushed_fill(fill: Filled) -> Row:
 # --- Bills -------------------------------------------------------------------------------------------------------------
 
 
-def bill_id(event: Filled | FundingPaid | Transferred) -> str:
+def bill_id(event: Filled | FundingPaid | Transferred | PositionChanged) -> str:
     """Return a bill's number: it grows with time, and an event has the same one whenever and however it is asked for."""
     match event:
         case Filled(symbol=symbol, position=position, trade=trade):
@@ -179,6 +179,8 @@ def bill_id(event: Filled | FundingPaid | Transferred) -> str:
             text = f"funding:{number}"
         case Transferred(id=number):
             text = f"transfer:{number}"
+        case PositionChanged(position=position):
+            text = f"settlement:{position.id}"
     return f"{event.at}{crc32(text.encode()) % 100_000:05d}"
 
 
@@ -187,7 +189,8 @@ def bills(world: World, account: Account) -> list[Row]:
     fills: Iterable[Row] = (_fill_bill(world, account, fill) for fill in world.fills(account.name))
     paid: Iterable[Row] = (_funding_bill(world, payment) for payment in world.payments(account.name))
     moved: Iterable[Row] = (_transfer_bill(transfer) for transfer in world.transfers(account.name))
-    rows = sorted([*fills, *paid, *moved], key=lambda row: int(row["billId"]), reverse=True)
+    settled: Iterable[Row] = (_settlement_bill(world, change) for change in world.settlements(account.name))
+    rows = sorted([*fills, *paid, *moved, *settled], key=lambda row: int(row["billId"]), reverse=True)
     left = {ccy: world.cross_cash(account, ccy) for ccy in account.cash}
     for row in rows:
         row["bal"] = figure(left[row["ccy"]])
@@ -224,6 +227,20 @@ def _funding_bill(world: World, payment: FundingPaid) -> Row:
         "mgnMode": payment.position.mode,
         "sz": plain(payment.position.size),
         "pnl": figure(payment.amount),
+    }
+
+
+def _settlement_bill(world: World, change: PositionChanged) -> Row:
+    contract, position = world.contract("okx", change.position.symbol), change.position
+    profit = position.settled - (change.before.settled if change.before else _ZERO)
+    return {
+        **_bill(bill_id(change), change.at, "34", "355", contract.settle, profit),
+        "instType": inst_type(contract),
+        "instId": contract.symbol,
+        "mgnMode": position.mode,
+        "sz": plain(position.size),
+        "px": plain(position.entry_price),
+        "pnl": figure(profit),
     }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from typing import Any
 
-from exchanges.sim.changes import Filled, FundingPaid, Order, OrderChanged, Transferred, WorldEvent
+from exchanges.sim.changes import Filled, FundingPaid, Order, OrderChanged, PositionChanged, Transferred, WorldEvent
 
 KEPT = 5_000
 
@@ -24,6 +24,7 @@ class Records:
         self.fills: defaultdict[str, deque[Filled]] = defaultdict(_kept)
         self.payments: defaultdict[str, deque[FundingPaid]] = defaultdict(_kept)
         self.transfers: defaultdict[str, deque[Transferred]] = defaultdict(_kept)
+        self.settlements: defaultdict[str, deque[PositionChanged]] = defaultdict(_kept)
         self.open: defaultdict[str, dict[int, Order]] = defaultdict(dict)
         self.done: defaultdict[str, dict[int, Order]] = defaultdict(dict)
 
@@ -36,6 +37,8 @@ class Records:
                 self.payments[event.account].append(event)
             case Transferred():
                 self.transfers[event.account].append(event)
+            case PositionChanged(cause="settled") if event.position.size:
+                self.settlements[event.account].append(event)
             case OrderChanged(order=order) if order.status in {"open", "partially_filled"}:
                 self.open[order.account][order.id] = order
             case OrderChanged(order=order):

@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from exchanges.sim import revalue
 from exchanges.sim.catalog import COLLATERAL_RATE, FUNDING_EVERY_MS, Contract, VenueName
-from exchanges.sim.changes import Filled, FundingPaid, Order, Transferred
+from exchanges.sim.changes import Filled, FundingPaid, Order, PositionChanged, Transferred
 from exchanges.sim.dated import contracts
 from exchanges.sim.marks import Prices
 from exchanges.sim.records import Records
@@ -149,6 +149,10 @@ class State:
     def transfers(self, account: str) -> list[Transferred]:
         """Return the transfers of an account, oldest first (the newest 5,000)."""
         return list(self._records.transfers[account])
+
+    def settlements(self, account: str) -> list[PositionChanged]:
+        """Return when positions were settled and went on, oldest first (the newest 5,000)."""
+        return list(self._records.settlements[account])
 
     def orders(self, account: str) -> list[Order]:
         """Return the open orders of an account, oldest first."""

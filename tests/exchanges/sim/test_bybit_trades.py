@@ -123,6 +123,7 @@ def test_the_log_explains_every_change_of_money(account: str) -> None:
     world.step(BEGIN + 9_000)
     for symbol in {p.symbol for p in world.positions(account) if world.contract("bybit", p.symbol).kind == "perp"}:
         world.hands.pay_funding("bybit", symbol)
+    world.hands.settle("bybit", "BTCPERP")
     world.hands.transfer(account, "USDT", "bonus", Decimal(3))
     for symbol in [c.symbol for c in world.listed("bybit") if c.kind == "future"]:
         world.hands.expire("bybit", symbol)
@@ -256,6 +257,30 @@ async def test_a_switch_of_legs_closes_one_row_and_opens_another(venue: Venue) -
         assert {(r["positionIdx"], r["size"] == "0") for r in rows} <= {(0, True), (1, False), (2, False)}
     rows = (await venue.result("/v5/position/list?category=linear&settleCoin=USDT", "bybit-isolated"))["list"]
     assert {row["positionIdx"] for row in rows} == {1, 2}
+
+
+async def test_portfolio_margin_has_no_figures_of_a_position(venue: Venue) -> None:
+    venue.sim.world.modes.switch_account(NAME, "portfolio")
+    assert (await venue.result("/v5/account/info"))["marginMode"] == "PORTFOLIO_MARGIN"
+    (row,) = (await venue.result("/v5/position/list?category=linear&symbol=BTCUSDT"))["list"]
+    names = ("positionIM", "positionMM", "liqPrice", "leverage", "riskId", "riskLimitValue")
+    assert [row[name] for name in names] == ["", "", "", "", 0, "0"]
+    (wallet,) = (await venue.result("/v5/account/wallet-balance?accountType=UNIFIED&coin=USDT"))["list"]
+    assert wallet["accountMMRate"]
+    assert wallet["coin"][0]["totalPositionMM"] == ""
+
+
+async def test_a_session_settlement_is_pushed_and_logged_without_an_execution(venue: Venue) -> None:
+    async with venue.private(NAME, "position", "execution", "wallet") as peer:
+        (before,) = (await venue.result("/v5/position/list?category=linear&symbol=BTCPERP"))["list"]
+        venue.sim.world.hands.settle("bybit", "BTCPERP")
+        position, wallet = [await peer.next() for _ in range(2)]
+        assert [position["topic"], wallet["topic"]] == ["position", "wallet"]
+        (row,) = position["data"]
+        assert row["entryPrice"] == before["avgPrice"]
+        assert Decimal(row["sessionAvgPrice"]) == venue.sim.world.mark("bybit", "BTCPERP")
+    (entry,) = (await venue.result("/v5/account/transaction-log?type=SETTLEMENT"))["list"]
+    assert (entry["symbol"], entry["funding"], entry["change"]) == ("BTCPERP", "", before["unrealisedPnl"])
 
 
 async def test_a_switch_of_margin_mode_is_the_accounts_and_seen_when_asked(venue: Venue) -> None:

@@ -140,6 +140,17 @@ def test_which_figures_are_filled_depends_on_the_mode() -> None:
     assert {coin["mgnRatio"] for coin in multi["details"]} == {""}
 
 
+def test_portfolio_margin_has_neither_leverage_nor_liquidation_price() -> None:
+    world = World(1, BEGIN)
+    world.modes.switch_account("okx-main", "portfolio")
+    owner = world.account("okx-main")
+    rows = [figures.position_row(world, owner, p, BEGIN) for p in world.positions("okx-main")]
+    assert {(row["lever"], row["liqPx"]) for row in rows if row["mgnMode"] == "cross"} == {("", "")}
+    assert {row["lever"] for row in rows if row["mgnMode"] == "isolated"} == {"6", "10"}
+    assert figures.config_row(owner, "read_only")["acctLv"] == "4"
+    assert figures.account_row(world, owner)["mgnRatio"]
+
+
 def test_figures_have_sixteen_decimals_at_most_and_no_exponent() -> None:
     assert figures.figure(Decimal(1) / 3) == "0.3333333333333333"
     assert figures.figure(Decimal("6E+4")) == "60000"

@@ -40,6 +40,7 @@ def margin(world: World) -> object:
         ("okx-isolated", margin, "adjust_margin"),
         ("okx-main", lambda w: w.hands.transfer("okx-main", "USDT", "deposit", Decimal(7)), "transferred"),
         ("okx-main", lambda w: w.hands.expire("okx", future(w)), "delivered"),
+        ("okx-main", lambda w: w.hands.settle("okx", future(w)), "settlement"),
     ],
 )
 def test_balance_and_position_names_what_happened(account: str, act: Callable[[World], object], kind: str) -> None:

@@ -39,6 +39,7 @@ def test_the_bills_explain_every_change_of_money(account: str) -> None:
     world.hands.liquidate(account, "BTC-USDT-SWAP", share=Decimal("0.3"))
     world.hands.deleverage(account, "BTC-USDT-SWAP")
     for symbol in [c.symbol for c in world.listed("okx") if c.kind == "future"]:
+        world.hands.settle("okx", symbol)
         world.hands.expire("okx", symbol)
     rows = bills(world, account)
     changed: dict[str, Decimal] = {}
@@ -106,6 +107,15 @@ def test_a_future_is_delivered(world: World) -> None:
         world.hands.expire("okx", symbol)
     delivered = {row["instId"]: row["subType"] for row in bills(world) if row["type"] == "3"}
     assert delivered == {symbol: "112" if side == "long" else "113" for symbol, side in futures.items()}
+
+
+def test_a_daily_settlement_has_a_bill_of_its_own(world: World) -> None:
+    future = next(p for p in world.positions(NAME) if world.contract("okx", p.symbol).kind == "future")
+    world.hands.settle("okx", future.symbol)
+    (bill,) = bills(world)
+    (position,) = [p for p in world.positions(NAME) if p.id == future.id]
+    assert (bill["type"], bill["subType"], bill["instId"]) == ("34", "355", future.symbol)
+    assert (Decimal(bill["pnl"]), bill["balChg"]) == (position.settled, bill["pnl"])
 
 
 @pytest.mark.parametrize(
