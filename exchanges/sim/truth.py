@@ -65,7 +65,8 @@ def _change(number: int, event: PositionChanged, ids: dict[str, str]) -> dict[st
 def _stood(position: Position) -> dict[str, str | None]:
     return {
         "side": position.side, "leg": position.leg, "margin_mode": position.mode, "size": plain(position.size),
-        "entry_price": plain(position.first_entry or position.entry_price), "margin": None if position.margin is None else plain(position.margin),
+        "entry_price": plain(position.first_entry or position.entry_price),
+        "margin": None if position.margin is None else plain(position.margin),
     }  # fmt: skip
 
 
