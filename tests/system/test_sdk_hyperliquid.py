@@ -34,24 +34,33 @@ def address(simulator: Simulator, account: str) -> str:
     return simulator.world.account(account).address
 
 
-async def client(simulator: Simulator, **options: Any) -> Info:
-    return await asyncio.to_thread(Info, simulator.urls["hyperliquid"], skip_ws=True, **options)
+@asynccontextmanager
+async def client(simulator: Simulator, **options: Any) -> AsyncIterator[Info]:
+    """Make a client without a socket; the SDK itself never closes its HTTP connections."""
+    info = await asyncio.to_thread(Info, simulator.urls["hyperliquid"], skip_ws=True, **options)
+    try:
+        yield info
+    finally:
+        info.session.close()
 
 
 @asynccontextmanager
 async def stream(simulator: Simulator) -> AsyncIterator[Info]:
     """Connect its WebSocket; afterwards let the venue close it and wait for both of its threads.
 
-    Closed by the SDK, its reader may notice only ten seconds later.
+    Closed by the SDK, its reader may notice only ten seconds later; closed by the venue, it forgets its socket.
     """
     info = await asyncio.to_thread(Info, simulator.urls["hyperliquid"])
     try:
         yield info
     finally:
+        connection = info.ws_manager.ws.sock.sock
         for socket in simulator.fronts["hyperliquid"].sockets:
             socket.close(1000)
         await asyncio.to_thread(info.ws_manager.join, WAIT_S)
         await asyncio.to_thread(info.disconnect_websocket)
+        connection.close()
+        info.session.close()
 
 
 def held(simulator: Simulator, account: str) -> dict[str, Decimal]:
@@ -61,33 +70,35 @@ def held(simulator: Simulator, account: str) -> dict[str, Decimal]:
 
 
 async def test_reads_the_states_of_every_dex(simulator: Simulator) -> None:
-    info = await client(simulator, perp_dexs=["", "xyz"])
-    assert {"BTC", "xyz:GOLD"} <= set(info.coin_to_asset)
-    user, shown = address(simulator, DEX), {}
-    for dex in ("", "xyz"):
-        state = await asyncio.to_thread(info.user_state, user, dex)
-        shown |= {row["position"]["coin"]: Decimal(row["position"]["szi"]) for row in state["assetPositions"]}
-    assert shown == held(simulator, DEX)
-    spot = await asyncio.to_thread(info.spot_user_state, user)
-    assert [(row["coin"], row["total"]) for row in spot["balances"]] == [("USDC", "300.0")]
+    async with client(simulator, perp_dexs=["", "xyz"]) as info:
+        assert {"BTC", "xyz:GOLD"} <= set(info.coin_to_asset)
+        user = address(simulator, DEX)
+        shown: dict[str, Decimal] = {}
+        for dex in ("", "xyz"):
+            state = await asyncio.to_thread(info.user_state, user, dex)
+            shown |= {row["position"]["coin"]: Decimal(row["position"]["szi"]) for row in state["assetPositions"]}
+        assert shown == held(simulator, DEX)
+        spot = await asyncio.to_thread(info.spot_user_state, user)
+        assert [(row["coin"], row["total"]) for row in spot["balances"]] == [("USDC", "300.0")]
 
 
 async def test_reads_orders_fills_and_fundings(simulator: Simulator) -> None:
-    info, user = await client(simulator), address(simulator, SINGLE)
-    simulator.control.fault({"kind": "open_position", "account": SINGLE, "symbol": "HYPE", "size": "20"})
-    placed = {"kind": "order", "account": SINGLE, "symbol": "HYPE", "side": "buy", "price": "20", "size": "1"}
-    simulator.control.fault(placed)
-    simulator.control.fault({"kind": "pay_funding", "venue": "hyperliquid", "symbol": "HYPE"})
-    (order,) = await asyncio.to_thread(info.open_orders, user)
-    (long,) = await asyncio.to_thread(info.frontend_open_orders, user)
-    assert (order["coin"], order["side"], order["limitPx"], long["oid"]) == ("HYPE", "B", "20.0", order["oid"])
-    status = await asyncio.to_thread(info.query_order_by_oid, user, order["oid"])
-    assert status["order"]["status"] == "open"
-    fill = (await asyncio.to_thread(info.user_fills, user))[0]
-    assert (fill["coin"], fill["side"], fill["sz"]) == ("HYPE", "A", "20.0")
-    (funding,) = await asyncio.to_thread(info.user_funding_history, user, 0)
-    assert funding["delta"]["coin"] == "HYPE"
-    assert (await asyncio.to_thread(info.user_role, user)) == {"role": "user"}
+    user = address(simulator, SINGLE)
+    async with client(simulator) as info:
+        simulator.control.fault({"kind": "open_position", "account": SINGLE, "symbol": "HYPE", "size": "20"})
+        placed = {"kind": "order", "account": SINGLE, "symbol": "HYPE", "side": "buy", "price": "20", "size": "1"}
+        simulator.control.fault(placed)
+        simulator.control.fault({"kind": "pay_funding", "venue": "hyperliquid", "symbol": "HYPE"})
+        (order,) = await asyncio.to_thread(info.open_orders, user)
+        (long,) = await asyncio.to_thread(info.frontend_open_orders, user)
+        assert (order["coin"], order["side"], order["limitPx"], long["oid"]) == ("HYPE", "B", "20.0", order["oid"])
+        status = await asyncio.to_thread(info.query_order_by_oid, user, order["oid"])
+        assert status["order"]["status"] == "open"
+        fill = (await asyncio.to_thread(info.user_fills, user))[0]
+        assert (fill["coin"], fill["side"], fill["sz"]) == ("HYPE", "A", "20.0")
+        (funding,) = await asyncio.to_thread(info.user_funding_history, user, 0)
+        assert funding["delta"]["coin"] == "HYPE"
+        assert (await asyncio.to_thread(info.user_role, user)) == {"role": "user"}
 
 
 async def test_subscribes_to_states_and_to_fills(simulator: Simulator) -> None:
@@ -107,7 +118,7 @@ async def test_subscribes_to_states_and_to_fills(simulator: Simulator) -> None:
 
 
 async def test_an_address_that_is_none_is_refused(simulator: Simulator) -> None:
-    info = await client(simulator)
-    with pytest.raises(ClientError) as refusal:
-        await asyncio.to_thread(info.user_state, "0x1")
-    assert refusal.value.status_code == 422
+    async with client(simulator) as info:
+        with pytest.raises(ClientError) as refusal:
+            await asyncio.to_thread(info.user_state, "0x1")
+        assert refusal.value.status_code == 422
