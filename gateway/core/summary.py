@@ -30,7 +30,7 @@ def shares(positions: Iterable[Position], book: Book) -> dict[str, float]:
     gross: dict[str, float] = defaultdict(float)
     held = {}
     for position in positions:
-        notional = book.figures(position.handle).get("notional", math.nan) * position.account.usd(settle_of(position))
+        notional = book.notional(position.handle) * position.account.usd(settle_of(position))
         if not math.isnan(notional):
             held[position.state.id] = (summary_id(position.account), notional)
             gross[held[position.state.id][0]] += notional
