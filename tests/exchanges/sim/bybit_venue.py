@@ -92,3 +92,14 @@ async def running() -> AsyncIterator[Venue]:
         yield it
     finally:
         await it.sim.stop()
+
+
+async def pages(venue: Venue, path: str, name: str = "bybit-main") -> list[list[dict[str, Any]]]:
+    """Follow the cursor to its end."""
+    found, cursor = [], ""
+    while True:
+        result = await venue.result(path + (f"&cursor={cursor}" if cursor else ""), name)
+        found.append(result["list"])
+        cursor = result["nextPageCursor"]
+        if not cursor:
+            return found

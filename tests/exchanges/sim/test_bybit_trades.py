@@ -11,7 +11,7 @@ import pytest
 from exchanges.sim import bybit_trades as trades
 from exchanges.sim.bybit_pages import DAY_MS, LONGEST_WINDOW_MS
 from exchanges.sim.world import World
-from tests.exchanges.sim.bybit_venue import BEGIN, Venue, running
+from tests.exchanges.sim.bybit_venue import BEGIN, Venue, pages, running
 
 NAME = "bybit-main"
 
@@ -21,17 +21,6 @@ async def venue() -> AsyncIterator[Venue]:
     async with running() as it:
         it.sim.control.pause()
         yield it
-
-
-async def pages(venue: Venue, path: str) -> list[list[dict[str, Any]]]:
-    """Follow the cursor to its end."""
-    found, cursor = [], ""
-    while True:
-        result = await venue.result(path + (f"&cursor={cursor}" if cursor else ""))
-        found.append(result["list"])
-        cursor = result["nextPageCursor"]
-        if not cursor:
-            return found
 
 
 def future(world: World, *, inverse: bool) -> str:
