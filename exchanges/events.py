@@ -434,11 +434,15 @@ class Verified(Event, frozen=True, kw_only=True):
 
 
 class VerificationFailed(Event, frozen=True, kw_only=True):
-    """The account's state could not be asked; nothing is known of it, and it is not "flat"."""
+    """The account's state could not be asked; nothing is known of it, and it is not "flat".
+
+    ``refused``: only the operator can help, and it is not asked again.
+    """
 
     account: str
     at: int
     error: str
+    refused: bool = False
 
 
 class HistoryRead(Event, frozen=True, kw_only=True):

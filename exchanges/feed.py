@@ -74,7 +74,7 @@ class Feed:
         self._topics = Topics(_ms(self._policy.subscribe_s), lambda attempt: _ms(self._delay_s(attempt)))
         self._questions = Questions(self._delay_s)
         self._wanted: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())  # symbols, currencies
-        self._counts: dict[str, str] = {}  # channel → why its number of connections is worth telling
+        self._counts: dict[str, ConnectionCount] = {}  # by channel
         self._state: FeedState = "down"
         self._ended = True  # no connection, or a Disconnect of this one was given out
         self._connections, self._failures = connections, 0
@@ -100,6 +100,16 @@ class Feed:
     def confirmed(self) -> frozenset[str]:
         """The topics that the venue has confirmed on this connection."""
         return self._topics.confirmed
+
+    @property
+    def refused(self) -> tuple[str, ...]:
+        """The topics that the venue refuses, for now or for good, each with the reason."""
+        return tuple(self._topics.trouble())
+
+    @property
+    def in_use(self) -> tuple[ConnectionCount, ...]:
+        """How many connections of the account hold a channel, as far as the venue told this connection."""
+        return tuple(self._counts.values())
 
     @property
     def connections(self) -> int:
@@ -293,7 +303,7 @@ class Feed:
             case Heard():
                 self._watchdog.heard(signal.topics, now)
             case ConnectionCount():
-                self._count(signal)
+                self._counts[signal.channel] = signal
             case SubscribeRefused():
                 self._refuse(signal, now)
             case Ask():
@@ -316,12 +326,6 @@ class Feed:
             self._leave(text, self._next_delay_s(now), now)
         else:
             self._note(text, now)
-
-    def _count(self, count: ConnectionCount) -> None:
-        """Tell of a number of connections that comes close to the venue's limit."""
-        self._counts.pop(count.channel, None)
-        if count.count * 2 > count.limit:
-            self._counts[count.channel] = f"{count.channel}: {count.count} of at most {count.limit} connections in use"
 
     def _refuse(self, refusal: SubscribeRefused, now: int) -> None:
         text = f"{refusal.what} ({refusal.code})"
@@ -504,7 +508,9 @@ class Feed:
         if not self._connections:
             return None
         reasons = [self._why, self._barred, *self._topics.trouble(), *self._questions.trouble()]
-        reasons += [*self._counts.values(), self._remark]
+        # A number of connections is worth telling where it comes close to the venue's limit.
+        reasons += [_crowded(count) for count in self._counts.values() if count.count * 2 > count.limit]
+        reasons.append(self._remark)
         told = list(dict.fromkeys(_clip(reason) for reason in reasons if reason))
         more = [f"and {len(told) - _MOST_REASONS} more"] if len(told) > _MOST_REASONS else []
         return "; ".join(told[:_MOST_REASONS] + more) or None
@@ -525,6 +531,10 @@ def _ms(seconds: float) -> int:
 
 def _clip(text: str) -> str:
     return text if len(text) <= _MOST_TEXT else text[: _MOST_TEXT - 1] + "…"
+
+
+def _crowded(count: ConnectionCount) -> str:
+    return f"{count.channel}: {count.count} of at most {count.limit} connections in use"
 
 
 def _refused(refusal: LoginRefused) -> str:

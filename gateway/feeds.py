@@ -7,6 +7,7 @@ Decides nothing about figures. Events go to ``take``, in the order they came.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
@@ -30,14 +31,23 @@ from exchanges.venue import AccountSpec, Endpoints, LinkFactory
 from gateway.config import Config, endpoints, verify_every_s
 from gateway.metrics import labelled
 from gateway.replay import Recorder, Via
-from gateway.rounds import Rounds
+from gateway.rounds import Rounds, refusal
 
 log = structlog.get_logger("perpwire")
 
 CLOCK_EVERY_S = 600.0
 _CLOCK_WARNING_MS = 1_000
+_CLOCK_WAIT_S = 3.0  # how long the first signature of an account waits for its venue's clock
 
 Wanted = Mapping[tuple[str, str], Iterable[str]]
+
+
+def clock_remark(venue: str, ahead_ms: int) -> str | None:
+    """Return what to do about a venue's clock that is ``ahead_ms`` ahead of ours; None where they agree."""
+    if abs(ahead_ms) < _CLOCK_WARNING_MS:
+        return None
+    off = f"{abs(ahead_ms) / 1000:.1f} s {'behind' if ahead_ms > 0 else 'ahead of'} that of {venue}"
+    return f"this machine's clock is {off}: signatures are corrected by it. Set the clock (NTP)"
 
 
 class Feeds:
@@ -63,8 +73,12 @@ class Feeds:
         self.rounds: dict[str, Rounds] = {}
         self._polled: dict[str, FeedStatus] = {}  # of accounts without a stream
         self._public: dict[tuple[str, str], list[Succession]] = {}
+        self.refusals: dict[str, str] = {}  # account → why it is not read any more
         self._rest: dict[str, RestClient] = {}
+        self._asked_at: dict[str, RestClient] = {}  # by account
+        self._venues: dict[str, str] = {}  # by host
         self._offsets: dict[str, int] = {}  # host → how far its clock is ahead of ours, ms
+        self._clock_read: dict[str, asyncio.Event] = {}  # host → its clock was asked once, in vain or not
         self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
         streamed: Counter[tuple[str, str]] = Counter()
         for spec in specs:
@@ -77,9 +91,9 @@ class Feeds:
     def coroutines(self) -> Iterator[tuple[str, Coroutine[None, None, None]]]:
         """Yield what has to run, with names."""
         for name, supervisor in self.supervisors.items():
-            yield f"feed {name}", supervisor.run()
+            yield f"feed {name}", self._stream(supervisor)
         for name, rounds in self.rounds.items():
-            yield f"rounds {name}", rounds.run()
+            yield f"rounds {name}", self._ask(rounds)
         yield "clocks", self._measure_clocks()
 
     def stop(self) -> None:
@@ -99,12 +113,13 @@ class Feeds:
             for supervisor in supervisors:
                 supervisor.want(sorted(symbols.get(key, ())), sorted(currencies.get(key, ())))
 
-    def refuse(self, account: str, error: VenueError) -> None:
+    def refuse(self, account: str, why: str) -> None:
         """End an account's connections for good, saying why."""
-        log.error("an account is not read any more", account=account, error=str(error))
+        log.error("an account is not read any more", account=account, error=why)
+        self.refusals[account] = why
         for supervisor in self.supervisors.values():
             if supervisor.feed.name.account == account:
-                supervisor.stop(str(error))
+                supervisor.stop(why)
 
     def states(self) -> dict[str, FeedState]:
         """Return each feed's state by its name."""
@@ -123,6 +138,10 @@ class Feeds:
         """Return when each feed last received anything."""
         found = {name: supervisor.status().last_message_at for name, supervisor in self.supervisors.items()}
         return {name: at for name, at in found.items() if at is not None}
+
+    def clock_offset_ms(self, account: str) -> int | None:
+        """Return how far the clock of an account's venue is ahead of ours; None where it could not be read."""
+        return self._offsets.get(self._asked_at[account].host)
 
     def figures(self) -> Iterable[Metric]:
         """Yield the metrics of connections and hosts."""
@@ -160,11 +179,13 @@ class Feeds:
             for connection, factory in links.items():
                 own = msgspec.structs.replace(name, id=f"{spec.name}:{connection}", connection=connection)
                 self._supervise(own, factory, rest.for_key(spec.name))
+        self._asked_at[spec.name] = rest
         self.rounds[spec.name] = Rounds(
             spec.name,
+            spec.venue,
             Inquirer(link, rest.for_key(spec.name), self._clock, random.random, self._record(name)),
             deliver=self._taker(spec.name),
-            refuse=lambda error: self.refuse(spec.name, error),
+            refuse=lambda error: self.refuse(spec.name, refusal(spec.name, spec.venue, error)),
             clock=self._clock,
             random=random.random,
             every_ms=round(1000 * verify_every_s(self._config, spec.venue)),
@@ -203,7 +224,9 @@ class Feeds:
                 key_weight=can.key_weight,
                 key_period_s=can.key_period_s,
             )
-            self._rest[hosts.rest] = RestClient(hosts.rest, VENUES[venue], self._session, self._clock, limits)
+            client = RestClient(hosts.rest, VENUES[venue], self._session, self._clock, limits)
+            self._rest[hosts.rest], self._venues[client.host] = client, venue
+            self._clock_read[client.host] = asyncio.Event()
         return self._rest[hosts.rest]
 
     def _taker(self, account: str | None) -> Sink:
@@ -216,6 +239,8 @@ class Feeds:
                         self._polled[event.account] = event
                     elif event.state == "live":
                         self.rounds[event.account].soon()
+                    elif event.state == "down" and (event.error or "").startswith("login refused"):
+                        log.error("a login was refused", account=event.account, venue=event.venue, error=event.error)
             self._take(events)
 
         return take
@@ -230,23 +255,45 @@ class Feeds:
 
         return record
 
-    # --- The venues' clocks ---------------------------------------------------------------------------------------------
+    # --- Running --------------------------------------------------------------------------------------------------------
+
+    async def _stream(self, supervisor: Succession) -> None:
+        """Run a connection; of one that was refused the last word is why."""
+        account = supervisor.feed.name.account
+        if account is not None:
+            await self._clock_known(account)
+        await supervisor.run()
+        if account in self.refusals:
+            last = msgspec.structs.replace(supervisor.status(), state="down", error=self.refusals[account])
+            self._taker(account)([last])
+
+    async def _ask(self, rounds: Rounds) -> None:
+        await self._clock_known(rounds.account)
+        await rounds.run()
+
+    async def _clock_known(self, account: str) -> None:
+        """Return once the venue's clock was asked for, so that the first signature is right already; bounded."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOCK_WAIT_S):
+                await self._clock_read[self._asked_at[account].host].wait()
 
     async def _measure_clocks(self) -> None:
         while True:
-            for client in self._rest.values():
-                try:
-                    offset = await client.measure_clock()
-                except VenueError as error:
-                    log.warning("a venue's clock could not be read", host=client.host, error=str(error))
-                    continue
-                if offset is None:
-                    continue
-                self._offsets[client.host] = offset
-                if abs(offset) >= _CLOCK_WARNING_MS:
-                    log.warning(
-                        "this machine's clock is wrong; signatures are corrected by the venue's. Set it (NTP)",
-                        host=client.host,
-                        behind_ms=offset,
-                    )
+            await asyncio.gather(*(self._measure_clock(client) for client in self._rest.values()))
             await asyncio.sleep(CLOCK_EVERY_S)
+
+    async def _measure_clock(self, client: RestClient) -> None:
+        try:
+            offset = await client.measure_clock()
+        except VenueError as error:
+            log.warning("a venue's clock could not be read", host=client.host, error=str(error))
+            return
+        finally:
+            self._clock_read[client.host].set()
+        if offset is None:
+            return
+        self._offsets[client.host] = offset
+        remark = clock_remark(self._venues[client.host], offset)
+        if remark:
+            accounts = [name for name, rest in self._asked_at.items() if rest is client]
+            log.warning(remark, host=client.host, accounts=accounts, ahead_ms=offset)

@@ -22,6 +22,7 @@ log = structlog.get_logger("perpwire")
 
 AUDIT_EVERY_MS = 3_600_000
 _LEAST_PAUSE_MS = 1_000  # between two rounds for whatever reason
+_MOST_POWERS = 6  # of a key that are named
 
 
 class Inquiry(Protocol):
@@ -33,11 +34,16 @@ class Inquiry(Protocol):
     async def order(self, symbol: str, order_id: str) -> Findings: ...
 
 
+def refusal(account: str, venue: str, error: VenueError) -> str:
+    """Return why an account is not read, for whoever has to act: account and venue, what is wrong, what to do."""
+    return str(error) if account in error.where else f"account {account} ({venue}): {error}"
+
+
 class Rounds:
     """The rounds of one account.
 
     Args:
-        account, inquiry: Whom to ask for, and how.
+        account, venue, inquiry: Whom to ask for, where, and how.
         deliver: Takes the events of one round, for one turn of the engine.
         refuse: Called once with the reason where only the operator can help: the account's connections have to end.
         may_trade: Keys that can do more than read are accepted, as the operator said in so many words.
@@ -50,6 +56,7 @@ class Rounds:
     def __init__(
         self,
         account: str,
+        venue: str,
         inquiry: Inquiry,
         *,
         deliver: Callable[[Sequence[Event]], None],
@@ -61,8 +68,9 @@ class Rounds:
         may_trade: bool = False,
         polled: FeedStatus | None = None,
     ) -> None:
-        self.account, self.inquiry = account, inquiry
+        self.account, self.venue, self.inquiry = account, venue, inquiry
         self.refused: VenueError | None = None
+        self.unaudited: VenueError | None = None  # why the last audit brought nothing
         self.failed: VenueError | None = None  # the last state round, while it is the last word
         self._deliver, self._refuse, self._clock, self._random = deliver, refuse, clock, random
         self._every_ms, self._help, self._may_trade, self._polled = every_ms, help, may_trade, polled
@@ -143,20 +151,23 @@ class Rounds:
         except AuthFailed as error:
             self._stop(error)
         except VenueError as error:
+            self.unaudited = error
             self._audit_due = self._clock.now_ms() + self._spread(max(self._every_ms, 10_000))
             log.warning("an account could not be audited", account=self.account, error=str(error))
         else:
+            self.unaudited = None
             self._tell(found, ())
 
     def _judge(self, events: Sequence[Event]) -> None:
         """Raise KeyTooPowerful for a key that may do more than read."""
         for event in events:
             if isinstance(event, KeyInfo) and event.powers and not self._may_trade:
-                powers = ", ".join(event.powers)
+                powers = ", ".join(event.powers[:_MOST_POWERS])
+                more = len(event.powers) - _MOST_POWERS
                 raise KeyTooPowerful(
-                    f"account {self.account}",
-                    f"its key may do more than read: {powers}",
-                    do=f"{self._help} Or say `allow_trading_keys: true` at this account",
+                    f"account {self.account} ({self.venue})",
+                    f"its key may do more than read: {powers}" + (f" and {more} more" if more > 0 else ""),
+                    do=f"{self._help.removesuffix('.')}. Or say `allow_trading_keys: true` at this account",
                 )
 
     async def _state(self) -> None:
@@ -190,19 +201,22 @@ class Rounds:
 
     def _fail(self, error: VenueError) -> None:
         self.failed = error
-        now = self._clock.now_ms()
-        failure = VerificationFailed(account=self.account, at=now, error=str(error))
-        self._deliver([*self._status("down", str(error)), failure])
-        self._answer(error)
         if isinstance(error, AuthFailed):
             self._stop(error)
+            return
+        self._tell_failure(str(error), refused=False)
+        self._answer(error)
 
     def _stop(self, error: VenueError) -> None:
         """Ask no more: only the operator can help."""
         self.refused = error
-        self._deliver(self._status("down", str(error)))
+        self._tell_failure(refusal(self.account, self.venue, error), refused=True)
         self._answer(error)
         self._refuse(error)
+
+    def _tell_failure(self, why: str, *, refused: bool) -> None:
+        failure = VerificationFailed(account=self.account, at=self._clock.now_ms(), error=why, refused=refused)
+        self._deliver([*self._status("down", why), failure])
 
     def _answer(self, error: VenueError | None, concerned: Callable[[int], bool] = lambda oldest: True) -> None:
         """Tell those who wait, as far as the round was asked late enough for them."""

@@ -77,6 +77,7 @@ class Account:
         polled: It has no stream; its state is asked again and again.
         verified_at: When the state was last asked in whole, our clock.
         failing_since: Since when asking fails; ``unreachable`` once that is too long.
+        refused: Why it is not read any more, where only the operator can help.
         mode_change: The last change of mode: (our clock, "from → to").
         was_restored: Something of it was loaded from storage: rows that are missing there were closed.
         stored_at: As of when that was stored, where it is known.
@@ -99,6 +100,7 @@ class Account:
         self.was_restored = self.polled = self.unreachable = False
         self.verified_at: int | None = None
         self.failing_since: int | None = None
+        self.refused: str | None = None
         self.key: KeyInfo | None = None
         self.same_owner_as: tuple[str, ...] = ()
         self.warning: tuple[int, str] | None = None  # (at, the venue's words)
@@ -198,6 +200,8 @@ class Account:
             return {"since": self.failing_since, "reason": "venue_unreachable"}
         if self.private_down_since is not None:
             return {"since": self.private_down_since, "reason": "private_feed"}
+        if self.refused is not None:  # its streams are about to end
+            return {"since": self.failing_since, "reason": "private_feed"}
         if self.polled and self.verified_at is not None:
             return {"since": self.verified_at, "reason": "polled"}
         return None

@@ -231,6 +231,7 @@ def account_row(account: Account, positions: Iterable[Position], book: Book) -> 
             "permissions": _permissions(account),
             "same_owner_as": list(account.same_owner_as) or None,
             "verified_at": account.verified_at,
+            "refused": account.refused,
             "venue_warning": _warning(account.warning),
             "partly_modelled": partly or None,
             "stale": account.stale(),

@@ -78,7 +78,7 @@ class Standing:
     def verified(self, account: Account, verified: Verified, now: int) -> None:
         """Its whole state was asked."""
         account.verified_at = max(verified.asked_at, account.verified_at or 0)
-        account.failing_since = None
+        account.failing_since = account.refused = None
         if account.age(now) or account.polled:
             self._holdings.touch(account)
         self._changes.touch("accounts", account.info.name)
@@ -87,7 +87,10 @@ class Standing:
         """Its state could not be asked: nothing is known of it, and it is not flat."""
         self._counters["verification_failed"] += 1
         account.failing_since = account.failing_since if account.failing_since is not None else failed.at
-        if account.age(now):
+        news = failed.refused and account.refused != failed.error
+        if failed.refused:
+            account.refused = failed.error
+        if account.age(now) or news:
             self._holdings.touch(account)
 
     def warn(self, account: Account, warning: LiquidationWarning) -> None:

@@ -63,6 +63,7 @@ class Desk:
         self.refused: list[VenueError] = []
         self.rounds = Rounds(
             "a",
+            "v",
             self.asked,
             deliver=self._deliver,
             refuse=self.refused.append,
