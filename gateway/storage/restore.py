@@ -134,7 +134,7 @@ class _Reader:
     async def newest(self, connection: Connection, table: str, kind: type[_Record], count: int) -> tuple[_Record, ...]:
         """Return the newest records of each account, oldest first."""
         rows = await connection.fetch(
-            f"SELECT r.state FROM accounts AS a CROSS JOIN LATERAL "  # noqa: S608 - names of our own tables
+            f"SELECT r.state FROM accounts AS a CROSS JOIN LATERAL "
             f"(SELECT state, at, id FROM {table} WHERE account = a.name ORDER BY at DESC, id DESC LIMIT $1) AS r "
             "ORDER BY r.at, r.id",
             count,

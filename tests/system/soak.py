@@ -20,16 +20,17 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from exchanges.sim.plan import PlannedFault, random_plan
+from exchanges.sim.server import Simulator
 from exchanges.sim.state import Impossible, UnknownName
 from exchanges.sim.wanted import BadRequest
 from gateway.config import LogSettings
-from gateway.core.records import Correction
 from gateway.log import configure
 from tests.system.desk import PATIENCE, Desk, desk, eventually, running_simulator
 
@@ -239,12 +240,12 @@ def _blame(left: list[str], figures: Figures, why: str) -> None:
 
 
 def _pending(running: Desk) -> list[str]:
-    return [record.id for record in corrections(running) if record.pending]
+    return [row_id for row_id, row in corrections(running).items() if row.get("pending")]
 
 
-def corrections(running: Desk) -> list[Correction]:
-    """Return every correction that the gateway holds."""
-    return list(running.gateway.engine.corrections.records.values())
+def corrections(running: Desk) -> dict[str, dict[str, Any]]:
+    """Return the rows of the corrections that the client was told of."""
+    return running.client.tables["reconciliations"]
 
 
 class Judge:
@@ -261,26 +262,30 @@ class Judge:
         changes = self._running.simulator.world.changes(self._number)
         self._number = changes[-1]["n"] if changes else self._number
         self._changes = [*self._changes, *changes][-50_000:]
-        for record in corrections(self._running):
-            if record.cls is not None and record.cls != "allocation" and record.id not in self._judged:
-                self._judged.add(record.id)
-                self._judge(record)
+        for row_id, row in corrections(self._running).items():
+            if "class" in row and row["class"] != "allocation" and row_id not in self._judged:
+                self._judged.add(row_id)
+                self._judge(row_id, row)
 
-    def _judge(self, record: Correction) -> None:
+    def _judge(self, row_id: str, row: Mapping[str, Any]) -> None:
         causes = [
             change["cause"]
             for change in self._changes
-            if change["account"] == record.account
-            and change["symbol"] == record.symbol
-            and record.since - SLACK_MS <= change["at"] <= record.found_at + SLACK_MS
+            if change["account"] == row["account"]
+            and change["symbol"] == row["symbol"]
+            and row["since"] - SLACK_MS <= change["at"] <= row["found_at"] + SLACK_MS
         ]
-        cls = str(record.cls)
+        cls = row["class"]
         fitting = [cause for cause in causes if cause in TRUE_CAUSES[cls]]
         told = fitting[-1] if fitting else (causes[-1] if causes else "nothing")
         self._figures.matrix[cls, told] += 1
         if not fitting:
-            what = f"{record.id} {record.symbol} {cls} {record.before} → {record.after}, evidence {record.evidence}"
+            what = f"{row_id} {row['symbol']} {cls} {row['before']} → {row['after']}, evidence {row.get('evidence')}"
             self._figures.wrong_class.append(f"{what}; truly {causes or 'nothing'}")
+
+
+def _desk(simulator: Simulator, data: Path) -> AbstractAsyncContextManager[Desk]:
+    return desk(simulator, data, policy=PATIENCE, tables=("positions", "accounts", "feeds", "reconciliations"))
 
 
 def _rss_mb() -> float:
@@ -294,7 +299,7 @@ async def soak(seed: int, seconds: float, data: Path) -> Figures:
     """Run a bad night of so many seconds and return what was found."""
     figures, chosen = Figures(seed), random.Random(f"{seed}:soak")
     loop = asyncio.get_running_loop()
-    async with running_simulator(seed) as simulator, desk(simulator, data, policy=PATIENCE) as running:
+    async with running_simulator(seed) as simulator, _desk(simulator, data) as running:
         await running.live(30)
         accounts = {account.name: account.venue for account in simulator.world.accounts.values()}
         timer, judge = Timer(running, figures), Judge(running, figures)
