@@ -10,49 +10,70 @@ margins and liquidation prices are the exchange's own.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import functools
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from exchanges.backoff import Backoff
-from exchanges.clock import Clock
-from exchanges.errors import AuthFailed, NotFound, ProtocolViolation, Rejected, Retryable, VenueError
-from exchanges.events import (
-    AccountMode,
-    BalanceState,
-    CoinBalance,
-    Event,
-    Fill,
-    Instrument,
-    KeyInfo,
-    Kind,
-    MarginMode,
-    OpenOrders,
-    Order,
-    PositionsSnapshot,
-    PositionState,
-    Price,
-    Side,
-    position_id,
-)
-from exchanges.inquiry import Findings
-from exchanges.venue import AccountSpec
+import msgspec
 
-SCOPE = "all"
-POOL = "exchange"  # ccxt does not say what is liquidated together
-_KINDS: dict[str, Kind] = {"swap": "perp", "future": "future", "option": "option"}
-_ADDRESS = re.compile(r"https?://\S+")
+from exchanges.backoff import Backoff
+from exchanges.clock import Clock, sleep_until
+from exchanges.errors import AuthFailed, NotFound, ProtocolViolation, Rejected, Retryable, VenueError
+from exchanges.events import AccountMode, Event, KeyInfo, OpenOrders, PositionsSnapshot
+from exchanges.inquiry import Findings
+from exchanges.unified import SCOPE, Reader
+from exchanges.venue import AccountSpec, Capabilities, Endpoints
+
+INSTALL = "pip install perpwire[ccxt]"
+_ABILITIES = ("fetchPositions", "watchPositions", "fetchBalance", "fetchOpenOrders", "fetchMyTrades", "fetchOrder")
+_ADDRESS = re.compile(r"\w+://\S+")
+_SECRET = re.compile(r"(?i)\b(\w*(?:sign|key|secret|token|passphrase|password)\w*)([\"']?\s*[=:]\s*[\"']?)[^\s\"'&,}]+")
 _PRICE_POLL_S = 2.0
 _BACKOFF = Backoff(base_s=0.5, cap_s=30.0)
 _RATE_PAUSE_S = 10.0
+_ATTEMPTS = 3
+_EMPTY_TICKERS = 3  # answers without any mark in a row, before the next way is tried
+_CLOCK = "clock"  # the code of a refusal for our time
+_FASTEST_S, _SLOWEST_S = 10.0, 30.0
+_ROUND_UNITS = 100  # a round is reckoned at ten units of the exchange's pace, and may take a tenth of it
 
 T = TypeVar("T")
 
 
+class Exchange(msgspec.Struct, frozen=True, kw_only=True):
+    """An exchange as configuration sees it: what a native ``Venue`` is, as far as ccxt can say it."""
+
+    name: str
+    capabilities: Capabilities
+    read_only_help: str
+
+
+@functools.cache
+def find(name: str) -> Exchange | None:
+    """Return an exchange that ccxt can stream; None where it has none of that name, or is not installed (``installed``)."""
+    if name not in available():
+        return None
+    import ccxt.pro as ccxtpro
+
+    pace_s = float(getattr(ccxtpro, name)().rateLimit) / 1000  # per unit
+    return Exchange(
+        name=name,
+        capabilities=Capabilities(
+            needs_credentials=True,
+            position_snapshot_on_subscribe=False,
+            hedge_mode=True,
+            mark_time=False,
+            verify_every_s=min(max(pace_s * _ROUND_UNITS, _FASTEST_S), _SLOWEST_S),
+        ),
+        read_only_help=f"Make a key at {name} that may read and nothing else.",
+    )
+
+
+@functools.cache
 def available() -> tuple[str, ...]:
-    """Return the exchanges that ccxt can stream; empty where ccxt is not installed."""
+    """Return the exchanges that ccxt can stream; empty where it is not installed."""
     try:
         import ccxt.pro as ccxtpro
     except ImportError:
@@ -60,32 +81,68 @@ def available() -> tuple[str, ...]:
     return tuple(ccxtpro.exchanges)
 
 
-def connect(spec: AccountSpec) -> Any:
-    """Return a ccxt instance for an account.
+def connect(spec: AccountSpec, hosts: Endpoints | None = None) -> Any:
+    """Return a ccxt instance for an account; nothing is sent yet.
+
+    Args:
+        hosts: Base addresses in place of the exchange's own; an empty one keeps it.
 
     Raises:
-        Rejected: ccxt is not installed, or does not have that exchange or environment.
+        Rejected: ccxt is not installed, or does not have that exchange, environment or region.
     """
-    try:
-        import ccxt.pro as ccxtpro
-    except ImportError:
-        do = "Install it: pip install 'perpwire[ccxt]'"
-        raise Rejected(spec.venue, "is no venue of Perpwire's own, and ccxt is not installed", do=do) from None
-    if spec.venue not in ccxtpro.exchanges:
-        raise Rejected(spec.venue, "is neither a venue of Perpwire's own nor an exchange of ccxt")
-    options: dict[str, Any] = {"enableRateLimit": True, "newUpdates": True, "options": {"defaultType": "swap"}}
-    if spec.credentials is not None:
-        options |= {"apiKey": spec.credentials.key, "secret": spec.credentials.secret}
-        options |= {"password": spec.credentials.passphrase} if spec.credentials.passphrase else {}
-    if spec.address is not None:
-        options["walletAddress"] = spec.address
-    exchange = getattr(ccxtpro, spec.venue)(options)
+    if not available():
+        raise Rejected(spec.venue, "is no venue of Perpwire's own, and ccxt is not installed", do=INSTALL)
+    if spec.venue not in available():
+        raise Rejected(spec.venue, "is neither a venue of Perpwire's own nor an exchange that ccxt can stream")
+    if spec.region:
+        raise Rejected(
+            spec.venue, "has no regions in ccxt", do="Leave region out: some are exchanges of their own there"
+        )
+    import ccxt.pro as ccxtpro
+
+    kind = getattr(ccxtpro, spec.venue)
+    exchange = kind({"enableRateLimit": True, "newUpdates": True, "options": _OPTIONS} | _login(spec, kind()))
+    exchange.has["fetchCurrencies"] = False  # asked with the markets: of no use here, and often another permission
     if spec.env != "live":
         try:
             exchange.set_sandbox_mode(True)
         except Exception as error:  # noqa: BLE001 - whatever a port raises here means that it has no such environment
             raise Rejected(spec.venue, f"has no env {spec.env} in ccxt: {type(error).__name__}") from None
+    if hosts is not None:
+        exchange.urls["api"] = _redirected(exchange.urls["api"], hosts, private=False)
     return exchange
+
+
+_OPTIONS: dict[str, Any] = {
+    "defaultType": "swap",
+    "adjustForTimeDifference": True,
+    # The list of all open orders is wanted, and paid for.
+    "warnOnFetchOpenOrdersWithoutSymbol": False,
+    "fetchOpenOrders": {"warnIfNoSymbol": False},
+}
+
+
+def _login(spec: AccountSpec, exchange: Any) -> dict[str, str]:
+    """Return the credentials by the names that the exchange has for them."""
+    needs = exchange.requiredCredentials
+    found: dict[str, str | None] = {"walletAddress": spec.address}
+    if spec.credentials is not None:
+        if needs.get("privateKey") and not needs.get("secret"):
+            found |= {"privateKey": spec.credentials.secret, "walletAddress": spec.address or spec.credentials.key}
+        else:
+            found |= {"apiKey": spec.credentials.key, "secret": spec.credentials.secret}
+            found |= {"password": spec.credentials.passphrase}
+    return {name: value for name, value in found.items() if value}
+
+
+def _redirected(urls: Any, hosts: Endpoints, *, private: bool) -> Any:
+    if isinstance(urls, Mapping):
+        return {name: _redirected(part, hosts, private=private or "rivate" in name) for name, part in urls.items()}
+    if not isinstance(urls, str):
+        return urls
+    stream = hosts.ws_private if private and hosts.ws_private else hosts.ws_public or hosts.ws_private
+    host = stream if urls.startswith("ws") else hosts.rest
+    return re.sub(r"^\w+://[^/]+", host, urls) if host else urls
 
 
 class Generic:
@@ -95,6 +152,7 @@ class Generic:
         exchange: A ccxt.pro instance of this account's own.
         news: Called when a watcher says that something changed: ask for the state soon.
         sink: Takes prices.
+        random: Returns uniform fractions in [0, 1), for jitter.
     """
 
     def __init__(
@@ -107,72 +165,84 @@ class Generic:
         sink: Callable[[Sequence[Event]], None] = lambda events: None,
         random: Callable[[], float] = lambda: 0.5,
     ) -> None:
+        exchange.timeout_on_exit = 0  # ccxt would wait a quarter of a second, ``close`` has nothing left to wait for
         exchange.number = str  # figures stay the digits that the exchange sent
         self.exchange = exchange
         self._spec, self._clock, self._news, self._sink, self._random = spec, clock, news, sink, random
+        self._read = Reader(spec.name, spec.venue, spec.env)
         self._turn = asyncio.Lock()
         self._wanted: frozenset[str] = frozenset()
-        self._wants = asyncio.Event()
-        self.abilities: dict[str, bool] = {}
+        self._changed = asyncio.Event()  # other marks are wanted
+        self._stopped = asyncio.Event()
+        self._unlisted: set[str] = set()  # contracts that the exchange does not list, though it tells of them
+        self._refused: set[str] = set()  # abilities that were declared and are none
 
     def has(self, name: str) -> bool:
-        """Say whether the exchange has an ability: exactly True ('emulated' and None are no)."""
-        return self.exchange.has.get(name) is True
+        """Say whether the exchange has an ability: exactly True ('emulated' and None are no), and not refused when asked."""
+        return self.exchange.has.get(name) is True and name not in self._refused
 
     # --- Questions -----------------------------------------------------------------------------------------------------
 
     async def audit(self) -> Findings:
         """Load the contracts and declare what can be read. Raises Rejected where positions cannot."""
-        names = ("fetchPositions", "watchPositions", "fetchBalance", "fetchOpenOrders", "fetchMyTrades", "fetchOrder")
-        self.abilities = {name: self.has(name) for name in names}
-        if not self.abilities["fetchPositions"]:
+        if not self.has("fetchPositions"):
             raise Rejected(self._spec.venue, "ccxt has no fetchPositions for it: its positions cannot be read")
         asked_at = self._clock.now_ms()
         async with self._turn:
-            await self._call(self.exchange.load_markets)
-        missing = sorted(name for name, can in self.abilities.items() if not can)
+            await self._load(again=True)
+        account = self._spec.name
         return Findings(
             asked_at=asked_at,
             events=(
-                *self._instruments(),
-                AccountMode(account=self._spec.name, mode=f"ccxt {self._spec.venue}", computable=False),
-                KeyInfo(account=self._spec.name, powers=(), label="ccxt does not say what a key may do"),
+                *self._read.instruments(),
+                AccountMode(account=account, mode=f"ccxt {self._spec.venue}", computable=False),
+                KeyInfo(account=account, powers=(), label="ccxt does not say what a key may do"),
             ),
-            flaws=(f"ccxt has no {', '.join(missing)} here",) if missing else (),
+            flaws=tuple(self._limits()),
         )
 
     async def state(self) -> Findings:
-        """Ask for positions, balances and open orders, as far as the exchange has them."""
+        """Ask for positions, balances and open orders, as far as the exchange has them.
+
+        Raises:
+            VenueError: One of them has no answer, or holds a row that cannot be read: it is never left out of a full list.
+        """
         async with self._turn:
-            await self._call(self.exchange.load_markets)  # cached after the first time
+            await self._load()
             asked_at = self._clock.now_ms()
-            flaws: list[str] = []
-            rows = await self._call(self.exchange.fetch_positions)
-            positions = [state for row in rows for state in self._positions(row, flaws)]
-            events: list[Event] = [
-                PositionsSnapshot(account=self._spec.name, scope=SCOPE, positions=tuple(positions), asked_at=asked_at)
-            ]
-            events += [price for row in rows for price in self._marks(row)]
+            news: list[Event] = []
+            rows = await self._ask("fetch_positions")
+            if unlisted := self._unlisted_in(rows):  # listed since: its size and kind are not known yet
+                await self._load(again=True)
+                self._unlisted |= unlisted
+                news += self._read.instruments()
+                asked_at = self._clock.now_ms()
+                rows = await self._ask("fetch_positions")
+            positions = self._understood(lambda: self._read.positions(rows))
+            news.append(PositionsSnapshot(account=self._spec.name, scope=SCOPE, positions=positions, asked_at=asked_at))
             if self.has("fetchBalance"):
-                events.append(self._balance(await self._call(self.exchange.fetch_balance), asked_at))
+                balance = await self._ask("fetch_balance")
+                news.append(self._understood(lambda: self._read.balance(balance, asked_at)))
             if self.has("fetchOpenOrders"):
-                events += await self._open_orders(asked_at, flaws)
-        return Findings(events=tuple(events), asked_at=asked_at, flaws=tuple(flaws))
+                news += await self._open_orders()
+        return Findings(events=tuple(news), asked_at=asked_at)
 
     async def history(self, since_ms: int, symbols: Sequence[str]) -> Findings:
-        """Ask for our trades of those symbols since then."""
+        """Ask for our trades of those symbols since then: one page of each, as long as the exchange makes it."""
         asked_at = self._clock.now_ms()
         if not self.has("fetchMyTrades"):
-            return Findings(
-                events=(), asked_at=asked_at, flaws=("ccxt has no fetchMyTrades here: causes stay unknown",)
-            )
-        fills: list[Event] = []
+            why = "ccxt has no fetchMyTrades here: causes stay unknown"
+            return Findings(events=(), asked_at=asked_at, flaws=(why,))
+        events: list[Event] = []
+        flaws: list[str] = []
         async with self._turn:
+            await self._load()
             for symbol in symbols:
-                unified = self._unified(symbol)
-                rows = await self._call(partial(self.exchange.fetch_my_trades, unified, since_ms))
-                fills += [fill for row in rows if (fill := self._fill(row)) is not None]
-        return Findings(events=tuple(fills), asked_at=asked_at)
+                rows = await self._ask("fetch_my_trades", self._read.unified(symbol), since_ms)
+                fills, unread = self._understood(partial(self._read.fills, rows))
+                events += fills
+                flaws += unread
+        return Findings(events=tuple(events), asked_at=asked_at, flaws=tuple(flaws))
 
     async def order(self, symbol: str, order_id: str) -> Findings:
         """Ask for one order. Raises NotFound where there is none, Rejected where the exchange has no such question."""
@@ -180,8 +250,18 @@ class Generic:
             raise Rejected(self._spec.venue, "ccxt has no fetchOrder for it")
         asked_at = self._clock.now_ms()
         async with self._turn:
-            row = await self._call(lambda: self.exchange.fetch_order(order_id, self._unified(symbol)))
-        return Findings(events=tuple(self._orders([row], [])), asked_at=asked_at)
+            await self._load()
+            row = await self._ask("fetch_order", order_id, self._read.unified(symbol))
+        return Findings(events=self._understood(lambda: self._read.orders([row])), asked_at=asked_at)
+
+    def position_scope(self, symbol: str) -> str:
+        """Return the scope whose list would hold a position of a symbol; one that is never asked where that is not certain.
+
+        Raises:
+            Rejected: No such contract is listed, as far as the contracts were loaded (``state`` does).
+        """
+        family = self._read.family(symbol)
+        return SCOPE if family in self._certain() else " ".join(family)
 
     # --- Watching ------------------------------------------------------------------------------------------------------
 
@@ -190,272 +270,193 @@ class Generic:
         wanted = frozenset(symbols)
         if wanted != self._wanted:
             self._wanted = wanted
-            self._wants.set()
+            self._changed.set()
+
+    def stop(self) -> None:
+        """Let ``run`` end."""
+        self._stopped.set()
+
+    async def close(self) -> None:
+        """Release every connection; after ``run`` and all questions have ended."""
+        await self._call(self.exchange.close)
 
     async def run(self) -> None:
-        """Watch until cancelled; what cannot be watched is asked for by the rounds alone."""
-        watchers = [self._prices()]
-        for ability, name in (("watchPositions", "watch_positions"), ("watchMyTrades", "watch_my_trades")):
-            if self.has(ability):
-                watchers.append(self._watch(name))
-        try:
-            async with asyncio.TaskGroup() as group:
-                for work in watchers:
-                    group.create_task(work)
-        finally:
-            with contextlib.suppress(Exception):  # a port's own failure to close must not hide why we stop
-                await self.exchange.close()
+        """Watch until stopped or cancelled; what cannot be watched is asked for by the rounds alone."""
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._prices())]
+            tasks += [group.create_task(self._watch(name)) for name in ("watchPositions", "watchMyTrades")]
+            await self._stopped.wait()
+            for task in tasks:
+                task.cancel()
 
-    async def _watch(self, name: str) -> None:
+    async def _watch(self, ability: str) -> None:
         """Take every update as news; the state itself is asked."""
         attempt = 0
-        while True:
+        while self.has(ability):
             try:
-                await self._call(getattr(self.exchange, name))
-            except (AuthFailed, Rejected):
-                return  # the rounds say so; a port that only pretends to have the watcher costs nothing further
-            except VenueError:
-                await asyncio.sleep(_BACKOFF.delay_s(attempt, self._random()))
+                await self._call(getattr(self.exchange, _snake(ability)))
+            except AuthFailed:
+                return  # the rounds say so
+            except Rejected:
+                self._refused.add(ability)
+            except VenueError as error:
+                await self._pause(attempt, error)
                 attempt += 1
             else:
                 attempt = 0
                 self._news()
 
     async def _prices(self) -> None:
-        """Bring marks of the wanted symbols, by the best way that the exchange has."""
-        attempt = 0
+        """Bring marks of the wanted symbols, by the first way that brings any; anew when others are wanted."""
         while True:
-            self._wants.clear()
-            if not self._wanted:
-                await self._wants.wait()
+            self._changed.clear()
+            async with asyncio.TaskGroup() as group:
+                following = group.create_task(self._follow(self._wanted))
+                await self._changed.wait()
+                following.cancel()
+
+    async def _follow(self, wanted: frozenset[str]) -> None:
+        """Hand on marks until there is no way left that brings any: then they come with the positions alone."""
+        attempt = empty = 0
+        while wanted:
+            way = next((name for name in _MARK_WAYS if self.has(name)), None)
+            if way is None:
+                return
             try:
-                found = await self._marks_once()
-            except VenueError:
-                await asyncio.sleep(_BACKOFF.delay_s(attempt, self._random()))
+                await self._load()
+                marks = await self._marks(way, wanted)
+            except Rejected:
+                self._refused.add(way)
+                continue
+            except VenueError as error:
+                await self._pause(attempt, error)
                 attempt += 1
                 continue
-            attempt = 0
-            if found:
-                self._sink(found)
+            attempt, empty = 0, 0 if marks else empty + 1
+            if marks:
+                self._sink(marks)
+            elif empty >= _EMPTY_TICKERS:
+                self._refused.add(way)
+                empty = 0
+            if way.startswith("fetch"):
+                await asyncio.sleep(_PRICE_POLL_S)
 
-    async def _marks_once(self) -> list[Event]:
-        symbols = sorted(self._unified(symbol) for symbol in self._wanted)
-        if self.has("watchMarkPrices"):
-            tickers = await self._call(lambda: self.exchange.watch_mark_prices(symbols))
-        elif self.has("watchTickers"):
-            tickers = await self._call(lambda: self.exchange.watch_tickers(symbols))
-        elif self.has("fetchMarkPrices"):
-            tickers = await self._call(lambda: self.exchange.fetch_mark_prices(symbols))
-            await asyncio.sleep(_PRICE_POLL_S)
-        else:
-            await self._wants.wait()  # marks come with the positions alone
-            return []
-        return [price for ticker in tickers.values() for price in self._marks(ticker)]
+    async def _marks(self, way: str, wanted: frozenset[str]) -> Sequence[Event]:
+        names = [self._read.unified(symbol) for symbol in sorted(wanted) if self._read.lists(symbol)]
+        if not names:
+            return ()
+        rows = await self._call(lambda: getattr(self.exchange, _snake(way))(names))
+        return self._understood(lambda: self._read.marks(rows.values()))
 
-    # --- Translation ---------------------------------------------------------------------------------------------------
+    async def _pause(self, attempt: int, error: VenueError) -> None:
+        delay_s = _BACKOFF.delay_s(attempt, self._random())
+        await asyncio.sleep(max(delay_s, (isinstance(error, Retryable) and error.after_s) or 0.0))
 
-    def _instruments(self) -> Iterator[Instrument]:
-        for market in self.exchange.markets.values():
-            kind = _KINDS.get(market.get("type") or "")
-            if kind is None or not market.get("contract"):
-                continue
-            inverse = bool(market.get("inverse"))
-            quanto = market.get("settle") not in (market.get("base"), market.get("quote"))
-            yield Instrument(
-                venue=self._spec.venue,
-                env=self._spec.env,
-                symbol=market["id"],
-                unified_symbol=market["symbol"],
-                base=market["base"],
-                quote=market["quote"],
-                settle=market["settle"],
-                kind=kind,
-                contract_type="inverse" if inverse else "quanto" if quanto else "linear",
-                contract_size=_text(market.get("contractSize")) or "1",
-                contract_ccy=market["quote"] if inverse else market["base"],
-                tick_size=_text((market.get("precision") or {}).get("price")),
-                expires_at=market.get("expiry"),
-                status="live" if market.get("active", True) else "closed",
-            )
+    # --- Inside --------------------------------------------------------------------------------------------------------
 
-    def _positions(self, row: Mapping[str, Any], flaws: list[str]) -> Iterator[PositionState]:
-        size, symbol = _text(row.get("contracts")), row.get("symbol")
-        market = self.exchange.markets.get(symbol)
-        if size is None or market is None:
-            flaws.append(f"a position without size or of an unknown contract: {symbol}")
-            return
-        if float(size) == 0:
-            return
-        side = row.get("side")
-        if side not in ("long", "short"):
-            flaws.append(f"{symbol}: a position whose side is {side!r}")
-            return
-        mode: MarginMode | None = row["marginMode"] if row.get("marginMode") in ("cross", "isolated") else None
-        # Two margin modes or sides of a symbol may be held at once: what a row does not say does not tell them apart.
-        legs = [side] if row.get("hedged") else []
-        yield PositionState(
-            account=self._spec.name,
-            id=position_id(self._spec.name, market["id"], *legs, mode or ""),
-            scope=SCOPE,
-            symbol=market["id"],
-            kind=_KINDS.get(market.get("type") or "", "perp"),
-            side=_side(side),
-            size=size.lstrip("-"),
-            margin_mode=mode,
-            pool=POOL,
-            venue_at=row.get("timestamp"),
-            settle=market.get("settle"),
-            entry_price=_text(row.get("entryPrice")),
-            leverage=_text(row.get("leverage")),
-            mark_price=_text(row.get("markPrice")),
-            venue_unrealized_pnl=_text(row.get("unrealizedPnl")),
-            venue_notional=_text(row.get("notional")),
-            venue_initial_margin=_text(row.get("initialMargin")),
-            venue_maintenance_margin=_text(row.get("maintenanceMargin")),
-            venue_liquidation_price=_positive(row.get("liquidationPrice")),
-            liquidation_known="price" if _positive(row.get("liquidationPrice")) else "unknown",
-        )
+    async def _load(self, *, again: bool = False) -> None:
+        """Have the contracts; ``again``: as they are listed now."""
+        await self._retried(lambda: self.exchange.load_markets(again))
+        self._understood(lambda: self._read.learn(self.exchange.markets))
 
-    def _marks(self, row: Mapping[str, Any]) -> Iterator[Price]:
-        market, mark = self.exchange.markets.get(row.get("symbol")), _positive(row.get("markPrice"))
-        if market is not None and mark is not None:
-            yield Price(
-                venue=self._spec.venue,
-                env=self._spec.env,
-                symbol=market["id"],
-                value=mark,
-                at=row.get("timestamp"),
-            )
+    def _unlisted_in(self, rows: Sequence[Mapping[str, Any]]) -> set[str]:
+        return {str(row.get("symbol")) for row in rows if not self._read.knows(row)} - self._unlisted
 
-    def _balance(self, row: Mapping[str, Any], asked_at: int) -> BalanceState:
-        totals, free = row.get("total") or {}, row.get("free") or {}
-        coins = tuple(
-            CoinBalance(ccy=ccy, total=total, available=_text(free.get(ccy)))
-            for ccy, value in sorted(totals.items())
-            if (total := _text(value)) is not None and float(total) != 0
-        )
-        return BalanceState(
-            account=self._spec.name,
-            scope=SCOPE,
-            full=True,
-            coins=coins,
-            asked_at=asked_at,
-            venue_at=row.get("timestamp"),
-        )
-
-    async def _open_orders(self, asked_at: int, flaws: list[str]) -> list[Event]:
+    async def _open_orders(self) -> Sequence[Event]:
+        asked_at = self._clock.now_ms()
         try:
-            rows = await self._call(self.exchange.fetch_open_orders)
-        except Rejected as error:  # some ports want a symbol: then there is no complete list, and none is claimed
-            flaws.append(f"open orders: {error.what}")
-            return []
-        orders = tuple(self._orders(rows, flaws))
-        return [OpenOrders(account=self._spec.name, scope=SCOPE, orders=orders, asked_at=asked_at)]
+            rows = await self._ask("fetch_open_orders")
+        except Rejected:  # some ports want a symbol: then there is no complete list, and none is claimed
+            self._refused.add("fetchOpenOrders")
+            return ()
+        orders = self._understood(lambda: self._read.orders(rows, listed=True))
+        return (OpenOrders(account=self._spec.name, scope=SCOPE, orders=orders, asked_at=asked_at),)
 
-    def _orders(self, rows: Iterable[Mapping[str, Any]], flaws: list[str]) -> Iterator[Order]:
-        for row in rows:
-            market = self.exchange.markets.get(row.get("symbol"))
-            if market is None or row.get("side") not in ("buy", "sell") or not row.get("id"):
-                flaws.append(f"an order without id, side or of an unknown contract: {row.get('symbol')}")
-                continue
-            yield Order(
-                account=self._spec.name,
-                scope=SCOPE,
-                symbol=market["id"],
-                order_id=str(row["id"]),
-                open=row.get("status") == "open",
-                side="buy" if row["side"] == "buy" else "sell",
-                type=row.get("type") or "",
-                status=row.get("status") or "",
-                price=_text(row.get("price")),
-                size=_text(row.get("amount")),
-                filled=_text(row.get("filled")),
-                average_price=_text(row.get("average")),
-                reduce_only=row.get("reduceOnly"),
-                client_id=row.get("clientOrderId"),
-                created_at=row.get("timestamp"),
-                updated_at=row.get("lastUpdateTimestamp"),
+    def _certain(self) -> frozenset[tuple[str, str]]:
+        """Return the families of contracts that ccxt's list of positions certainly holds: its default one, or the only one."""
+        families = self._read.families()
+        settle = str(self.exchange.options.get("defaultSettle") or "USDT").upper()
+        return families if len(families) == 1 else families & {("linear swap", settle)}
+
+    def _limits(self) -> Iterable[str]:
+        """Yield what cannot be read here, in words."""
+        missing = sorted(name for name in _ABILITIES if not self.has(name))
+        if missing:
+            yield f"ccxt has no {', '.join(missing)} here"
+        uncertain = sorted({form for form, _ in self._read.families() - self._certain()})
+        if uncertain:
+            yield f"ccxt does not say whether its list of positions holds every kind of contract: {', '.join(uncertain)}"
+
+    async def _ask(self, method: str, *args: object) -> Any:
+        return await self._retried(lambda: getattr(self.exchange, method)(*args))
+
+    async def _retried(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask again what may pass, a bounded number of times; a rate limit is for the caller to wait for.
+
+        A clock that is off is set by the exchange's, where ccxt knows how.
+        """
+        for attempt in range(_ATTEMPTS - 1):
+            try:
+                return await self._call(ask)
+            except Retryable as error:
+                if error.after_s is not None:
+                    raise
+            except AuthFailed as error:
+                if error.code != _CLOCK or attempt:
+                    raise
+                await self._call(self.exchange.load_time_difference)
+            await sleep_until(
+                self._clock, self._clock.now_ms() + round(1000 * _BACKOFF.delay_s(attempt, self._random()))
             )
-
-    def _fill(self, row: Mapping[str, Any]) -> Fill | None:
-        market = self.exchange.markets.get(row.get("symbol"))
-        size, price = _text(row.get("amount")), _text(row.get("price"))
-        if market is None or size is None or price is None or row.get("timestamp") is None:
-            return None
-        fee = row.get("fee") or {}
-        cost = _text(fee.get("cost"))
-        parts = (market["id"], str(row.get("id")), str(row.get("order")))
-        role = row.get("takerOrMaker")
-        return Fill(
-            account=self._spec.name,
-            id=position_id(self._spec.name, *parts),
-            symbol=market["id"],
-            order_id=parts[2],
-            trade_id=parts[1],
-            side="buy" if row.get("side") == "buy" else "sell",
-            size=size,
-            price=price,
-            at=row["timestamp"],
-            fee=None if cost is None else _turned(cost),  # ccxt: + is paid
-            fee_ccy=fee.get("currency"),
-            role="maker" if role == "maker" else "taker" if role == "taker" else None,
-        )
-
-    def _unified(self, symbol: str) -> str:
-        found = self.exchange.markets_by_id.get(symbol) or []
-        if not found:
-            raise Rejected(self._spec.venue, f"lists no {symbol}")
-        unified: str = (found[0] if isinstance(found, list) else found)["symbol"]
-        return unified
+        return await self._call(ask)
 
     async def _call(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Ask ccxt; its errors become ours, by whose fault they are."""
         try:
             return await ask()
-        except asyncio.CancelledError:
-            raise
         except Exception as error:  # noqa: BLE001 - sorted by class below; a port's own bugs come out as any exception
-            raise _sorted(self._spec.venue, error) from None
+            raise self._sorted(error) from None
+
+    def _understood(self, read: Callable[[], T]) -> T:
+        """Read an answer; one of another shape than ccxt's is the exchange's or the port's violation."""
+        try:
+            return read()
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise ProtocolViolation(self._spec.venue, f"ccxt's answer cannot be read: {type(error).__name__}") from None
+
+    def _sorted(self, error: Exception) -> VenueError:
+        """Return our error for one of ccxt's."""
+        import ccxt
+
+        venue, what = self._spec.venue, f"{type(error).__name__}: {self._safe(str(error))}"
+        match error:
+            case ccxt.RateLimitExceeded() | ccxt.DDoSProtection():
+                return Retryable(venue, what, after_s=_RATE_PAUSE_S)
+            case ccxt.InvalidNonce():
+                return AuthFailed(venue, what, code=_CLOCK, do="Set this machine's clock (NTP)")
+            case ccxt.OperationFailed() | OSError() | TimeoutError():
+                return Retryable(venue, what)
+            case ccxt.OrderNotFound():
+                return NotFound(venue, what)
+            case ccxt.AuthenticationError() | ccxt.AccountSuspended():
+                return AuthFailed(venue, what, do="Check key, secret, passphrase and the key's permissions")
+            case ccxt.ExchangeError():
+                return Rejected(venue, what)
+        return ProtocolViolation(venue, f"ccxt failed: {what}")
+
+    def _safe(self, told: str) -> str:
+        """Return a text without what must not be told: addresses (signatures stand in queries) and the account's own secrets."""
+        told = _SECRET.sub(r"\1\2…", _ADDRESS.sub("…", told))
+        login = self._spec.credentials
+        for secret in (login.key, login.secret, login.passphrase) if login else ():
+            told = told.replace(secret, "…") if secret else told
+        return told[:300]
 
 
-def _sorted(venue: str, error: Exception) -> VenueError:
-    """Return our error for one of ccxt's; its text loses every address, since signatures stand in queries."""
-    import ccxt
-
-    what = f"{type(error).__name__}: {_ADDRESS.sub('…', str(error))[:300]}"
-    match error:
-        case ccxt.RateLimitExceeded() | ccxt.DDoSProtection():
-            return Retryable(venue, what, after_s=_RATE_PAUSE_S)
-        case ccxt.InvalidNonce():
-            return AuthFailed(venue, what, do="Set this machine's clock (NTP)")
-        case ccxt.NetworkError() | ccxt.OperationFailed():
-            return Retryable(venue, what)
-        case ccxt.OrderNotFound():
-            return NotFound(venue, what)
-        case ccxt.AuthenticationError() | ccxt.AccountSuspended():
-            return AuthFailed(venue, what, do="Check key, secret, passphrase and the key's permissions")
-        case ccxt.ExchangeError():
-            return Rejected(venue, what)
-    return ProtocolViolation(venue, f"ccxt failed: {what}")
+# The ways to marks, best first. What a way brings without a mark is no mark: there is no falling back to a last price.
+_MARK_WAYS = ("watchMarkPrices", "watchTickers", "fetchMarkPrices", "fetchFundingRates")
 
 
-def _text(value: object) -> str | None:
-    """Return a figure as it was sent; None and empty are unknown."""
-    return None if value is None or value == "" else str(value)
-
-
-def _positive(value: object) -> str | None:
-    """Return a price; what is not above zero is none."""
-    text = _text(value)
-    return text if text is not None and float(text) > 0 else None
-
-
-def _turned(amount: str) -> str:
-    """Turn the sign and leave the digits."""
-    if amount.startswith("-"):
-        return amount[1:]
-    return amount if float(amount) == 0 else f"-{amount}"
-
-
-def _side(word: str) -> Side:
-    return "long" if word == "long" else "short"
+def _snake(ability: str) -> str:
+    """Return ccxt's name of the method of an ability."""
+    return re.sub(r"([A-Z])", lambda found: f"_{found[1].lower()}", ability)
