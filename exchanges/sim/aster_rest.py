@@ -48,9 +48,12 @@ class Reads(Protocol):
     world: World
     clock: Clock
     faults: Faults
-    contracts: dict[str, Contract]
     keys: Keys
     history: History
+
+    @property
+    def contracts(self) -> dict[str, Contract]:
+        """What is listed now, by symbol."""
 
     def now(self) -> int:
         """Return the time as the venue shows and checks it."""

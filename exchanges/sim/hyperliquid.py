@@ -139,9 +139,9 @@ class HyperliquidFront:
         """Send ``fastAssetCtxs``: changed coins only, and of them changed keys only; nothing where nothing changed."""
         now = market.prices(self.world)
         changed = {
-            coin: {key: value for key, value in pair.items() if self._prices[coin][key] != value}
+            coin: {key: value for key, value in pair.items() if self._prices.get(coin, {}).get(key) != value}
             for coin, pair in now.items()
-            if pair != self._prices[coin]
+            if pair != self._prices.get(coin)  # a coin that was listed since is told whole
         }
         self._prices = now
         if changed:

@@ -15,6 +15,7 @@ from typing import Any
 from exchanges.sim import hyperliquid_figures as figures
 from exchanges.sim import hyperliquid_history as history
 from exchanges.sim import hyperliquid_market as market
+from exchanges.sim.catalog import Contract
 from exchanges.sim.changes import Filled, Order
 from exchanges.sim.front import Clock
 from exchanges.sim.state import Account
@@ -71,7 +72,6 @@ class Info:
         self._agents = {account.agent: account for account in accounts}
         self._sub_accounts = {sub_account_of(account): account for account in accounts}
         self._orders: dict[str, deque[int]] = {account.name: deque(maxlen=ORDERS_KEPT) for account in accounts}
-        self._contracts = {contract.symbol: contract for contract in world.listed("hyperliquid")}
         self._questions: Mapping[str, Callable[[Row], Any]] = {
             "meta": lambda q: market.meta(world, _dex(q)),
             "metaAndAssetCtxs": lambda q: [market.meta(world, _dex(q)), self._contexts(_dex(q))],
@@ -102,6 +102,11 @@ class Info:
             "userAbstraction": lambda q: self._abstraction(_user(q)),
             "exchangeStatus": lambda q: {"specialStatuses": None, "time": clock()},
         }
+
+    @property
+    def _contracts(self) -> dict[str, Contract]:
+        """What is listed now, by coin."""
+        return {contract.symbol: contract for contract in self._world.listed("hyperliquid")}
 
     def answer(self, question: object) -> Any:
         """Return the answer to a question. Raises Unreadable for an unknown type or bad arguments."""
