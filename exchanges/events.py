@@ -116,6 +116,7 @@ class PositionState(Event, frozen=True, kw_only=True):
             unrealised PnL, or plus signed value where ``isolated_basis`` is "value" (Hyperliquid ``rawUsd``).
         pnl_price: The price that unrealised PnL counts from where it is not ``entry_price``: after a periodic settlement
             (Bybit USDC ``sessionAvgPrice``) profit has moved into the balance while the shown entry stayed.
+        venue_value: An option's present value in settle currency, signed, as the venue states it.
         venue_maintenance_margin: Amount in settle currency as sent. Not derived from a liquidation price: models may read it.
         venue_liquidation_price, venue_margin_ratio: What models are compared with; no model may read them.
         max_leverage: The row's own maximum leverage where it drives maintenance (Hyperliquid).
@@ -153,6 +154,7 @@ class PositionState(Event, frozen=True, kw_only=True):
     mark_price: str | None = None
     venue_unrealized_pnl: str | None = None
     venue_notional: str | None = None
+    venue_value: str | None = None
     venue_initial_margin: str | None = None
     venue_maintenance_margin: str | None = None
     venue_margin_ratio: str | None = None
@@ -211,6 +213,7 @@ class PoolState(Event, frozen=True, kw_only=True):
         basis: How positions add to equity: "upnl" (cash + sum of unrealised PnL) or "value" (cash + sum of signed
             size * mark; Hyperliquid ``totalRawUsd``).
         cash: Mark-independent balance of the pool in ``ccy``; None: equity cannot be rebuilt and the venue's is shown.
+        options_count: Options add their value (their premium was paid from ``cash``); else the pool leaves them out.
         venue_*: The venue's own figures at ``BalanceState.venue_at``.
     """
 
@@ -218,6 +221,7 @@ class PoolState(Event, frozen=True, kw_only=True):
     ccy: str
     basis: Basis = "upnl"
     cash: str | None = None
+    options_count: bool = True
     venue_equity: str | None = None
     venue_maintenance_margin: str | None = None
     venue_initial_margin: str | None = None

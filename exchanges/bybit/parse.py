@@ -318,6 +318,7 @@ def _pools(row: WalletRow, mode: str | None) -> Iterator[PoolState]:
         pool=tables.POOL,
         ccy="USD",
         cash=known(row.total_wallet_balance) if mode == tables.CROSS else None,
+        options_count=False,  # the margin balance is wallet and perpetuals' PnL
         venue_equity=known(row.total_margin_balance),
         venue_maintenance_margin=known(row.total_maintenance_margin),
         venue_initial_margin=known(row.total_initial_margin),

@@ -176,6 +176,7 @@ def parse_position(row: PositionRow, account: str, mode: Mode) -> PositionState:
         opened_at=int(row.c_time) if row.c_time else None,
         mark_price=known(row.mark_px),
         venue_unrealized_pnl=known(row.upl),
+        venue_value=known(row.opt_val),
         venue_initial_margin=known(row.imr) if margins else None,
         venue_maintenance_margin=known(row.mmr) if margins else None,
         venue_margin_ratio=known(row.mgn_ratio),

@@ -85,6 +85,7 @@ class PositionRow(msgspec.Struct, rename="camel"):
     non_settle_avg_px: Maybe = None
     be_px: Maybe = None
     mark_px: Maybe = None
+    opt_val: Maybe = None
     upl: Maybe = None
     lever: Maybe = None
     liq_px: Maybe = None

@@ -64,6 +64,20 @@ def is_inverse(state: PositionState, instrument: Instrument | None) -> bool:
     return (instrument.contract_type if instrument else state.contract_type) == "inverse"
 
 
+def paid_apart(state: PositionState, instrument: Instrument | None) -> float:
+    """Return what a position is worth beyond its unrealised PnL (settle currency).
+
+    An option's premium, which left the balance when it was bought (+) or came when it was sold (-): the venue's own value
+    less its PnL, or from the entry; NaN where neither is known. 0 for everything else.
+    """
+    if state.kind != "option":
+        return 0.0
+    if state.venue_value and state.venue_unrealized_pnl:
+        return float(Decimal(state.venue_value) - Decimal(state.venue_unrealized_pnl))
+    quantity = signed_quantity(state, instrument)
+    return float(quantity * Decimal(state.entry_price)) if quantity is not None and state.entry_price else _NAN
+
+
 def anchor(state: PositionState, instrument: Instrument | None) -> Anchor:
     """Return the row's float64 inputs.
 

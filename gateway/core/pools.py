@@ -6,10 +6,11 @@ Owns membership and the mark-independent cash of every pool in the book. Pure.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from exchanges.events import BalanceState, PoolState
 from gateway.core.accounts import Account, Pool
+from gateway.core.anchor import paid_apart
 from gateway.core.positions import Book
 from gateway.core.rows import settle_of
 from gateway.core.state import Position
@@ -109,13 +110,24 @@ class Pools:
         if state.cash is None:
             cash[number] = float(state.venue_equity or "nan") - equity
             return
-        cash[number] = float(state.cash) + self._drift(pool, float(state.cash))
+        cash[number] = float(state.cash) + self._drift(pool, float(state.cash)) + self._options(members, state, parts)
         if state.venue_equity is None or any(member.message != pool.message for member in members):
             return
         gap = float(state.venue_equity) - float(state.cash) - equity
         cash[number] += _constant(gap, abs(float(state.cash)) + abs(equity))
         if state.venue_maintenance_margin is not None:
             extra_mm[number] = _constant(float(state.venue_maintenance_margin) - maintenance, maintenance)
+
+    @staticmethod
+    def _options(members: Sequence[Position], state: PoolState, parts: Sequence[tuple[float, float]]) -> float:
+        """Return what options add to a pool beyond their rows' PnL, or take that PnL out where the venue leaves them out."""
+        found = 0.0
+        for member, (pnl, _) in zip(members, parts, strict=True):
+            if member.state.kind == "option":
+                settle = settle_of(member)
+                weight = member.account.usd(settle) if state.ccy == "USD" and settle != "USD" else 1.0
+                found += weight * paid_apart(member.state, member.instrument) if state.options_count else -pnl
+        return found
 
     def _part(self, member: Position, pool: Pool, *, at_anchor: bool) -> tuple[float, float]:
         """Return what a position adds; at its anchor with the currency's price of that same message, else with the present."""

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from gateway.core.accounts import Account, Pool
-from gateway.core.anchor import computable, is_inverse, signed_quantity
+from gateway.core.anchor import computable, is_inverse, paid_apart, signed_quantity
 from gateway.core.positions import Book
 from gateway.core.state import Position
 
@@ -290,7 +290,8 @@ def account_equity(account: Account, held: Held, book: Book) -> dict[str, float]
         settle = settle_of(position)
         if settle and not is_value_basis(position.pool, held):
             margin = float(book.cash[position.pool.number]) if position.pool.isolated and settle in apart else 0.0
-            equity[settle] = equity.get(settle, 0.0) + figures.get("upnl", math.nan) + margin
+            apart_paid = paid_apart(position.state, position.instrument)
+            equity[settle] = equity.get(settle, 0.0) + figures.get("upnl", math.nan) + margin + apart_paid
     return equity
 
 

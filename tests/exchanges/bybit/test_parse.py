@@ -221,6 +221,7 @@ def test_a_wallet_in_cross_margin() -> None:
                 pool="USD",
                 ccy="USD",
                 cash="1000.5",
+                options_count=False,
                 venue_equity="1050.5",
                 venue_maintenance_margin="20",
                 venue_initial_margin="300",
