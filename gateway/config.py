@@ -17,6 +17,8 @@ import msgspec
 import yaml
 
 from exchanges import VENUES
+from exchanges.choice import resolve
+from exchanges.errors import Rejected
 from exchanges.events import Execution
 from exchanges.venue import AccountSpec, Credentials, Endpoints
 from gateway.core.protocol import Limits
@@ -223,9 +225,10 @@ def _check_accounts(config: Config, where: str) -> None:
 
 
 def _check_venue(name: str, where: str) -> None:
-    if name not in VENUES:
-        near = difflib.get_close_matches(name, VENUES, n=1, cutoff=0.0)
-        raise ConfigError(f"{where}: unknown venue `{name}`; did you mean `{near[0]}`? Known: {', '.join(VENUES)}")
+    try:
+        resolve(name)
+    except Rejected as unknown:
+        raise ConfigError(f"{where}: {unknown.what}") from None
 
 
 class CredentialsFile(msgspec.Struct, forbid_unknown_fields=True):
@@ -281,8 +284,13 @@ def account_specs(config: Config, environ: Mapping[str, str] = os.environ) -> li
 
 
 def endpoints(config: Config, venue: str, env: str, region: str | None) -> Endpoints:
-    """Return a venue's hosts, the configured ones first. Raises exchanges.errors.Rejected for an unknown env or region."""
-    own = VENUES[venue].endpoints(env, region)
+    """Return a venue's hosts, the configured ones first; those of an exchange of ccxt's are "" where ccxt's own are meant.
+
+    Raises:
+        exchanges.errors.Rejected: A native venue has no such env or region.
+    """
+    native = VENUES.get(venue)
+    own = native.endpoints(env, region) if native is not None else Endpoints(rest="", ws_public="", ws_private="")
     override = config.venues.get(venue)
     if override is None:
         return own
@@ -295,7 +303,7 @@ def endpoints(config: Config, venue: str, env: str, region: str | None) -> Endpo
 
 def verify_every_s(config: Config, venue: str) -> float:
     """Return how often the state of an account of this venue is asked."""
-    return config.verify.every_s or VENUES[venue].capabilities.verify_every_s
+    return config.verify.every_s or resolve(venue).capabilities.verify_every_s
 
 
 def public_view(config: Config) -> dict[str, object]:

@@ -19,6 +19,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from exchanges import VENUES
 from exchanges.actions import FeedName, Policy
+from exchanges.choice import resolve
 from exchanges.clock import Clock
 from exchanges.errors import VenueError
 from exchanges.events import Event, FeedState, FeedStatus
@@ -30,6 +31,7 @@ from exchanges.supervisor import Fetcher, Record, Sink, Supervisor
 from exchanges.venue import AccountSpec, Endpoints, LinkFactory
 from gateway.config import Config, endpoints, verify_every_s
 from gateway.metrics import labelled
+from gateway.others import Others
 from gateway.replay import Recorder, Via
 from gateway.rounds import Rounds, refusal
 
@@ -71,7 +73,8 @@ class Feeds:
         self._config, self._clock, self._take, self._recorder, self._policy = config, clock, take, recorder, policy
         self.supervisors: dict[str, Succession] = {}
         self.rounds: dict[str, Rounds] = {}
-        self._polled: dict[str, FeedStatus] = {}  # of accounts without a stream
+        self._polled: dict[str, FeedStatus] = {}  # of accounts whose rounds tell of it: they have no stream of ours
+        self._others = Others(clock, take)
         self._public: dict[tuple[str, str], list[Succession]] = {}
         self.refusals: dict[str, str] = {}  # account → why it is not read any more
         self._rest: dict[str, RestClient] = {}
@@ -83,8 +86,11 @@ class Feeds:
         streamed: Counter[tuple[str, str]] = Counter()
         for spec in specs:
             hosts = endpoints(config, spec.venue, spec.env, spec.region)
-            self._make_account(spec, hosts, streamed)
-        for venue, env in sorted({(spec.venue, spec.env) for spec in specs}):
+            if spec.venue in VENUES:
+                self._make_account(spec, hosts, streamed)
+            else:
+                self._make_other(spec, hosts)
+        for venue, env in sorted({(spec.venue, spec.env) for spec in specs if spec.venue in VENUES}):
             region = next(spec.region for spec in specs if (spec.venue, spec.env) == (venue, env))
             self._make_public(venue, env, endpoints(config, venue, env, region))
 
@@ -92,6 +98,8 @@ class Feeds:
         """Yield what has to run, with names."""
         for name, supervisor in self.supervisors.items():
             yield f"feed {name}", self._stream(supervisor)
+        for name, watching in self._others.coroutines():
+            yield f"feed {name}", watching
         for name, rounds in self.rounds.items():
             yield f"rounds {name}", self._ask(rounds)
         yield "clocks", self._measure_clocks()
@@ -100,9 +108,11 @@ class Feeds:
         """Ask every connection to close; their tasks end within a second."""
         for supervisor in self.supervisors.values():
             supervisor.stop()
+        self._others.stop()
 
     async def close(self) -> None:
         """Release the connections of questions; after all tasks have ended."""
+        await self._others.close()
         await self._session.close()
 
     # --- What the gateway asks for --------------------------------------------------------------------------------------
@@ -112,6 +122,7 @@ class Feeds:
         for key, supervisors in self._public.items():
             for supervisor in supervisors:
                 supervisor.want(sorted(symbols.get(key, ())), sorted(currencies.get(key, ())))
+        self._others.want(symbols)
 
     def refuse(self, account: str, why: str) -> None:
         """End an account's connections for good, saying why."""
@@ -120,6 +131,7 @@ class Feeds:
         for supervisor in self.supervisors.values():
             if supervisor.feed.name.account == account:
                 supervisor.stop(why)
+        self._others.stop(account)
 
     def states(self) -> dict[str, FeedState]:
         """Return each feed's state by its name."""
@@ -141,7 +153,8 @@ class Feeds:
 
     def clock_offset_ms(self, account: str) -> int | None:
         """Return how far the clock of an account's venue is ahead of ours; None where it could not be read."""
-        return self._offsets.get(self._asked_at[account].host)
+        client = self._asked_at.get(account)
+        return self._offsets.get(client.host) if client is not None else None
 
     def figures(self) -> Iterable[Metric]:
         """Yield the metrics of connections and hosts."""
@@ -196,6 +209,36 @@ class Feeds:
             else None,
         )
 
+    def _make_other(self, spec: AccountSpec, hosts: Endpoints) -> None:
+        """Make an account that is read through ccxt; nothing limits what its key may do, since ccxt does not say."""
+
+        def news() -> None:
+            self.rounds[spec.name].soon()
+
+        asked = self._others.add(spec, hosts, news)
+        status = self._polled[spec.name] = FeedStatus(
+            id=f"{spec.name}:ccxt",
+            venue=spec.venue,
+            env=spec.env,
+            account=spec.name,
+            connection="ccxt",
+            state="connecting",
+            at=0,
+            polled=not asked.has("watchPositions"),
+        )
+        self.rounds[spec.name] = Rounds(
+            spec.name,
+            spec.venue,
+            asked,
+            deliver=self._taker(spec.name),
+            refuse=lambda error: self.refuse(spec.name, refusal(spec.name, spec.venue, error)),
+            clock=self._clock,
+            random=random.random,
+            every_ms=round(1000 * verify_every_s(self._config, spec.venue)),
+            help=resolve(spec.venue).read_only_help,
+            polled=status,
+        )
+
     def _make_public(self, venue: str, env: str, hosts: Endpoints) -> None:
         label = venue if env == "live" else f"{venue}-{env}"
         for connection, factory in VENUES[venue].public_links(env, hosts).items():
@@ -235,7 +278,7 @@ class Feeds:
         def take(events: Sequence[Event]) -> None:
             for event in events:
                 if isinstance(event, FeedStatus) and event.account is not None:
-                    if event.polled:
+                    if event.id not in self.supervisors:
                         self._polled[event.account] = event
                     elif event.state == "live":
                         self.rounds[event.account].soon()
@@ -273,9 +316,12 @@ class Feeds:
 
     async def _clock_known(self, account: str) -> None:
         """Return once the venue's clock was asked for, so that the first signature is right already; bounded."""
+        client = self._asked_at.get(account)
+        if client is None:
+            return  # ccxt has a clock of its own
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOCK_WAIT_S):
-                await self._clock_read[self._asked_at[account].host].wait()
+                await self._clock_read[client.host].wait()
 
     async def _measure_clocks(self) -> None:
         while True:

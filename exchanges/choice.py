@@ -1,0 +1,29 @@
+"""Which adapter speaks for a venue's name: a native one first, any other exchange through ccxt else."""
+
+from __future__ import annotations
+
+import difflib
+
+from exchanges import VENUES
+from exchanges.errors import Rejected
+from exchanges.generic import INSTALL, Exchange, available, find
+from exchanges.venue import Venue
+
+
+def resolve(name: str) -> Venue | Exchange:
+    """Return what speaks for a venue; ccxt, which takes a second to import, is only asked for a name that is not native.
+
+    Raises:
+        Rejected: Nothing does; the message names the nearest that would.
+    """
+    native = VENUES.get(name)
+    if native is not None:
+        return native
+    found = find(name)
+    if found is not None:
+        return found
+    names = (*VENUES, *available())
+    near = difflib.get_close_matches(name, VENUES, n=1) or difflib.get_close_matches(name, names, n=1, cutoff=0.0)
+    known = f"Known: {', '.join(VENUES)}"
+    others = ", and every exchange that ccxt can stream" if available() else f". Exchanges of ccxt need it: {INSTALL}"
+    raise Rejected(name, f"unknown venue `{name}`; did you mean `{near[0]}`? {known}{others}")
