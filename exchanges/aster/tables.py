@@ -173,7 +173,8 @@ WALLET_DO: Final = (
     "`address` is the main wallet's, and that `env` is that of the wallet: live and testnet are different"
 )
 KEY_DO: Final = (
-    "Check the key, its bound IP addresses and its permissions; keys of the live venue do not work on the testnet"
+    "Check the key, its bound IP addresses and its permissions, and that it has not expired; keys of the live venue do not work "
+    "on the testnet"
 )
 SIGNATURE_DO: Final = "Check the secret, and that `env` is right: signatures of live and testnet differ"
 READ_ONLY: Final = (
