@@ -37,6 +37,8 @@ from gateway.web.state import ServerState
 log = structlog.get_logger("perpwire")
 
 _CLOCK_TURN_S = 1.0
+# A fill may come a moment before the position that it changed: the stream's own word is waited for so long.
+_STREAM_FIRST_MS = 300
 
 
 class Turns:
@@ -139,9 +141,9 @@ class Gateway:
             self.config, self.specs, self.clock, self._take, recorder=self._recorder, policy=self._policy
         )
         epoch, accounts = secrets.token_hex(6), _infos(self.config)
-        restored = await self.store.start(epoch, accounts)
+        restored, stored_at = await self.store.start(epoch, accounts)
         self.engine = Engine(epoch, accounts, self.config.engine, self.store.checkpoint)
-        self.engine.restore(restored, self.clock.now_ms())
+        self.engine.restore(restored, self.clock.now_ms(), stored_at)
         self.hub = Hub.on(asyncio.get_running_loop(), self.engine.tables, self.config.limits)
         self.turns = Turns(self.engine, self.hub, self.clock, self._after)
         self.operator = Operator(self.engine, self.feeds, self.clock, self.turns.act)
@@ -227,7 +229,9 @@ class Gateway:
             self._wanted_version = engine.market.version
             self.feeds.want(engine.market.wanted(), engine.market.wanted_currencies())
         while engine.wants_state:
-            self.feeds.rounds[engine.wants_state.pop()].soon()
+            account = engine.wants_state.pop()
+            engine.ask_because(account, "stream")
+            self.feeds.rounds[account].soon(_STREAM_FIRST_MS)
         while engine.wants_history:
             account, (since, symbols) = engine.wants_history.popitem()
             self.feeds.rounds[account].want_history(since, sorted(symbols))

@@ -30,6 +30,7 @@ from exchanges.succession import Succession
 from exchanges.supervisor import Fetcher, Record, Sink, Supervisor
 from exchanges.venue import AccountSpec, Endpoints, LinkFactory
 from gateway.config import Config, endpoints, verify_every_s
+from gateway.gate import Gate
 from gateway.metrics import labelled
 from gateway.others import Others
 from gateway.replay import Recorder, Via
@@ -77,6 +78,7 @@ class Feeds:
         self._others = Others(clock, take)
         self._public: dict[tuple[str, str], list[Succession]] = {}
         self.refusals: dict[str, str] = {}  # account → why it is not read any more
+        self._gates = {spec.name: Gate() for spec in specs}
         self._rest: dict[str, RestClient] = {}
         self._asked_at: dict[str, RestClient] = {}  # by account
         self._venues: dict[str, str] = {}  # by host
@@ -198,6 +200,7 @@ class Feeds:
             spec.venue,
             Inquirer(link, rest.for_key(spec.name), self._clock, random.random, self._record(name)),
             deliver=self._taker(spec.name),
+            audited=lambda: self._take(self._gates[spec.name].open()),
             refuse=lambda error: self.refuse(spec.name, refusal(spec.name, spec.venue, error)),
             clock=self._clock,
             random=random.random,
@@ -231,6 +234,7 @@ class Feeds:
             spec.venue,
             asked,
             deliver=self._taker(spec.name),
+            audited=lambda: self._take(self._gates[spec.name].open()),
             refuse=lambda error: self.refuse(spec.name, refusal(spec.name, spec.venue, error)),
             clock=self._clock,
             random=random.random,
@@ -275,6 +279,8 @@ class Feeds:
     def _taker(self, account: str | None) -> Sink:
         """Return where events go: an account's stream that has just become live is verified at once."""
 
+        gate = self._gates[account] if account is not None else None
+
         def take(events: Sequence[Event]) -> None:
             for event in events:
                 if isinstance(event, FeedStatus) and event.account is not None:
@@ -284,7 +290,7 @@ class Feeds:
                         self.rounds[event.account].soon()
                     elif event.state == "down" and (event.error or "").startswith("login refused"):
                         log.error("a login was refused", account=event.account, venue=event.venue, error=event.error)
-            self._take(events)
+            self._take(events if gate is None else gate.pass_(events))
 
         return take
 

@@ -35,8 +35,11 @@ class Operator:
         failed: dict[str, str] = {}
 
         async def one(account: str) -> None:
+            rounds = self._feeds.rounds[account]
             try:
-                await self._feeds.rounds[account].verified(max_age_ms)
+                if not rounds.is_fresh(max_age_ms):
+                    self._engine.ask_because(account, "demand")
+                await rounds.verified(max_age_ms)
             except VenueError as error:
                 failed[account] = str(error)
 
@@ -70,6 +73,7 @@ class Operator:
         if found.flaws:
             answer["flaws"] = list(found.flaws)
         if asked.mode == "apply":
+            self._engine.ask_because(name, "demand")
             answer["verified_at"] = await rounds.verified(0)
         elif asked.mode == "force":
             answer["refused"] = "the venue answers: nothing has to be forced. Use --apply"

@@ -45,6 +45,7 @@ class Rounds:
     Args:
         account, venue, inquiry: Whom to ask for, where, and how.
         deliver: Takes the events of one round, for one turn of the engine.
+        audited: Called after each audit that found nothing against the account, before its events are delivered.
         refuse: Called once with the reason where only the operator can help: the account's connections have to end.
         may_trade: Keys that can do more than read are accepted, as the operator said in so many words.
         help: How to make a read-only key at this venue.
@@ -65,9 +66,11 @@ class Rounds:
         random: Callable[[], float],
         every_ms: int,
         help: str,
+        audited: Callable[[], None] = lambda: None,
         may_trade: bool = False,
         polled: FeedStatus | None = None,
     ) -> None:
+        self._audited = audited
         self.account, self.venue, self.inquiry = account, venue, inquiry
         self.refused: VenueError | None = None
         self.unaudited: VenueError | None = None  # why the last audit brought nothing
@@ -84,9 +87,9 @@ class Rounds:
 
     # --- Wishes --------------------------------------------------------------------------------------------------------
 
-    def soon(self) -> None:
-        """Ask for the state as soon as the pace allows."""
-        self._state_due = self._clock.now_ms()
+    def soon(self, after_ms: int = 0) -> None:
+        """Ask for the state as soon as the pace allows, in ``after_ms`` at the earliest."""
+        self._state_due = min(self._state_due, self._clock.now_ms() + after_ms)
         self._wake.set()
 
     def want_history(self, since_ms: int, symbols: Sequence[str]) -> None:
@@ -94,6 +97,10 @@ class Rounds:
         since, known = self._wanted_history or (since_ms, frozenset())
         self._wanted_history = (min(since, since_ms), known | frozenset(symbols))
         self._wake.set()
+
+    def is_fresh(self, max_age_ms: int) -> bool:
+        """Say whether the state was asked not longer ago than that."""
+        return self._verified_at is not None and self._verified_at >= self._clock.now_ms() - max_age_ms
 
     async def verified(self, max_age_ms: int) -> int:
         """Return when the state was asked last, not longer ago than that; asked now where it is older.
@@ -103,10 +110,9 @@ class Rounds:
         """
         if self.refused is not None:
             raise self.refused
-        oldest = self._clock.now_ms() - max_age_ms
-        if self._verified_at is None or self._verified_at < oldest:
+        if not self.is_fresh(max_age_ms):
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiters.append((oldest, waiter))
+            self._waiters.append((self._clock.now_ms() - max_age_ms, waiter))
             self.soon()
             await waiter
         assert self._verified_at is not None
@@ -156,6 +162,7 @@ class Rounds:
             log.warning("an account could not be audited", account=self.account, error=str(error))
         else:
             self.unaudited = None
+            self._audited()
             self._tell(found, ())
 
     def _judge(self, events: Sequence[Event]) -> None:

@@ -39,8 +39,8 @@ class Store:
         self._database: Database | None = None
         self._to_prune = False  # the database was away at start: rows of an earlier life may lie in it
 
-    async def start(self, epoch: str, accounts: Iterable[AccountInfo]) -> list[Event]:
-        """Bring the database up and return what it remembers; nothing where it is away.
+    async def start(self, epoch: str, accounts: Iterable[AccountInfo]) -> tuple[list[Event], int | None]:
+        """Bring the database up and return what it remembers, and as of when; nothing where it is away.
 
         Raises:
             StorageError: The operator has to act.
@@ -65,7 +65,9 @@ class Store:
                     execution=info.execution,
                 )
             )
-        return restored.events() if restored else []
+        if restored is None:
+            return [], None
+        return restored.events(), restored.checkpoint.at if restored.checkpoint else None
 
     async def _dsn(self) -> str:
         if self._settings.dsn is not None:
@@ -128,7 +130,7 @@ async def forget_rows(settings: StorageSettings, accounts: Sequence[str], reason
     now = time.time_ns() // 1_000_000
     store = Store(settings)
     try:
-        restored = await store.start(f"forced-{now}", ())
+        restored, _ = await store.start(f"forced-{now}", ())
         if store.state != "ok":
             raise PostgresRefused("storage", "the database is away", "Start it, and ask again")
         rows = [event for event in restored if isinstance(event, PositionState) and event.account in accounts]
