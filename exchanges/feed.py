@@ -20,6 +20,7 @@ from exchanges.errors import AuthFailed, ProtocolViolation, Rejected, VenueError
 from exchanges.events import FeedState, FeedStatus
 from exchanges.pulse import Pulse
 from exchanges.questions import Question, Questions
+from exchanges.remarks import Remarks, clip
 from exchanges.topics import Topics
 from exchanges.venue import (
     Ask,
@@ -40,10 +41,6 @@ from exchanges.venue import (
     SubscribeRefused,
 )
 from exchanges.watchdog import Watchdog
-
-_MOST_TEXT = 300  # characters of one reason
-_MOST_REASONS = 4
-_REMARK_EVERY_MS = 1000  # a venue that sends nothing but rubbish changes the shown reason at most this often
 
 
 class Feed:
@@ -74,7 +71,7 @@ class Feed:
         self._topics = Topics(_ms(self._policy.subscribe_s), lambda attempt: _ms(self._delay_s(attempt)))
         self._questions = Questions(self._delay_s)
         self._wanted: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())  # symbols, currencies
-        self._counts: dict[str, ConnectionCount] = {}  # by channel
+        self._remarks = Remarks(0)
         self._state: FeedState = "down"
         self._ended = True  # no connection, or a Disconnect of this one was given out
         self._connections, self._failures = connections, 0
@@ -109,7 +106,7 @@ class Feed:
     @property
     def in_use(self) -> tuple[ConnectionCount, ...]:
         """How many connections of the account hold a channel, as far as the venue told this connection."""
-        return tuple(self._counts.values())
+        return self._remarks.in_use
 
     @property
     def connections(self) -> int:
@@ -164,12 +161,10 @@ class Feed:
         self._ended = False
         self._topics.begin(self._link.topics())
         self._watchdog = Watchdog()
-        self._counts.clear()
         self._questions.drop_all()
         self._bootstrapped = False
         self._barred: str | None = None  # the venue rejected a question of the bootstrap: never live on this connection
-        self._remark: str | None = None
-        self._remarked_at = now - _REMARK_EVERY_MS
+        self._remarks = Remarks(now)
         self._login_due: int | None = None
         self._ready_due: int | None = None
         self._live_since: int | None = None
@@ -231,7 +226,7 @@ class Feed:
                 elif question.in_line:
                     self._barred = str(error)
                 else:
-                    self._note(str(error), now)
+                    self._remarks.note(str(error), now)
                 self._read_answers(now)
             case _:
                 self._out.append(self._questions.again(question, error))
@@ -303,7 +298,7 @@ class Feed:
             case Heard():
                 self._watchdog.heard(signal.topics, now)
             case ConnectionCount():
-                self._counts[signal.channel] = signal
+                self._remarks.count(signal)
             case SubscribeRefused():
                 self._refuse(signal, now)
             case Ask():
@@ -314,18 +309,18 @@ class Feed:
                 self._notice(signal, now)
             case Malformed():
                 self._malformed += 1
-                self._last_malformed = _clip(signal.what)
-                self._note(f"malformed: {signal.what}", now)
+                self._last_malformed = clip(signal.what)
+                self._remarks.note(f"malformed: {signal.what}", now)
 
     def _notice(self, notice: Notice, now: int) -> None:
         text = f"{notice.what} ({notice.code})"
         if notice.reconnect and self._succeeds and self._state == "live":
-            self._note(f"to be replaced: {text}", now)
-            self._out.append(Succeed(_clip(text)))
+            self._remarks.note(f"to be replaced: {text}", now)
+            self._out.append(Succeed(clip(text)))
         elif notice.reconnect:
             self._leave(text, self._next_delay_s(now), now)
         else:
-            self._note(text, now)
+            self._remarks.note(text, now)
 
     def _refuse(self, refusal: SubscribeRefused, now: int) -> None:
         text = f"{refusal.what} ({refusal.code})"
@@ -335,7 +330,7 @@ class Feed:
             # What it brought since its snapshot may have a hole now: only a new connection is whole again.
             self._leave(f"{', '.join(lost)}: {text}", self._next_delay_s(now), now)
         elif not refusal.topics:
-            self._note(text, now)
+            self._remarks.note(text, now)
 
     # --- Subscribing and asking ------------------------------------------------------------------------------------
 
@@ -474,7 +469,7 @@ class Feed:
         self._out.append(action)
 
     def _end(self, why: str, retry_in_s: float | None) -> Action:
-        self._ended, self._why = True, _clip(why)
+        self._ended, self._why = True, clip(why)
         return Disconnect(self._why, retry_in_s)
 
     def _delay_s(self, attempt: int) -> float:
@@ -498,22 +493,12 @@ class Feed:
         self._shown = status.error
         self._out.append(Emit(status))
 
-    def _note(self, text: str, now: int) -> None:
-        """Keep a remark for the status of this connection, at a bounded pace."""
-        if now - self._remarked_at >= _REMARK_EVERY_MS:
-            self._remark, self._remarked_at = _clip(text), now
-
     def _error(self) -> str | None:
         """Say everything that is wrong now: derived, so that nothing stays in it longer than it is true."""
         if not self._connections:
             return None
-        reasons = [self._why, self._barred, *self._topics.trouble(), *self._questions.trouble()]
-        # A number of connections is worth telling where it comes close to the venue's limit.
-        reasons += [_crowded(count) for count in self._counts.values() if count.count * 2 > count.limit]
-        reasons.append(self._remark)
-        told = list(dict.fromkeys(_clip(reason) for reason in reasons if reason))
-        more = [f"and {len(told) - _MOST_REASONS} more"] if len(told) > _MOST_REASONS else []
-        return "; ".join(told[:_MOST_REASONS] + more) or None
+        reasons = (self._why, self._barred, *self._topics.trouble(), *self._questions.trouble())
+        return self._remarks.told(reasons)
 
     def _done(self, now: int) -> list[Action]:
         if not self._ended and self._error() != self._shown:
@@ -527,14 +512,6 @@ class Feed:
 
 def _ms(seconds: float) -> int:
     return round(seconds * 1000)
-
-
-def _clip(text: str) -> str:
-    return text if len(text) <= _MOST_TEXT else text[: _MOST_TEXT - 1] + "…"
-
-
-def _crowded(count: ConnectionCount) -> str:
-    return f"{count.channel}: {count.count} of at most {count.limit} connections in use"
 
 
 def _refused(refusal: LoginRefused) -> str:

@@ -56,6 +56,7 @@ PURE = (
     "exchanges.actions",
     "exchanges.pulse",
     "exchanges.questions",
+    "exchanges.remarks",
     "exchanges.topics",
     "exchanges.backoff",
     "exchanges.okx",
