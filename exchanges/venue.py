@@ -73,12 +73,14 @@ Feature = Literal[
     "funding_stream",  # each funding payment is pushed
     "liquidation_cause",  # a liquidation can be told from a trade
     "adl_cause",
-    "settlement",  # expiry futures or session settlement
+    "settlement",  # what ends or is delisted is closed by the venue, which says so
+    "dated_futures",  # futures with an expiry are listed
     "inverse",
     "options",
     "key_permissions",  # the venue says what a key may do
     "currency_prices",
     "start_position",  # fills state the size before them
+    "end_notice",  # the planned end of a connection is announced
 ]
 
 
@@ -307,6 +309,12 @@ class Venue(Protocol):
 
     def public_links(self, env: str, endpoints: Endpoints) -> Mapping[str, LinkFactory]:
         """Return the connections that bring marks and instruments of this environment, shared by all its accounts."""
+
+    def position_scope(self, symbol: str) -> str:
+        """Return the scope whose full list (``PositionsSnapshot``) would hold a position of a symbol, by its name.
+
+        Raises Rejected where no symbol of this venue is of that form.
+        """
 
     def is_public(self, request: HttpRequest) -> bool:
         """Say whether a public link answers this question (instruments, tiers) rather than a private one."""

@@ -92,6 +92,10 @@ class Aster:
         """Return the one connection for marks and contracts."""
         return {PublicLink.connection: partial(PublicLink, env, endpoints.ws_public + tables.WS_PATH, Listed())}
 
+    def position_scope(self, symbol: str) -> str:
+        """Return the one scope: a single list holds every position."""
+        return tables.SCOPE
+
     def is_public(self, request: HttpRequest) -> bool:
         """Say whether a public link answers this question."""
         return request.path.partition("?")[0] in tables.PUBLIC_PATHS

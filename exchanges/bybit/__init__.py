@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-from exchanges.bybit import build, tables, wire
+from exchanges.bybit import build, parse, tables, wire
 from exchanges.bybit.check import check
 from exchanges.bybit.currencies import CurrencyLink
 from exchanges.bybit.markets import MarketLink
@@ -45,6 +45,7 @@ class Bybit:
                 "liquidation_cause",
                 "adl_cause",
                 "settlement",
+                "dated_futures",
                 "inverse",
                 "options",
                 "key_permissions",
@@ -95,6 +96,11 @@ class Bybit:
             category: partial(MarketLink, category, env, base + category) for category in tables.CATEGORIES
         }
         return {**links, tables.SPOT: partial(CurrencyLink, env, base + tables.SPOT)}
+
+    def position_scope(self, symbol: str) -> str:
+        """Return the scope that a symbol's name suggests; see ``exchanges.bybit.parse.contract_of``."""
+        category = parse.category_of(symbol)
+        return parse.scope_of(category, parse.contract_of(category, symbol)[2])
 
     def is_public(self, request: HttpRequest) -> bool:
         """Say whether a public link answers this question."""

@@ -85,6 +85,10 @@ class Hyperliquid:
         """Return the one connection that brings marks and instruments."""
         return {PublicLink.connection: partial(PublicLink, endpoints.ws_public + tables.WS_PATH, env, Known())}
 
+    def position_scope(self, symbol: str) -> str:
+        """Return the scope of the dex that a coin's name carries."""
+        return parse.scope_of(wire.dex_of(symbol))
+
     def is_public(self, request: HttpRequest) -> bool:
         """Say whether a question asks nothing about a user.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from exchanges.errors import AuthFailed, Rejected
-from exchanges.okx import build, faults, tables, wire
+from exchanges.okx import build, faults, parse, tables, wire
 from exchanges.okx.link import PrivateLink
 from exchanges.okx.public import PublicLink
 from exchanges.venue import AccountSpec, Capabilities, Credentials, Endpoints, HttpRequest, LinkFactory
@@ -36,10 +36,12 @@ class Okx:
                 "liquidation_cause",
                 "adl_cause",
                 "settlement",
+                "dated_futures",
                 "inverse",
                 "options",
                 "key_permissions",
                 "currency_prices",
+                "end_notice",
             }
         ),
     )
@@ -79,6 +81,10 @@ class Okx:
         """Return the one connection for marks and contracts."""
         url = endpoints.ws_public + tables.WS_PUBLIC_PATH
         return {PublicLink.connection: lambda: PublicLink(url, env)}
+
+    def position_scope(self, symbol: str) -> str:
+        """Return the scope of a symbol's type, by its name. Raises Rejected where the name is of no known form."""
+        return parse.position_scope(parse.type_of(symbol))
 
     def is_public(self, request: HttpRequest) -> bool:
         """Say whether a question is about the market rather than an account."""

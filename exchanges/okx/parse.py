@@ -11,6 +11,7 @@ from decimal import Context, Decimal
 
 import msgspec
 
+from exchanges.errors import Rejected
 from exchanges.events import (
     AccountMode,
     BalanceState,
@@ -101,6 +102,21 @@ def infer_mode(row: AccountRow) -> Mode:
 def position_scope(inst_type: str) -> str:
     """Return the scope of rows of one type: a question about one type must not close the rows of another."""
     return f"positions:{inst_type}"
+
+
+def type_of(symbol: str) -> str:
+    """Return the type that a symbol's name says: BTC-USDT-SWAP, BTC-USDT-261225, BTC-USD-261225-100000-C, BTC-USDT.
+
+    Raises:
+        Rejected: It is of another form (event contracts are): the name alone does not say it.
+    """
+    parts = symbol.split("-")
+    dated = len(parts) > 2 and parts[2].isdigit()
+    if len(parts) == 3 and (dated or parts[2] == "SWAP"):
+        return "FUTURES" if dated else "SWAP"
+    if (len(parts) == 5 and dated) or (len(parts) == 2 and all(parts)):
+        return "OPTION" if dated else "MARGIN"
+    raise Rejected("okx", f"the name {symbol} does not say what kind of instrument it is")
 
 
 def row_key(row: PositionRow) -> tuple[str, str, str, str]:
