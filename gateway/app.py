@@ -232,6 +232,8 @@ class Gateway:
             account = engine.wants_state.pop()
             engine.ask_because(account, "stream")
             self.feeds.rounds[account].soon(_STREAM_FIRST_MS)
+        while engine.deaf:
+            self.feeds.renew(engine.deaf.pop(), "something happened that this stream did not tell of")
         while engine.wants_history:
             account, (since, symbols) = engine.wants_history.popitem()
             self.feeds.rounds[account].want_history(since, sorted(symbols))

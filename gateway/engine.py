@@ -157,6 +157,11 @@ class Engine:
         return self._wants.state
 
     @property
+    def deaf(self) -> set[str]:
+        """Accounts whose live stream did not tell of something: a new connection is due; to be emptied by whoever makes it."""
+        return self._reports.deaf
+
+    @property
     def wants_history(self) -> dict[str, Want]:
         """Accounts whose fills and causes are missing: take them out, and ask since then (ms), of those symbols."""
         return self._wants.history

@@ -39,6 +39,7 @@ from gateway.rounds import Rounds, refusal
 log = structlog.get_logger("perpwire")
 
 CLOCK_EVERY_S = 600.0
+RENEW_EVERY_MS = 60_000
 _CLOCK_WARNING_MS = 1_000
 _CLOCK_WAIT_S = 3.0  # how long the first signature of an account waits for its venue's clock
 
@@ -74,6 +75,7 @@ class Feeds:
         self._config, self._clock, self._take, self._recorder, self._policy = config, clock, take, recorder, policy
         self.supervisors: dict[str, Succession] = {}
         self.rounds: dict[str, Rounds] = {}
+        self._renewed_at: dict[str, int] = {}  # by account
         self._polled: dict[str, FeedStatus] = {}  # of accounts whose rounds tell of it: they have no stream of ours
         self._others = Others(clock, take)
         self._public: dict[tuple[str, str], list[Succession]] = {}
@@ -125,6 +127,16 @@ class Feeds:
             for supervisor in supervisors:
                 supervisor.want(sorted(symbols.get(key, ())), sorted(currencies.get(key, ())))
         self._others.want(symbols)
+
+    def renew(self, account: str, why: str) -> None:
+        """Make an account's connections anew, at most once in ``RENEW_EVERY_MS``."""
+        now = self._clock.now_ms()
+        if now - self._renewed_at.get(account, -RENEW_EVERY_MS) < RENEW_EVERY_MS:
+            return
+        self._renewed_at[account] = now
+        for supervisor in self.supervisors.values():
+            if supervisor.feed.name.account == account:
+                supervisor.reconnect(why)
 
     def refuse(self, account: str, why: str) -> None:
         """End an account's connections for good, saying why."""

@@ -30,7 +30,7 @@ from gateway.core.holdings import Holdings
 from gateway.core.orders import Orders
 from gateway.core.publish import Changes
 from gateway.core.reconcile import Fences
-from gateway.core.records import Trigger
+from gateway.core.records import Correction, Trigger
 from gateway.core.state import PendingFill, Position
 
 # What a restart missed began, at the earliest, this long before the last write, or before now where that is not known.
@@ -53,11 +53,18 @@ class Reports:
         self.orders = Orders(changes)
         self.cycles = Cycles(changes)
         self.executions = Executions(changes, counters)
-        self.corrections = Corrections(changes, counters, self.cycles.reconciled)
+        self.corrections = Corrections(changes, counters, self._classified)
+        self.deaf: set[str] = set()  # accounts whose live stream did not tell of something
         self._holdings, self._feeds, self._changes, self._counters = holdings, feeds, changes, counters
         self._routine: set[tuple[str, str]] = set()  # (account, scope) told of by periodic full states
         self._waiting: dict[str, set[str]] = {}  # account → rows that do not show a fill yet
         self._opening: dict[tuple[str, str], PendingFill] = {}  # (account, symbol): a fill without a row
+
+    def _classified(self, record: Correction) -> None:
+        """Let the settled class of a correction count elsewhere."""
+        self.cycles.reconciled(record)
+        if record.cls == "missed_event":
+            self.deaf.add(record.account)
 
     # --- positions -----------------------------------------------------------------------------------------------
 
