@@ -219,6 +219,50 @@ def reconcile(
 
 
 @app.command()
+def check(
+    config: Annotated[Path, typer.Option(help="Configuration file.")] = Path("config.yaml"),
+    account: Annotated[list[str] | None, typer.Option(help="Accounts; default: all.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write the same to this file; it holds no secret.")] = None,
+    seconds: Annotated[float, typer.Option(min=1, help="How long to look at most.")] = 20.0,
+) -> None:
+    """Reach every configured account and say what can be read, and what cannot; status 1 where an account cannot."""
+    from gateway import check as checking
+    from gateway import reporting
+    from gateway.log import configure
+
+    try:
+        settings = configuration.load(config)
+    except ConfigError as error:
+        fail(str(error))
+    if not settings.accounts:
+        fail(f"{config}: no accounts are configured: add one under `accounts:`")
+    configure(msgspec.structs.replace(settings.log, level="error"))
+    found: list[checking.Found] = []
+
+    async def main(stop: Stop) -> None:
+        looking = asyncio.ensure_future(checking.inspect(settings, account or [], seconds))
+        stopping = asyncio.ensure_future(stop.wait())
+        await asyncio.wait((looking, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not looking.done():
+            looking.cancel()
+            await asyncio.wait((looking,))
+            fail("check: stopped")
+        found.extend(looking.result())
+
+    run(main)
+    text = reporting.public("\n".join(reporting.report(found)), found)
+    print(text)
+    if report is not None:
+        try:
+            report.write_text(text + "\n")
+        except OSError as error:
+            fail(f"--report {report}: cannot be written ({error.strerror})")
+    if not all(one.readable for one in found):
+        raise typer.Exit(1)
+
+
+@app.command()
 def migrate(
     config: Annotated[Path, typer.Option(help="Configuration file.")] = Path("config.yaml"),
 ) -> None:

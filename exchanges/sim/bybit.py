@@ -33,6 +33,7 @@ MAX_ARGS_CHARS = 21_000
 MAX_SPOT_ARGS = 10
 SLOW_CLOSE = 1008  # assumed: Bybit documents no code
 _LOGIN_REFUSALS = {
+    "10002": "invalid request, please check your server timestamp or recv_window param.",  # assumed: REST's words
     "10003": "Invalid apikey",
     "10004": "error sign!",
     "10010": "Unmatched IP",
