@@ -87,6 +87,30 @@ LAYERS = {
     "gateway.storage": ("exchanges.backoff", "exchanges.events", "exchanges.venue", "gateway.core"),
     "gateway.web": ("gateway.core", "gateway.engine", "gateway.hub", "gateway.session", "gateway.metrics"),
     "gateway.config": ("exchanges", "gateway.core.protocol"),
+    "gateway.rounds": ("exchanges",),
+    "gateway.gate": ("exchanges.events",),
+    "gateway.others": ("exchanges",),
+    "gateway.feeds": (
+        "exchanges",
+        "gateway.config",
+        "gateway.gate",
+        "gateway.metrics",
+        "gateway.others",
+        "gateway.replay",
+        "gateway.rounds",
+    ),
+    "gateway.operator": ("exchanges", "gateway.core", "gateway.engine", "gateway.feeds", "gateway.web.state"),
+    "gateway.reconciling": ("gateway.config", "gateway.store"),
+    # It serves and stores nothing.
+    "gateway.check": (
+        "exchanges",
+        "gateway.config",
+        "gateway.core",
+        "gateway.engine",
+        "gateway.feeds",
+        "gateway.rounds",
+    ),
+    "gateway.reporting": ("exchanges", "gateway.check", "gateway.feeds"),
     "gateway.store": ("exchanges.events", "gateway.config", "gateway.core", "gateway.metrics", "gateway.storage"),
 }
 
