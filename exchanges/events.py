@@ -48,7 +48,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Instrument(Event, frozen=True, kw_only=True):
     """One contract of one venue and environment (demo contract sizes differ from live ones).
 
-    Emitted by public links from REST or an instruments channel; the newest replaces the older one.
+    Emitted by public links from REST or an instruments channel; the newest replaces the older one. ``rebased``: the venue says
+    that sizes and entries of this contract were converted (a split, a redenomination).
     """
 
     venue: str
@@ -68,6 +69,7 @@ class Instrument(Event, frozen=True, kw_only=True):
     tiers_key: str | None = None
     status: str = "live"
     expires_at: int | None = None
+    rebased: bool = False
 
 
 class MarginTier(Event, frozen=True, kw_only=True):

@@ -271,9 +271,12 @@ class Engine:
         if recovered is not None:
             self._touch_symbol(recovered)
 
-    def _on_instrument(self, instrument: Instrument, _now: int) -> None:
+    def _on_instrument(self, instrument: Instrument, now: int) -> None:
+        before = self.market.instruments.get((instrument.venue, instrument.env, instrument.symbol))
         concerned = self.market.put_instrument(instrument)
         if concerned is not None:
+            if instrument.rebased and before is not None and not before.rebased:
+                self._reports.rebased(concerned, instrument.symbol, now)
             self._holdings.dirty |= concerned
             if self._changes.sink:
                 self._changes.sink.put_instrument(instrument)

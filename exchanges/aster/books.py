@@ -43,6 +43,7 @@ class Books:
             "brackets": self._brackets,
             "trades": self._trades,
             "income": self._income,
+            "margins": self._margins,
             "forced": self._forced,
             "orders": self._orders,
             "order": self._order,
@@ -74,10 +75,11 @@ class Books:
         return self.ask("income", startTime=since_ms, limit=tables.INCOME_PAGE)
 
     def history(self, since_ms: int, symbols: Sequence[str]) -> list[HttpRequest]:
-        """Ask for forced orders first (they say why their fills happened), the books, and the fills of each symbol."""
+        """Ask for forced orders first (they say why their fills happened), the books, fills and margins of each symbol."""
         return [
             self._forced_from(since_ms),
             self.booked(since_ms),
+            *(self.ask("margins", symbol=symbol, startTime=since_ms, limit=tables.MARGINS_PAGE) for symbol in symbols),
             *(self._trades_from(symbol, since_ms) for symbol in symbols),
         ]
 
@@ -232,6 +234,10 @@ class Books:
                 raise ProtocolViolation("aster", f"{len(rows)} lines of the books within one millisecond")
             outputs.append(Ask(request=self.booked(newest)))
         return outputs
+
+    def _margins(self, body: bytes, parameters: dict[str, str], asked_at: int) -> list[Output]:
+        rows, outputs = _each(body, wire.MarginChange, "a change of margin")
+        return [*outputs, *(trades.margin(self._account.name, row) for row in rows)]
 
     def _brackets(self, body: bytes, parameters: dict[str, str], asked_at: int) -> list[Output]:
         return contracts.brackets(body, self._account.env)

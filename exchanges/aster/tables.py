@@ -32,6 +32,7 @@ CHAIN_IDS: Final = {"live": 1666, "testnet": 714}  # of the signature's domain
 Style = Literal["v3", "v1"]  # API wallets (typed-data signatures), or the older API keys (HMAC)
 Name = Literal[
     "account", "positions", "dual", "multi", "brackets", "trades", "income", "forced", "orders", "order", "listen", "agents",
+    "margins",
 ]  # fmt: skip
 
 
@@ -52,6 +53,7 @@ QUESTIONS: Final[dict[Name, Question]] = {
     "trades": Question("/fapi/v3/userTrades", "/fapi/v1/userTrades", 5),
     "income": Question("/fapi/v3/income", "/fapi/v1/income", 30),
     "forced": Question("/fapi/v3/forceOrders", "/fapi/v1/forceOrders", 50),
+    "margins": Question("/fapi/v3/positionMargin/history", "/fapi/v1/positionMargin/history", 1),
     "orders": Question("/fapi/v3/openOrders", "/fapi/v1/openOrders", 40),
     "order": Question("/fapi/v3/order", "/fapi/v1/order", 1),
     "listen": Question("/fapi/v3/listenKey", "/fapi/v1/listenKey", 1),
@@ -68,6 +70,7 @@ PUBLIC_PATHS: Final = frozenset({TIME, INSTRUMENTS})
 RECV_WINDOW_MS: Final = 5_000  # API keys: server - window <= timestamp < server + 1 s
 TRADES_PAGE: Final = 1_000
 INCOME_PAGE: Final = 1_000
+MARGINS_PAGE: Final = 500
 FORCED_PAGE: Final = 100
 WINDOW_MS: Final = 7 * 24 * 3_600_000  # the longest that one question about trades may cover
 CHAIN_ORDERS: Final = 1_000  # the most that one answer lists: a full one may be cut off

@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from exchanges.aster import tables
 from exchanges.aster.parse import leg_id, negated, nonzero
-from exchanges.aster.wire import IncomeRow, OrderRow, PushedOrder, TradeRow, millis
+from exchanges.aster.wire import IncomeRow, MarginChange, OrderRow, PushedOrder, TradeRow, millis
 from exchanges.errors import ProtocolViolation
 from exchanges.events import (
     Cause,
@@ -169,6 +169,19 @@ def forced(account: str, row: OrderRow) -> Evidence:
     leg = leg_id(account, row.symbol, row.position_side) if row.position_side else None
     return Evidence(
         account=account, symbol=row.symbol, cause=cause, what=word, at=at, ids=(str(row.order_id),), position=leg
+    )
+
+
+def margin(account: str, row: MarginChange) -> Evidence:
+    """Translate margin that was added to or taken from an isolated position."""
+    what = {1: "margin added", 2: "margin taken"}.get(row.type, f"margin type {row.type}")
+    return Evidence(
+        account=account,
+        symbol=row.symbol,
+        cause="margin",
+        what=f"{what}: {row.amount} {row.asset}",
+        at=row.time,
+        position=leg_id(account, row.symbol, row.position_side),
     )
 
 

@@ -299,6 +299,17 @@ class IncomeRow(Struct, frozen=True, kw_only=True, rename="camel"):
     symbol: str = ""
 
 
+class MarginChange(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Margin that was added to an isolated position (type 1) or taken from it (2)."""
+
+    symbol: Name
+    amount: Known
+    asset: Name
+    time: Annotated[int, Meta(ge=0)]
+    type: int
+    position_side: str = "BOTH"
+
+
 class Multi(Struct, frozen=True, rename="camel"):
     """Whether all assets are one collateral."""
 

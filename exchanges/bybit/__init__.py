@@ -11,6 +11,7 @@ from functools import partial
 from exchanges.bybit import build, parse, tables, wire
 from exchanges.bybit.check import check
 from exchanges.bybit.currencies import CurrencyLink
+from exchanges.bybit.desk import Mode
 from exchanges.bybit.markets import MarketLink
 from exchanges.bybit.private import PrivateLink
 from exchanges.bybit.sign import signer_of
@@ -50,6 +51,7 @@ class Bybit:
                 "options",
                 "key_permissions",
                 "currency_prices",
+                "refusals",
             }
         ),
     )
@@ -87,7 +89,8 @@ class Bybit:
         """Return the account's connection. Raises AuthFailed where a credential is missing or malformed."""
         signer = signer_of(account)
         url = endpoints.ws_private + tables.PRIVATE_PATH
-        return {PrivateLink.connection: lambda: PrivateLink(account.name, signer, url, account.env == "demo")}
+        mode = Mode()  # what one link learns of it, all of the account know
+        return {PrivateLink.connection: lambda: PrivateLink(account.name, signer, url, account.env == "demo", mode)}
 
     def public_links(self, env: str, endpoints: Endpoints) -> Mapping[str, LinkFactory]:
         """Return a connection for each category of derivatives, and the spot one for currencies."""

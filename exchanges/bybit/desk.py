@@ -36,14 +36,24 @@ class _Leg(NamedTuple):
     order: int
 
 
-class Desk:
-    """The state of the conversation about one account."""
+class Mode:
+    """What all links of one account know of its margin mode: two that differ would report one position in two ways.
 
-    def __init__(self, account: str) -> None:
+    ``margin``: as account/info told, in Bybit's words. ``inverse_apart``: inverse contracts have collateral of their own.
+    """
+
+    def __init__(self) -> None:
+        self.margin: str | None = None
+        self.inverse_apart = False
+
+
+class Desk:
+    """The state of the conversation about one account; ``mode`` is shared by all of them."""
+
+    def __init__(self, account: str, mode: Mode | None = None) -> None:
         self.use: Literal["replay", "stream", "questions"] = "replay"
         self._account = account
-        self._mode: str | None = None  # as told by account/info
-        self._inverse_apart = False
+        self._mode = mode or Mode()
         self._inferred: str | None = None
         self._mode_asked_at = 0
         self._mode_doubted = False
@@ -67,7 +77,7 @@ class Desk:
     @property
     def complete(self) -> bool:
         """True when mode, positions of every scope and wallet have been answered."""
-        return self._mode is not None and self._listed >= _NEEDED and self._wallet_known
+        return self._mode.margin is not None and self._listed >= _NEEDED and self._wallet_known
 
     def mode_due(self, at: int) -> bool:
         """Say whether the margin mode has to be asked for: now and then, and at once when a message contradicts it."""
@@ -101,7 +111,7 @@ class Desk:
         """Say whether pushes of a scope need not wait (any more) for its list, or, unlisted ones, for the mode."""
         if self.use != "stream":
             return True
-        return scope in self._listed if scope in _NEEDED else self._mode is not None
+        return scope in self._listed if scope in _NEEDED else self._mode.margin is not None
 
     def _state(self, leg: _Leg) -> PositionState:
         origin = self._origin(leg.order, leg.order or None, leg.category)
@@ -145,14 +155,14 @@ class Desk:
         """Infer the mode from a wallet, or hold the wallet against the mode that is known."""
         inferred = parse.inferred_mode(row)
         self._inferred = inferred or self._inferred
-        looks_isolated = self._mode == tables.CROSS and parse.lacks_account_figures(row)
-        looks_cross = self._mode in (tables.ISOLATED, tables.PORTFOLIO) and inferred == tables.CROSS
+        looks_isolated = self._mode.margin == tables.CROSS and parse.lacks_account_figures(row)
+        looks_cross = self._mode.margin in (tables.ISOLATED, tables.PORTFOLIO) and inferred == tables.CROSS
         self._mode_doubted = self._mode_doubted or looks_isolated or looks_cross
 
     def _origin(self, order: int, venue_at: int | None, category: str = "") -> parse.Origin:
-        mode = self._mode or self._inferred
+        mode = self._mode.margin or self._inferred
         return parse.Origin(
-            self._account, category, order, venue_at, mode, self._bounds, self._inverse_apart, self._settles
+            self._account, category, order, venue_at, mode, self._bounds, self._mode.inverse_apart, self._settles
         )
 
     # --- Answers ----------------------------------------------------------------------------------------------------
@@ -191,10 +201,11 @@ class Desk:
         told = decode(raw, wire.AccountInfo, "account info")
         apart = told.unified_margin_status in tables.INVERSE_APART
         self._mode_asked_at = max(self._mode_asked_at, asked_at)
-        changed = (told.margin_mode, apart) != (self._mode, self._inverse_apart)
+        changed = (told.margin_mode, apart) != (self._mode.margin, self._mode.inverse_apart)
         if not changed and self.use != "questions":
             return []
-        self._mode, self._inverse_apart, mode = told.margin_mode, apart, told.margin_mode
+        mode = told.margin_mode
+        self._mode.margin, self._mode.inverse_apart = mode, apart
         computable = mode in (tables.CROSS, tables.ISOLATED)
         output: list[Output] = [AccountMode(account=self._account, mode=mode, computable=computable)]
         if mode not in tables.MARGIN_MODES:
@@ -291,7 +302,7 @@ class Desk:
             raise ProtocolViolation("bybit", f"{len(page.rows)} accounts in a wallet balance, expected one")
         row = decode(page.rows[0], WalletRow, "a wallet")
         self._weigh(row)
-        origin = origin._replace(mode=self._mode or self._inferred)
+        origin = origin._replace(mode=self._mode.margin or self._inferred)
         output: list[Output] = [parse.parse_wallet(row, origin, full=True, asked_at=asked_at)]
         for held, pushed_at in self._wallets:
             if pushed_at > origin.order:

@@ -12,7 +12,7 @@ from msgspec import Raw
 
 from exchanges.bybit import build, history, parse, sign, tables
 from exchanges.bybit.acks import Requests
-from exchanges.bybit.desk import Desk
+from exchanges.bybit.desk import Desk, Mode
 from exchanges.bybit.wire import Frame, decode
 from exchanges.errors import ProtocolViolation
 from exchanges.venue import Ask, Data, HttpRequest, LoginRefused, Malformed, Output
@@ -34,11 +34,13 @@ class PrivateLink:
     ping_every_s = tables.PING_EVERY_S
     silent_after_s = tables.SILENT_AFTER_S
 
-    def __init__(self, account: str, signer: sign.Signer, url: str, demo: bool = False) -> None:
+    def __init__(
+        self, account: str, signer: sign.Signer, url: str, demo: bool = False, mode: Mode | None = None
+    ) -> None:
         self.url = url
         self._signer, self._demo = signer, demo
         self._requests = Requests()
-        self._desk = Desk(account)
+        self._desk = Desk(account, mode)
 
     @property
     def ready(self) -> bool:

@@ -54,6 +54,7 @@ def parse_instrument(row: InstrumentRow, env: str) -> Instrument | None:
         tiers_key=tiers_key(row.inst_type, family) if family else None,
         status=row.state or "unknown",
         expires_at=int(row.exp_time) if row.exp_time else None,
+        rebased=row.rule_type == "rebase_contract",
     )
 
 

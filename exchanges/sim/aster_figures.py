@@ -61,8 +61,8 @@ def held(account: Account, symbol: str, leg: Leg) -> Position | None:
 
 
 def leverage(account: Account, symbol: str) -> Decimal:
-    """Return the leverage that is set for a symbol; where nothing is held, the venue's default."""
-    return next((p.leverage for p in account.positions.values() if p.symbol == symbol), DEFAULT_LEVERAGE)
+    """Return the leverage that is set for a symbol; where none ever was, the venue's default."""
+    return account.leverages.get(symbol, DEFAULT_LEVERAGE)
 
 
 # --- Liquidation -------------------------------------------------------------------------------------------------------

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from exchanges.sim import aster_orders as rows
+from exchanges.sim.aster_figures import position_side
 from exchanges.sim.aster_keys import Refused
 from exchanges.sim.changes import Filled, Order
+from exchanges.sim.exact import plain
 from exchanges.sim.front import Clock
 from exchanges.sim.state import Account
 from exchanges.sim.world import World
@@ -120,6 +123,22 @@ class History:
         found += [rows.income_of_funding(payment) for payment in self._world.payments(account.name)]
         found += [rows.income_of_transfer(transfer) for transfer in self._world.transfers(account.name)]
         return sorted(found, key=lambda row: row["time"])
+
+    def margins(self, account: Account, params: Params) -> list[Row]:
+        """Return margin that was added to or taken from isolated positions of a symbol, oldest first."""
+        symbol, limit = self._symbol(params), _limit(params, 100, 500)
+        begin, end = self._span(params)
+        found = []
+        for change in self._world.changes(0):
+            mine = change["cause"] == "margin" and (change["account"], change["symbol"]) == (account.name, symbol)
+            if not mine or not begin <= change["at"] <= end or not (change["before"] and change["after"]):
+                continue
+            amount = Decimal(change["after"]["margin"]) - Decimal(change["before"]["margin"])
+            found.append({
+                "amount": plain(abs(amount)), "asset": "USDT", "symbol": symbol, "time": change["at"],
+                "type": 1 if amount > 0 else 2, "positionSide": position_side(change["leg"]),
+            })  # fmt: skip
+        return found[-limit:]
 
     # --- What is asked ---------------------------------------------------------------------------------------------
 

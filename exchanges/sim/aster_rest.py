@@ -115,6 +115,10 @@ class AsterRest:
             ("v1/userTrades", "v3/userTrades", 5, lambda asked: history.trades(_known(asked), asked.params)),
             ("v1/income", "v3/income", 30, lambda asked: history.income(_known(asked), asked.params)),
             ("v1/forceOrders", "v3/forceOrders", 50, lambda asked: history.forced(_known(asked), asked.params)),
+            (
+                "v1/positionMargin/history", "v3/positionMargin/history", 1,
+                lambda asked: history.margins(_known(asked), asked.params),
+            ),
             ("v1/commissionRate", "v3/commissionRate", 20, self._commission),
             ("v1/adlQuantile", "v3/adlQuantile", 5, self._quantiles),
         ):  # fmt: skip

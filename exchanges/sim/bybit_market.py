@@ -55,8 +55,8 @@ def category(contract: Contract) -> str:
 
 
 def spot_pairs() -> dict[str, str]:
-    """Return the coin of each spot symbol."""
-    return {f"{coin}USDT": coin for coin in _COINS}
+    """Return the coin of each spot symbol; USDT's own price is that of its pair against a fiat currency."""
+    return {**{f"{coin}USDT": coin for coin in _COINS}, "USDTEUR": "USDT"}
 
 
 def price_limits(contract: Contract) -> tuple[Decimal, Decimal]:
@@ -144,7 +144,7 @@ def spot_instrument_row(symbol: str, coin: str) -> Row:
     return {
         "symbol": symbol,
         "baseCoin": coin,
-        "quoteCoin": "USDT",
+        "quoteCoin": symbol.removeprefix(coin),
         "innovation": "0",
         "status": "Trading",
         "marginTrading": "both",

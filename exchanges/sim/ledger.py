@@ -149,6 +149,7 @@ class Ledger:
 
     def _blank(self, account: Account, key: Key, plan: Opening, at: int) -> Position:
         margin = Decimal(0) if key.mode == "isolated" else None
+        account.leverages[key.symbol] = plan.leverage
         return Position(
             id=self.position_id(account, key), account=account.name, venue=account.venue, symbol=key.symbol, leg=key.leg,
             mode=key.mode, side=plan.side, size=Decimal(0), entry_price=Decimal(0), leverage=plan.leverage, margin=margin,

@@ -6,7 +6,7 @@ The read side of ``World``: everything here may be called by fronts and changes 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from exchanges.sim import revalue
@@ -36,6 +36,7 @@ class Account:
         liquidated: The last state of positions that were liquidated and not opened again.
         cash_at: When each purse last changed.
         maker_fee: The fraction a maker pays; negative: a rebate.
+        leverages: What was last set for a symbol; it stays when the position goes.
         can_trade: Whether the key may trade, unless a fault gives it other powers (``Faults.key_powers``).
         expires_at: When the key ends, milliseconds since the Unix epoch; None: never.
         agent: Hyperliquid: the address of the account's API wallet, which holds nothing itself.
@@ -57,6 +58,7 @@ class Account:
     liquidated: dict[Key, Position]
     cash_at: dict[str, int]
     maker_fee: Decimal = Decimal(0)
+    leverages: dict[str, Decimal] = field(default_factory=dict)
     can_trade: bool = False
     expires_at: int | None = None
     agent: str = ""

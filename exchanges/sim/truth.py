@@ -20,6 +20,8 @@ CHANGES_KEPT = 20_000
 CHANGES_TOLD = 100
 # What leaves nothing that a client could find: no fill, order, payment or bill, no change of the account.
 TRACELESS = frozenset({"silent", "expired"})
+# Venues that tell of a split in their own way; elsewhere size and entry simply are others.
+_TELL_SPLITS = frozenset({"okx", "bybit"})
 
 
 class Chronicle:
@@ -58,8 +60,13 @@ def _change(number: int, event: PositionChanged, ids: dict[str, str]) -> dict[st
         "side": position.side, "leg": position.leg, "margin_mode": position.mode,
         "before": None if event.before is None else _stood(event.before),
         "after": _stood(position) if position.size else None,
-        "cause": event.cause, "trace": event.cause not in TRACELESS, "ids": ids,
+        "cause": event.cause, "trace": _leaves_trace(event), "ids": ids,
     }  # fmt: skip
+
+
+def _leaves_trace(event: PositionChanged) -> bool:
+    untold = event.cause == "split" and event.position.venue not in _TELL_SPLITS
+    return not untold and event.cause not in TRACELESS
 
 
 def _stood(position: Position) -> dict[str, str | None]:

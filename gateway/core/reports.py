@@ -7,6 +7,7 @@ Owns the way of every position report and of every piece of evidence: ordering (
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from decimal import Decimal
 
 from exchanges.events import (
@@ -183,6 +184,14 @@ class Reports:
         new = self._learn(account, piece_of(event, told=self._told(account, event.at)))
         if new and isinstance(event, FundingPayment) and self._changes.sink:
             self._changes.sink.put_funding(event)
+
+    def rebased(self, row_ids: Iterable[str], symbol: str, now: int) -> None:
+        """Take that the venue converted sizes and entries of a contract: public, so no account's stream tells of it."""
+        for row_id in row_ids:
+            account = self._holdings.open[row_id].account
+            name = account.info.name
+            event = Evidence(account=name, symbol=symbol, cause="adjustment", what="contract rebased", at=now)
+            self._learn(account, piece_of(event, told=False))
 
     def history(self, account: Account, read: HistoryRead, now: int) -> None:
         """What was asked for has been told: what is not there, is not."""

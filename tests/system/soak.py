@@ -58,8 +58,7 @@ TRUE_CAUSES: Mapping[str, frozenset[str]] = {
     "settled": frozenset({"settled", "expired"}),
     "adjusted": frozenset({"split"}),
     "mode_leftover": frozenset({"mode"}),
-    "unknown": frozenset({"silent", "expired"}),
-}
+}  # "unknown": whatever leaves no trace
 
 
 @dataclass
@@ -268,15 +267,18 @@ class Judge:
                 self._judge(row_id, row)
 
     def _judge(self, row_id: str, row: Mapping[str, Any]) -> None:
-        causes = [
-            change["cause"]
+        changes = [
+            change
             for change in self._changes
             if change["account"] == row["account"]
             and change["symbol"] == row["symbol"]
             and row["since"] - SLACK_MS <= change["at"] <= row["found_at"] + SLACK_MS
         ]
-        cls = row["class"]
-        fitting = [cause for cause in causes if cause in TRUE_CAUSES[cls]]
+        cls, causes = row["class"], [change["cause"] for change in changes]
+        if cls == "unknown":
+            fitting = [change["cause"] for change in changes if not change["trace"]]
+        else:
+            fitting = [cause for cause in causes if cause in TRUE_CAUSES[cls]]
         told = fitting[-1] if fitting else (causes[-1] if causes else "nothing")
         self._figures.matrix[cls, told] += 1
         if not fitting:

@@ -211,11 +211,18 @@ def test_a_symbol_of_an_unknown_margin_asset_is_kept_and_told() -> None:
 def test_history_asks_for_causes_first() -> None:
     link = private()
     questions = link.history(NOW, ["BTCUSDT", "ETHUSDT"])
-    assert asked([Ask(request=each) for each in questions]) == ["forced", "income", "trades", "trades"]
+    assert asked([Ask(request=each) for each in questions]) == [
+        "forced",
+        "income",
+        "margins",
+        "margins",
+        "trades",
+        "trades",
+    ]
     forced = order_row(clientOrderId="autoclose-1", orderId=13351197194, status="FILLED", executedQty="0.40")
     (evidence,) = answer(link, questions[0], [forced])
     assert isinstance(evidence, Evidence)
-    (fill,) = [each for each in answer(link, questions[2], [trade()]) if isinstance(each, Fill)]
+    (fill,) = [each for each in answer(link, questions[4], [trade()]) if isinstance(each, Fill)]
     assert (fill.cause, fill.category) == ("liquidation", "autoclose-")
 
 
@@ -283,3 +290,17 @@ def test_signing_leaves_the_question_that_is_recorded_unsigned() -> None:
     assert "signature" in signed.path
     assert "signature" not in question.path
     assert json.loads(msgspec.json.encode(question))["signed"] is True
+
+
+@needs_recordings
+def test_recorded_changes_of_margin_are_evidence() -> None:
+    link = private()
+    (question,) = [each for each in link.history(NOW, ["BTCUSDT"]) if "positionMargin" in each.path]
+    (recording,) = recordings("aster", "rest-positionMargin-history")
+    (added, leg) = answer(link, question, recording.messages()[0])
+    assert isinstance(added, Evidence)
+    assert (added.cause, added.symbol, added.at) == ("margin", "BTCUSDT", 1578047897183)
+    assert "23.36332311 USDT" in added.what
+    assert isinstance(leg, Evidence)
+    assert leg.position is not None
+    assert leg.position.endswith(":LONG")
