@@ -212,7 +212,7 @@ class Generic:
             asked_at = self._clock.now_ms()
             news: list[Event] = []
             rows = await self._ask("fetch_positions")
-            if unlisted := self._unlisted_in(rows):  # listed since: its size and kind are not known yet
+            if unlisted := self._understood(lambda: self._unlisted_in(rows)):  # listed since: its size and kind are not known yet
                 await self._load(again=True)
                 self._unlisted |= unlisted
                 news += self._read.instruments()
@@ -339,7 +339,7 @@ class Generic:
                 self._refused.add(way)
                 empty = 0
             if way.startswith("fetch"):
-                await asyncio.sleep(_PRICE_POLL_S)
+                await self._sleep(_PRICE_POLL_S)
 
     async def _marks(self, way: str, wanted: frozenset[str]) -> Sequence[Event]:
         names = [self._read.unified(symbol) for symbol in sorted(wanted) if self._read.lists(symbol)]
@@ -350,7 +350,10 @@ class Generic:
 
     async def _pause(self, attempt: int, error: VenueError) -> None:
         delay_s = _BACKOFF.delay_s(attempt, self._random())
-        await asyncio.sleep(max(delay_s, (isinstance(error, Retryable) and error.after_s) or 0.0))
+        await self._sleep(max(delay_s, (isinstance(error, Retryable) and error.after_s) or 0.0))
+
+    async def _sleep(self, seconds: float) -> None:
+        await sleep_until(self._clock, self._clock.now_ms() + round(1000 * seconds))
 
     # --- Inside --------------------------------------------------------------------------------------------------------
 
@@ -405,9 +408,7 @@ class Generic:
                 if error.code != _CLOCK or attempt:
                     raise
                 await self._call(self.exchange.load_time_difference)
-            await sleep_until(
-                self._clock, self._clock.now_ms() + round(1000 * _BACKOFF.delay_s(attempt, self._random()))
-            )
+            await self._sleep(_BACKOFF.delay_s(attempt, self._random()))
         return await self._call(ask)
 
     async def _call(self, ask: Callable[[], Awaitable[T]]) -> T:
