@@ -274,10 +274,14 @@ def test_forced_orders_have_pages_and_windows_too() -> None:
     assert pages(answer(link, window, [])) == []
 
 
-@pytest.mark.parametrize("index", [0, 1, 2])
+def changed_margin() -> dict[str, Any]:
+    return {"symbol": "BTCUSDT", "amount": "1", "asset": "USDT", "time": NOW, "type": 2, "positionSide": "BOTH"}
+
+
+@pytest.mark.parametrize("index", [0, 1, 2, 3])
 def test_a_bad_line_of_history_costs_no_other(index: int) -> None:
     link = private()
-    good: Any = (order_row(clientOrderId="adl_autoclose"), income(), trade())[index]
+    good: Any = (order_row(clientOrderId="adl_autoclose"), income(), changed_margin(), trade())[index]
     outputs = answer(link, link.history(NOW, ["BTCUSDT"])[index], [{"symbol": "?"}, good])
     assert sum(isinstance(each, Malformed) for each in outputs) == 1
     assert events(outputs)
