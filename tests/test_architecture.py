@@ -59,6 +59,9 @@ PURE = (
     "exchanges.remarks",
     "exchanges.topics",
     "exchanges.backoff",
+    "exchanges.breaker",
+    "exchanges.watchdog",
+    "exchanges.unified",
     "exchanges.okx",
     "exchanges.bybit",
     "exchanges.hyperliquid",
@@ -78,6 +81,30 @@ LAYERS = {
     "exchanges.aster": ("exchanges.events", "exchanges.errors", "exchanges.venue"),
     # The simulator shares no code with the codecs or the margin models: otherwise both would share one misreading.
     "exchanges.sim": (),
+    "exchanges.backoff": (),
+    "exchanges.breaker": ("exchanges.backoff",),
+    "exchanges.watchdog": (),
+    "exchanges.succession": ("exchanges.actions", "exchanges.events", "exchanges.feed", "exchanges.supervisor"),
+    # Questions about one account: at a venue's REST, or through ccxt, which no native venue and no codec knows of.
+    "exchanges.inquiry": (
+        "exchanges.backoff",
+        "exchanges.clock",
+        "exchanges.errors",
+        "exchanges.events",
+        "exchanges.supervisor",
+        "exchanges.venue",
+    ),
+    "exchanges.portfolio": ("exchanges.errors", "exchanges.events", "exchanges.inquiry"),
+    "exchanges.unified": ("exchanges.errors", "exchanges.events"),
+    "exchanges.generic": (
+        "exchanges.backoff",
+        "exchanges.clock",
+        "exchanges.errors",
+        "exchanges.events",
+        "exchanges.inquiry",
+        "exchanges.unified",
+        "exchanges.venue",
+    ),
     "exchanges": ("exchanges",),
     "gateway.core": ("exchanges.events",),
     "gateway.engine": ("exchanges.events", "gateway.core"),
@@ -189,6 +216,13 @@ def test_only_the_app_knows_every_part() -> None:
                  if any(within(other, part) for other in found)}  # fmt: skip
         if name != "gateway.app" and not any(within(name, part) for part in parts):
             assert len(parts) < 3, f"{name} knows {sorted(parts)}: only gateway.app may know every part"
+
+
+def test_only_the_generic_adapter_knows_ccxt_and_only_once_it_is_wanted() -> None:
+    for name, path in MODULES.items():
+        assert not [other for other in imports(path, top_level=True) if within(other, "ccxt")], name
+        if name != "exchanges.generic":
+            assert not [other for other in imports(path) if within(other, "ccxt")], name
 
 
 def test_no_import_cycle() -> None:
