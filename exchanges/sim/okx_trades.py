@@ -179,6 +179,8 @@ def bill_id(event: Filled | FundingPaid | Transferred | PositionChanged) -> str:
             text = f"funding:{number}"
         case Transferred(id=number):
             text = f"transfer:{number}"
+        case PositionChanged(position=position, cause="margin"):
+            text = f"margin:{position.id}:{position.margin}"
         case PositionChanged(position=position):
             text = f"settlement:{position.id}"
     return f"{event.at}{crc32(text.encode()) % 100_000:05d}"
@@ -190,7 +192,8 @@ def bills(world: World, account: Account) -> list[Row]:
     paid: Iterable[Row] = (_funding_bill(world, payment) for payment in world.payments(account.name))
     moved: Iterable[Row] = (_transfer_bill(transfer) for transfer in world.transfers(account.name))
     settled: Iterable[Row] = (_settlement_bill(world, change) for change in world.settlements(account.name))
-    rows = sorted([*fills, *paid, *moved, *settled], key=lambda row: int(row["billId"]), reverse=True)
+    margins: Iterable[Row] = (_margin_bill(world, change) for change in world.margins(account.name))
+    rows = sorted([*fills, *paid, *moved, *settled, *margins], key=lambda row: int(row["billId"]), reverse=True)
     left = {ccy: world.cross_cash(account, ccy) for ccy in account.cash}
     for row in rows:
         row["bal"] = figure(left[row["ccy"]])
@@ -241,6 +244,19 @@ def _settlement_bill(world: World, change: PositionChanged) -> Row:
         "sz": plain(position.size),
         "px": plain(position.entry_price),
         "pnl": figure(profit),
+    }
+
+
+def _margin_bill(world: World, change: PositionChanged) -> Row:
+    contract, position = world.contract("okx", change.position.symbol), change.position
+    added = (position.margin or _ZERO) - ((change.before and change.before.margin) or _ZERO)
+    return {
+        **_bill(bill_id(change), change.at, "6", "160" if added > 0 else "161", contract.settle, -added),
+        "instType": inst_type(contract),
+        "instId": contract.symbol,
+        "mgnMode": position.mode,
+        "posBalChg": figure(added),
+        "posBal": figure(position.margin or _ZERO),
     }
 
 

@@ -25,6 +25,7 @@ class Records:
         self.payments: defaultdict[str, deque[FundingPaid]] = defaultdict(_kept)
         self.transfers: defaultdict[str, deque[Transferred]] = defaultdict(_kept)
         self.settlements: defaultdict[str, deque[PositionChanged]] = defaultdict(_kept)
+        self.margins: defaultdict[str, deque[PositionChanged]] = defaultdict(_kept)
         self.open: defaultdict[str, dict[int, Order]] = defaultdict(dict)
         self.done: defaultdict[str, dict[int, Order]] = defaultdict(dict)
 
@@ -39,6 +40,8 @@ class Records:
                 self.transfers[event.account].append(event)
             case PositionChanged(cause="settled") if event.position.size:
                 self.settlements[event.account].append(event)
+            case PositionChanged(cause="margin"):
+                self.margins[event.account].append(event)
             case OrderChanged(order=order) if order.status in {"open", "partially_filled"}:
                 self.open[order.account][order.id] = order
             case OrderChanged(order=order):

@@ -152,6 +152,10 @@ class State:
         """Return the transfers of an account, oldest first (the newest 5,000)."""
         return list(self._records.transfers[account])
 
+    def margins(self, account: str) -> list[PositionChanged]:
+        """Return the changes of margin by hand that an account's isolated positions had, oldest first."""
+        return list(self._records.margins[account])
+
     def settlements(self, account: str) -> list[PositionChanged]:
         """Return when positions were settled and went on, oldest first (the newest 5,000)."""
         return list(self._records.settlements[account])

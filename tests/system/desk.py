@@ -127,8 +127,10 @@ class Desk:
             await asyncio.sleep(_LOOK_EVERY_S)
 
     def differences(self, snapshot: Mapping[str, Any]) -> list[str]:
-        """Return where the snapshot differs from the truth, and the client's replica from the snapshot."""
-        found = differences(self.simulator.control.truth(), snapshot)
+        """Return where the snapshot differs from the truth of the accounts that are read, and the replica from the snapshot."""
+        truth, read = self.simulator.control.truth(), self.gateway.config.accounts
+        mine = {part: [row for row in truth[part] if row["account"] in read] for part in ("positions", "balances")}
+        found = differences({**truth, **mine}, snapshot)
         for table in ("positions", "accounts"):
             theirs, ours = snapshot[table], self.client.tables[table]
             found += [f"replica: {table} {id_}" for id_ in theirs.keys() ^ ours.keys()]
