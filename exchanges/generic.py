@@ -21,7 +21,7 @@ import msgspec
 from exchanges.backoff import Backoff
 from exchanges.clock import Clock, sleep_until
 from exchanges.errors import AuthFailed, NotFound, ProtocolViolation, Rejected, Retryable, VenueError
-from exchanges.events import AccountMode, Event, KeyInfo, OpenOrders, PositionsSnapshot
+from exchanges.events import AccountMode, Event, OpenOrders, PositionsSnapshot
 from exchanges.inquiry import Findings
 from exchanges.unified import SCOPE, Reader
 from exchanges.venue import AccountSpec, Capabilities, Endpoints
@@ -190,13 +190,11 @@ class Generic:
         asked_at = self._clock.now_ms()
         async with self._turn:
             await self._load(again=True)
-        account = self._spec.name
         return Findings(
             asked_at=asked_at,
             events=(
                 *self._read.instruments(),
-                AccountMode(account=account, mode=f"ccxt {self._spec.venue}", computable=False),
-                KeyInfo(account=account, powers=(), label="ccxt does not say what a key may do"),
+                AccountMode(account=self._spec.name, mode=f"ccxt {self._spec.venue}", computable=False),
             ),
             flaws=tuple(self._limits()),
         )
@@ -212,7 +210,9 @@ class Generic:
             asked_at = self._clock.now_ms()
             news: list[Event] = []
             rows = await self._ask("fetch_positions")
-            if unlisted := self._understood(lambda: self._unlisted_in(rows)):  # listed since: its size and kind are not known yet
+            if unlisted := self._understood(
+                lambda: self._unlisted_in(rows)
+            ):  # listed since: its size and kind are not known yet
                 await self._load(again=True)
                 self._unlisted |= unlisted
                 news += self._read.instruments()
@@ -220,6 +220,8 @@ class Generic:
                 rows = await self._ask("fetch_positions")
             positions = self._understood(lambda: self._read.positions(rows))
             news.append(PositionsSnapshot(account=self._spec.name, scope=SCOPE, positions=positions, asked_at=asked_at))
+            if self._mark_way() is None:  # then marks come with the positions alone
+                news += self._understood(lambda: self._read.marks(rows, timed=False))
             if self.has("fetchBalance"):
                 balance = await self._ask("fetch_balance")
                 news.append(self._understood(lambda: self._read.balance(balance, asked_at)))
@@ -319,7 +321,7 @@ class Generic:
         """Hand on marks until there is no way left that brings any: then they come with the positions alone."""
         attempt = empty = 0
         while wanted:
-            way = next((name for name in _MARK_WAYS if self.has(name)), None)
+            way = self._mark_way()
             if way is None:
                 return
             try:
@@ -340,6 +342,9 @@ class Generic:
                 empty = 0
             if way.startswith("fetch"):
                 await self._sleep(_PRICE_POLL_S)
+
+    def _mark_way(self) -> str | None:
+        return next((name for name in _MARK_WAYS if self.has(name)), None)
 
     async def _marks(self, way: str, wanted: frozenset[str]) -> Sequence[Event]:
         names = [self._read.unified(symbol) for symbol in sorted(wanted) if self._read.lists(symbol)]
@@ -383,6 +388,7 @@ class Generic:
 
     def _limits(self) -> Iterable[str]:
         """Yield what cannot be read here, in words."""
+        yield "ccxt does not say what a key may do: make sure that this one can only read"  # no KeyInfo: nothing is known
         missing = sorted(name for name in _ABILITIES if not self.has(name))
         if missing:
             yield f"ccxt has no {', '.join(missing)} here"

@@ -154,10 +154,20 @@ class Reader:
             liquidation_known="price" if liquidation else "unknown",
         )
 
-    def marks(self, rows: Iterable[Row]) -> list[Price]:
-        """Return the marks that tickers or funding rates hold; never another price in their place."""
+    def marks(self, rows: Iterable[Row], *, timed: bool = True) -> list[Price]:
+        """Return the marks that tickers or funding rates hold; never another price in their place.
+
+        Args:
+            timed: The time of a row is that of its mark; that of a position is not.
+        """
         return [
-            Price(venue=self._venue, env=self._env, symbol=str(market["id"]), value=mark, at=row.get("timestamp"))
+            Price(
+                venue=self._venue,
+                env=self._env,
+                symbol=str(market["id"]),
+                value=mark,
+                at=row.get("timestamp") if timed else None,
+            )
             for row in rows
             if (market := self._markets.get(row.get("symbol") or "")) and (mark := _positive(row.get("markPrice")))
         ]

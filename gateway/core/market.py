@@ -13,6 +13,7 @@ from gateway.core.currencies import Currencies
 from gateway.core.positions import Symbols
 from gateway.core.state import Symbol
 
+MARK_MAX_AGE_MS = 120_000  # of a venue that no bound is stated for: one read through ccxt, say
 SymbolKey = tuple[str, str, str]  # venue, env, symbol
 
 
@@ -142,8 +143,8 @@ class Market:
         """Return the symbols whose marks have become too old, even where their connection lives (a delisted symbol stops)."""
         found = []
         for symbol in self.symbols.values():
-            bound = max_age_ms.get(symbol.key[0])
-            if bound is None or symbol.stale or symbol.received_at is None or not symbol.positions:
+            bound = max_age_ms.get(symbol.key[0], MARK_MAX_AGE_MS)
+            if symbol.stale or symbol.received_at is None or not symbol.positions:
                 continue
             if now - symbol.received_at > bound:
                 symbol.stale = symbol.received_at

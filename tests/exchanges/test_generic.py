@@ -415,8 +415,9 @@ async def test_contracts_and_what_is_missing_are_declared() -> None:
     assert (instruments["BTC_USDT"].contract_size, instruments["BTC_USDT"].contract_ccy) == ("0.001", "BTC")
     assert (instruments["BTCUSD"].contract_type, instruments["BTCUSD"].contract_ccy) == ("inverse", "USD")
     assert (instruments["1000PEPE_USDT"].base, instruments["1000PEPE_USDT"].base_multiplier) == ("PEPE", "1000")
-    assert only(found, KeyInfo).powers == ()
-    abilities, kinds = found.flaws
+    assert not [event for event in found.events if isinstance(event, KeyInfo)]  # that would say: it can only read
+    key, abilities, kinds = found.flaws
+    assert "what a key may do" in key
     assert "watchPositions" in abilities
     assert "fetchBalance" not in abilities
     assert kinds.endswith("inverse swap")
@@ -500,6 +501,13 @@ async def test_ways_that_bring_no_mark_are_left_and_a_last_price_is_never_one() 
     assert [event.value for event in bench.prices if isinstance(event, Price)] == ["101.5"]
     assert bench.fake.asked.count("watch_mark_prices") == 1
     assert bench.fake.asked.count("watch_tickers") == 3
+
+
+async def test_without_any_way_marks_come_with_the_positions() -> None:
+    rows = [position(timestamp=5), position("ETH", markPrice=None)]
+    found = await Bench(fetch_positions=[rows]).account.state()
+    assert only(found, Price) == Price(venue="kraken", env="live", symbol="BTC_USDT", value="101.0")
+    assert not [one for one in (await Bench("watchTickers").account.state()).events if isinstance(one, Price)]
 
 
 async def test_other_wishes_are_followed_though_the_old_symbol_is_silent() -> None:
