@@ -186,7 +186,7 @@ def test_what_cannot_be_an_order_id(text: str) -> None:
 def test_margin_that_is_moved_by_hand_has_a_bill(world: World, amount: str, sub: str) -> None:
     owner = world.account("okx-isolated")
     world.hands.margin("okx-isolated", "LTC-USDT-SWAP", Decimal(amount))
-    bill = bills(world, owner)[0]
+    bill = bills(world, owner.name)[0]
     assert (bill["type"], bill["subType"], bill["instId"], bill["mgnMode"]) == ("6", sub, "LTC-USDT-SWAP", "isolated")
     assert Decimal(bill["posBalChg"]) == Decimal(amount) == -Decimal(bill["balChg"])
     assert Decimal(bill["bal"]) == world.cross_cash(owner, "USDT")
