@@ -6,7 +6,7 @@ import difflib
 
 from exchanges import VENUES
 from exchanges.errors import Rejected
-from exchanges.generic import INSTALL, Exchange, available, find
+from exchanges.ports import INSTALL, Exchange, available, find
 from exchanges.venue import Venue
 
 

@@ -19,8 +19,8 @@ from exchanges import VENUES
 from exchanges.clock import Clock, SystemClock
 from exchanges.errors import AuthFailed, KeyTooPowerful, VenueError
 from exchanges.events import CoinBalance, Event
-from exchanges.generic import connect
 from exchanges.inquiry import Inquirer
+from exchanges.ports import connect
 from exchanges.rest import RestClient
 from exchanges.venue import AccountSpec, ConnectionCount, Endpoints
 from gateway.config import Config, ConfigError, account_specs, endpoints, verify_every_s

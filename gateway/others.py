@@ -12,7 +12,8 @@ import structlog
 
 from exchanges.clock import Clock
 from exchanges.errors import VenueError
-from exchanges.generic import Generic, connect
+from exchanges.generic import Generic
+from exchanges.ports import connect
 from exchanges.supervisor import Sink
 from exchanges.venue import AccountSpec, Endpoints
 

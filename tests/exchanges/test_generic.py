@@ -12,7 +12,7 @@ from typing import Any
 import ccxt
 import pytest
 
-from exchanges import generic
+from exchanges import ports
 from exchanges.choice import resolve
 from exchanges.errors import AuthFailed, NotFound, ProtocolViolation, Rejected, Retryable, VenueError
 from exchanges.events import (
@@ -28,9 +28,10 @@ from exchanges.events import (
     PositionState,
     Price,
 )
-from exchanges.generic import Generic, connect, find
+from exchanges.generic import Generic
 from exchanges.inquiry import Findings
 from exchanges.portfolio import Portfolio
+from exchanges.ports import connect, find
 from exchanges.venue import AccountSpec, Credentials, Endpoints
 from gateway.config import ConfigError, parse, verify_every_s
 from tests.exchanges.doubles import StillClock, Watch
@@ -578,14 +579,14 @@ def test_any_other_exchange_comes_from_ccxt_with_its_pace() -> None:
 
 
 def test_without_ccxt_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generic, "available", lambda: ())
+    monkeypatch.setattr(ports, "available", lambda: ())
     monkeypatch.setattr("exchanges.choice.available", lambda: ())
-    generic.find.cache_clear()
+    ports.find.cache_clear()
     with pytest.raises(Rejected, match=r"pip install perpwire\[ccxt\]"):
         resolve("bingx")
     with pytest.raises(Rejected, match="not installed"):
         connect(SPEC)
-    generic.find.cache_clear()
+    ports.find.cache_clear()
 
 
 def account(venue: str, **fields: Any) -> AccountSpec:

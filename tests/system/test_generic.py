@@ -21,8 +21,9 @@ import pytest
 from exchanges.clock import SystemClock
 from exchanges.errors import AuthFailed, VenueError
 from exchanges.events import PositionsSnapshot
-from exchanges.generic import Generic, connect
+from exchanges.generic import Generic
 from exchanges.portfolio import Portfolio
+from exchanges.ports import connect
 from exchanges.sim.server import Simulator
 from exchanges.venue import AccountSpec, Credentials, Endpoints
 from gateway.config import AccountSettings, Config, HostSettings, VerifySettings
