@@ -25,6 +25,15 @@ const SOURCES = {
 
 export const venueName = (venue) => VENUES[venue] ?? venue ?? UNKNOWN;
 export const staleReason = (stale) => REASONS[stale.reason] ?? stale.reason;
+
+/** Return why figures are not live, and since when; of a polled account the moment is that of its last answer. */
+export function staleText(stale) {
+  const when = moment(stale.since);
+  return stale.reason === "polled" ? `${staleReason(stale)}: as of ${when}` : `stale: ${staleReason(stale)}, since ${when}`;
+}
+
+/** Return what the venue itself warned of. */
+export const warningText = (warning) => warning && `the venue warns (${moment(warning.at)}): ${warning.what}`;
 const staleWord = (stale) => String(stale.reason).replaceAll("_", " ");
 
 /** Return how far liquidation is, for sorting: what cannot be told is nearest, what cannot happen farthest. */
@@ -65,11 +74,13 @@ function paintSymbol(cell, row) {
   const [name, tag] = cell.children;
   setText(name, row.symbol ?? UNKNOWN);
   const { env, kind, dust } = row;
-  const odd = [env !== "live" && env, kind !== "perp" && kind, dust && "dust", row.stale && staleWord(row.stale)];
+  const paper = row.execution !== "live" && row.execution;
+  const warned = row.venue_warning && "warned";
+  const odd = [env !== "live" && env, paper, kind !== "perp" && kind, dust && "dust", warned, row.stale && staleWord(row.stale)];
   setText(tag, odd.filter(Boolean).join(" · "));
   const missing = row.missing && `missing: ${row.missing.join(", ")}`;
-  const stale = row.stale && `stale: ${staleReason(row.stale)}, since ${moment(row.stale.since)}`;
-  setTitle(cell, [row.unified_symbol ?? row.symbol, stale, missing]);
+  const stale = row.stale && staleText(row.stale);
+  setTitle(cell, [row.unified_symbol ?? row.symbol, stale, warningText(row.venue_warning), missing]);
 }
 
 function paintSide(cell, row) {
@@ -156,7 +167,7 @@ export const COLUMNS = [
     id: "symbol",
     title: "Symbol",
     head: true,
-    fields: ["symbol", "unified_symbol", "env", "kind", "dust", "stale", "missing"],
+    fields: ["symbol", "unified_symbol", "env", "execution", "kind", "dust", "venue_warning", "stale", "missing"],
     value: (row) => row.symbol,
     build: parts("name", "tag"),
     paint: paintSymbol,

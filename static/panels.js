@@ -1,6 +1,6 @@
 /** What stands around the positions table: totals, accounts, feeds, the gateway's own state and the banner. */
 
-import { staleReason, venueName } from "./columns.js";
+import { staleReason, staleText, venueName, warningText } from "./columns.js";
 import { element, keyed, setAttribute, setBar, setText } from "./dom.js";
 import { age, moment, money, number, percent, shortMoney, signedMoney, times, UNKNOWN } from "./format.js";
 
@@ -9,7 +9,7 @@ const RATIO_WATCH = 0.5;
 const RATIO_NEAR = 0.8;
 // Bases listed under net exposure; the rest is summed up.
 const BASES = 10;
-const FEED_STATES = { live: "live", stale: "stale", down: "down" };
+const FEED_STATES = { live: "live", polled: "polled", stale: "stale", down: "down" };
 
 const signOf = (value) => (typeof value !== "number" || Math.abs(value) < 0.005 ? undefined : value > 0 ? "up" : "down");
 const byId = (a, b) => (a < b ? -1 : 1);
@@ -115,7 +115,7 @@ function paintCard(card, row, symbolOf) {
   const venue = venueName(row.venue) + (row.env !== "live" ? ` ${row.env}` : "");
   const pool = poolName(row.worst_pool, symbolOf);
   const rest = pool ? `${venue} · ${pool}` : venue;
-  setText(card.pool, row.stale ? staleReason(row.stale) : rest);
+  setText(card.pool, row.refused ? "refused: it is not read" : row.stale ? staleReason(row.stale) : rest);
   setText(card.pnl, signedMoney(row.unrealized_pnl_usd));
   setAttribute(card.pnl, "data-sign", signOf(row.unrealized_pnl_usd));
   setAttribute(card.node, "data-stale", row.stale?.reason);
@@ -141,7 +141,10 @@ function describe(row, rest) {
     `margin ratio of the worst pool, 100 % = liquidation: ${percent(row.margin_ratio)}`,
     `gross leverage: ${times(row.gross_leverage)}`,
     row.partly_modelled && `partly modelled: ${row.partly_modelled.length} positions with the venue's figures`,
-    row.stale && `stale since ${moment(row.stale.since)}: ${staleReason(row.stale)}`,
+    row.refused && `refused: ${row.refused}`,
+    row.same_owner_as && `the same account at the venue as: ${row.same_owner_as.join(", ")}`,
+    warningText(row.venue_warning),
+    row.stale && staleText(row.stale),
   ].filter(Boolean).join("\n");
 }
 
@@ -166,12 +169,13 @@ export class Feeds {
 }
 
 function paintPill({ node, state }, row, now) {
-  const kind = FEED_STATES[row.state] ?? "connecting";
-  setAttribute(node, "data-state", kind);
-  setText(state, row.state);
+  // A polled account has no stream: its last question was answered, no more.
+  const word = row.polled && row.state === "live" ? "polled" : row.state;
+  setAttribute(node, "data-state", FEED_STATES[word] ?? "connecting");
+  setText(state, word);
   const lines = [
-    `${venueName(row.venue)} ${row.connection}: ${row.state} for ${age(now - row.since)}`,
-    row.last_message_at !== undefined && `last message ${age(now - row.last_message_at)} ago`,
+    `${venueName(row.venue)} ${row.connection}: ${word} for ${age(now - row.since)}`,
+    row.last_message_at !== undefined && `last ${row.polled ? "answer" : "message"} ${age(now - row.last_message_at)} ago`,
     row.lag_ms !== undefined && `lag ${row.lag_ms} ms`,
     row.reconnects > 0 && `${row.reconnects} reconnects`,
     row.last_error && `last error: ${row.last_error}`,

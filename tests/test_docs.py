@@ -12,18 +12,38 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
+import msgspec
 import orjson
 import pytest
 import typer
 from starlette.types import Message
 
+from exchanges.aster import tables as aster
 from exchanges.bybit import tables as bybit
-from exchanges.events import AccountMode, CoinBalance, FeedState, FeedStatus, PoolState, PositionsSnapshot
+from exchanges.events import (
+    AccountMode,
+    CoinBalance,
+    Event,
+    FeedState,
+    FeedStatus,
+    Fill,
+    FundingRate,
+    KeyInfo,
+    LiquidationWarning,
+    Order,
+    PoolState,
+    PositionsSnapshot,
+    VerificationFailed,
+    Verified,
+)
+from exchanges.hyperliquid import tables as hyperliquid
 from exchanges.okx import tables as okx
+from exchanges.sim.plan import KINDS, read_plan
 from gateway import config
 from gateway.cli import app as command_line
 from gateway.core.accounts import AccountInfo
 from gateway.core.protocol import ERRORS, Close, Limits, may_return
+from gateway.core.records import ClosedCycle, CloseReason, Correction, CorrectionClass, Trigger
 from gateway.engine import Engine
 from gateway.hub import Hub
 from gateway.web.app import build_app
@@ -65,6 +85,11 @@ def first_cells(text: str) -> list[str]:
     return [cells[0].strip("`") for cells in rows(text)]
 
 
+def fields(text: str) -> list[str]:
+    """Return the names in the first cells; one cell may hold several."""
+    return [name for cells in rows(text) for name in re.findall(r"`(\w+)`", cells[0])]
+
+
 # --- The protocol ------------------------------------------------------------------------------------------------------
 
 
@@ -104,12 +129,16 @@ async def described() -> dict[str, Any]:
 
 
 async def test_routes_and_their_parameters_are_documented() -> None:
-    documented = {}
-    for cells in rows(section("docs/protocol.md", "## REST")):
-        if cells[0].startswith("`GET "):
-            documented[cells[0].strip("`").removeprefix("GET ")] = re.findall(r"`(\w+)`", cells[1])
-    paths = await described()
-    assert documented == {path: [p["name"] for p in methods["get"]["parameters"]] for path, methods in paths.items()}
+    documented = {
+        cells[0].strip("`"): re.findall(r"`(\w+)`", cells[1])
+        for cells in rows(section("docs/protocol.md", "## REST"))
+        if cells[0].startswith(("`GET ", "`POST "))
+    }
+    assert documented == {
+        f"{method.upper()} {path}": [parameter["name"] for parameter in operation["parameters"]]
+        for path, methods in (await described()).items()
+        for method, operation in methods.items()
+    }
 
 
 # --- Rows --------------------------------------------------------------------------------------------------------------
@@ -122,18 +151,58 @@ def feed(account: str | None) -> FeedStatus:
     )  # fmt: skip
 
 
+def records() -> list[Event]:
+    """Return a closed cycle and two corrections with every field that theirs can have."""
+    of = {"account": "okx-main", "position": "okx-main:X:net", "symbol": "X"}
+    found = {"before": {"size": "2", "side": "long"}, "after": {"size": "0"}, "found_at": 9, "since": 1}
+    return [
+        ClosedCycle(id="okx-main:X:net@1", **of, side="long", size="2", reason="adl", entry_price="1", opened_at=1,
+                    closed_at=8, since=1),  # type: ignore[arg-type]  # fields by name
+        Correction(id="okx-main:9-1", **of, **found, trigger="timer"),  # type: ignore[arg-type]  # the same
+        Correction(id="okx-main:9-2", **of, **found, trigger="timer", cls="mode_leftover", evidence=("a → b",),
+                   mode="a → b"),  # type: ignore[arg-type]  # the same
+    ]  # fmt: skip
+
+
+def happenings() -> list[Event]:
+    """Return an order and a fill with every field, and what the venue says of an account as a whole."""
+    return [
+        Order(
+            account="okx-main", scope="orders", symbol="X", order_id="1", open=True, side="buy", position_side="long",
+            type="limit", status="live", category="normal", price="1", trigger_price="1", size="2", filled="1",
+            average_price="1", reduce_only=False, client_id="c", created_at=1, updated_at=2,
+        ),
+        Fill(
+            account="okx-main", id="okx-main:X:7:1", symbol="X", order_id="1", side="buy", size="1", price="1", at=2,
+            position="okx-main:X:net", trade_id="7", fee="-0.1", fee_ccy="USDT", role="taker", realized_pnl="0",
+            category="normal", start_position="0",
+        ),
+        FundingRate(venue="okx", env="live", symbol="BTC-USDT-SWAP", rate="0.0001", next_at=9_000),
+        KeyInfo(account="okx-main", powers=("trade",), owner="7", label="desk", expires_at=9, ip_bound=True),
+        KeyInfo(account="twin", powers=(), owner="7"),
+        LiquidationWarning(account="okx-main", what="close", at=1),
+        LiquidationWarning(account="okx-main", what="close", at=1, symbol="BTC-USDT-SWAP"),
+        Verified(account="okx-main", asked_at=900),
+        VerificationFailed(account="other", at=900, error="its key may trade", refused=True),
+    ]  # fmt: skip
+
+
 def scenario() -> Engine:
     """Return an engine in which, over all rows of a table together, every field that can be sent is there."""
-    main = AccountInfo(name="okx-main", venue="okx", env="live", user="ann", region="eea", strategy="carry")
+    main = AccountInfo(
+        name="okx-main", venue="okx", env="live", user="ann", region="eea", strategy="carry", allocated={"USDT": "500"}
+    )
+    twin = AccountInfo(name="twin", venue="okx", env="live", user="ann")
     whale = AccountInfo(name="whale", venue="hyperliquid", env="live", user="ann")
     other = AccountInfo(name="other", venue="bybit", env="live", user="bob")
-    one = engine(main, whale, other)
+    one = engine(main, twin, whale, other)
+    one.restore(records(), 10)
     everything = position(
         break_even_price="101", adl=1, take_profit="200", stop_loss="90", opened_at=1, venue_liquidation_price="50",
         liquidation_known="price",
     )  # fmt: skip
     isolated = position("ETH-USDT-SWAP", margin_mode="isolated", isolated_margin="20", isolated_cash="20", size="0.001")
-    option = position("BTC-USD-251226-90000-C", kind="option", pool="USD", contract_size=None)
+    option = position("BTC-USD-251226-90000-C", kind="option", pool="USD", contract_size=None, venue_value="30")
     rounded = position("BTC", "whale", entry_exact=False, contract_size="1", pool="main", scope="dex:")
     unknown = position("SOLUSDT", "other", contract_size=None, mark_price=None)
     pool = PoolState(pool="USDT", ccy="USDT", cash="100", order_margin="1", available="2")
@@ -148,6 +217,8 @@ def scenario() -> Engine:
             PositionsSnapshot(account="whale", scope="dex:", positions=(rounded,)),
             feed("okx-main"),
             feed(None),
+            msgspec.structs.replace(feed("whale"), polled=True),
+            *happenings(),
         ],
         1_000,
     )
@@ -170,14 +241,14 @@ def sent(one: Engine, table: str) -> dict[str, set[str]]:
     return found
 
 
-@pytest.mark.parametrize("table", ["positions", "accounts", "summary", "feeds"])
+@pytest.mark.parametrize("table", engine().tables.names)
 def test_every_field_that_is_sent_is_documented_and_no_other(table: str) -> None:
     text = section("docs/protocol.md", f"## Table `{table}`")
     of_rows, _, of_pools = text.partition("| field of a pool |")
     found = sent(scenario(), table)
-    assert sorted(first_cells(of_rows)) == sorted(found[""])
+    assert sorted(fields(of_rows)) == sorted(found[""])
     if of_pools:
-        assert sorted(first_cells("| field of a pool |" + of_pools)) == sorted(found["pool"])
+        assert sorted(fields("| field of a pool |" + of_pools)) == sorted(found["pool"])
 
 
 def test_the_documented_tables_are_those_that_exist() -> None:
@@ -195,9 +266,29 @@ def test_what_is_absent_for_now_is_absent() -> None:
             assert not names & sent(one, table)[""]
 
 
-def test_every_state_of_a_feed_is_documented() -> None:
-    (row,) = [cells for cells in rows(section("docs/protocol.md", "## Table `feeds`")) if cells[0] == "`state`"]
-    assert re.findall(r"`(\w+)`", row[2]) == list(get_args(FeedState))
+@pytest.mark.parametrize(
+    ("table", "field", "words"),
+    [
+        ("feeds", "state", FeedState),
+        ("closed", "reason", CloseReason),
+        ("reconciliations", "trigger", Trigger),
+    ],
+)
+def test_every_word_of_a_field_is_documented(table: str, field: str, words: Any) -> None:
+    (row,) = [cells for cells in rows(section("docs/protocol.md", f"## Table `{table}`")) if cells[0] == f"`{field}`"]
+    assert re.findall(r"`(\w+)`", row[2]) == list(get_args(words))
+
+
+def test_every_class_of_a_correction_is_documented() -> None:
+    assert first_cells(section("docs/protocol.md", "## Classes of corrections")) == list(get_args(CorrectionClass))
+
+
+def test_every_reason_to_be_stale_is_documented_and_the_dashboard_has_words_for_it() -> None:
+    said = {reason for path in SOURCES for reason in re.findall(r'"reason": "(\w+)"', path.read_text())}
+    listed = first_cells(section("docs/protocol.md", "## Stale reasons"))
+    worded = re.findall(r"^  (\w+):", read("static/columns.js").partition("REASONS = {")[2].partition("}")[0], re.M)
+    assert said
+    assert sorted(listed) == sorted(said) == sorted(worded)
 
 
 # --- Metrics, commands, configuration ----------------------------------------------------------------------------------
@@ -209,7 +300,9 @@ def calls(path: Path) -> Iterator[ast.Call]:
 
 def metrics() -> set[str]:
     """Return the name of every metric that the code makes."""
-    counted = set(re.findall(r'self\.counters\["(\w+)"\]', read("gateway/engine.py")))
+    counted = {f"corrections_{cls}" for cls in get_args(CorrectionClass)}  # the one f-string
+    for path in (ROOT / "gateway").rglob("*.py"):
+        counted |= set(re.findall(r'self\._?counters\["(\w+)"\]', path.read_text()))
     found = set()
     for call in (call for path in SOURCES for call in calls(path)):
         maker = call.func.id if isinstance(call.func, ast.Name) else ""
@@ -248,14 +341,14 @@ def test_every_command_and_option_is_documented() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_configuration_keys_that_are_named_exist(page: Path) -> None:
     known = config.Config()
-    for part, key in re.findall(r"`(server|limits|storage|engine|log)\.(\w+)(?::[^`]*)?`", page.read_text()):
+    for part, key in re.findall(r"`(server|limits|storage|engine|verify|log)\.(\w+)(?::[^`]*)?`", page.read_text()):
         assert hasattr(getattr(known, part), key), f"{page.name}: {part}.{key}"
 
 
 def test_the_examples_of_the_readme_are_right() -> None:
     (example,) = re.findall(r"```yaml\n(.*?)```", read("README.md"), re.DOTALL)
     accounts = config.parse(config.read_yaml(example), "README.md").accounts
-    assert {account.venue for account in accounts.values()} == {"okx", "bybit", "hyperliquid"}
+    assert {account.venue for account in accounts.values()} == {"okx", "bybit", "hyperliquid", "aster"}
     (program,) = re.findall(r"```python\n(.*?)```", read("README.md"), re.DOTALL)
     compile(program, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     for imported in (node for node in ast.parse(program).body if isinstance(node, ast.ImportFrom)):
@@ -263,15 +356,23 @@ def test_the_examples_of_the_readme_are_right() -> None:
         assert all(hasattr(module, alias.name) for alias in imported.names)
 
 
+def test_the_plan_of_faults_that_is_shown_is_one() -> None:
+    text = section("docs/operations.md", "## The simulator, faults and soaking")
+    (plan,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert len(read_plan(plan, "operations.md")) == len(plan.splitlines())
+    paragraph = text.partition("Kinds of connections")[2].partition("`quiet` keeps")[0]
+    assert set(re.findall(r"`(\w+)`", paragraph)) == KINDS.keys()
+
+
 # --- Venues and models -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("venue", "traps"), [("OKX", 15), ("Bybit", 16), ("Hyperliquid", 16)])
-def test_every_trap_is_handled_or_open_with_its_issue(venue: str, traps: int) -> None:
+@pytest.mark.parametrize(("venue", "traps"), [("OKX", 15), ("Bybit", 16), ("Hyperliquid", 16), ("Aster", 14)])
+def test_every_trap_is_handled_or_open(venue: str, traps: int) -> None:
     listed = [cells for cells in rows(section("docs/venues.md", f"## {venue}")) if cells[0].isdecimal()]
     assert [int(cells[0]) for cells in listed] == list(range(1, traps + 1))
     for number, _, said in listed:
-        assert "handled" in said or re.search(r"open \(issue \d", said), f"{venue} trap {number} is neither"
+        assert said.startswith(("handled", "open:")), f"{venue} trap {number} is neither"
 
 
 def test_every_environment_and_region_is_documented() -> None:
@@ -283,15 +384,28 @@ def test_every_environment_and_region_is_documented() -> None:
     for env, known in bybit.HOSTS:
         assert env in hosts["env"][1]
         assert known is None or re.search(rf"\b{known}\b", hosts["region"][1]), f"Bybit {env} {known}"
+    for place, of in ((2, hyperliquid.HOSTS), (3, aster.HOSTS)):
+        assert hosts["env"][place].split(", ") == list(of)
 
 
 def test_every_margin_model_is_documented() -> None:
     folder = ROOT / "gateway" / "core" / "margin"
-    names = {"hyperliquid_cross", "hyperliquid_isolated"}  # the one f-string: hyperliquid_{margin_mode}
+    # The two f-strings: hyperliquid_{margin_mode}, aster_{margin_mode}.
+    names = {f"{venue}_{mode}" for venue in ("hyperliquid", "aster") for mode in ("cross", "isolated")}
     for path in folder.glob("*.py"):
         names |= set(re.findall(rf'"({path.stem}_\w+)"', path.read_text()))
     assert len(names) > 2
     assert set(first_cells(section("docs/margin.md", "## The models now"))) == names
+
+
+def test_every_stored_table_is_documented() -> None:
+    made = re.findall(r"^CREATE TABLE (\w+)", "".join(
+        path.read_text() for path in (ROOT / "gateway" / "storage" / "migrations").glob("*.sql")
+    ), re.MULTILINE)  # fmt: skip
+    listed = [
+        name for cell in first_cells(section("docs/operations.md", "## Storage")) for name in re.findall(r"\w+", cell)
+    ]
+    assert set(made) <= set(listed)
 
 
 # --- Names of the code, links, the map ---------------------------------------------------------------------------------
