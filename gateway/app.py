@@ -18,6 +18,7 @@ from prometheus_client.core import Metric
 
 from exchanges.actions import Policy
 from exchanges.clock import Clock, SystemClock
+from exchanges.errors import Rejected
 from exchanges.events import Event
 from exchanges.venue import AccountSpec
 from gateway.config import Config, public_view, verify_every_s
@@ -116,6 +117,8 @@ class Gateway:
         self.feeds: Feeds
         self._recorder, self._policy = recorder, policy
         self._wanted_version = -1
+        # Accounts that have to hold what they were given, until it is known for the first time.
+        self._to_prove = {name for name, account in config.accounts.items() if account.require_allocation}
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -237,6 +240,21 @@ class Gateway:
         while engine.wants_history:
             account, (since, symbols) = engine.wants_history.popitem()
             self.feeds.rounds[account].want_history(since, sorted(symbols))
+        for name in [name for name in self._to_prove if engine.accounts[name].verified_at is not None]:
+            self._to_prove.remove(name)  # one that falls short later goes on being read: that is when it matters
+            self._prove(name)
+
+    def _prove(self, name: str) -> None:
+        """Refuse an account that does not hold what it was given."""
+        short = self.engine.accounts[name].shortfalls()
+        if short:
+            what = ", ".join(
+                f"{given} {ccy} are allocated and {held} are there" for ccy, (given, held) in short.items()
+            )
+            do = "Transfer the rest, correct `allocated`, or leave out `require_allocation`"
+            self.feeds.rounds[name].refuse(
+                Rejected(f"account {name} ({self.config.accounts[name].venue})", what, do=do)
+            )
 
     # --- time --------------------------------------------------------------------------------------------------------
 

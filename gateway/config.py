@@ -85,7 +85,7 @@ class AccountSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One account. ``credentials``: ``env:PREFIX`` or ``file:PATH``; ``address`` for venues that are read by address.
 
     ``execution``: whether its positions are real, a rehearsal with real prices, or a backtest's; they are never counted together.
-    ``allocated``: what it was given, by currency; ``require_allocation``: it is not read while the venue holds less.
+    ``allocated``: what it was given, by currency; ``require_allocation``: it does not go live where it holds less.
     ``allow_trading_keys``: a key that can trade or withdraw is accepted. ``poll``: no stream even where there is one.
     ``dexes``: Hyperliquid's builder dexes to read; None: all where it holds something.
     """

@@ -98,6 +98,11 @@ class Rounds:
         self._wanted_history = (min(since, since_ms), known | frozenset(symbols))
         self._wake.set()
 
+    def refuse(self, error: VenueError) -> None:
+        """Ask no more from now on, for a reason that only the operator can mend."""
+        if self.refused is None:
+            self._stop(error)
+
     def is_fresh(self, max_age_ms: int) -> bool:
         """Say whether the state was asked not longer ago than that."""
         return self._verified_at is not None and self._verified_at >= self._clock.now_ms() - max_age_ms
@@ -203,7 +208,7 @@ class Rounds:
 
     def _tell(self, found: Findings, last: Sequence[Event]) -> None:
         for flaw in found.flaws:
-            log.warning("an answer held a row that cannot be understood", account=self.account, what=flaw)
+            log.warning("an answer is not whole", account=self.account, what=flaw)
         self._deliver([*found.events, *last])
 
     def _fail(self, error: VenueError) -> None:

@@ -181,6 +181,12 @@ class Account:
             totals[coin.ccy] = totals.get(coin.ccy, Decimal(0)) + Decimal(coin.total)
         return {ccy: totals.get(ccy, Decimal(0)) - Decimal(given) for ccy, given in self.info.allocated.items()}
 
+    def shortfalls(self) -> dict[str, tuple[str, str]]:
+        """Return what it was given and what it holds, in currencies of which it holds less."""
+        given = self.info.allocated or {}
+        short = {ccy: beyond for ccy, beyond in (self.unallocated() or {}).items() if beyond < 0}
+        return {ccy: (given[ccy], format(beyond + Decimal(given[ccy]), "f")) for ccy, beyond in sorted(short.items())}
+
     # --- how far it is to be trusted -------------------------------------------------------------------------------
 
     def age(self, now: int) -> bool:

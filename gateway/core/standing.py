@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-import msgspec
-
 from exchanges.events import AccountMode, BalanceState, KeyInfo, LiquidationWarning, VerificationFailed, Verified
 from gateway.core.accounts import Account
 from gateway.core.corrections import Corrections, shortfall
@@ -141,10 +139,8 @@ class Standing:
                 self._holdings.touch(account)
 
     def _check_allocation(self, account: Account, now: int) -> None:
-        beyond = account.unallocated() or {}
-        short = frozenset(ccy for ccy, amount in beyond.items() if amount < 0)
-        for ccy in sorted(short - account.short_of):
-            given = (account.info.allocated or {})[ccy]
-            held = format(beyond[ccy] + msgspec.convert(given, type=type(beyond[ccy])), "f")
-            self._corrections.put(account, shortfall(account.info.name, ccy, given, held, now))
-        account.short_of = short
+        short = account.shortfalls()
+        for ccy, (given, held) in short.items():
+            if ccy not in account.short_of:
+                self._corrections.put(account, shortfall(account.info.name, ccy, given, held, now))
+        account.short_of = frozenset(short)
