@@ -8,7 +8,7 @@ COUNT ?= 20
 SECONDS ?= 20
 ROUNDS ?= 7
 
-.PHONY: install install-test run test lint bench cuts soak lock clean
+.PHONY: install install-test run test lint bench cuts soak conformance-table lock clean
 install: $(VENV)/.run
 install-test: $(VENV)/.test
 
@@ -48,6 +48,10 @@ cuts: install-test
 # A bad night: random faults from SEED for SECONDS; ends with one line of JSON.
 soak: install-test
 	$(BIN)/python -m tests.system.soak --seed $(SEED) --seconds $(SECONDS)
+
+# Write the table of the conformance suite into docs/venues.md.
+conformance-table: install-test
+	$(BIN)/python -m tests.conformance.table
 
 # Needs `uv` on the PATH. The locks carry hashes and name no registry.
 lock:

@@ -80,6 +80,7 @@ Feature = Literal[
     "key_permissions",  # the venue says what a key may do
     "currency_prices",
     "start_position",  # fills state the size before them
+    "refusals",  # a subscription of what does not exist is refused, rather than confirmed and silent
     "end_notice",  # the planned end of a connection is announced
 ]
 

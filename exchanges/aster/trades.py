@@ -70,12 +70,13 @@ def pushed_order(account: str, row: PushedOrder, fence: tuple[int, ...]) -> Orde
     """Translate an order's report. Raises ProtocolViolation for an unknown word."""
     if row.x not in tables.EXECUTIONS:
         raise ProtocolViolation("aster", f"{row.s}: unknown execution type {row.x!r}")
+    still_open = is_open(row.s, row.status, row.q, row.z)
     return Order(
         account=account,
         scope=tables.SCOPE,
         symbol=row.s,
         order_id=str(row.i),
-        open=is_open(row.s, row.status, row.q, row.z),
+        open=still_open,
         side=order_side(row.s, row.side),
         position_side=leg_side(row.s, row.ps),
         type=row.o,
@@ -89,7 +90,8 @@ def pushed_order(account: str, row: PushedOrder, fence: tuple[int, ...]) -> Orde
         reduce_only=row.reduce_only,
         client_id=row.c or None,
         updated_at=fence[0],
-        fence=fence,
+        # Placed, filled and done may be of one millisecond: what is done stays done.
+        fence=(*fence, int(not still_open), int(row.t or 0)),
     )
 
 

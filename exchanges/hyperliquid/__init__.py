@@ -40,6 +40,7 @@ class Hyperliquid:
                 "adl_cause",
                 "settlement",
                 "currency_prices",
+                "refusals",
                 "start_position",
             }
         ),

@@ -41,6 +41,7 @@ class Okx:
                 "options",
                 "key_permissions",
                 "currency_prices",
+                "refusals",
                 "end_notice",
             }
         ),

@@ -115,8 +115,7 @@ class Activity:
         return out
 
     def _told(self, row: wire.OrderRow) -> list[Output]:
-        words = orders.unknown_words(row)
-        return [Notice(code="orders", what=words)] if words else []
+        return _notices(orders.unknown_words(row))
 
     def _position(self, row: wire.OrderRow) -> str | None:
         """Return the position that an order of a contract acts on, where all four parts of its id are known."""
@@ -142,17 +141,19 @@ class Activity:
         """Translate an answer of one of ``PATHS``. Raises ProtocolViolation."""
         path = urlsplit(request.path).path
         if path == tables.ORDER_PATH:
-            return [orders.parse_order(row, self._account) for row in decode_all(raw, _ORDER, request.path)]
+            rows = decode_all(raw, _ORDER, request.path)
+            return [one for row in rows for one in (*self._told(row), orders.parse_order(row, self._account))]
         if path == tables.OPEN_ORDERS_PATH:
             return self._open_orders(request, decode_all(raw, _ORDER, request.path), asked_at)
         out: list[Output] = []
         if path in _FILLS:
             fills = decode_all(raw, _FILL, request.path)
-            out += [orders.parse_fill(row, self._account) for row in fills]
+            for fill in fills:
+                out += [*_notices(orders.unknown_role(fill)), orders.parse_fill(fill, self._account)]
             return out + self._next(request, [row.bill_id for row in fills])
         found = decode_all(raw, _BILL, request.path)
         for row in found:
-            out += bills.parse_bill(row, self._account, self.hedge)
+            out += [*_notices(bills.unknown_words(row)), *bills.parse_bill(row, self._account, self.hedge)]
         return out + self._next(request, [row.bill_id for row in found])
 
     def _open_orders(self, request: HttpRequest, rows: list[wire.OrderRow], asked_at: int) -> list[Output]:
@@ -194,3 +195,7 @@ class Activity:
         if after == [cursors[-1]]:
             raise ProtocolViolation(f"{tables.NAME} {request.path}", "the page behind a row ends with that row again")
         return build.page_after(request, cursors[-1])
+
+
+def _notices(words: str | None) -> list[Output]:
+    return [Notice(code="orders", what=words)] if words else []

@@ -9,6 +9,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from exchanges.events import Cause, Event, Evidence, FundingPayment, Transfer, TransferKind, known, position_id
+from exchanges.okx.tables import INSTRUMENT_TYPES
 from exchanges.okx.wire import BillRow
 
 FUNDING = "8"
@@ -111,6 +112,13 @@ def _transfer(row: BillRow, account: str, amount: str) -> Transfer:
         at=int(row.ts),
         what=_words(row),
     )
+
+
+def unknown_words(row: BillRow) -> str | None:
+    """Return what in a bill is not documented; None where everything is."""
+    if (row.inst_type or "") in INSTRUMENT_TYPES:
+        return None
+    return f"bill {row.bill_id} is of the unknown type of instrument {row.inst_type!r}"
 
 
 def bill_id(row: BillRow, account: str) -> str:

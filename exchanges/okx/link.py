@@ -148,6 +148,8 @@ class PrivateLink(Session):
         out = notes if self._held else self._infer(self._mode or parse.DEFAULT_MODE) + notes
         covers = arg.inst_type or _ANY
         book = self._books.get(covers)
+        if book is None:
+            out.append(Notice(code="positions", what=f"unknown type of instrument {covers[:50]!r}"))
         if book is None or arg.inst_id or arg.inst_family:  # a part of a type: absence from it proves nothing
             return [*out, *self._each(good)]
         if _is_event(frame):
@@ -189,6 +191,8 @@ class PrivateLink(Session):
                 out.append(Notice(code="balance_and_position", what=f"unknown event type {event.event_type[:50]!r}"))
             found, notes, _ = decode_some(event.pos_data, _BRIEF_POSITION, "balance_and_position")
             out += notes
+            for strange in sorted({one.inst_type for one in found} - tables.INSTRUMENT_TYPES):
+                out.append(Notice(code="balance_and_position", what=f"unknown type of instrument {strange[:50]!r}"))
             out += brief.evidence(event, found, self._account)
             out += self._moved(found)
             self._activity.seek(event.event_type, int(event.p_time))
@@ -266,6 +270,8 @@ class PrivateLink(Session):
         key = parse.parse_key(config, self._account)
         unsaid = Malformed(what=f"{tables.NAME} {tables.CONFIG_PATH}: it does not say what the key may do (perm)")
         out: list[Output] = [parse.account_mode(self._account, mode, hedge), key or unsaid, *self._take(mode)]
+        if hedge is None and config.pos_mode:
+            out.append(Notice(code="config", what=f"unknown position mode {config.pos_mode[:50]!r}"))
         self._answers.clear()
         return out
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Literal
 
-from exchanges.events import Cause, Evidence, Fill, Order, known, position_id
+from exchanges.events import Cause, Evidence, Fill, Order, Side, known, position_id
+from exchanges.okx.tables import INSTRUMENT_TYPES
 from exchanges.okx.wire import FillRow, OrderRow
 
 SCOPE = "orders"
@@ -34,6 +35,7 @@ SUB_TYPES: dict[str, Cause] = {
     **dict.fromkeys(("112", "113", "170", "171", "172", "414", "415"), "settlement"),
     **dict.fromkeys(("125", "126", "127", "128"), "adl"),
 }
+_LEGS: dict[str, Side | None] = {"": None, "net": None, "long": "long", "short": "short"}
 _ROLES: dict[str | None, Literal["maker", "taker"]] = {"M": "maker", "T": "taker"}
 
 
@@ -47,7 +49,7 @@ def parse_order(row: OrderRow, account: str) -> Order:
         order_id=row.ord_id,
         open=row.state not in _DONE,
         side=row.side,
-        position_side="long" if row.pos_side == "long" else "short" if row.pos_side == "short" else None,
+        position_side=_LEGS.get(row.pos_side or ""),
         type=row.ord_type or "",
         status=row.state,
         category=row.category or "",
@@ -70,6 +72,17 @@ def unknown_words(row: OrderRow) -> str | None:
         return f"order {row.ord_id} has the unknown state {row.state!r}: it is shown as open"
     if (row.category or "") not in CATEGORIES:
         return f"order {row.ord_id} has the unknown category {row.category!r}: its executions are shown as trades"
+    if (row.inst_type or "") not in INSTRUMENT_TYPES:
+        return f"order {row.ord_id} is of the unknown type of instrument {row.inst_type!r}"
+    if (row.pos_side or "") not in _LEGS:
+        return f"order {row.ord_id} acts on the unknown leg {row.pos_side!r}"
+    return unknown_role(row)
+
+
+def unknown_role(row: OrderRow | FillRow) -> str | None:
+    """Return what is not documented of who made and who took; None where it is, or where nothing is said of it."""
+    if row.exec_type and row.exec_type not in _ROLES:
+        return f"an execution of order {row.ord_id} has the unknown type {row.exec_type[:50]!r}"
     return None
 
 

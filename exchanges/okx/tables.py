@@ -98,6 +98,8 @@ KINDS: dict[str, Kind] = {
     "MARGIN": "margin",
     "EVENTS": "event",
 }
+# Every type of instrument that the venue documents; "": what a record is about is no instrument.
+INSTRUMENT_TYPES = frozenset({"", "SPOT", *KINDS})
 # The types whose figures are computed here; the others keep what the venue said.
 MODELLED = ("SWAP", "FUTURES")
 

@@ -218,3 +218,11 @@ def test_recorded_fills_orders_and_books() -> None:
     ]
     assert isinstance(payment, FundingPayment)
     assert (payment.amount, payment.symbol, payment.at) == ("0.00134317", "ETHUSDT", 1621584000000)
+
+
+def test_what_is_done_stays_done_within_one_millisecond() -> None:
+    placed, partly = order(x="NEW", X="NEW", t=0, z="0"), order(X="PARTIALLY_FILLED", z="0.1")
+    filled, cancelled = order(), order(x="CANCELED", X="CANCELED", t=0)
+    assert placed.fence < partly.fence < filled.fence
+    assert partly.fence < cancelled.fence
+    assert (placed.open, partly.open, filled.open, cancelled.open) == (True, True, False, False)

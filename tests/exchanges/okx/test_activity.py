@@ -22,7 +22,7 @@ from exchanges.events import (
 )
 from exchanges.okx import build, tables
 from exchanges.okx.link import PrivateLink
-from exchanges.venue import Ask, HttpRequest, Malformed, Output
+from exchanges.venue import Ask, HttpRequest, Malformed, Notice, Output
 from tests.exchanges.okx.samples import (
     MULTI,
     T0,
@@ -269,3 +269,26 @@ def test_channels_that_every_type_has_are_subscribed_at_once() -> None:
         {"channel": "balance_and_position"},
         {"channel": "liquidation-warning", "instType": "ANY"},
     ]
+
+
+def test_an_unknown_word_for_maker_or_taker_is_told() -> None:
+    link = unconnected()
+    request = build.fills_request(T0)
+    out = answers(link, request, fill_row(execType="X"))
+    assert [fill.role for fill in only(Fill, out)] == [None]
+    assert "'X'" in only(Notice, out)[0].what
+    assert not only(Notice, answers(link, request, fill_row(execType="")))
+
+
+@pytest.mark.parametrize("changes", [{"instType": "NEW"}, {"posSide": "NEW"}, {"execType": "NEW"}])
+def test_an_unknown_word_of_an_order_is_told_wherever_it_is_read(changes: dict[str, str]) -> None:
+    link = unconnected()
+    for request in (build.open_orders_request(), build.order_request("BTC-USDT-SWAP", "900")):
+        assert "NEW" in only(Notice, answers(link, request, order(**changes)))[0].what
+        assert only(Notice, answers(link, request, order())) == []
+
+
+def test_a_bill_of_an_unknown_type_of_instrument_is_told() -> None:
+    out = answers(unconnected(), build.bills_request(T0), bill(instType="NEW", pnl="-1"))
+    assert "NEW" in only(Notice, out)[0].what
+    assert [each.position for each in only(FundingPayment, out)] == [None]

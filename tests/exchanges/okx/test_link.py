@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from exchanges.errors import ProtocolViolation
 from exchanges.events import AccountMode, BalanceState, Event, PositionsSnapshot, PositionState
 from exchanges.okx import build, tables
-from exchanges.venue import Ask, HttpRequest, Malformed, Output, Refresh
+from exchanges.venue import Ask, HttpRequest, Malformed, Notice, Output, Refresh
 from tests.exchanges.okx.samples import (
     MULTI,
     T0,
@@ -425,3 +425,18 @@ def test_damaged_frames_never_raise_and_never_close(data: st.DataObject) -> None
         if each.scope == "positions:SWAP" and "eventType" in json.loads(text):
             named = json.loads(text)["data"]
             assert len(each.positions) == len([row for row in named if row["instType"] == "SWAP" and float(row["pos"])])
+
+
+def test_an_unknown_position_mode_is_told() -> None:
+    out = private(None).answer(build.config_request(), envelope({"acctLv": "2", "posMode": "new_mode"}), T0, T0)
+    assert [each.hedge for each in only(AccountMode, out)] == [None]
+    assert "new_mode" in only(Notice, out)[0].what
+    assert not only(Notice, private(None).answer(build.config_request(), envelope({"acctLv": "2"}), T0, T0))
+
+
+def test_positions_of_an_unknown_type_are_told_and_shown() -> None:
+    link = private()
+    out = link.receive(frame("positions", position(), instType="NEW", last=True), T0)
+    assert "NEW" in only(Notice, out)[0].what
+    assert only(PositionState, out)
+    assert only(PositionsSnapshot, out) == []

@@ -1,0 +1,50 @@
+"""The table of the suite in ``docs/venues.md``: written from the cases and what the venues declare.
+
+``python -m tests.conformance.table`` writes it; a test fails where it is stale. Needs neither recordings nor a simulator.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from exchanges import VENUES
+from tests.conformance import on_messages, on_scenes
+from tests.conformance.case import cell
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "venues.md"
+BEGIN, END = "<!-- conformance: begin -->", "<!-- conformance: end -->"
+HEADING = "## Conformance"
+_TITLES = {"okx": "OKX"}
+_INTRODUCTION = """\
+One suite, every venue by parameter (`tests/conformance`; `make conformance-table` writes this). *captured*: shown on messages
+captured from the real venue or documented by it. *simulator*: shown through the real connection code at the simulated venue.
+*no capture*: nothing was captured that the case could read. *not declared*: the venue's capabilities do not claim it, so the
+case is skipped."""
+
+# What is read before what is done, whichever module was imported first.
+CASES = dict(sorted({**on_messages.CASES, **on_scenes.CASES}.items(), key=lambda entry: entry[1].on_messages is None))
+
+
+def table() -> str:
+    """Return the block with its markers."""
+    titles = [_TITLES.get(name, name.capitalize()) for name in VENUES]
+    lines = [
+        _INTRODUCTION,
+        "",
+        f"| what holds | {' | '.join(titles)} |",
+        f"| --- |{' --- |' * len(titles)}",
+        *(f"| {case.says} | {' | '.join(cell(case, venue) for venue in VENUES)} |" for case in CASES.values()),
+    ]
+    return "\n".join([BEGIN, *lines, END])
+
+
+def written(page: str) -> str:
+    """Return the page with the present table; at its end, under a heading, where it has none yet."""
+    before, begin, rest = page.partition(BEGIN)
+    if not begin:
+        return f"{page.rstrip()}\n\n{HEADING}\n\n{table()}\n"
+    return before + table() + rest.partition(END)[2]
+
+
+if __name__ == "__main__":
+    PAGE.write_text(written(PAGE.read_text()))
