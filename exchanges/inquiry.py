@@ -51,11 +51,12 @@ class Inquirer:
         self.link = link
         self._rest, self._clock, self._random, self._record = rest, clock, random, record
         self._turn = asyncio.Lock()
+        self._secret = False  # the round under way
         self._backoff = Backoff(base_s=0.25, cap_s=2.0)
 
     async def audit(self) -> Findings:
-        """Ask who the account is and what its key may do."""
-        return await self.ask(self.link.audit)
+        """Ask who the account is and what its key may do. Never recorded: such an answer may repeat the key (Bybit)."""
+        return await self.ask(self.link.audit, secret=True)
 
     async def state(self) -> Findings:
         """Ask for the whole present state."""
@@ -69,9 +70,10 @@ class Inquirer:
         """Ask for one order. Raises NotFound where the venue says that there is none."""
         return await self.ask(lambda: self.link.find_order(symbol, order_id))
 
-    async def ask(self, questions: Callable[[], Sequence[HttpRequest]]) -> Findings:
-        """Ask a round. Raises VenueError where any question of it has no answer."""
+    async def ask(self, questions: Callable[[], Sequence[HttpRequest]], *, secret: bool = False) -> Findings:
+        """Ask a round, which is recorded unless it is ``secret``. Raises VenueError where any question has no answer."""
         async with self._turn:
+            self._secret = secret
             asked_at = self._clock.now_ms()
             requests = list(questions())
             outputs: list[Output] = []
@@ -125,7 +127,7 @@ class Inquirer:
 
         body = await self._rest.fetch(request, sign)
         at = self._clock.now_ms()
-        if self._record is not None:
+        if self._record is not None and not self._secret:
             self._record("rest", asked(request), body, at)
         return body, asked_at, at
 

@@ -86,14 +86,18 @@ class Feeds:
         self._venues: dict[str, str] = {}  # by host
         self._offsets: dict[str, int] = {}  # host → how far its clock is ahead of ours, ms
         self._clock_read: dict[str, asyncio.Event] = {}  # host → its clock was asked once, in vain or not
+        # What an operator has to mend is found before anything is open that would have to be closed.
+        native = [
+            (spec, endpoints(config, spec.venue, spec.env, spec.region)) for spec in specs if spec.venue in VENUES
+        ]
+        links = [VENUES[spec.venue].private_links(spec, hosts) for spec, hosts in native]
+        for spec in specs:
+            if spec.venue not in VENUES:
+                self._make_other(spec, endpoints(config, spec.venue, spec.env, spec.region))
         self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
         streamed: Counter[tuple[str, str]] = Counter()
-        for spec in specs:
-            hosts = endpoints(config, spec.venue, spec.env, spec.region)
-            if spec.venue in VENUES:
-                self._make_account(spec, hosts, streamed)
-            else:
-                self._make_other(spec, hosts)
+        for (spec, hosts), own in zip(native, links, strict=True):
+            self._make_account(spec, hosts, own, streamed)
         for venue, env in sorted({(spec.venue, spec.env) for spec in specs if spec.venue in VENUES}):
             region = next(spec.region for spec in specs if (spec.venue, spec.env) == (venue, env))
             self._make_public(venue, env, endpoints(config, venue, env, region))
@@ -189,9 +193,14 @@ class Feeds:
 
     # --- Making ---------------------------------------------------------------------------------------------------------
 
-    def _make_account(self, spec: AccountSpec, hosts: Endpoints, streamed: Counter[tuple[str, str]]) -> None:
+    def _make_account(
+        self,
+        spec: AccountSpec,
+        hosts: Endpoints,
+        links: Mapping[str, LinkFactory],
+        streamed: Counter[tuple[str, str]],
+    ) -> None:
         venue = VENUES[spec.venue]
-        links = venue.private_links(spec, hosts)
         link = next(iter(links.values()))()  # of the questions: it is never connected
         name = FeedName(id=f"{spec.name}:poll", venue=spec.venue, env=spec.env, connection="poll", account=spec.name)
         rest = self._client(spec.venue, hosts)

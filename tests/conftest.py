@@ -10,6 +10,8 @@ import os
 
 from hypothesis import settings
 
+pytest_plugins = ["tests.secrecy"]  # what any output of the run must not hold
+
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.register_profile("explore", max_examples=1_000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))

@@ -119,3 +119,16 @@ async def test_tape_holds_questions_and_answers() -> None:
     )
     await asked.state()
     assert taped == [("rest", "/x", b'{"a":1}')]
+
+
+async def test_what_says_whose_key_it_is_is_not_recorded() -> None:
+    recorded: list[object] = []
+    clock = StillClock(watch=Watch())
+    link = ScriptedLink(asks=["/mode"])
+    link.audit = lambda: [HttpRequest(path="/key", signed=True)]  # type: ignore[method-assign]
+    rest = Scripted(clock, {"/key": [b""], "/mode": [b""]})
+    asked = Inquirer(link, rest, clock, lambda: 0.5, lambda _via, request, _data, _at: recorded.append(request))
+    await asked.audit()
+    await asked.state()
+    assert rest.asked == ["/key", "/mode"]
+    assert recorded == ["/mode"]

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
+from tests import secrecy
 from tests.system.desk import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -86,6 +87,7 @@ async def program(
         if process.returncode is None:
             process.kill()
         await process.wait()
+        secrecy.program(f"perpwire {' '.join(map(str, arguments[:1]))}", arguments, running.first, running.errors)
 
 
 async def ended(*arguments: str | Path, environ: Mapping[str, str] | None = None, timeout_s: float = START_S) -> Ended:
@@ -106,6 +108,7 @@ async def ended(*arguments: str | Path, environ: Mapping[str, str] | None = None
             process.kill()
             await process.wait()
     assert process.returncode is not None
+    secrecy.program(f"perpwire {' '.join(map(str, arguments[:1]))}", arguments, out.decode(), err.decode())
     return Ended(process.returncode, out.decode(), err.decode())
 
 
