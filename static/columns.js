@@ -147,7 +147,7 @@ function paintDistance(cell, row) {
   // The fuller, the nearer, as with an account's margin ratio.
   const filled = distance === undefined ? undefined : 1 - distance / FAR;
   setBar(bar, filled, distance === undefined && source !== "none" ? "unknown" : level(distance));
-  setText(text, percent(distance));
+  setText(text, percent(distance, distance >= 10 ? 0 : 1)); // so far away its width matters more than its digits
 }
 
 function paintMode(cell, row) {
