@@ -9,6 +9,7 @@ import pytest
 from tests.conformance.day import a_day
 from tests.conformance.stage import Scene, stage
 from tests.conformance.tape import Tape
+from tests.conformance.through_ccxt import through_ccxt
 
 SPEED = 6  # Hyperliquid's states come every 4 to 5 s
 
@@ -28,3 +29,10 @@ async def days(scenes: dict[str, Scene]) -> dict[str, list[Tape]]:
         await a_day(scene)
         said[name] = [tape.copied() for tape in scene.tapes]
     return said
+
+
+@pytest.fixture(scope="session")
+async def asked_by_ccxt() -> AsyncIterator[dict[str, Scene]]:
+    """Simulated venues whose questions go through ccxt."""
+    async with through_ccxt() as running:
+        yield running

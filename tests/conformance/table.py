@@ -9,7 +9,8 @@ from pathlib import Path
 
 from exchanges import VENUES
 from tests.conformance import on_messages, on_scenes
-from tests.conformance.case import cell
+from tests.conformance.case import Case, cell
+from tests.conformance.through_ccxt import THROUGH
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "venues.md"
 BEGIN, END = "<!-- conformance: begin -->", "<!-- conformance: end -->"
@@ -19,7 +20,8 @@ _INTRODUCTION = """\
 One suite, every venue by parameter (`tests/conformance`; `make conformance-table` writes this). *captured*: shown on messages
 captured from the real venue or documented by it. *simulator*: shown through the real connection code at the simulated venue.
 *no capture*: nothing was captured that the case could read. *not declared*: the venue's capabilities do not claim it, so the
-case is skipped."""
+case is skipped. *ccxt*: the same case, asked through ccxt's ports of the venues named; watchers there are never believed, so that
+only cases that ask have something to show."""
 
 # What is read before what is done, whichever module was imported first.
 CASES = dict(sorted({**on_messages.CASES, **on_scenes.CASES}.items(), key=lambda entry: entry[1].on_messages is None))
@@ -31,11 +33,20 @@ def table() -> str:
     lines = [
         _INTRODUCTION,
         "",
-        f"| what holds | {' | '.join(titles)} |",
-        f"| --- |{' --- |' * len(titles)}",
-        *(f"| {case.says} | {' | '.join(cell(case, venue) for venue in VENUES)} |" for case in CASES.values()),
+        f"| what holds | {' | '.join(titles)} | ccxt |",
+        f"| --- |{' --- |' * len(titles)} --- |",
+        *(f"| {' | '.join(_row(case))} |" for case in CASES.values()),
     ]
     return "\n".join([BEGIN, *lines, END])
+
+
+def _row(case: Case) -> list[str]:
+    through = THROUGH.get(case.name)
+    return [
+        case.says,
+        *(cell(case, venue) for venue in VENUES),
+        f"simulator ✓ ({', '.join(through)})" if through else "",
+    ]
 
 
 def written(page: str) -> str:

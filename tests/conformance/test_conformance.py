@@ -14,6 +14,7 @@ from tests.conformance.case import Case, Material
 from tests.conformance.stage import Scene, stage
 from tests.conformance.table import CASES, PAGE, written
 from tests.conformance.tape import Tape
+from tests.conformance.through_ccxt import THROUGH
 from tests.exchanges.aster.samples import PRIVATE_KEY
 from tests.exchanges.bybit.samples import ACCOUNT as BYBIT
 from tests.exchanges.okx.samples import CREDENTIALS as OKX
@@ -62,6 +63,13 @@ async def test_done_at_the_simulator(case: Case, venue: str, scenes: dict[str, S
     _declared(case, venue)
     assert case.on_scene is not None
     await case.on_scene(scenes[venue])
+
+
+@pytest.mark.parametrize(("name", "port"), [(name, port) for name, through in THROUGH.items() for port in through])
+async def test_asked_through_ccxt(name: str, port: str, asked_by_ccxt: dict[str, Scene]) -> None:
+    check = CASES[name].on_scene
+    assert check is not None
+    await check(asked_by_ccxt[port])
 
 
 async def test_nothing_that_is_watched_falls_silent_in_a_calm_market() -> None:
