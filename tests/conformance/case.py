@@ -61,6 +61,13 @@ class Case:
         return self.needs
 
     @property
+    def module(self) -> str:
+        """The module that has it."""
+        check = self.on_messages or self.on_scene
+        assert check is not None
+        return check.__module__
+
+    @property
     def sources(self) -> tuple[Source, ...]:
         """Where it is carried out."""
         return ("captured", "simulator") if self.on_messages else ("simulator",)

@@ -5,15 +5,13 @@ from __future__ import annotations
 from decimal import Decimal
 
 from exchanges.inquiry import Findings
-from tests.conformance.on_scenes import held, lots
+from tests.conformance.acts import STABLE, held, lots, symbols
 from tests.conformance.stage import Scene
-
-STABLE = ("USDT", "USDC")
 
 
 async def a_day(at: Scene) -> None:
     """Let everything happen to every account of a venue, and ask everything that can be asked."""
-    at.want(sorted({p.symbol for account in at.specs for p in at.world.positions(account)}), [*STABLE, "BTC", "HYPE"])
+    at.want(symbols(at), [*STABLE, "BTC", "HYPE"])
     began = at.now()
     for account in at.specs:
         one = held(at, account)
@@ -37,12 +35,12 @@ async def a_day(at: Scene) -> None:
         at.hands.place_order(account, one.symbol, buy, price, lot * 3)
         await at.agree(account)
     for account, asker in at.askers.items():
-        symbols = sorted({p.symbol for p in at.world.positions(account)})
+        mine = sorted({p.symbol for p in at.world.positions(account)})
         order = at.world.orders(account)[0]
         for answer in (
             await at.ask(asker.audit),
             await at.ask(asker.state),
-            await at.ask(lambda asker=asker, symbols=symbols: asker.history(began, symbols)),  # type: ignore[misc]
+            await at.ask(lambda asker=asker, mine=mine: asker.history(began, mine)),  # type: ignore[misc]
         ):
             assert isinstance(answer, Findings), answer
         listed = next(iter(at.private[account].book.orders.values()), None)

@@ -26,11 +26,9 @@ from exchanges.events import (
 )
 from exchanges.venue import Ask, Malformed, Notice, Refresh
 from tests.conformance.book import Book
-from tests.conformance.case import CASES, Material, messages
+from tests.conformance.case import Material, messages
 from tests.conformance.known import ENUMS, MAPS, SUMS, UNREADABLE
 from tests.conformance.tape import Call, Told, moments, play, tell
-
-__all__ = ["CASES"]
 
 HTML = "<html><head><title>500</title></head><body><center><h1>500</h1></center></body></html>"
 NEW_WORD = "SomethingNew"

@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from exchanges import VENUES
-from tests.conformance import on_messages, on_scenes
+from tests.conformance import case as suite
+from tests.conformance import on_connections, on_messages, on_positions, on_records
 from tests.conformance.case import Case, cell
 from tests.conformance.through_ccxt import THROUGH
 
@@ -23,8 +24,9 @@ captured from the real venue or documented by it. *simulator*: shown through the
 case is skipped. *ccxt*: the same case, asked through ccxt's ports of the venues named; watchers there are never believed, so that
 only cases that ask have something to show."""
 
-# What is read before what is done, whichever module was imported first.
-CASES = dict(sorted({**on_messages.CASES, **on_scenes.CASES}.items(), key=lambda entry: entry[1].on_messages is None))
+# Their order is the table's, whichever was imported first.
+_MODULES = (on_messages, on_positions, on_records, on_connections)
+CASES = {name: case for module in _MODULES for name, case in suite.CASES.items() if case.module == module.__name__}
 
 
 def table() -> str:

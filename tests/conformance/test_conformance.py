@@ -10,6 +10,7 @@ import pytest
 from exchanges import VENUES
 from exchanges.events import FeedStatus
 from tests.conformance import captured
+from tests.conformance.acts import symbols
 from tests.conformance.case import Case, Material
 from tests.conformance.stage import Scene, stage
 from tests.conformance.table import CASES, PAGE, written
@@ -76,7 +77,7 @@ async def test_nothing_that_is_watched_falls_silent_in_a_calm_market() -> None:
     """A minute and a half in which nothing happens but a price that moves a little, as one of hundreds always does."""
     async with stage(CALM_SPEED) as scenes:
         for scene in scenes.values():
-            scene.want(_symbols(scene), ("USDT", "USDC", "BTC"))
+            scene.want(symbols(scene), ("USDT", "USDC", "BTC"))
         streams = [stream for scene in scenes.values() for stream in scene.streams]
         calm = next(iter(scenes.values()))
         for turn in range(9):
@@ -89,10 +90,6 @@ async def test_nothing_that_is_watched_falls_silent_in_a_calm_market() -> None:
             left = [e.state for e in stream.of(FeedStatus) if e.state in ("stale", "down")]
             assert not left, f"{stream.feed.name.id}: {left} {stream.supervisor.status().error}"
             assert (stream.feed.connections, stream.feed.refused) == (1, ()), stream.feed.name.id
-
-
-def _symbols(scene: Scene) -> list[str]:
-    return sorted({p.symbol for account in scene.specs for p in scene.world.positions(account)})
 
 
 def test_the_table_is_what_the_suite_shows() -> None:
