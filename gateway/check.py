@@ -30,7 +30,7 @@ from gateway.core.explain import explain
 from gateway.core.rows import missing
 from gateway.core.state import Position
 from gateway.engine import Engine
-from gateway.feeds import Feeds
+from gateway.feeds import Feeds, private_links
 from gateway.rounds import refusal
 
 _FIGURES_S = 5.0  # how long figures may still be completed (marks, tiers) once every account is read
@@ -126,7 +126,7 @@ def _complete(config: Config, name: str) -> AccountSpec:
     (spec,) = account_specs(msgspec.structs.replace(config, accounts={name: config.accounts[name]}))
     hosts = endpoints(config, spec.venue, spec.env, spec.region)
     if spec.venue in VENUES:
-        VENUES[spec.venue].private_links(spec, hosts)
+        private_links(spec, hosts)
     else:
         connect(spec, hosts)
     return spec
@@ -343,7 +343,7 @@ async def _accepts(
     try:
         async with asyncio.timeout(_PROBE_S):
             await client.measure_clock()
-            link = next(iter(venue.private_links(there, hosts).values()))()
+            link = next(iter(private_links(there, hosts).values()))()
             await Inquirer(link, client.for_key(spec.name), clock, random.random).audit()
     except (VenueError, TimeoutError):
         return False

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import sys
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 
@@ -54,6 +55,19 @@ def clock_remark(venue: str, ahead_ms: int) -> str | None:
     return f"this machine's clock is {off}: signatures are corrected by it. Set the clock (NTP)"
 
 
+def private_links(spec: AccountSpec, hosts: Endpoints) -> Mapping[str, LinkFactory]:
+    """Return a native venue's connections of an account. Raises AuthFailed where a credential is missing or malformed.
+
+    The library of Aster's signatures lets Python recurse a hundred thousand deep when it is first imported; JSON that is nested
+    so deep would then overrun the stack, where a codec expects RecursionError.
+    """
+    depth = sys.getrecursionlimit()
+    try:
+        return VENUES[spec.venue].private_links(spec, hosts)
+    finally:
+        sys.setrecursionlimit(depth)
+
+
 class Feeds:
     """All connections and rounds of one gateway.
 
@@ -90,7 +104,7 @@ class Feeds:
         native = [
             (spec, endpoints(config, spec.venue, spec.env, spec.region)) for spec in specs if spec.venue in VENUES
         ]
-        links = [VENUES[spec.venue].private_links(spec, hosts) for spec, hosts in native]
+        links = [private_links(spec, hosts) for spec, hosts in native]
         for spec in specs:
             if spec.venue not in VENUES:
                 self._make_other(spec, endpoints(config, spec.venue, spec.env, spec.region))

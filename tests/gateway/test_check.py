@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 from exchanges.events import CoinBalance
 from exchanges.venue import AccountSpec, ConnectionCount, Credentials, Endpoints
 from gateway.check import Connection, Found, Holding
 from gateway.reporting import public, report
 
+ROOT = Path(__file__).parents[2]
 _ADDRESS = "0x" + "ab" * 20
 _SPEC = AccountSpec(name="desk", venue="hyperliquid", address=_ADDRESS, dexes=("xyz",))
 _KEYED = AccountSpec(name="main", venue="okx", credentials=Credentials("theKey0123", "theSecret0123", "the phrase"))
@@ -80,3 +85,20 @@ def test_what_is_published_holds_no_secret_no_whole_address_and_no_address_of_a_
         assert secret not in text
     assert "0xabab…abab" in text
     assert "http://127.0.0.1:8080" in text, "hosts are what the report is about"
+
+
+def test_making_asters_links_leaves_the_recursion_limit_as_it_is() -> None:
+    """In a process of its own: the library that raises it does so once, when it is first imported."""
+    code = (
+        "import sys\n"
+        "from exchanges.venue import AccountSpec, Credentials, Endpoints\n"
+        "from gateway.feeds import private_links\n"
+        "key = Credentials('0x' + '11' * 20, '0x' + '22' * 32)\n"
+        "spec = AccountSpec(name='a', venue='aster', credentials=key, address='0x' + '33' * 20)\n"
+        "before = sys.getrecursionlimit()\n"
+        "try: private_links(spec, Endpoints('https://h', 'wss://h', 'wss://h'))\n"
+        "except Exception as error: print(type(error).__name__)\n"
+        "print('eth_account' in sys.modules, sys.getrecursionlimit() == before)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.split() == ["AuthFailed", "True", "True"]
