@@ -274,12 +274,16 @@ class FundingRate(Event, frozen=True, kw_only=True):
 
 
 class CurrencyPrice(Event, frozen=True, kw_only=True):
-    """A currency in US dollars by a public index of the venue. Stablecoins too: USDT is not 1."""
+    """A currency in US dollars by a public index of the venue. Stablecoins too: USDT is not 1.
+
+    ``quote``: what the index really counts in, where that is a stablecoin.
+    """
 
     venue: str
     env: str
     ccy: str
     usd: str
+    quote: str = "USD"
     at: int | None = None
 
 

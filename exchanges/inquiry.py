@@ -14,7 +14,7 @@ import msgspec
 
 from exchanges.backoff import Backoff
 from exchanges.clock import Clock, sleep_until
-from exchanges.errors import Retryable, VenueError
+from exchanges.errors import Rejected, Retryable, VenueError
 from exchanges.events import Event
 from exchanges.supervisor import Fetcher, Record, asked
 from exchanges.venue import Ask, HttpRequest, Link, Malformed, Notice, Output
@@ -67,8 +67,16 @@ class Inquirer:
         return await self.ask(lambda: self.link.history(since_ms, symbols))
 
     async def order(self, symbol: str, order_id: str) -> Findings:
-        """Ask for one order. Raises NotFound where the venue says that there is none."""
-        return await self.ask(lambda: self.link.find_order(symbol, order_id))
+        """Ask for one order.
+
+        Raises:
+            NotFound: The venue says that there is none.
+            Rejected: This account has no question for one order (one that is read by address).
+        """
+        questions = self.link.find_order(symbol, order_id)
+        if not questions:
+            raise Rejected(f"order {order_id} of {symbol}", "this account cannot be asked for one order")
+        return await self.ask(lambda: questions)
 
     async def ask(self, questions: Callable[[], Sequence[HttpRequest]], *, secret: bool = False) -> Findings:
         """Ask a round, which is recorded unless it is ``secret``. Raises VenueError where any question has no answer."""

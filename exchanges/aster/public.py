@@ -140,7 +140,11 @@ class PublicLink(Session):
             outputs.append(price)
         if mark.s in self._currencies and mark.i and float(mark.i) > 0:
             ccy = self._currencies[mark.s]
-            outputs.append(CurrencyPrice(venue=tables.NAME, env=self._env, ccy=ccy, usd=mark.i, at=told_at))
+            outputs.append(
+                CurrencyPrice(
+                    venue=tables.NAME, env=self._env, ccy=ccy, usd=mark.i, quote=tables.INDEX_QUOTE, at=told_at
+                )
+            )
         return [*outputs, *self._rate(mark, told_at)]
 
     def _rate(self, mark: Mark, told_at: int | None) -> list[Output]:

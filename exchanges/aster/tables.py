@@ -22,6 +22,7 @@ HOSTS: Final[dict[str, Endpoints]] = {
         "https://fapi.asterdex-testnet.com", "wss://fstream.asterdex-testnet.com", "wss://fstream.asterdex-testnet.com"
     ),
 }
+INDEX_QUOTE: Final = "USDT"  # what its indices count in: it has no index of a dollar
 CHAIN_HOST: Final = "https://tapi.asterdex.com"  # reads by address, without a key; the live network alone
 CHAIN_PATH: Final = "/info"
 WS_PATH: Final = "/ws"

@@ -270,7 +270,7 @@ def currency_price(env: str, ccy: str, ctx: AssetCtx) -> list[CurrencyPrice]:
     The venue's dollar is USDC: it has no price of USDC itself.
     """
     usd = next((value for value in (_text(ctx.mid_px), _text(ctx.mark_px)) if _is_price(value)), None)
-    return [] if usd is None else [CurrencyPrice(venue=tables.NAME, env=env, ccy=ccy, usd=usd)]
+    return [] if usd is None else [CurrencyPrice(venue=tables.NAME, env=env, ccy=ccy, usd=usd, quote="USDC")]
 
 
 def pairs(meta: SpotMeta) -> dict[str, str]:

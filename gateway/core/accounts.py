@@ -202,7 +202,7 @@ class Account:
         """Return why the whole account's figures are not live, the gravest reason first, or None."""
         if self.restored_since is not None:
             return {"since": self.restored_since, "reason": "restored"}
-        if self.unreachable:
+        if self.unreachable and self.refused is None:
             return {"since": self.failing_since, "reason": "venue_unreachable"}
         if self.private_down_since is not None:
             return {"since": self.private_down_since, "reason": "private_feed"}

@@ -32,25 +32,26 @@ class Currencies:
 
     def __init__(self) -> None:
         self.version = 0
-        self._prices: dict[tuple[str, str, str], float] = {}  # venue, env, ccy
+        self._prices: dict[tuple[str, str, str], tuple[float, str]] = {}  # venue, env, ccy → price, counted in
         self._applied: dict[tuple[str, str, str], float] = {}  # as the columns know them
         self._elsewhere: dict[tuple[str, str], float] = {}  # env, ccy: of the first venue by name that has it
         self._wanted: dict[str, tuple[Place, frozenset[str]]] = {}  # account → what it holds or settles in
 
     def put(self, price: CurrencyPrice) -> None:
         """Take an index price; it counts from the next ``moved`` on."""
-        self._prices[price.venue, price.env, price.ccy] = float(price.usd)
+        self._prices[price.venue, price.env, price.ccy] = float(price.usd), price.quote
 
     def moved(self) -> set[str]:
         """Let the newest prices count; return the currencies whose price moved by more than a hair."""
         found = set()
-        for key, price in self._prices.items():
+        # What counts in dollars goes first: the others are worth what their stablecoin is.
+        for key, (price, quote) in sorted(self._prices.items(), key=lambda entry: entry[1][1] != "USD"):
+            usd = price * self.price(key[0], key[1], quote, None).usd
             before = self._applied.get(key)
-            if before is None or abs(price - before) > _STEP * abs(before):
-                self._applied[key] = price
+            if before is None or abs(usd - before) > _STEP * abs(before):
+                self._applied[key] = usd
+                self._elsewhere[key[1:]] = self._applied[min(one for one in self._applied if one[1:] == key[1:])]
                 found.add(key[2])
-        if found:
-            self._elsewhere = {key[1:]: self._applied[key] for key in sorted(self._applied, reverse=True)}
         return found
 
     def price(self, venue: str, env: str, ccy: str, stated: float | None) -> Quote:

@@ -81,7 +81,13 @@ def _types(tables: Sequence[str]) -> dict[str, Any]:
     pages = {
         f"{name}Page": msgspec.defstruct(
             f"{name}Page",
-            [(name, Rows), ("next_cursor", str, ""), ("verified_at", dict[str, int], {}), ("flat", list[str], [])],
+            [
+                (name, Rows),
+                ("next_cursor", str, ""),
+                ("verified_at", dict[str, int], {}),
+                ("flat", list[str], []),
+                ("unknown_symbols", list[str], []),
+            ],
             bases=(_Common,),
             kw_only=True,
         )

@@ -251,8 +251,7 @@ class Rest:
         head: dict[str, object] = {"epoch": tables.epoch, "seq": tables.seq, "at": tables.at}
         if verified:
             head["verified_at"] = found.verified_at
-            present = {row.row.get("symbol") for row in _matching(table, selection, wanted, "", MAX_LIMIT)[0]}
-            head["flat"] = [symbol for symbol in wanted.get("symbol", ()) if symbol not in present]
+            head |= self._flat(table, selection, wanted)
         if more:
             head["next_cursor"] = rows[-1].id
         body = [(table.name, _object(map(row_member, rows)))]
@@ -260,9 +259,23 @@ class Rest:
             return _answer(head, body)
         # Nothing is known of what the venue could not be asked for: least of all that it is flat.
         head.pop("flat", None)
+        head.pop("unknown_symbols", None)
         why = "; ".join(f"{account}: {reason}" for account, reason in sorted(found.failed.items()))
         refusal = Refusal("venue_unreachable", f"{why}. What follows is what was known at verified_at")
         return _answer({**problem(refusal), **head}, body, status=503, media=PROBLEM_JSON)
+
+    def _flat(self, table: Table, selection: Selection, wanted: dict[str, list[str]]) -> dict[str, object]:
+        """Return which of the symbols asked for nobody holds, on either side, and which no venue lists: of those it is not said."""
+        if table.name != "positions" or "symbol" not in wanted:
+            return {}
+        of = {name: values for name, values in wanted.items() if name in _BY_KEY}
+        held = {row.row.get("symbol") for row in _matching(table, selection, of, "", MAX_LIMIT)[0]}
+        listed = {one["symbol"] for one in self._state.instruments()}
+        absent = [symbol for symbol in wanted["symbol"] if symbol not in held]
+        unknown = [symbol for symbol in absent if symbol not in listed]
+        return {"flat": [symbol for symbol in absent if symbol in listed]} | (
+            {"unknown_symbols": unknown} if unknown else {}
+        )
 
     async def reconcile(self, request: Request) -> Response:
         """Compare, and correct where asked to; for the command line of whoever runs the gateway."""

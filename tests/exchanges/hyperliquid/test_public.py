@@ -202,12 +202,12 @@ def test_a_token_is_priced_by_its_mid_against_usdc_and_by_its_mark_without_a_boo
     assert link.receive(frame("activeSpotAssetCtx", ctx), 1) == []  # nothing says yet which token that is
     answer(link, "spotMeta", SPOT_META)
     assert link.receive(frame("activeSpotAssetCtx", ctx), 1) == [
-        CurrencyPrice(venue="hyperliquid", env="live", ccy="HYPE", usd="41.3315")
+        CurrencyPrice(venue="hyperliquid", env="live", ccy="HYPE", usd="41.3315", quote="USDC")
     ]
     (priced,) = link.receive(
         frame("activeSpotAssetCtx", {"coin": "@107", "ctx": {"midPx": None, "markPx": "41.328"}}), 2
     )
-    assert priced == CurrencyPrice(venue="hyperliquid", env="live", ccy="HYPE", usd="41.328")
+    assert priced == CurrencyPrice(venue="hyperliquid", env="live", ccy="HYPE", usd="41.328", quote="USDC")
     assert link.receive(frame("activeSpotAssetCtx", {"coin": "@107", "ctx": {"midPx": None, "markPx": "0.0"}}), 3) == []
 
 
@@ -235,6 +235,6 @@ def test_captured_spot_markets_price_their_tokens() -> None:
     (hype,) = coins(link.price_topics([], ["HYPE"]))
     ctx = next(each for each in ctxs if each["coin"] == hype)
     assert link.receive(frame("activeSpotAssetCtx", {"coin": hype, "ctx": ctx}), 1) == [
-        CurrencyPrice(venue="hyperliquid", env="live", ccy="HYPE", usd=ctx["midPx"])
+        CurrencyPrice(venue="hyperliquid", env="live", ccy="HYPE", usd=ctx["midPx"], quote="USDC")
     ]
     assert hype == "@107"

@@ -344,3 +344,17 @@ def test_the_class_is_named_class_in_storage() -> None:
     assert b'"class":"size"' in msgspec.json.encode(record)
     assert not record.pending
     assert ClosedCycle.__struct_fields__[0] == "id"
+
+
+@pytest.mark.parametrize(("before_it", "anew"), [("live", True), ("down", False)])
+def test_only_a_stream_that_should_have_told_is_made_anew(before_it: str, anew: bool) -> None:
+    """One that is just coming up missed nothing: the one before it did, and that one is gone."""
+    one = live(BTC)
+    if before_it == "down":
+        one.turn([feed("down")], 9_000)
+    one.turn([snapshot(asked_at=9_100)], 9_200)
+    one.turn([feed("live")], 9_300)
+    one.clock(12_000)
+    one.turn([fill("sell", at=6_000), HistoryRead(account=BTC.account, since=0, asked_at=12_100)], 12_200)
+    assert only(one)["class"] == "missed_event"
+    assert one.deaf == ({BTC.account} if anew else set())

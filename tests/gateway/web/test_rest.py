@@ -233,8 +233,16 @@ async def test_a_service_that_is_about_to_trade_gets_verified_figures_and_is_tol
     toy = Toy()
     toy.put("main:A", x=1, side="long", symbol="A")
     toy.commit()
-    async with gateway(toy=toy, verify=verify) as running, aiohttp.ClientSession() as session:
+    listed = [{"symbol": "A"}, {"symbol": "C"}]
+    async with (
+        gateway(toy=toy, verify=verify, instruments=lambda: listed) as running,
+        aiohttp.ClientSession() as session,
+    ):
         rest = Rest(running, session)
+        body = await rest.get("/v1/positions?account=main&symbol=A,C,D&side=short&max_age_ms=1000&venue=okx")
+        assert set(body["positions"]) == set()
+        assert (body["flat"], body["unknown_symbols"]) == (["C"], ["D"])  # A is held, on the other side
+        asked.clear()
         body = await rest.get("/v1/positions?account=main&symbol=A,C&max_age_ms=1000&venue=okx")
         assert asked == [(["main"], 1000, ["okx"])]
         assert body["verified_at"] == {"main": 7_000}
