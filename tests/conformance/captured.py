@@ -212,7 +212,7 @@ def _aster(status: str | None) -> Iterator[Tape]:
 
 def aster_question(name: Any) -> HttpRequest:
     """Return a question as Aster's links put it."""
-    extra = {
+    extra: dict[str, dict[str, str | int]] = {
         "trades": {"symbol": "BTCUSDT"},
         "income": {"startTime": AT},
         "order": {"symbol": "BTCUSDT", "orderId": "1"},

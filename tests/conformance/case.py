@@ -93,7 +93,7 @@ def scene(says: str, *, needs: Need | None = None) -> Callable[[OnScene], OnScen
     """Register a case that makes things happen."""
 
     def register(check: OnScene) -> OnScene:
-        name: str = check.__name__  # type: ignore[attr-defined]
+        name: str = check.__name__
         case = Case(name, says, needs, on_scene=check)
         assert CASES.setdefault(case.name, case) is case
         return check

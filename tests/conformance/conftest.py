@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
@@ -32,7 +32,7 @@ async def days(scenes: dict[str, Scene]) -> dict[str, list[Tape]]:
 
 
 @pytest.fixture(scope="session")
-async def asked_by_ccxt() -> AsyncIterator[dict[str, Scene]]:
+async def asked_by_ccxt() -> AsyncIterator[Mapping[str, Scene]]:
     """Simulated venues whose questions go through ccxt."""
     async with through_ccxt() as running:
         yield running

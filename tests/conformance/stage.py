@@ -123,7 +123,7 @@ class Asker:
     def __init__(self, spec: AccountSpec, factory: LinkFactory, client: RestClient, clock: Hurried) -> None:
         self.tape = Tape(f"{spec.name}:questions", factory)
         self.rest = rest = Held(client)
-        self._inquirer = Inquirer(Taped(factory(), self.tape), rest, clock, lambda: 0.5)  # type: ignore[arg-type]
+        self._inquirer = Inquirer(Taped(factory(), self.tape), rest, clock, lambda: 0.5)
         self.audit, self.state, self.history = self._inquirer.audit, self._inquirer.state, self._inquirer.history
         self.order = self._inquirer.order
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from decimal import Decimal
 
 import pytest
@@ -67,7 +68,7 @@ async def test_done_at_the_simulator(case: Case, venue: str, scenes: dict[str, S
 
 
 @pytest.mark.parametrize(("name", "port"), [(name, port) for name, through in THROUGH.items() for port in through])
-async def test_asked_through_ccxt(name: str, port: str, asked_by_ccxt: dict[str, Scene]) -> None:
+async def test_asked_through_ccxt(name: str, port: str, asked_by_ccxt: Mapping[str, Scene]) -> None:
     check = CASES[name].on_scene
     assert check is not None
     await check(asked_by_ccxt[port])

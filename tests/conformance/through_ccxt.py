@@ -6,7 +6,7 @@ Owns nothing but the exchange of who asks: what is done and what is looked at ar
 from __future__ import annotations
 
 import copy
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from exchanges import ports
@@ -28,7 +28,7 @@ THROUGH: dict[str, tuple[str, ...]] = {
 
 
 @asynccontextmanager
-async def through_ccxt() -> AsyncIterator[dict[str, Scene]]:
+async def through_ccxt() -> AsyncIterator[Mapping[str, Scene]]:
     """Run the scenes, at the pace of the machine's clock: ccxt signs with it."""
     async with stage(1, tuple(PORTS)) as scenes:
         made = {name: _asking(scene, PORTS[name]) for name, scene in scenes.items()}
