@@ -64,7 +64,8 @@ class Reports:
     def _classified(self, record: Correction) -> None:
         """Let the settled class of a correction count elsewhere."""
         self.cycles.reconciled(record)
-        if record.cls == "missed_event":
+        # What is found as a stream comes up was missed by the one before it.
+        if record.cls == "missed_event" and record.trigger not in ("start", "reconnect"):
             self.deaf.add(record.account)
 
     # --- positions -----------------------------------------------------------------------------------------------
