@@ -33,10 +33,15 @@ Ready = Callable[[], Link]
 Questions = Mapping[str, HttpRequest]
 
 
-def tapes(venue: str, status: str | None = None) -> list[Tape]:
-    """Return everything that was captured of a venue (``status``: really seen on the wire, or documented, alone)."""
+def tapes(venue: str) -> list[Tape]:
+    """Return everything that was captured of a venue or documented by it."""
     made = {"okx": _okx, "bybit": _bybit, "hyperliquid": _hyperliquid, "aster": _aster}[venue]
-    return [tape for tape in made(status) if tape.calls]
+    return [tape for tape in made() if tape.calls]
+
+
+def _true(venue: str) -> Iterator[Recording]:
+    """Yield the venue's files without those that somebody made up."""
+    return (one for one in recordings(venue) if one.status != "synthetic")
 
 
 def _frames(recording: Recording) -> list[str]:
@@ -73,8 +78,8 @@ OKX_PRIVATE = {"ws-orders", "ws-positions", "ws-liquidation-warning", "ws-login"
 OKX_PUBLIC = {"ws-mark-price", "ws-funding-rate", "ws-index-tickers", "ws-instruments"}
 
 
-def _okx(status: str | None) -> Iterator[Tape]:
-    for one in recordings("okx", status=status):
+def _okx() -> Iterator[Tape]:
+    for one in _true("okx"):
         if one.kind in OKX:
             mine = "/public/" not in OKX[one.kind]
             yield _both(one, HttpRequest(path=OKX[one.kind]), okx.private, okx.public, mine)
@@ -96,13 +101,13 @@ BYBIT_PRIVATE: dict[str, HttpRequest] = {
 BYBIT_FRAMES = {"ws-position", "ws-wallet", "ws-execution", "ws-order", "ws-private-mixed", "ws-private-sequence"}
 
 
-def _bybit(status: str | None) -> Iterator[Tape]:
+def _bybit() -> Iterator[Tape]:
     def ready() -> Link:
         link = bybit.private()
         bybit.start(link)
         return link
 
-    for one in recordings("bybit", status=status):
+    for one in _true("bybit"):
         if one.kind in BYBIT_PRIVATE:
             tape = _tape(one, ready, BYBIT_PRIVATE[one.kind])
             tape.calls = [_enveloped(call) for call in tape.calls]
@@ -146,14 +151,14 @@ HYPERLIQUID_FRAMES = {"ws-clearinghouseState", "ws-userFills", "ws-userEvents", 
 _USER = re.compile(r'"(?:user|liquidatedUser)":\s?"(0x[0-9a-fA-F]{40})"')
 
 
-def _hyperliquid(status: str | None) -> Iterator[Tape]:
+def _hyperliquid() -> Iterator[Tape]:
     for state in hyperliquid.captured_states():
         if state.complete:
             request = hyperliquid_build.info("clearinghouseState", user=hyperliquid.USER, dex=state.dex)
             body = json.dumps(state.state).encode()
             name = f"clearinghouseState/{state.name}"
             yield Tape(name, hyperliquid_private(), [Call("answer", (request, body, AT, AT + 10))])
-    for one in recordings("hyperliquid", status=status):
+    for one in _true("hyperliquid"):
         text = one.path.read_text()
         user = (_USER.findall(text) or [hyperliquid.USER])[0]
         if one.kind in HYPERLIQUID_USER:
@@ -197,9 +202,9 @@ ASTER = {
 ASTER_FRAMES = {"ws-ACCOUNT_CONFIG_UPDATE", "ws-MARGIN_CALL", "ws-ACCOUNT_UPDATE", "ws-ORDER_TRADE_UPDATE"}
 
 
-def _aster(status: str | None) -> Iterator[Tape]:
+def _aster() -> Iterator[Tape]:
     for name in ("aster", "binance"):  # the same family of schemas: README.md of the recordings
-        for one in recordings(name, status=status):
+        for one in _true(name):
             if one.kind in ASTER:
                 yield _tape(one, aster.connected, aster_question(ASTER[one.kind]))
             elif one.kind in ASTER_FRAMES:
