@@ -7,13 +7,14 @@ exactly as the venue sent it. Replay opens no socket and reads no clock: time is
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import BinaryIO, Literal
 
 import msgspec
 
 from exchanges import VENUES
-from exchanges.errors import VenueError
+from exchanges.errors import AuthFailed, ProtocolViolation, VenueError
 from exchanges.events import Event
 from exchanges.venue import AccountSpec, Credentials, Data, HttpRequest, Link, Malformed, Venue
 from gateway.config import EngineSettings
@@ -87,9 +88,17 @@ class Replay:
         request = _request(line.request)
         public = venue.is_public(request)
         answered: list[object] = []
-        for link in self._connections(venue, None if public else line.account or "main").values():
-            answered += link.answer(request, data, line.at, line.at)
-        return answered
+        links = list(self._connections(venue, None if public else line.account or "main").values())
+        if public:
+            for link in links:
+                answered += link.answer(request, data, line.at, line.at)
+            return answered
+        for link in links[:-1]:
+            try:
+                return list(link.answer(request, data, line.at, line.at))
+            except ProtocolViolation:
+                continue  # a venue may be read in two ways; the last one says what is wrong
+        return list(links[-1].answer(request, data, line.at, line.at))
 
     def _connections(self, venue: Venue, account: str | None) -> dict[str, Link]:
         key = (venue.name, account)
@@ -98,13 +107,11 @@ class Replay:
             if account is None:
                 factories = venue.public_links("live", endpoints)
             else:
-                spec = AccountSpec(
-                    name=account,
-                    venue=venue.name,
-                    credentials=_NOBODY if venue.capabilities.needs_credentials else None,
-                    address=None if venue.capabilities.needs_credentials else _NOWHERE,
-                )
-                factories = venue.private_links(spec, endpoints)
+                factories = {}
+                for way, spec in enumerate(_ways(venue, account)):
+                    with contextlib.suppress(AuthFailed):  # a venue that is read by address alone
+                        found = venue.private_links(spec, endpoints)
+                        factories |= {f"{way}:{name}": factory for name, factory in found.items()}
                 self.engine.add_account(AccountInfo(name=account, venue=venue.name, env="live"))
             self._links[key] = {name: factory() for name, factory in factories.items()}
         return self._links[key]
@@ -124,6 +131,13 @@ class Replay:
                 for row_id, row in dict(found["positions"]).items()  # type: ignore[call-overload]  # built just above
             }
         return found
+
+
+def _ways(venue: Venue, account: str) -> list[AccountSpec]:
+    """Return the ways in which an account may have been read: with a key, or by its address alone."""
+    by_address = AccountSpec(name=account, venue=venue.name, address=_NOWHERE)
+    keyed = msgspec.structs.replace(by_address, credentials=_NOBODY)
+    return [keyed] if venue.capabilities.needs_credentials else [keyed, by_address]
 
 
 def _frame(data: bytes) -> Data:

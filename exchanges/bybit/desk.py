@@ -21,7 +21,7 @@ from exchanges.bybit.legs import Legs
 from exchanges.bybit.paging import Listings, query_of
 from exchanges.bybit.wire import ExecutionRow, OrderRow, Page, PositionRow, WalletRow, decode
 from exchanges.errors import ProtocolViolation
-from exchanges.events import AccountMode, OpenOrders, Order, PositionsSnapshot, PositionState
+from exchanges.events import AccountMode, FreeBalance, OpenOrders, Order, PositionsSnapshot, PositionState
 from exchanges.venue import Ask, HttpRequest, Malformed, Output, Refresh
 
 Reader = Callable[[Raw, str, int], list[Output]]  # row, category of the topic, when it was pushed
@@ -66,7 +66,8 @@ class Desk:
         self._bounds: dict[str, parse.Bounds] = {}
         self._settles: dict[str, str] = {}  # by symbols whose names tell another coin than the list that holds them
         self._legs = Legs(account)
-        self._history = history.History(account, self._legs)
+        # A history may reach back behind a switch of modes: it says which leg only where there is no mode to know.
+        self._history = history.History(account, Legs(account))
         self.readers: Mapping[str, Reader] = {
             "position": self._position_push,
             "wallet": self._wallet_push,
@@ -191,6 +192,8 @@ class Desk:
                 return self._order_list(request, raw, asked_at, origin)
             case tables.WALLET_BALANCE:
                 return self._wallet(raw, asked_at, origin)
+            case tables.TRANSFERABLE:
+                return self._transferable(raw)
             case tables.EXECUTIONS | tables.TRANSACTIONS:
                 return self._history.answer(request, raw, asked_at, time, recorded=self.use == "replay")
             case tables.INSTRUMENTS_INFO:
@@ -310,6 +313,10 @@ class Desk:
         self._wallets = []
         self._wallet_known = True
         return output
+
+    def _transferable(self, raw: Raw) -> list[Output]:
+        told = decode(raw, wire.Transferable, "what is transferable").available_withdrawal_map
+        return [FreeBalance(account=self._account, ccy=ccy, amount=amount) for ccy, amount in told.items()]
 
     def _learn_settles(self, scope: str | None, symbols: Sequence[str]) -> None:
         """Note what a list of one settle coin holds: Bybit knows better than the names do."""

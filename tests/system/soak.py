@@ -42,6 +42,7 @@ SYNC_LIMIT_MS = 5_000
 AFTER_FAULT_S = 12.0
 LOOK_EVERY_S = 0.02
 SLACK_MS = 3_000  # between the simulator's moment of a change and the gateway's
+MODE_MS = 60_000  # a row may be told anew in the words of a mode whose switch nobody was told of
 
 # What may truly have happened where a correction of a class was made. A switch of legs closes and opens by trades ("mode").
 TRUE_CAUSES: Mapping[str, frozenset[str]] = {
@@ -278,7 +279,9 @@ class Judge:
             for change in self._changes
             if change["account"] == row["account"]
             and change["symbol"] == row["symbol"]
-            and row["since"] - SLACK_MS <= change["at"] <= row["found_at"] + SLACK_MS
+            and row["since"] - (MODE_MS if row["class"] == "mode_leftover" else SLACK_MS)
+            <= change["at"]
+            <= row["found_at"] + SLACK_MS
         ]
         cls, causes = row["class"], [change["cause"] for change in changes]
         if cls == "unknown":
