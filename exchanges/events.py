@@ -247,6 +247,14 @@ class BalanceState(Event, frozen=True, kw_only=True):
     asked_at: int | None = None
 
 
+class FreeBalance(Event, frozen=True, kw_only=True):
+    """How much of a currency could leave an account, all its purses together: told where it was asked for, never pushed."""
+
+    account: str
+    ccy: str
+    amount: str
+
+
 class AccountMode(Event, frozen=True, kw_only=True):
     """The account's mode in the venue's own words.
 

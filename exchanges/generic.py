@@ -147,6 +147,10 @@ class Generic:
             row = await self._ask("fetch_order", order_id, self._read.unified(symbol))
         return Findings(events=self._understood(lambda: self._read.orders([row])), asked_at=asked_at)
 
+    async def free(self, ccy: str) -> Findings:
+        """Find nothing: ccxt knows what is free from balances alone."""
+        return Findings(events=(), asked_at=self._clock.now_ms())
+
     def position_scope(self, symbol: str) -> str:
         """Return the scope whose list would hold a position of a symbol; one that is never asked where that is not certain.
 

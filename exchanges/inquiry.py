@@ -78,6 +78,10 @@ class Inquirer:
             raise Rejected(f"order {order_id} of {symbol}", "this account cannot be asked for one order")
         return await self.ask(lambda: questions)
 
+    async def free(self, ccy: str) -> Findings:
+        """Ask what is free of a currency; nothing is asked, and found, where the balances of ``state`` say it."""
+        return await self.ask(lambda: self.link.free(ccy))
+
     async def ask(self, questions: Callable[[], Sequence[HttpRequest]], *, secret: bool = False) -> Findings:
         """Ask a round, which is recorded unless it is ``secret``. Raises VenueError where any question has no answer."""
         async with self._turn:

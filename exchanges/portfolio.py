@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from exchanges.errors import NotFound, ProtocolViolation
-from exchanges.events import BalanceState, Order, PositionsSnapshot, PositionState
+from exchanges.events import BalanceState, FreeBalance, Order, PositionsSnapshot, PositionState
 from exchanges.inquiry import Findings
 
 
@@ -20,6 +20,7 @@ class Inquiry(Protocol):
 
     async def state(self) -> Findings: ...
     async def order(self, symbol: str, order_id: str) -> Findings: ...
+    async def free(self, ccy: str) -> Findings: ...
 
 
 class Portfolio:
@@ -55,7 +56,8 @@ class Portfolio:
     async def free(self, ccy: str) -> str | None:
         """Return how much of a currency is free, all purses of the account together; None: it does not hold it.
 
-        The venue's digits where one purse holds it, else their exact sum.
+        The venue's digits where one purse holds it, else their exact sum. Where balances do not say it (Bybit) it is asked for
+        by itself: what could leave the account.
 
         Raises:
             VenueError: The venue could not be asked, or its answer does not settle it.
@@ -64,11 +66,19 @@ class Portfolio:
         balances = [event for event in found.events if isinstance(event, BalanceState)]
         purses = [purse for balance in balances for purse in _purses(balance, ccy)]
         if None in purses:
-            raise self._unsettled(f"{ccy} is held, but the venue does not say what is free of it alone", found)
+            return await self._told_free(ccy)
         if not purses and (found.flaws or not balances or not all(balance.full for balance in balances)):
             raise self._unsettled(f"{ccy} is not in an answer that could not be read whole", found)
         filled = [purse for purse in purses if purse and float(purse)] or purses[:1]
         return str(sum(Decimal(purse or 0) for purse in filled)) if len(filled) > 1 else next(iter(filled), None)
+
+    async def _told_free(self, ccy: str) -> str:
+        """Ask for what is free of a currency that is held."""
+        found = await self.inquiry.free(ccy)
+        for event in found.events:
+            if isinstance(event, FreeBalance) and event.ccy == ccy:
+                return event.amount
+        raise self._unsettled(f"{ccy} is held, but the venue does not say what is free of it alone", found)
 
     async def order(self, symbol: str, order_id: str) -> Order | None:
         """Return an order, open or done; None: the venue says that there is none.

@@ -269,6 +269,12 @@ class Link(Protocol):
     def find_order(self, symbol: str, order_id: str) -> list[HttpRequest]:
         """Return the question for one order, open or done. Its answer is one ``Order`` or nothing: it does not exist."""
 
+    def free(self, ccy: str) -> list[HttpRequest]:
+        """Return the question for the free amount of a currency where balances do not say it; empty: they do.
+
+        Its answer is one ``FreeBalance``.
+        """
+
     def answer(self, request: HttpRequest, body: bytes, asked_at: int, at: int) -> list[Output]:
         """Translate a successful REST answer (``Venue.check`` passed it).
 

@@ -48,6 +48,10 @@ class Session:
         """Return nothing: the address is known."""
         return []
 
+    def free(self, ccy: str) -> list[HttpRequest]:
+        """Return nothing: balances say what is free."""
+        return []
+
     def login(self, now_ms: int) -> str:
         """Raise: no connection of Aster's has a login; a listen key is part of the private one's address."""
         raise ProtocolViolation("aster", f"the {self.connection} connection knows no login")

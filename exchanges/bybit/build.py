@@ -68,6 +68,11 @@ def wallet_balance() -> HttpRequest:
     return HttpRequest(path=f"{tables.WALLET_BALANCE}?accountType=UNIFIED", signed=True)
 
 
+def transferable(ccy: str) -> HttpRequest:
+    """Ask how much of a coin could leave the unified wallet, whose rows say it of the account as a whole alone."""
+    return HttpRequest(path=f"{tables.TRANSFERABLE}?coinName={quote(ccy, safe='')}", signed=True)
+
+
 def position_list(scope: str) -> HttpRequest:
     """Ask for the open positions of a scope."""
     return HttpRequest(path=f"{tables.POSITION_LIST}?{_listed(scope)}&limit={tables.POSITIONS_PAGE}", signed=True)

@@ -115,6 +115,11 @@ class PrivateLink:
         self._without_stream()
         return [build.find_order(tables.OPEN_ORDERS, parse.category_of(symbol), symbol, order_id)]
 
+    def free(self, ccy: str) -> list[HttpRequest]:
+        """Return the question for what could leave the wallet: its ``availableToWithdraw`` is empty in unified accounts."""
+        self._without_stream()
+        return [build.transferable(ccy)]
+
     def _without_stream(self) -> None:
         if self._desk.use == "replay":
             self._desk.use = "questions"

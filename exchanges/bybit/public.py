@@ -140,6 +140,10 @@ class PublicLink:
         """Return nothing: there is no account here."""
         return []
 
+    def free(self, ccy: str) -> list[HttpRequest]:
+        """Return nothing: there is no account here."""
+        return []
+
     def receive(self, data: Data, at: int) -> list[Output]:
         """Translate one frame."""
         refused, self._refused = self._refused, []

@@ -136,6 +136,12 @@ class AccountInfo(Struct, frozen=True, rename="camel"):
     unified_margin_status: int | None = None
 
 
+class Transferable(Struct, frozen=True, rename="camel"):
+    """Result of ``/v5/account/withdrawal``: amounts by the coins that were asked for."""
+
+    available_withdrawal_map: dict[Name, Known]
+
+
 class KeyRow(Struct, frozen=True, rename="camel"):
     """Result of ``/v5/user/query-api``, without the key itself."""
 

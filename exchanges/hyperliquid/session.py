@@ -118,6 +118,10 @@ class Session:
         """Return nothing: there is no account."""
         return []
 
+    def free(self, ccy: str) -> list[HttpRequest]:
+        """Return nothing: balances say what is free."""
+        return []
+
     def subscribe(self, topics: Sequence[str]) -> list[str]:
         """Return one frame a topic."""
         self._confirmed |= dict.fromkeys(topics, False)

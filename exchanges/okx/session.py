@@ -124,6 +124,10 @@ class Session:
         """Return nothing."""
         return []
 
+    def free(self, ccy: str) -> list[HttpRequest]:
+        """Return nothing: balances say what is free."""
+        return []
+
     def closed(self, code: int | None, reason: str) -> LoginRefused | None:
         """Say whether only the operator can help; the venue closes with 4001 after a login that it refused before."""
         if code == tables.CLOSE_LOGIN_FAILED:

@@ -27,6 +27,7 @@ POSITIONS_PER_PAGE, MAX_POSITIONS_PER_PAGE = 20, 200
 ORDERS_PER_PAGE, MAX_ORDERS_PER_PAGE = 20, 50
 EXECUTIONS_PER_PAGE, MAX_EXECUTIONS_PER_PAGE = 50, 100
 LOG_PER_PAGE, MAX_LOG_PER_PAGE = 20, 50
+MAX_COINS = 20  # of one question for what is transferable
 
 
 class AccountAnswers:
@@ -38,6 +39,7 @@ class AccountAnswers:
         self.answers: dict[str, Answer] = {
             "/v5/account/info": self._info,
             "/v5/account/wallet-balance": self._wallet,
+            "/v5/account/withdrawal": self._transferable,
             "/v5/account/transaction-log": self._log,
             "/v5/position/list": self._positions,
             "/v5/order/realtime": self._open_orders,
@@ -63,6 +65,13 @@ class AccountAnswers:
         wanted = query["coin"].split(",") if query.get("coin") else list(account.cash)
         coins = [ccy for ccy in account.cash if ccy in wanted and account.cash[ccy]]  # coins of nothing are left out
         return {"list": [figures.wallet_row(self._world, account, coins)]}
+
+    def _transferable(self, account: Account, query: Query, now_ms: int) -> Row:
+        coins = query.get("coinName", "").split(",")
+        if not all(coins) or len(coins) > MAX_COINS:
+            raise Refused(10001, f"params error: coinName must be 1 to {MAX_COINS} coins")
+        amounts = {ccy: figures.figure(figures.transferable(self._world, account, ccy)) for ccy in coins}
+        return {"availableWithdrawal": amounts[coins[0]], "availableWithdrawalMap": amounts}
 
     # --- Positions ---------------------------------------------------------------------------------------------------
 

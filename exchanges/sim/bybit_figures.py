@@ -15,7 +15,7 @@ from typing import Any
 
 from exchanges.sim import bybit_market as market
 from exchanges.sim import revalue
-from exchanges.sim.catalog import Contract
+from exchanges.sim.catalog import COLLATERAL_RATE, Contract
 from exchanges.sim.exact import plain, round_to
 from exchanges.sim.revalue import Leg, Position
 from exchanges.sim.state import Account
@@ -193,7 +193,7 @@ def wallet_row(world: World, account: Account, coins: Sequence[str]) -> Row:
     """Return the account and those of its coins. In isolated margin the account has no margin figures (``""``)."""
     totals = Totals.of(world, account)
     cross = account.mode != "isolated"
-    counted = next((pool.equity for pool in world.pools(account) if pool.name == "USD"), _ZERO)  # after haircuts
+    counted = _counted(world, account)
 
     def rate(amount: Decimal) -> str:
         return plain(round_to(amount / counted, Decimal("0.0001"))) if cross and counted > 0 else ""
@@ -219,6 +219,26 @@ def wallet_row(world: World, account: Account, coins: Sequence[str]) -> Row:
         "totalMaintenanceMarginByMp": total(totals.maintenance),
         "coin": [_coin_row(world, account, ccy) for ccy in coins],
     }
+
+
+def transferable(world: World, account: Account, ccy: str) -> Decimal:
+    """Return how much of a coin could leave the account (Get Transferable Amount): ``min(X, own)``, at least 0.
+
+    ``own`` = wallet balance + min(unrealised PnL, 0), without isolated margins; X = totalAvailableBalance in the coin, its
+    haircut reversed. Isolated accounts have no X.
+    """
+    marked = {c.symbol for c in world.listed("bybit") if c.settle == ccy and c.kind != "option"}
+    cross = [p for p in account.positions.values() if p.mode == "cross" and p.symbol in marked]
+    own = world.cross_cash(account, ccy) + min(sum((world.unrealized_pnl(p) for p in cross), _ZERO), _ZERO)
+    if own > 0 and account.mode != "isolated":
+        available = _counted(world, account) - Totals.of(world, account).initial
+        own = min(own, available / world.usd(ccy) / COLLATERAL_RATE.get(ccy, Decimal(1)))
+    return max(_ZERO, own)
+
+
+def _counted(world: World, account: Account) -> Decimal:
+    """Return what backs the account's positions in dollars, after haircuts; 0 in isolated margin."""
+    return next((pool.equity for pool in world.pools(account) if pool.name == "USD"), _ZERO)
 
 
 def _coin_row(world: World, account: Account, ccy: str) -> Row:

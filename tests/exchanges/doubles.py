@@ -98,6 +98,9 @@ class ScriptedLink:
     def find_order(self, symbol: str, order_id: str) -> list[HttpRequest]:
         return [HttpRequest(path=f"/order?symbol={symbol}&id={order_id}")]
 
+    def free(self, ccy: str) -> list[HttpRequest]:
+        return [HttpRequest(path=f"/free?ccy={ccy}")]
+
     def subscribe(self, topics: Sequence[str]) -> list[str]:
         return [f"sub {','.join(topics)}"]
 

@@ -61,6 +61,14 @@ async def test_pages_of_an_answer_come_before_the_next_answer() -> None:
     assert found.flaws == ()
 
 
+async def test_what_is_free_is_asked_for_where_a_link_has_that_question() -> None:
+    asked, rest, _ = inquirer({"/free?ccy=USDT": [b"price A 1"]}, asks=["/x"])
+    assert len((await asked.free("USDT")).events) == 1
+    asked.link.free = lambda ccy: []  # type: ignore[method-assign]
+    assert (await asked.free("USDT")).events == ()
+    assert rest.asked == ["/free?ccy=USDT"]
+
+
 async def test_signatures_carry_the_venues_time() -> None:
     asked, rest, clock = inquirer({"/x": [b""]}, asks=["/x"])
     await asked.state()

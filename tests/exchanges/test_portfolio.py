@@ -16,6 +16,7 @@ from exchanges.events import (
     BalanceState,
     CoinBalance,
     Event,
+    FreeBalance,
     OpenOrders,
     Order,
     PoolState,
@@ -25,6 +26,7 @@ from exchanges.events import (
 from exchanges.inquiry import Findings, Inquirer
 from exchanges.portfolio import Portfolio
 from exchanges.rest import Limits, RestClient
+from exchanges.sim import bybit_account
 from exchanges.sim.server import Simulator, start
 from exchanges.venue import AccountSpec, Credentials, Endpoints
 
@@ -32,10 +34,12 @@ from exchanges.venue import AccountSpec, Credentials, Endpoints
 
 
 class Answers:
-    """Answers both questions with what it is given."""
+    """Answers every question with what it is given; the one for what is free with ``told_free``."""
 
     def __init__(self, *events: Event, flaws: tuple[str, ...] = (), error: VenueError | None = None) -> None:
         self.found, self.error = Findings(events=events, asked_at=1, flaws=flaws), error
+        self.told_free: tuple[Event, ...] = ()
+        self.asked_free: list[str] = []
 
     async def state(self) -> Findings:
         if self.error is not None:
@@ -44,6 +48,11 @@ class Answers:
 
     async def order(self, symbol: str, order_id: str) -> Findings:
         return await self.state()
+
+    async def free(self, ccy: str) -> Findings:
+        self.asked_free.append(ccy)
+        found = await self.state()
+        return Findings(events=self.told_free, asked_at=found.asked_at)
 
 
 def portfolio(*events: Event, flaws: tuple[str, ...] = (), error: VenueError | None = None) -> Portfolio:
@@ -100,6 +109,24 @@ async def test_what_is_free_in_the_venues_digits() -> None:
     assert await portfolio(balance(usdt), flaws=("elsewhere",)).free("USDT") == "1.50"
     assert await portfolio(balance(usdt)).free("USDC") is None
     assert await portfolio(balance()).free("USDC") is None
+
+
+async def test_what_balances_do_not_say_is_asked_for() -> None:
+    silent, telling = CoinBalance(ccy="USDT", total="5"), CoinBalance(ccy="USDC", total="5", available="1.50")
+    answers = Answers(balance(silent, telling))
+    answers.told_free = (
+        FreeBalance(account="a", ccy="BTC", amount="9"),
+        FreeBalance(account="a", ccy="USDT", amount="0.0"),
+    )
+    asked = Portfolio("a", answers, lambda symbol: symbol)
+    assert await asked.free("USDC") == "1.50"
+    assert await asked.free("XAUT") is None
+    assert answers.asked_free == []
+    assert await asked.free("USDT") == "0.0"
+    assert answers.asked_free == ["USDT"]
+    answers.told_free = answers.told_free[:1]
+    with pytest.raises(ProtocolViolation, match="free of it alone"):
+        await asked.free("USDT")
 
 
 async def test_purses_add_up_exactly() -> None:
@@ -216,13 +243,28 @@ async def test_balances_at_a_venue(
 ) -> None:
     asked = over(simulator, session, account)
     assert await asked.free("XAUT") is None
-    if account == "bybit-main":  # says what is free of the account as a whole, in dollars, and of no currency alone
-        with pytest.raises(ProtocolViolation, match="free of it alone"):
-            await asked.free(ccy)
-        return
     free = await asked.free(ccy)
     assert free is not None
     assert 0 < Decimal(free) < 1_000_000
+
+
+@pytest.mark.parametrize(("account", "held", "other", "ccy"), HELD)
+async def test_what_is_free_is_a_question_of_its_own_at_bybit_alone(
+    simulator: Simulator, session: aiohttp.ClientSession, account: str, held: str, other: str, ccy: str
+) -> None:
+    found = await over(simulator, session, account).inquiry.free(ccy)
+    told = [event.ccy for event in found.events if isinstance(event, FreeBalance)]
+    assert (told, found.flaws) == ([ccy] if account == "bybit-main" else [], ())
+
+
+async def test_a_failure_of_the_question_for_what_is_free_alone_is_an_error(
+    simulator: Simulator, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = over(simulator, session, "bybit-main")
+    assert await asked.free("USDT")
+    monkeypatch.setattr(bybit_account, "MAX_COINS", 0)  # one coin is too many
+    with pytest.raises(Rejected, match="coinName"):
+        await asked.free("USDT")
 
 
 @pytest.mark.parametrize(("account", "held", "other", "ccy"), HELD)

@@ -181,5 +181,6 @@ def test_nonsense_is_malformed(frame: Any) -> None:
 def test_the_market_is_no_account() -> None:
     link = public()
     assert link.audit() == link.state() == link.history(1, []) == link.find_order("BTCUSDT", "1") == []
+    assert link.free("USDT") == []
     with pytest.raises(ProtocolViolation):
         link.login(1)

@@ -52,7 +52,9 @@ def test_questions_about_the_account() -> None:
     assert build.wallet_balance().path == "/v5/account/wallet-balance?accountType=UNIFIED"
     found = build.find_order(tables.ORDER_HISTORY, "linear", "BTCUSDT", "a&b")
     assert found.path == "/v5/order/history?category=linear&symbol=BTCUSDT&orderId=a%26b"
-    asked = [*build.present(), build.open_orders("option"), found, build.account_info(), build.key_info()]
+    free = build.transferable("A&B")
+    assert free.path == "/v5/account/withdrawal?coinName=A%26B"
+    asked = [*build.present(), build.open_orders("option"), found, free, build.account_info(), build.key_info()]
     assert all(request.signed for request in asked)
 
 

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from exchanges.bybit import build, tables
+from exchanges.errors import ProtocolViolation
 from exchanges.events import (
     AccountMode,
     BalanceState,
     Evidence,
+    FreeBalance,
     OpenOrders,
     Order,
     PositionsSnapshot,
@@ -19,6 +21,7 @@ from exchanges.events import (
 )
 from exchanges.venue import Ask, HttpRequest, Malformed, Output
 from tests.exchanges.bybit.samples import (
+    ACCOUNT,
     INFO,
     WALLET,
     answer,
@@ -293,3 +296,23 @@ def test_an_unknown_order_ends_no_stream() -> None:
     start(link)
     (malformed,) = link.receive(push("order", [order(orderStatus="?")]), 0)
     assert isinstance(malformed, Malformed)
+
+
+# --- What is free -----------------------------------------------------------------------------------------------------
+
+
+def test_what_could_leave_the_wallet_is_asked_by_coin() -> None:
+    link = private()
+    (request,) = link.free("USDT")
+    assert request == build.transferable("USDT")
+    told = answer({"availableWithdrawal": "4.54549050", "availableWithdrawalMap": {"USDT": "4.54549050"}})
+    free = FreeBalance(account=ACCOUNT.name, ccy="USDT", amount="4.54549050")
+    assert [link.answer(request, told, at, at + 1) for at in (1000, 2000)] == [[free], [free]]
+
+
+@pytest.mark.parametrize("told", [{}, {"availableWithdrawalMap": {"USDT": ""}}, {"availableWithdrawalMap": None}])
+def test_what_could_leave_is_never_read_from_an_answer_without_it(told: dict[str, Any]) -> None:
+    link = private()
+    (request,) = link.free("USDT")
+    with pytest.raises(ProtocolViolation):
+        link.answer(request, answer(told), 1000, 1001)

@@ -386,6 +386,7 @@ def test_no_frame_raises(frames: list[str | bytes], live: bool) -> None:
             build.key_info(),
             build.open_orders("inverse"),
             build.find_order(tables.OPEN_ORDERS, "linear", "BTCUSDT", "1"),
+            build.transferable("USDT"),
             build.executions("linear", 0),
             build.transactions(0),
             build.instruments_info("linear"),

@@ -217,4 +217,5 @@ def test_a_symbol_that_is_wanted_no_more_is_asked_about_again_when_it_returns() 
 def test_a_public_link_is_asked_nothing_about_accounts() -> None:
     link = public()
     assert [link.audit(), link.state(), link.history(0, []), link.find_order("X", "1"), link.prepare()] == [[]] * 5
+    assert link.free("USDT") == []
     assert not link.polled

@@ -11,6 +11,7 @@ import pytest
 
 from exchanges.sim import bybit_rest
 from exchanges.sim.bybit import IDLE_MS, idle_time
+from exchanges.sim.catalog import COLLATERAL_RATE
 from tests.exchanges.sim.bybit_venue import BEGIN, Venue, pages, running
 from tests.exchanges.sim.raw import dial
 
@@ -168,6 +169,48 @@ async def test_isolated_liquidation_and_absent_account_figures(venue: Venue) -> 
     exact = Decimal(eth["avgPrice"]) * (1 - 1 / Decimal(eth["leverage"]) + Decimal("0.005"))
     assert Decimal(0) <= exact - Decimal(eth["liqPrice"]) < Decimal("0.01")
     assert {row["tradeMode"] for row in rows} == {0}
+
+
+TRANSFERABLE = "/v5/account/withdrawal?coinName="
+
+
+async def test_what_could_leave_a_cross_account(venue: Venue) -> None:
+    (wallet,) = (await venue.result("/v5/account/wallet-balance?accountType=UNIFIED"))["list"]
+    coins = {row["coin"]: row for row in wallet["coin"]}
+    told = await venue.result(f"{TRANSFERABLE}{','.join(coins)},XAUT")
+    amounts = {ccy: Decimal(amount) for ccy, amount in told["availableWithdrawalMap"].items()}
+    assert told["availableWithdrawal"] == told["availableWithdrawalMap"][next(iter(coins))]
+    assert list(amounts) == [*coins, "XAUT"]
+    assert amounts["XAUT"] == 0
+    assert amounts["USDT"] > 0
+    for ccy, row in coins.items():
+        own = max(Decimal(0), Decimal(row["walletBalance"]) + min(Decimal(row["unrealisedPnl"]), Decimal(0)))
+        back = Decimal(wallet["totalAvailableBalance"]) / venue.sim.world.usd(ccy) / COLLATERAL_RATE.get(ccy, 1)
+        assert abs(amounts[ccy] - min(own, back)) < Decimal("1e-6")
+
+
+async def test_an_account_that_uses_all_its_margin_lets_nothing_leave(venue: Venue) -> None:
+    before = await venue.result(f"{TRANSFERABLE}USDT")
+    account = venue.sim.world.account("bybit-main")
+    account.cash = {ccy: Decimal(1) for ccy in account.cash}
+    after = await venue.result(f"{TRANSFERABLE}USDT")
+    assert (Decimal(before["availableWithdrawal"]) > 0, after["availableWithdrawal"]) == (True, "0")
+
+
+async def test_isolated_margins_do_not_leave(venue: Venue) -> None:
+    rows = (await venue.result("/v5/position/list?category=linear&settleCoin=USDT", "bybit-isolated"))["list"]
+    assert any(Decimal(row["size"]) for row in rows)
+    (wallet,) = (await venue.result("/v5/account/wallet-balance?accountType=UNIFIED", "bybit-isolated"))["list"]
+    cash = next(Decimal(coin["walletBalance"]) for coin in wallet["coin"] if coin["coin"] == "USDT")
+    given = sum(p.margin or 0 for p in venue.sim.world.positions("bybit-isolated") if p.symbol.endswith("USDT"))
+    told = await venue.result(f"{TRANSFERABLE}USDT", "bybit-isolated")
+    assert given > 0
+    assert abs(Decimal(told["availableWithdrawal"]) - (cash - given)) < Decimal("1e-7")
+
+
+@pytest.mark.parametrize("coins", ["", "USDT,", ",".join(["USDT"] * 21)])
+async def test_what_is_transferable_is_asked_by_one_to_twenty_coins(venue: Venue, coins: str) -> None:
+    assert (await venue.ask(TRANSFERABLE + coins))[1]["retCode"] == 10001
 
 
 # --- Private stream ----------------------------------------------------------------------------------------------------
