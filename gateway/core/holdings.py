@@ -61,7 +61,7 @@ class Holdings:
             position = self._new(account, state)
         position.restored_at = None
         self._join_pool(position, account, state)
-        position.state, position.message, position.applied_at = state, (state.scope, self._changes.seq), now
+        position.state, position.message, position.as_of = state, (state.scope, self._changes.seq), now
         position.anchored_at = state.venue_at if state.venue_at is not None else now
         if state.mark_price is not None:
             self._market.put_position_mark(

@@ -107,7 +107,7 @@ class Reports:
 
     def since(self, position: Position) -> int:
         """Return the moment up to which a row's state is explained (ms)."""
-        at = position.state.venue_at if position.state.venue_at is not None else position.applied_at
+        at = position.state.venue_at if position.state.venue_at is not None else position.as_of
         stored_at = position.account.stored_at
         return (
             max(at, stored_at - _WRITE_DELAY_MS) if position.restored_at is not None and stored_at is not None else at
@@ -139,6 +139,8 @@ class Reports:
         live = before is None or self._feeds.marks_down_since(before.symbol) is None
         position = self._holdings.put(account, state, now, feed_is_live=live)
         position.largest = largest
+        if asked_at is not None:  # what happened between question and answer is not in it
+            position.as_of = asked_at
         if position.pending_fill is not None and executions.shows(position.pending_fill, state, asked_at):
             position.pending_fill = None
             self._waiting[state.account].discard(state.id)

@@ -51,7 +51,7 @@ class Position:
         "account",
         "anchor",
         "anchored_at",
-        "applied_at",
+        "as_of",
         "funding",
         "handle",
         "instrument",
@@ -88,7 +88,7 @@ class Position:
         self.restored_at: int | None = None  # when it was loaded from storage; None once the venue has spoken
         self.static: dict[str, object] | None = None  # the venue-sent part of the row, built once per report
         self.weight: float | None = None
-        self.applied_at = 0  # our clock
+        self.as_of = 0  # our clock: when the last report was asked, or came by itself
         self.largest = state.size  # held since it was opened, as far as this process saw
         self.pending_fill: PendingFill | None = None
         self.warning: tuple[int, str] | None = None  # (at, the venue's words)

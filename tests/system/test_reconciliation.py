@@ -65,7 +65,7 @@ ACTS = (
     Act("liquidate", "bybit-main", "XRPUSDT", {}, "liquidated", ("BustTrade",), "liquidated"),
     Act("adl", "bybit-main", "BTCUSDT", {"share": "0.25"}, "adl", ("AdlTrade",)),
     Act("silent", "bybit-main", "BTCPERP", {}, "unknown", (), "reconciled"),
-    Act("expire", "bybit-main", DATED, {}, "settled", ("SETTLEMENT",), "settled"),
+    Act("expire", "bybit-main", DATED, {}, "settled", ("Delivery",), "settled"),
     Act("close_position", "aster-main", "ETHUSDT", {}, "missed_event", (), "trade"),
     Act("open_position", "aster-main", "XRPUSDT", {}, "missed_event"),
     Act("liquidate", "aster-main", "1000PEPEUSDT", {}, "liquidated", (), "liquidated"),

@@ -358,3 +358,14 @@ def test_only_a_stream_that_should_have_told_is_made_anew(before_it: str, anew: 
     one.turn([fill("sell", at=6_000), HistoryRead(account=BTC.account, since=0, asked_at=12_100)], 12_200)
     assert only(one)["class"] == "missed_event"
     assert one.deaf == ({BTC.account} if anew else set())
+
+
+def test_what_happened_while_an_answer_was_under_way_is_evidence_still() -> None:
+    """An answer speaks of the moment it was asked, not of the one at which it came."""
+    held = position(venue_at=None)
+    one = live(held)
+    one.turn([snapshot(held, asked_at=9_000)], 9_900)
+    one.turn([snapshot(asked_at=10_000)], 10_100)
+    one.clock(13_000)
+    one.turn([fill(at=9_400), HistoryRead(account="okx-main", since=9_000, asked_at=13_100)], 13_200)
+    assert only(one)["evidence"] == ["okx-main:fill:9400:sell:2"]
