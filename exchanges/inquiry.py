@@ -54,6 +54,11 @@ class Inquirer:
         self._secret = False  # the round under way
         self._backoff = Backoff(base_s=0.25, cap_s=2.0)
 
+    @property
+    def busy(self) -> bool:
+        """True while a round is under way."""
+        return self._turn.locked()
+
     async def audit(self) -> Findings:
         """Ask who the account is and what its key may do. Never recorded: such an answer may repeat the key (Bybit)."""
         return await self.ask(self.link.audit, secret=True)

@@ -273,9 +273,8 @@ class Rest:
         listed = {one["symbol"] for one in self._state.instruments()}
         absent = [symbol for symbol in wanted["symbol"] if symbol not in held]
         unknown = [symbol for symbol in absent if symbol not in listed]
-        return {"flat": [symbol for symbol in absent if symbol in listed]} | (
-            {"unknown_symbols": unknown} if unknown else {}
-        )
+        found: dict[str, object] = {"flat": [symbol for symbol in absent if symbol in listed]}
+        return found | ({"unknown_symbols": unknown} if unknown else {})
 
     async def reconcile(self, request: Request) -> Response:
         """Compare, and correct where asked to; for the command line of whoever runs the gateway."""

@@ -17,6 +17,7 @@ import msgspec
 from exchanges.actions import Policy
 from exchanges.backoff import Backoff
 from exchanges.clock import Clock
+from exchanges.inquiry import Inquirer
 from exchanges.sim import server as simulation
 from exchanges.sim.server import Simulator
 from exchanges.venue import AccountSpec
@@ -87,8 +88,10 @@ class Desk:
         return all(state == "live" for state in self.gateway.feeds.states().values())
 
     def quiet(self) -> bool:
-        """Say whether no feed has a REST question under way."""
-        return not any(supervisor.feed._questions for supervisor in self.gateway.feeds.supervisors.values())
+        """Say whether nobody has a REST question under way."""
+        feeds = self.gateway.feeds
+        asking = any(isinstance(one.inquiry, Inquirer) and one.inquiry.busy for one in feeds.rounds.values())
+        return not asking and not any(supervisor.feed._questions for supervisor in feeds.supervisors.values())
 
     async def get(self, path: str) -> Any:
         """Return the JSON of a REST answer, whatever its status."""

@@ -29,9 +29,10 @@ def configuration(path: Path, described: dict[str, Any], data: Path, *, reachabl
             accounts[name] = {"venue": venue, "user": "demo"}
             if "key" in account:
                 secrets = path.with_name(f"{name}.json")
-                secrets.write_text(json.dumps({k: v for k, v in account.items() if k != "name"}))
+                parts = ("key", "secret", "passphrase")
+                secrets.write_text(json.dumps({k: v for k, v in account.items() if k in parts}))
                 accounts[name]["credentials"] = f"file:{secrets}"
-            else:
+            if "address" in account:
                 accounts[name]["address"] = account["address"]
     hosts = {
         name: {
