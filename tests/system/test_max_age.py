@@ -146,7 +146,7 @@ async def test_a_late_answer_raises_no_dead(running: Desk, questions: Questions,
     """Answers are computed before a position is closed, and come after the push that says so."""
     venue = venue_of(running, account)
     await aged(running, account, 1_100)
-    running.fault("late_rest", venue=venue, ms=700)
+    running.fault("late_rest", venue=venue, ms=300)
     asking = asyncio.create_task(asked(running, f"/v1/positions?account={account}&max_age_ms=0"))
     gone: list[str] = []
     ghosts: set[str] = set()

@@ -88,7 +88,11 @@ async def test_dry_run_shows_both_sides_and_apply_corrects(simulator: Simulator,
         path = configuration(running, folder, dsn)
         url = running.gateway.url
 
-        dry = await command("--url", url, "--dry-run", "--account", OTHER, "--account", ACCOUNT)
+        reason = ("--reason", "no reason", "--yes")
+        dry, refused = await asyncio.gather(
+            command("--url", url, "--dry-run", "--account", OTHER, "--account", ACCOUNT),
+            command("--url", url, "--config", path, "--force", "--account", OTHER, *reason),
+        )
         assert (dry.status, dry.err) == (0, "")
         lines = dry.out.splitlines()
         held = len(rows(running, OTHER))
@@ -99,9 +103,6 @@ async def test_dry_run_shows_both_sides_and_apply_corrects(simulator: Simulator,
         assert {row_id: row["size"] for row_id, row in running.positions.items()} == before
         assert corrections(running) == []
 
-        refused = await command(
-            "--url", url, "--config", path, "--force", "--account", OTHER, "--reason", "no reason", "--yes"
-        )
         assert refused.status == 0
         assert "the venue answers: nothing has to be forced. Use --apply" in refused.out
         assert {row_id: row["size"] for row_id, row in running.positions.items()} == before
@@ -116,16 +117,15 @@ async def test_dry_run_shows_both_sides_and_apply_corrects(simulator: Simulator,
             lambda: f"both are on record: {corrections(running)}",
         )
         assert {row["trigger"] for row in corrections(running)} == {"demand"}
-        again, nobody = await asyncio.gather(
-            command("--url", url, "--account", OTHER), command("--url", url, "--account", "no-such-account")
+        again, nobody, locked = await asyncio.gather(
+            command("--url", url, "--account", OTHER),
+            command("--url", url, "--account", "no-such-account"),
+            command("--url", f"http://{NOWHERE}", "--config", path, "--force", "--account", OTHER, *reason),
         )
         assert "store and venue agree" in again.out
         assert nobody.status == 1
         assert f"there is no account no-such-account; there are: {OTHER}, {ACCOUNT}" in nobody.err
         # Beside a running gateway nobody else writes, whatever address is named.
-        locked = await command(
-            "--url", f"http://{NOWHERE}", "--config", path, "--force", "--account", OTHER, "--reason", "x", "--yes"
-        )
         assert locked.status == 1
         assert "another" in locked.err
         assert len(rows(running, OTHER)) == held - 1
