@@ -87,6 +87,7 @@ async def recorded(simulator: Simulator, dsn: str, folder: Path, recording: Path
         await moved(running)
         await eventually(running.quiet, "every question is answered", 60)
         simulator.control.pause()
+        await running.get("/v1/positions?max_age_ms=0")  # an option's figures are as old as the last look at it
         await running.settled()
         await eventually(running.quiet, "every question is answered", 60)
     tables = running.gateway.engine.tables
