@@ -321,7 +321,8 @@ class Feeds:
                 if isinstance(event, FeedStatus) and event.account is not None:
                     if event.id not in self.supervisors:
                         self._polled[event.account] = event
-                    elif event.state == "live":
+                    elif event.state == "live" and VENUES[event.venue].capabilities.position_snapshot_on_subscribe:
+                        # Elsewhere the connection has just asked the whole state itself, to become live.
                         self.rounds[event.account].soon()
                     elif event.state == "down" and (event.error or "").startswith("login refused"):
                         log.error("a login was refused", account=event.account, venue=event.venue, error=event.error)

@@ -63,8 +63,14 @@ class Books:
         return [self.ask(powers), self.ask("multi"), self.ask("dual")]
 
     def state(self) -> list[HttpRequest]:
-        """Ask for everything: the mode first, which says what pools there are; margins before the rows that they belong to."""
-        return [self.ask(name) for name in ("multi", "account", "positions", "orders")]
+        """Ask for everything: the mode first, which says what pools there are; margins before the rows that they belong to.
+
+        The mode weighs as much as all the rest but the orders and changes once in years: it is asked now and then.
+        """
+        asked_at = self._memory.multi_at
+        known = self._memory.multi is not None and asked_at is not None and self._now_ms - asked_at < tables.MODE_MS
+        names: tuple[tables.Name, ...] = ("account", "positions", "orders")
+        return [self.ask(name) for name in (names if known else ("multi", *names))]
 
     def figures(self) -> list[HttpRequest]:
         """Ask for what pushes never say: margins, leverage, liquidation prices, what is available."""
@@ -126,6 +132,7 @@ class Books:
 
     def _multi(self, body: bytes, parameters: dict[str, str], asked_at: int) -> list[Output]:
         self._memory.multi = decode(body, wire.Multi, "the multi-assets mode").multi_assets_margin
+        self._memory.multi_at = self._now_ms
         return self.mode()
 
     def _dual(self, body: bytes, parameters: dict[str, str], asked_at: int) -> list[Output]:

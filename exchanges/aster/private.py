@@ -22,7 +22,7 @@ from exchanges.errors import ProtocolViolation
 from exchanges.events import BalanceState, CoinBalance, Evidence, LiquidationWarning, PoolState, PositionState
 from exchanges.venue import AccountSpec, Ask, Data, HttpRequest, Malformed, Notice, Output, Refresh
 
-_NEEDED: frozenset[tables.Name] = frozenset({"multi", "account", "positions", "orders"})
+_NEEDED: frozenset[tables.Name] = frozenset({"account", "positions", "orders"})
 
 
 class PrivateLink(Session):

@@ -115,10 +115,28 @@ def state(
     link: PrivateLink, rows: list[dict[str, Any]], *, multi: bool = False, orders: Any = (), at: int = 9
 ) -> list[Output]:
     outputs: list[Output] = []
-    bodies: tuple[Any, ...] = ({"multiAssetsMargin": multi}, account(), rows, orders)
-    for request, body in zip(link.state(), bodies, strict=True):
+    bodies: dict[str, Any] = {
+        "multiAssetsMargin": {"multiAssetsMargin": multi},
+        "accountWithJoinMargin": account(),
+        "positionRisk": rows,
+        "openOrders": orders,
+    }
+    for request in link.state():
+        body = next(body for path, body in bodies.items() if path in request.path)
         outputs += answer(link, request, body, at)
     return outputs
+
+
+def test_the_mode_is_asked_now_and_then() -> None:
+    link = private()
+    for now, weights in (
+        (NOW, [30, 5, 5, 40]),
+        (NOW + tables.MODE_MS - 1, [5, 5, 40]),
+        (NOW + tables.MODE_MS, [30, 5, 5, 40]),
+    ):
+        link.sign(link.audit()[0], now)
+        assert [request.weight for request in link.state()] == weights
+        state(link, [row()])
 
 
 def test_a_round_asks_for_everything_and_states_its_weight() -> None:
@@ -129,7 +147,7 @@ def test_rounds_repeat_on_one_link() -> None:
     link = private()
     for at in (10, 20):
         found = events(state(link, [row()], at=at))
-        assert {type(event) for event in found} == {AccountMode, BalanceState, PositionsSnapshot, OpenOrders}
+        assert {type(event) for event in found} >= {BalanceState, PositionsSnapshot, OpenOrders}
         assert {
             event.asked_at for event in found if isinstance(event, PositionsSnapshot | BalanceState | OpenOrders)
         } == {at}
@@ -144,12 +162,11 @@ def test_a_position_that_is_gone_is_not_in_the_snapshot() -> None:
 
 def test_a_changed_mode_changes_the_pool() -> None:
     link = private()
-    pools = [
-        event.positions[0].pool
-        for multi in (False, True)
-        for event in state(link, [row()], multi=multi)
-        if isinstance(event, PositionsSnapshot)
-    ]
+    pools = []
+    for now, multi in ((NOW, False), (NOW + tables.MODE_MS, True)):
+        link.sign(link.audit()[0], now)
+        found = state(link, [row()], multi=multi)
+        pools += [event.positions[0].pool for event in found if isinstance(event, PositionsSnapshot)]
     assert pools == ["USDT", "USD"]
 
 

@@ -268,7 +268,7 @@ def test_a_new_mode_is_told_and_everything_is_read_again() -> None:
     outputs = link.receive(json.dumps({**CONFIG, "ai": {"j": True, "f": True, "d": True}}), 5_000)
     (mode,) = [event for event in events(outputs) if isinstance(event, AccountMode)]
     assert (mode.mode, mode.computable, mode.hedge) == ("multi-assets", False, True)
-    assert asked(outputs) == ["multi", "account", "positions", "orders"]
+    assert asked(outputs) == ["account", "positions", "orders"]
     assert link.receive(json.dumps({**CONFIG, "ai": {"j": True, "f": False, "d": True}}), 5_100) == []
 
 
