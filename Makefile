@@ -53,10 +53,10 @@ soak: install-test
 conformance-table: install-test
 	$(BIN)/python -m tests.conformance.table
 
-# Needs `uv` on the PATH. The locks carry hashes and name no registry.
+# Needs `uv` on the PATH. The locks carry hashes and name no registry; what runs is what was tested.
 lock:
-	uv pip compile -q --universal --generate-hashes --no-annotate --no-header --extra build --extra aster pyproject.toml -o locks/run.lock
 	uv pip compile -q --universal --generate-hashes --no-annotate --no-header --extra build --extra aster --extra ccxt --extra test pyproject.toml -o locks/test.lock
+	uv pip compile -q --universal --generate-hashes --no-annotate --no-header --extra build --extra aster -c locks/test.lock pyproject.toml -o locks/run.lock
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
