@@ -81,6 +81,9 @@ class Modes:
         if not hit or self._option(hit[0]):
             raise Impossible(f"{account} has no {symbol} to hold {margin}: it does already")
         self._replan(owner, symbol, margin)
+        # An order of before would open a second position of the symbol, in the old mode.
+        mine = [order for order in self._state.orders(account) if order.symbol == symbol]
+        self._ledger.orders.cancel(mine, self._state.now_ms)
         if owner.venue == "hyperliquid":
             for position in hit:
                 self._bookings.remode(owner, position, margin, self._state.now_ms)

@@ -86,3 +86,16 @@ def test_okx_holds_one_symbol_cross_and_isolated_at_once() -> None:
 def test_what_a_venue_does_not_have_is_refused(act: Any, says: str) -> None:
     with pytest.raises(Impossible, match=says):
         act(world())
+
+
+@pytest.mark.parametrize(("account", "symbol"), [("hl-main", "BTC"), ("aster-main", "BTCUSDT")])
+def test_a_switch_of_one_symbol_cancels_its_orders_which_would_open_a_second_position(
+    account: str, symbol: str
+) -> None:
+    it = world()
+    contract = it.contract(it.account(account).venue, symbol)
+    far = it.mark(contract.venue, symbol) / 2
+    it.hands.place_order(account, symbol, True, far - far % contract.tick, contract.lot)
+    assert any(order.symbol == symbol for order in it.orders(account))
+    it.modes.switch_symbol(account, symbol, "isolated")
+    assert not any(order.symbol == symbol for order in it.orders(account))
