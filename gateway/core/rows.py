@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from gateway.core.accounts import Account, Pool
 from gateway.core.anchor import computable, is_inverse, paid_apart, signed_quantity
+from gateway.core.margin.inputs import is_bought_option
 from gateway.core.positions import Book
 from gateway.core.state import Position
 
@@ -94,14 +95,13 @@ def position_row(position: Position, book: Book, marks_down_since: int | None, d
         figures.get("notional", math.nan),
         figures.get("upnl", math.nan),
     )
-    inverse = is_inverse(state, position.instrument)
-    initial = notional / float(state.leverage) if state.leverage and float(state.leverage) > 0 else math.nan
+    initial = initial_margin(position, notional)
     moving = computable(state, position.instrument)
     row: Row = {
         "mark_price": mark,
         "mark_at": symbol.at,
         "mark_source": symbol.source,
-        "base_quantity": -figures.get("value", math.nan) if inverse else position.anchor.quantity,
+        "base_quantity": _base_quantity(position, figures) if moving else None,
         "notional": notional if moving else None,
         "notional_usd": notional * usd if moving else None,
         "unrealized_pnl": upnl,
@@ -115,7 +115,7 @@ def position_row(position: Position, book: Book, marks_down_since: int | None, d
         "weight": position.weight,
         "missing": missing(position, figures),
         "stale": stale(position, marks_down_since),
-        "dust": True if notional * usd < dust_usd else None,
+        "dust": True if moving and notional * usd < dust_usd else None,
     }
     source = liquidation_source(position, figures, book)
     row["liquidation_source"] = source
@@ -133,6 +133,20 @@ def _next_funding(position: Position) -> Row:
 
 def _warning(warning: tuple[int, str] | None) -> Row | None:
     return {"what": warning[1], "at": warning[0]} if warning else None
+
+
+def initial_margin(position: Position, notional: float) -> float:
+    """Return what a position binds (settle currency): notional / leverage; nothing where it was paid in full."""
+    if is_bought_option(position.state):
+        return 0.0
+    leverage = float(position.state.leverage) if position.state.leverage else 0.0
+    return notional / leverage if leverage > 0 else math.nan
+
+
+def _base_quantity(position: Position, figures: Mapping[str, float]) -> float:
+    if is_inverse(position.state, position.instrument):
+        return -figures.get("value", math.nan)
+    return position.anchor.quantity
 
 
 def margin_of(position: Position, book: Book) -> float:
@@ -159,6 +173,8 @@ def _roe(position: Position, upnl: float) -> float:
 
 def liquidation_source(position: Position, figures: Mapping[str, float], book: Book) -> str:
     """Return where the shown liquidation price comes from: model, venue, none (there is none) or unknown."""
+    if is_bought_option(position.state):
+        return "none"
     state = position.state
     if position.maintenance.model is None:
         return {"price": "venue", "none": "none", "unknown": "unknown"}[state.liquidation_known]
@@ -309,8 +325,7 @@ def pool_row(pool: Pool, held: Held, book: Book) -> Row:
     initial = 0.0
     for position, figures in held:
         if position.pool is pool:
-            leverage = float(position.state.leverage) if position.state.leverage else math.nan
-            initial += figures.get("notional", math.nan) / leverage if leverage else math.nan
+            initial += initial_margin(position, figures.get("notional", math.nan))
     return present(
         {
             "ccy": pool.ccy,

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 
 from gateway.core.accounts import Account
 from gateway.core.positions import Book
-from gateway.core.rows import Held, Row, account_equity, liquidation_source, present, settle_of
+from gateway.core.rows import Held, Row, account_equity, initial_margin, liquidation_source, present, settle_of
 from gateway.core.state import Position
 
 
@@ -82,7 +82,7 @@ class _Totals:
         base = position.instrument.base if position.instrument else state.symbol
         self.count += 1
         self.upnl += figures.get("upnl", math.nan) * usd
-        self.margin += notional / leverage if leverage else math.nan
+        self.margin += initial_margin(position, notional)
         self.leverages += [] if math.isnan(leverage) else [leverage]
         self.gross[base] += notional
         self.net[base] += notional if state.side == "long" else -notional

@@ -314,8 +314,29 @@ def test_what_is_durable_goes_to_the_sink_and_what_was_restored_does_not() -> No
 
 def test_every_event_of_the_seam_has_its_handler() -> None:
     """A type that the codecs can emit and the engine does not know would fail the turn it comes in."""
-    parts = {"CoinBalance", "PoolState", "MarginTier"}  # of other events, never emitted themselves
+    # Parts of other events, never emitted themselves; and the answer to a question that a service asks, not the gateway.
+    parts = {"CoinBalance", "PoolState", "MarginTier", "FreeBalance"}
     one = engine()
     emitted = {cls for cls in vars(events).values() if isinstance(cls, type) and issubclass(cls, events.Event)}
     named = {cls.__name__ for cls in emitted - {events.Event}} - parts
     assert named == {cls.__name__ for cls in one._public | one._of_account}
+
+
+def test_a_bought_option_binds_no_margin_is_no_dust_and_no_price_liquidates_it() -> None:
+    one = engine()
+    option = position(
+        "BTC-USD-261225-100000-C",
+        kind="option",
+        venue_unrealized_pnl="0.5",
+        leverage=None,
+        venue_maintenance_margin=None,
+        venue_liquidation_price=None,
+    )
+    one.turn([option, position()], 1_000)
+    row = one.tables["positions"].get(option.id).row  # type: ignore[union-attr]
+    assert row["liquidation_source"] == "none"
+    assert row["margin"] == 0
+    assert row["maintenance_margin"] == 0
+    assert "dust" not in row
+    assert "base_quantity" not in row
+    assert "maintenance" not in row.get("missing", ())

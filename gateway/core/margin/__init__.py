@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gateway.core.margin import aster, bybit, hyperliquid, okx
-from gateway.core.margin.inputs import Inputs, venue_only, without_forbidden
+from gateway.core.margin.inputs import Inputs, is_bought_option, venue_only, without_forbidden
 from gateway.core.margin.pool import Maintenance
 
 __all__ = ["Inputs", "Maintenance", "parameters"]
@@ -29,5 +29,7 @@ def parameters(venue: str, inputs: Inputs, *, mode_computable: bool) -> Maintena
     Args:
         mode_computable: False for account modes that cannot be computed locally (portfolio margin).
     """
+    if is_bought_option(inputs.state):
+        return Maintenance(rate=0.0)
     model = MODELS.get(venue, venue_only) if mode_computable else venue_only
     return model(inputs._replace(state=without_forbidden(inputs.state)))

@@ -44,6 +44,11 @@ class Inputs(NamedTuple):
         return float(self.instrument.tick_size) if self.instrument and self.instrument.tick_size else 0.0
 
 
+def is_bought_option(state: PositionState) -> bool:
+    """Say whether a position is paid in full: it keeps no margin, and no price liquidates it."""
+    return state.kind == "option" and state.side == "long"
+
+
 def venue_only(inputs: Inputs) -> Maintenance:
     """Keep the venue's liquidation price; maintenance follows the rate that the venue's own message implies."""
     return Maintenance(rate=inputs.stated_rate())
