@@ -90,6 +90,7 @@ class Feeds:
         self.supervisors: dict[str, Succession] = {}
         self.rounds: dict[str, Rounds] = {}
         self._renewed_at: dict[str, int] = {}  # by account
+        self._begun: set[str] = set()  # accounts whose stream was live before
         self._polled: dict[str, FeedStatus] = {}  # of accounts whose rounds tell of it: they have no stream of ours
         self._others = Others(clock, take)
         self._public: dict[tuple[str, str], list[Succession]] = {}
@@ -321,14 +322,20 @@ class Feeds:
                 if isinstance(event, FeedStatus) and event.account is not None:
                     if event.id not in self.supervisors:
                         self._polled[event.account] = event
-                    elif event.state == "live" and VENUES[event.venue].capabilities.position_snapshot_on_subscribe:
-                        # Elsewhere the connection has just asked the whole state itself, to become live.
-                        self.rounds[event.account].soon()
+                    elif event.state == "live":
+                        self._verify(event.account, event.venue)
                     elif event.state == "down" and (event.error or "").startswith("login refused"):
                         log.error("a login was refused", account=event.account, venue=event.venue, error=event.error)
             self._take(events if gate is None else gate.pass_(events))
 
         return take
+
+    def _verify(self, account: str, venue: str) -> None:
+        """Ask for the state of an account whose stream is live, unless that has just asked it all itself, to become live again."""
+        asks_itself = not VENUES[venue].capabilities.position_snapshot_on_subscribe
+        if not (asks_itself and account in self._begun):
+            self.rounds[account].soon()
+        self._begun.add(account)
 
     def _record(self, name: FeedName) -> Record | None:
         if self._recorder is None:
