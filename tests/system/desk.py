@@ -33,7 +33,9 @@ Change = Callable[[Config, list[AccountSpec]], tuple[Config, list[AccountSpec]]]
 
 # Quick to come back, so that a test that cuts does not mostly wait; the shape of the back-off is tested on its own.
 PATIENCE = Policy(backoff=Backoff(base_s=0.05, cap_s=0.2), stable_s=0)
-SETTLE_S = 12.0  # Hyperliquid repeats a state every 4 to 5 s: what one repetition missed, the next one says
+SETTLE_S = (
+    25.0  # Hyperliquid repeats a state every 4 to 5 s, and an option's figures are as old as the last look at it (10 s)
+)
 _LOOK_EVERY_S = 0.01
 
 

@@ -14,7 +14,12 @@ from gateway.client import Client
 from tests.system.desk import Desk, desk, eventually, stored_at
 
 HAND_S = 5.0  # within which a position that was opened or closed by hand is at the client …
-STATE_S = {"okx": 0.0, "bybit": 0.0, "hyperliquid": 5.0}  # … after the venue has told of it: Hyperliquid repeats states
+STATE_S = {
+    "okx": 0.0,
+    "bybit": 0.0,
+    "hyperliquid": 5.0,
+    "aster": 0.0,
+}  # … after the venue has told of it: Hyperliquid repeats states
 
 
 class Hasty(SystemClock):
@@ -59,7 +64,7 @@ def stale_everywhere(client: Client) -> bool:
 
 @pytest.mark.parametrize("abort", [False, True], ids=["closed", "cut off"])
 async def test_a_drop_makes_rows_stale_until_the_venue_has_spoken_again(running: Desk, abort: bool) -> None:
-    assert len(running.fault("drop", abort=abort)) == 12
+    assert len(running.fault("drop", abort=abort)) == len(running.reconnects())
     await running.client.wait_for(stale_everywhere)
     await equal_to_the_truth(running)
     assert set(running.reconnects().values()) == {1}
@@ -71,7 +76,8 @@ async def test_a_drop_of_one_account_concerns_no_other(running: Desk) -> None:
     touched: set[str] = set()
 
     def seen(client: Client) -> bool:
-        touched.update(row["account"] for row in client.tables["positions"].values() if "stale" in row)
+        rows = client.tables["positions"].values()
+        touched.update(row["account"] for row in rows if row.get("stale", {}).get("reason") == "private_feed")
         return running.feeds["bybit-main:private"]["reconnects"] == 1 and running.all_live()
 
     await running.client.wait_for(seen)
@@ -82,7 +88,7 @@ async def test_a_drop_of_one_account_concerns_no_other(running: Desk) -> None:
 
 async def test_silence_is_found_by_its_age_and_left(hasty: Desk) -> None:
     """Sockets stay open and say nothing: no frame, no pong, no close."""
-    assert len(hasty.fault("stall")) == 12
+    assert len(hasty.fault("stall")) == len(hasty.reconnects())
     reasons: dict[str, str] = {}
     stale: set[str] = set()
 
@@ -93,7 +99,9 @@ async def test_silence_is_found_by_its_age_and_left(hasty: Desk) -> None:
         return reasons.keys() == feeds.keys() and stale >= positions.keys()
 
     await hasty.client.wait_for(seen, timeout_s=20)
-    assert all(reason.startswith("nothing received for ") for reason in reasons.values())
+    # Whichever finds it first: the bound of the connection, that of a subscription, or a look at the venue.
+    found = ("nothing received for ", "silent for ", "did not tell of")
+    assert all(any(words in reason for words in found) for reason in reasons.values()), reasons
     await equal_to_the_truth(hasty)
 
 
@@ -124,7 +132,7 @@ async def test_malformed_frames_are_counted_and_cost_nothing(running: Desk) -> N
 
 async def test_a_venue_that_has_enough_of_us_is_asked_again_later(running: Desk) -> None:
     """Reconnecting needs REST at Bybit, and REST is refused for a second."""
-    await eventually(running.quiet, "nothing is being asked")
+    await eventually(running.quiet, "nothing is being asked", 60)
     running.fault("429", venue="bybit", seconds=1)
     running.fault("drop", venue="bybit")
     errors: set[str] = set()
@@ -137,19 +145,21 @@ async def test_a_venue_that_has_enough_of_us_is_asked_again_later(running: Desk)
     await running.client.wait_for(seen)
     assert not running.all_live()
     await equal_to_the_truth(running)
-    assert sum(running.reconnects().values()) == 4
+    assert {name for name, count in running.reconnects().items() if count == 1} == {
+        name for name in running.reconnects() if name.startswith("bybit")
+    }
 
 
 async def test_a_refused_question_does_not_keep_a_known_account_from_being_live(running: Desk) -> None:
     """Hyperliquid's states come by themselves; what its connections ask besides is asked again."""
-    await eventually(running.quiet, "nothing is being asked")
+    await eventually(running.quiet, "nothing is being asked", 60)
     running.fault("429", venue="hyperliquid", count=4)
     running.fault("drop", venue="hyperliquid")
     await running.client.wait_for(
         lambda client: any("too many requests" in row.get("last_error", "") for row in client.tables["feeds"].values())
     )
     await running.live()
-    await eventually(running.quiet, "every question is answered")
+    await eventually(running.quiet, "every question is answered", 60)
     await equal_to_the_truth(running)
 
 
@@ -182,7 +192,12 @@ async def test_a_refused_login_is_said_and_not_repeated(running: Desk, account: 
 
 @pytest.mark.parametrize(
     ("venue", "account", "symbol"),
-    [("okx", "okx-main", "ETH-USDT-SWAP"), ("bybit", "bybit-main", "ETHUSDT"), ("hyperliquid", "hl-main", "ETH")],
+    [
+        ("okx", "okx-main", "SOL-USDT-SWAP"),
+        ("bybit", "bybit-main", "ETHUSDT"),
+        ("hyperliquid", "hl-main", "ETH"),
+        ("aster", "aster-main", "ETHUSDT"),
+    ],
 )
 async def test_what_is_closed_and_opened_by_hand_goes_and_comes(
     running: Desk, venue: str, account: str, symbol: str
