@@ -67,10 +67,11 @@ class Books:
 
         The mode weighs as much as all the rest but the orders and changes once in years: it is asked now and then.
         """
-        asked_at = self._memory.multi_at
-        known = self._memory.multi is not None and asked_at is not None and self._now_ms - asked_at < tables.MODE_MS
-        names: tuple[tables.Name, ...] = ("account", "positions", "orders")
-        return [self.ask(name) for name in (names if known else ("multi", *names))]
+        memory, names = self._memory, list[tables.Name](("account", "positions", "orders"))
+        if memory.multi is None or memory.multi_at is None or self._now_ms - memory.multi_at >= tables.MODE_MS:
+            memory.multi_at = self._now_ms
+            names.insert(0, "multi")
+        return [self.ask(name) for name in names]
 
     def figures(self) -> list[HttpRequest]:
         """Ask for what pushes never say: margins, leverage, liquidation prices, what is available."""
@@ -132,7 +133,6 @@ class Books:
 
     def _multi(self, body: bytes, parameters: dict[str, str], asked_at: int) -> list[Output]:
         self._memory.multi = decode(body, wire.Multi, "the multi-assets mode").multi_assets_margin
-        self._memory.multi_at = self._now_ms
         return self.mode()
 
     def _dual(self, body: bytes, parameters: dict[str, str], asked_at: int) -> list[Output]:

@@ -47,7 +47,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.multi: bool | None = None
-        self.multi_at: int | None = None  # when it was last asked, by the clock of signatures
+        self.multi_at: int | None = None  # when a round last asked it, by the clock of signatures
         self.hedge: bool | None = None
         self.settles: dict[str, str] = {}
         self.leverages: dict[str, str] = {}
