@@ -63,6 +63,7 @@ async def test_a_switch_over_open_rows_does_not_start_until_they_are_closed_by_h
     async with desk(simulator, folder, changes=(accounts, stored_at(dsn))) as running:
         await running.live()
         simulator.control.pause()
+        await running.settled()
         held = sum(row["account"] == "okx-isolated" for row in running.positions.values())
         await stored(running)
         settled = running.gateway.config.storage
