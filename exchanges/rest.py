@@ -179,7 +179,7 @@ class RestClient:
         except VenueError:
             self._breaker.succeeded()
             raise
-        except BaseException:
+        except BaseException:  # given up by whoever asked: it says nothing of the host, and a trial must not stay open
             self._breaker.cancelled()
             raise
         self._breaker.succeeded()
