@@ -61,7 +61,7 @@ class Hands:
         Raises:
             UnknownName: No such account or symbol.
             Impossible: The size is not a positive multiple of the lot, the account has no money in that currency, the contract
-                has expired, or it is an option, which can only be bought.
+                has expired, or it is an option, which can only be bought, and not in Bybit's isolated margin mode.
         """
         owner = self._state.account(account)
         contract = self._state.contract(owner.venue, symbol)
@@ -73,6 +73,8 @@ class Hands:
             raise Impossible(f"{symbol} has expired")
         if contract.kind == "option" and plan.side == "short":
             raise Impossible(f"{symbol} is an option: it can only be bought here")
+        if contract.kind == "option" and owner.mode == "isolated":
+            raise Impossible(f"{account} is in isolated margin mode, where Bybit has no options: {symbol}")
         key = self._state.key(owner, plan)
         standing = owner.positions.get(key)
         if standing is not None and standing.side != plan.side:

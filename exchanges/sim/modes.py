@@ -54,7 +54,10 @@ class Modes:
         if mode not in MODES[owner.venue] or mode == owner.mode:
             known = ", ".join(m for m in MODES[owner.venue] if m != owner.mode) or "no other"
             raise Impossible(f"{account} is {owner.mode}: {owner.venue} can switch it to {known}, not to {mode!r}")
-        open_ = [p for p in self._state.positions(account) if not self._option(p)]
+        options = [p for p in self._state.positions(account) if self._option(p)]
+        if owner.venue == "bybit" and mode == "isolated" and options:
+            raise Impossible(f"{account} holds {options[0].symbol}: Bybit has no options in isolated margin mode")
+        open_ = [p for p in self._state.positions(account) if p not in options]
         if owner.venue == "aster" and mode == "multi" and any(p.mode == "isolated" for p in open_):
             raise Impossible(f"{account} has isolated positions: multi-assets mode knows only cross ones")
         hit: list[Position] = []

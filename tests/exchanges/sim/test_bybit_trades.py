@@ -273,7 +273,8 @@ async def test_a_session_settlement_is_pushed_and_logged_without_an_execution(ve
 
 
 async def test_a_switch_of_margin_mode_is_the_accounts_and_seen_when_asked(venue: Venue) -> None:
-    venue.sim.world.modes.switch_account(NAME, "isolated")
-    assert (await venue.result("/v5/account/info"))["marginMode"] == "ISOLATED_MARGIN"
-    (row,) = (await venue.result("/v5/position/list?category=linear&symbol=BTCUSDT"))["list"]
-    assert row["positionBalance"] != "0"
+    name = "bybit-hedge"
+    venue.sim.world.modes.switch_account(name, "isolated")
+    assert (await venue.result("/v5/account/info", name))["marginMode"] == "ISOLATED_MARGIN"
+    rows = (await venue.result("/v5/position/list?category=linear&symbol=BTCUSDT", name))["list"]
+    assert ["0" not in {row["positionBalance"], row["size"]} for row in rows] == [True, True]

@@ -29,7 +29,11 @@ def test_legs_are_closed_before_a_switch_and_come_to_one_after_it(account: str) 
 
 def test_bybits_margin_mode_changes_positions_in_place() -> None:
     it = world()
-    before = {p.symbol: p for p in it.positions("bybit-main") if it.contract("bybit", p.symbol).kind != "option"}
+    (option,) = (p.symbol for p in it.positions("bybit-main") if it.contract("bybit", p.symbol).kind == "option")
+    with pytest.raises(Impossible, match=f"{option}: Bybit has no options in isolated"):
+        it.modes.switch_account("bybit-main", "isolated")
+    it.hands.close_position("bybit-main", option)
+    before = {p.symbol: p for p in it.positions("bybit-main")}
     events = heard(it, lambda: it.modes.switch_account("bybit-main", "isolated"))
     assert not [e for e in events if isinstance(e, Filled)]
     changes = [e for e in events if isinstance(e, PositionChanged)]
@@ -38,7 +42,8 @@ def test_bybits_margin_mode_changes_positions_in_place() -> None:
         assert change.before == before[change.position.symbol]
         assert (change.position.mode, change.position.size) == ("isolated", change.before.size)
         assert change.position.margin is not None
-    assert len(it.positions("bybit-main")) == len(before) + 1
+    with pytest.raises(Impossible, match="isolated margin mode"):
+        it.hands.open_position("bybit-main", option)
     assert all(p.requirement < p.equity for p in it.pools(it.account("bybit-main")) if p.positions)
     it.modes.switch_account("bybit-main", "cross")
     assert {p.mode for p in it.positions("bybit-main")} == {"cross"}
