@@ -82,13 +82,44 @@ class MarginTier(Event, frozen=True, kw_only=True):
 
 
 class MarginTiers(Event, frozen=True, kw_only=True):
-    """The brackets of one ``tiers_key``, ascending by ``lower`` (in notional, or in contracts where ``unit`` says so)."""
+    """The brackets of one ``tiers_key``, ascending by ``lower`` (in notional, or in contracts where ``unit`` says so).
+
+    Attributes:
+        margin_mode: The margin mode that they are for, where the venue has tables of their own (OKX); None: both.
+        account: The account that they are for, where the venue states them per account (Aster); None: all.
+    """
 
     venue: str
     env: str
     key: str
     unit: Literal["notional", "contracts"]
     tiers: tuple[MarginTier, ...]
+    margin_mode: MarginMode | None = None
+    account: str | None = None
+
+
+class CollateralTier(Event, frozen=True, kw_only=True):
+    """From this amount of the coin on, this fraction of its value counts ("0.95"; "0": nothing more)."""
+
+    lower: str
+    rate: str
+
+
+class CollateralTiers(Event, frozen=True, kw_only=True):
+    """How much of a currency's value counts as collateral, by the amount held: ascending by ``lower``, in the coin itself.
+
+    A debt has no haircut: it counts whole. The newest replaces the older one. Emitted by public links.
+
+    Attributes:
+        marginal: Each rate counts for the part of the amount that lies in its tier; else the rate of the tier that the
+            amount falls in counts for all of it.
+    """
+
+    venue: str
+    env: str
+    ccy: str
+    tiers: tuple[CollateralTier, ...]
+    marginal: bool = True
 
 
 class Price(Event, frozen=True, kw_only=True):
@@ -215,6 +246,10 @@ class PoolState(Event, frozen=True, kw_only=True):
         basis: How positions add to equity: "upnl" (cash + sum of unrealised PnL) or "value" (cash + sum of signed
             size * mark; Hyperliquid ``totalRawUsd``).
         cash: Mark-independent balance of the pool in ``ccy``; None: equity cannot be rebuilt and the venue's is shown.
+        from_coins: The pool's collateral is the account's coins (``CoinBalance.cash``), each at its price less its haircut.
+        held: What of the collateral backs no positions (holds and haircuts of open orders), in ``ccy``: the equity that
+            meets maintenance is less by it. None: the venue does not say.
+        equity_after_held: ``venue_equity`` lacks ``held`` already (OKX ``adjEq``).
         options_count: Options add their value (their premium was paid from ``cash``); else the pool leaves them out.
         venue_*: The venue's own figures at ``BalanceState.venue_at``.
     """
@@ -223,6 +258,9 @@ class PoolState(Event, frozen=True, kw_only=True):
     ccy: str
     basis: Basis = "upnl"
     cash: str | None = None
+    from_coins: bool = False
+    held: str | None = None
+    equity_after_held: bool = False
     options_count: bool = True
     venue_equity: str | None = None
     venue_maintenance_margin: str | None = None
