@@ -100,6 +100,55 @@ class Row(NamedTuple):
     long: bool
     venue_liq: float
     maintenance: Maintenance
+    scales_offset: bool = False  # an inverse row in a pool of dollars: its coin's price moves what is settled, too
+    speaks: bool = True  # the model's figures are shown: the distance is to the trigger, else to the venue's price
+
+
+class Bases:
+    """Numbers of underlyings. What moves together has one number: swaps, dated futures and a coin held as collateral.
+
+    Attributes:
+        fixed: (n_bases,) bool: money that a move of the market leaves as it is (dollars and coins pegged to them).
+    """
+
+    def __init__(self) -> None:
+        self.fixed: NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
+        self._numbers: dict[str, int] = {}
+        self._names: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def number(self, name: str, *, fixed: bool = False) -> int:
+        """Return the number of an underlying, new where the name is."""
+        found = self._numbers.get(name)
+        if found is None:
+            found = self._numbers[name] = len(self._names)
+            self._names.append(name)
+            self.fixed = np.append(self.fixed, fixed)
+        return found
+
+    def name(self, number: int) -> str:
+        """Return an underlying's name."""
+        return self._names[number]
+
+
+class Shocked(NamedTuple):
+    """The book revalued: (n_pools,) in pool currency, (n_rows,) in settle currency in the order of ``Book.rows``."""
+
+    equity: Floats
+    maintenance: Floats
+    upnl: Floats
+    notional: Floats
+
+
+class Rows(NamedTuple):
+    """Who the rows are, (n_rows,) int64 each; ``slot`` is -1 for a coin. Valid until rows come or go."""
+
+    handle: Ints
+    pool: Ints
+    base: Ints
+    slot: Ints
 
 
 class Changed(NamedTuple):
@@ -147,6 +196,8 @@ class Book:
 
     def __init__(self) -> None:
         self.symbols = Symbols()
+        self.bases = Bases()
+        self.delta: Floats = np.zeros(16)  # calibration, pool currency: added to equity in solves and triggers only
         self._capacity = 64
         self._block = np.full((len(_INPUTS) + len(_OUTPUTS), self._capacity), np.nan)
         self._ints = np.zeros((4, self._capacity), dtype=np.int64)  # symbol, pool, table slot, handle
@@ -198,7 +249,7 @@ class Book:
         self._pools[:, number] = 0.0
         self._pool_free.append(number)
 
-    def add(self, symbol: int, pool: int, slot: int) -> int:
+    def add(self, symbol: int, pool: int, slot: int, base: int) -> int:
         """Append a row without figures; return its handle."""
         if self._n == self._capacity:
             self._capacity *= 2
@@ -254,6 +305,35 @@ class Book:
         x = self.symbols.x[self._all.symbol[index]]
         self._put_maintenance(index, maintenance, abs(row.quantity * x), orientation)
         self._sorted = False  # the sets of tiered, shifted and inverse rows may have changed
+
+    def rebase(self, handle: int, base: int) -> None:
+        """Say what the row's underlying is, where that was learned later."""
+
+    def speak(self, handle: int, *, model: bool) -> None:
+        """Say whose figure is shown: the model's, or the venue's (then the model runs in the shadow)."""
+
+    def add_coin(self, pool: int, base: int) -> int:
+        """Append a coin that backs a pool of dollars; return its handle. It has no table slot."""
+        raise NotImplementedError
+
+    def put_coin(self, handle: int, amount: float, usd: float) -> None:
+        """Write a coin: the amount that counts (after its haircut; negative: a debt), and its price in US dollars."""
+        raise NotImplementedError
+
+    def at(self, factors: Floats) -> Shocked:
+        """Revalue every row with each underlying's price multiplied by its factor, (n_bases,); nothing is changed."""
+        raise NotImplementedError
+
+    def shock(self) -> Floats:
+        """Return, (n_pools,), the uniform move of all underlyings (signed fraction, nearest 0) that brings a pool to M = E.
+
+        0: it is there already; inf: no move above -1 does; NaN: unknown.
+        """
+        raise NotImplementedError
+
+    def rows(self) -> Rows:
+        """Return who the rows are."""
+        raise NotImplementedError
 
     def reweigh(self, handle: int, weight: float, *, plain: bool) -> bool:
         """Set what the settle currency is worth to the pool now; False where it was unknown: the row has to be put anew."""

@@ -39,7 +39,7 @@ def make(n: int) -> Book:
         quantity = generator.choice((-1, 1)) * generator.uniform(0.1, 10.0)
         model = Maintenance("bench", brackets=BRACKETS)
         row = Row(quantity, 0.0, 100.0, True, 1.0, quantity > 0, float("nan"), model)
-        book.put(book.add(symbols[generator.randrange(SYMBOLS)], pools[index // PER_POOL], index), row)
+        book.put(book.add(symbols[generator.randrange(SYMBOLS)], pools[index // PER_POOL], index, book.bases.number(str(index % SYMBOLS))), row)
     return book
 
 

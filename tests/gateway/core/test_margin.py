@@ -99,7 +99,7 @@ def solve(venue: str, state: PositionState, cash: float, market: Any = None) -> 
     symbol, pool = book.symbols.add(), book.add_pool()
     book.symbols.set(symbol, float(state.mark_price or "nan"))
     book.cash[pool] = cash
-    handle = book.add(symbol, pool, 0)
+    handle = book.add(symbol, pool, 0, book.bases.number("BTC"))
     quantity = float(state.size) * (-1 if state.side == "short" else 1)
     entry = float(state.entry_price or "nan")
     book.put(handle, Row(quantity, 0.0, entry, False, 1.0, quantity > 0, math.nan, found))

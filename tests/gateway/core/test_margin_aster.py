@@ -60,7 +60,7 @@ def solve(states: list[PositionState], cash: float, table: MarginTiers | None = 
     for slot, state in enumerate(states):
         symbol = book.symbols.add()
         book.symbols.set(symbol, float(state.mark_price or "nan"))
-        handle = book.add(symbol, pool, slot)
+        handle = book.add(symbol, pool, slot, book.bases.number(state.symbol))
         quantity = float(state.size) * (-1 if state.side == "short" else 1)
         upnl, mark = float(state.venue_unrealized_pnl or "nan"), float(state.mark_price or "nan")
         known = found(state, alone=len(states) == 1, table=table)

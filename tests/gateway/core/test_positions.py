@@ -50,7 +50,7 @@ def make(rows: list[Plain], marks: list[Decimal], cash: list[Decimal]) -> tuple[
         book.cash[number] = float(amount)
     handles = []
     for slot, row in enumerate(rows):
-        handle = book.add(symbols[row.symbol], pools[row.pool], slot)
+        handle = book.add(symbols[row.symbol], pools[row.pool], slot, book.bases.number(str(row.symbol)))
         rate = float(row.rate)
         model = Maintenance("m", rate=rate, rate_at_liquidation=rate)
         book.put(
@@ -187,7 +187,7 @@ def test_inverse_contracts_are_paid_in_coin() -> None:
     # OKX's documented isolated inverse sample: 1 contract of 10 USD, entry 2566.31, maintenance rate 0.8 %, fee 0.05 %
     rate = 0.0000311811092368 / (10 / 2565.656) + 0.0005
     model = Maintenance("okx_isolated_inverse", rate=rate, rate_at_liquidation=rate, shift=0.01)
-    handle = book.add(number, pool, 0)
+    handle = book.add(number, pool, 0, book.bases.number("BTC"))
     book.put(handle, Row(10.0, 0.0, -1 / 2566.31, False, 1.0, True, math.nan, model))
     book.recompute()
     found = book.figures(handle)
@@ -246,7 +246,7 @@ def test_the_columns_solve_across_brackets(size: float, short: bool, equity: flo
     book.symbols.set(number, mark)
     quantity = -size if short else size
     book.cash[pool] = equity
-    handle = book.add(number, pool, 0)
+    handle = book.add(number, pool, 0, book.bases.number("BTC"))
     book.put(handle, Row(quantity, 0.0, mark, False, 1.0, not short, math.nan, Maintenance("m", brackets=BRACKETS)))
     book.recompute()
     found = book.figures(handle)
