@@ -14,6 +14,7 @@ from typing import Protocol
 from exchanges.events import (
     AccountMode,
     BalanceState,
+    CollateralTiers,
     CurrencyPrice,
     Event,
     Evidence,
@@ -89,6 +90,7 @@ class Engine:
             Price: self._on_price,
             Instrument: self._on_instrument,
             MarginTiers: self._on_tiers,
+            CollateralTiers: self._on_collateral,
             FundingRate: lambda rate, _now: self.market.put_funding(rate),
             CurrencyPrice: lambda price, _now: self.market.currencies.put(price),
             FeedStatus: self._on_feed,
@@ -287,6 +289,13 @@ class Engine:
             self._holdings.dirty |= concerned
             if self._changes.sink:
                 self._changes.sink.put_tiers(tiers)
+
+    def _on_collateral(self, tiers: CollateralTiers, _now: int) -> None:
+        if not self.market.put_collateral_tiers(tiers):
+            return
+        for account in self.accounts.values():
+            if (account.info.venue, account.info.env) == (tiers.venue, tiers.env):
+                self._holdings.reprice(account)
 
     def _on_feed(self, status: FeedStatus, now: int) -> None:
         account = self.accounts.get(status.account) if status.account is not None else None

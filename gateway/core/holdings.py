@@ -140,7 +140,9 @@ class Holdings:
         account.positions.add(state.id)
         slot = self._table.add(state.id, key_of(info, state.symbol))
         pool = self.pools.get(account, pool_name(state.margin_mode, state.pool, state.id))
-        handle = self._book.add(symbol.number, pool.number, slot)
+        instrument = self._market.instruments.get(key)
+        base = self._book.bases.number(instrument.base if instrument else state.symbol)
+        handle = self._book.add(symbol.number, pool.number, slot, base)
         position = Position(account, symbol, pool, handle, slot, state)
         self.open[state.id] = self.slots[slot] = position
         self.dirty |= self.pools.join(pool, state.id)
@@ -197,7 +199,7 @@ class Holdings:
         inputs = Inputs(
             state=state,
             instrument=instrument,
-            tiers=self._market.tiers_of(instrument),
+            tiers=self._market.tiers_of(instrument, state.margin_mode, state.account),
             quantity=quantity,
             notional0=abs(quantity) / mark0 if inverse else abs(quantity) * mark0,
             notional_entry=abs(quantity) / entry if inverse else abs(quantity) * entry,

@@ -1,4 +1,4 @@
-"""Symbols, contracts and margin tiers of all venues, and which mark of a symbol counts.
+"""Symbols, contracts, margin and collateral tiers of all venues, and which mark of a symbol counts.
 
 Owns the order of marks: a feed's by its own times, a position message's only where no live feed has one, and never backwards.
 Marks go straight into the columns of the book. Pure.
@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from exchanges.events import FundingRate, Instrument, MarginTiers, Price
+from exchanges.events import CollateralTiers, FundingRate, Instrument, MarginMode, MarginTiers, Price
 from gateway.core.currencies import Currencies
 from gateway.core.positions import Symbols
 from gateway.core.state import Symbol
 
 MARK_MAX_AGE_MS = 120_000  # of a venue that no bound is stated for: one read through ccxt, say
 SymbolKey = tuple[str, str, str]  # venue, env, symbol
+TiersKey = tuple[str, str, str]  # venue, env, key
+Whose = tuple[MarginMode | None, str | None]  # margin mode, account; None: all
 
 
 class Market:
@@ -31,7 +33,8 @@ class Market:
     def __init__(self, columns: Symbols) -> None:
         self.symbols: dict[SymbolKey, Symbol] = {}
         self.instruments: dict[SymbolKey, Instrument] = {}
-        self.tiers: dict[tuple[str, str, str], MarginTiers] = {}
+        self.tiers: dict[TiersKey, dict[Whose, MarginTiers]] = {}
+        self.collateral: dict[tuple[str, str, str], CollateralTiers] = {}  # venue, env, ccy
         self.moved = False
         self.lag_ms: dict[tuple[str, str], int] = {}
         self.currencies = Currencies()
@@ -95,9 +98,10 @@ class Market:
     def put_tiers(self, tiers: MarginTiers) -> set[str] | None:
         """Take margin tiers; return the positions that they concern, None where nothing is new."""
         key = (tiers.venue, tiers.env, tiers.key)
-        if self.tiers.get(key) == tiers:
+        known = self.tiers.setdefault(key, {})
+        if known.get((tiers.margin_mode, tiers.account)) == tiers:
             return None
-        self.tiers[key] = tiers
+        known[tiers.margin_mode, tiers.account] = tiers
         concerned: set[str] = set()
         for symbol in self.symbols.values():
             instrument = self.instruments.get(symbol.key)
@@ -105,11 +109,29 @@ class Market:
                 concerned |= symbol.positions
         return concerned
 
-    def tiers_of(self, instrument: Instrument | None) -> MarginTiers | None:
-        """Return the tiers of a contract, None where they are not known."""
+    def tiers_of(
+        self, instrument: Instrument | None, margin_mode: MarginMode | None = None, account: str | None = None
+    ) -> MarginTiers | None:
+        """Return the tiers that a position of a contract is held to, None where they are not known.
+
+        Those of its own account and margin mode where the venue has such; never those of another account or mode.
+        """
         if instrument is None or instrument.tiers_key is None:
             return None
-        return self.tiers.get((instrument.venue, instrument.env, instrument.tiers_key))
+        known = self.tiers.get((instrument.venue, instrument.env, instrument.tiers_key), {})
+        whose: tuple[Whose, ...] = ((margin_mode, account), (None, account), (margin_mode, None), (None, None))
+        return next((known[one] for one in whose if one in known), None)
+
+    def put_collateral_tiers(self, tiers: CollateralTiers) -> bool:
+        """Take how much of a currency counts as collateral; return whether it is news."""
+        key = (tiers.venue, tiers.env, tiers.ccy)
+        news = self.collateral.get(key) != tiers
+        self.collateral[key] = tiers
+        return news
+
+    def collateral_of(self, venue: str, env: str, ccy: str) -> CollateralTiers | None:
+        """Return how much of a currency counts as collateral there; None where that is not known (not: all of it)."""
+        return self.collateral.get((venue, env, ccy))
 
     def put_price(self, price: Price, now: int) -> Symbol | None:
         """Take a newer mark of a price feed; return the symbol where its marks were stale until now.
