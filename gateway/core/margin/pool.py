@@ -39,7 +39,9 @@ class Maintenance(NamedTuple):
         plain: The published price counts the pool's currency (US dollars) as the settle currency, unconverted (Bybit cross).
         shift: Added to the solved price (OKX isolated: one tick towards the mark's side), in quote currency.
         floor_to: Solved prices are rounded down to this tick (Bybit isolated); 0: not rounded.
-        brackets: For models whose rate depends on notional; empty: one rate.
+        brackets: For models whose rate depends on notional; empty: one rate. They hold for the present maintenance and for the
+            trigger; for the published price only where ``tiered`` (Bybit's holds maintenance, or counts it from the entry).
+        both_legs: The published price moves every row of the symbol in the pool (Aster's hedge); else the row alone.
     """
 
     model: str | None = None
@@ -52,15 +54,18 @@ class Maintenance(NamedTuple):
     shift: float = 0.0
     floor_to: float = 0.0
     brackets: tuple[Bracket, ...] = ()
+    tiered: bool = True
+    both_legs: bool = False
 
     def at_notional(self, notional: float) -> Maintenance:
         """Return these parameters with rate and constant of the bracket that ``notional`` falls in."""
         if len(self.brackets) < 2 or math.isnan(notional):
             return self
         bracket = bracket_of(self.brackets, notional)
-        return self._replace(
-            rate=bracket.rate,
-            constant=-bracket.deduction,
+        now = self._replace(rate=bracket.rate, constant=-bracket.deduction)
+        if not self.tiered:
+            return now
+        return now._replace(
             rate_at_liquidation=bracket.rate,
             constant_at_liquidation=-bracket.deduction,
         )
