@@ -16,6 +16,7 @@ import msgspec
 import typer
 
 from exchanges.errors import VenueError
+from exchanges.sim.quoted import LiquidationFields
 from gateway import config as configuration
 from gateway.config import ConfigError
 from gateway.demo import SimulatorFailed
@@ -133,6 +134,9 @@ def sim(
     as_json: Annotated[bool, typer.Option("--json", help="One line: addresses and accounts.")] = False,
     faults: Annotated[Path | None, typer.Option(help="Plan of faults (YAML).")] = None,
     random_faults: Annotated[int | None, typer.Option(help="Seed of faults drawn at random.")] = None,
+    liquidation_fields: Annotated[
+        LiquidationFields, typer.Option(help="What the venues tell of liquidation: wrong is 2 % off.")
+    ] = "sent",
 ) -> None:
     """Run the simulated venues alone."""
     from exchanges.sim.__main__ import planned
@@ -141,7 +145,8 @@ def sim(
     from exchanges.sim.server import PortTaken
 
     try:
-        asyncio.run(simulate(seed, port, as_json=as_json, plan=planned(faults, random_faults)))
+        plan = planned(faults, random_faults)
+        asyncio.run(simulate(seed, port, as_json=as_json, plan=plan, liquidation_fields=liquidation_fields))
     except (PortTaken, PlanError) as error:
         fail(str(error))
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from exchanges.sim.plan import PlanError, PlannedFault, random_plan, read_plan
+from exchanges.sim.quoted import LIQUIDATION_FIELDS, LiquidationFields
 from exchanges.sim.roster import ACCOUNTS
 from exchanges.sim.server import PortTaken, start
 
@@ -31,11 +32,22 @@ def main() -> int:
     )
     parser.add_argument("--faults", type=Path, help="a plan of faults (YAML), times counted from the start")
     parser.add_argument("--random-faults", type=int, metavar="SEED", help="faults drawn from this seed, for a day")
+    parser.add_argument(
+        "--liquidation-fields", choices=LIQUIDATION_FIELDS, default="sent",
+        help="liquidation prices and margin ratios that the venues tell: theirs (default), none, or prices 2 %% off",
+    )  # fmt: skip
     options = parser.parse_args()
     try:
         plan = planned(options.faults, options.random_faults)
         asyncio.run(
-            run(options.seed, options.port, as_json=options.json, watch_stdin=options.until_stdin_closes, plan=plan)
+            run(
+                options.seed,
+                options.port,
+                as_json=options.json,
+                watch_stdin=options.until_stdin_closes,
+                plan=plan,
+                liquidation_fields=options.liquidation_fields,
+            )
         )
     except (PortTaken, PlanError) as error:
         sys.stderr.write(f"{error}\n")
@@ -74,7 +86,13 @@ class _Closing(asyncio.Protocol):
 
 
 async def run(
-    seed: int, port: int, *, as_json: bool, watch_stdin: bool = False, plan: Sequence[PlannedFault] = ()
+    seed: int,
+    port: int,
+    *,
+    as_json: bool,
+    watch_stdin: bool = False,
+    plan: Sequence[PlannedFault] = (),
+    liquidation_fields: LiquidationFields = "sent",
 ) -> None:
     """Run the simulator until a signal, a fault of its own, or (``watch_stdin``) the end of standard input.
 
@@ -88,7 +106,7 @@ async def run(
         await asyncio.get_running_loop().connect_read_pipe(lambda: _Closing(stop), sys.stdin)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    simulator = await start(seed, port, plan=plan)
+    simulator = await start(seed, port, plan=plan, liquidation_fields=liquidation_fields)
     sys.stdout.write(json.dumps(simulator.describe()) + "\n" if as_json else _readable(simulator.describe()))
     sys.stdout.flush()
     stopped, failed = asyncio.create_task(stop.wait()), asyncio.create_task(simulator.failed())

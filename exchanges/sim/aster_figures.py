@@ -15,6 +15,7 @@ from typing import Any
 
 from exchanges.sim.catalog import COLLATERAL_RATE, TAKER_FEE, Contract, Tier
 from exchanges.sim.exact import plain
+from exchanges.sim.quoted import quoted_price
 from exchanges.sim.revalue import Leg, Position
 from exchanges.sim.state import Account
 from exchanges.sim.world import World
@@ -127,7 +128,7 @@ def _risk(world: World, account: Account, contract: Contract, leg: Leg, *, newer
     isolated = position is not None and position.margin is not None
     upl = world.unrealized_pnl(position) if position else _ZERO
     wallet = position.margin if position and position.margin is not None else _ZERO
-    root = _liquidation(world, account, position) if position else None
+    root = quoted_price(world.liquidation_fields, _liquidation(world, account, position) if position else None)
     size = signed(position) if position else _ZERO
     row = {
         "symbol": contract.symbol,

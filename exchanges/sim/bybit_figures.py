@@ -17,6 +17,7 @@ from exchanges.sim import bybit_market as market
 from exchanges.sim import revalue
 from exchanges.sim.catalog import COLLATERAL_RATE, Contract
 from exchanges.sim.exact import plain, round_to
+from exchanges.sim.quoted import quoted_price, quoted_ratio
 from exchanges.sim.revalue import Leg, Position
 from exchanges.sim.state import Account
 from exchanges.sim.world import World
@@ -89,7 +90,8 @@ def liquidation_text(world: World, account: Account, position: Position) -> str:
         spare = totals.wallet + other - totals.maintenance
         price = cross_liquidation(contract, position, spare / world.usd(contract.settle) if contract.inverse else spare)
     lowest, highest = market.price_limits(contract)
-    return figure(price) if lowest < price < highest else ""
+    told = quoted_price(world.liquidation_fields, price if lowest < price < highest else None)
+    return "" if told is None else figure(told)
 
 
 def position_row(world: World, account: Account, position: Position, seq: int) -> Row:
@@ -206,8 +208,8 @@ def wallet_row(world: World, account: Account, coins: Sequence[str]) -> Row:
         "accountLTV": "0",
         "accountIMRate": rate(totals.initial),
         "accountIMRateByMp": rate(totals.initial),
-        "accountMMRate": rate(totals.maintenance),
-        "accountMMRateByMp": rate(totals.maintenance),
+        "accountMMRate": quoted_ratio(world.liquidation_fields, rate(totals.maintenance)),
+        "accountMMRateByMp": quoted_ratio(world.liquidation_fields, rate(totals.maintenance)),
         "totalEquity": figure(totals.wallet + totals.upl + totals.options),
         "totalWalletBalance": figure(totals.wallet),
         "totalMarginBalance": total(totals.wallet + totals.upl),

@@ -6,12 +6,13 @@ spells them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from exchanges.sim.catalog import CONTRACTS, Contract, Kind, VenueName, tiers_of
-from exchanges.sim.roster import ACCOUNTS, AccountSpec
+from exchanges.sim.roster import AccountSpec
 
 _NEAREST = timedelta(days=7)
 _QUARTERS = {3: "H", 6: "M", 9: "U", 12: "Z"}
@@ -70,10 +71,9 @@ def contracts(now_ms: int) -> tuple[Contract, ...]:
     )
 
 
-def accounts(now_ms: int) -> tuple[AccountSpec, ...]:
-    """Return the accounts with the symbols of their openings filled in."""
+def accounts(roster: Iterable[AccountSpec], now_ms: int) -> tuple[AccountSpec, ...]:
+    """Return the accounts of a roster with the symbols of their openings filled in."""
     at = expiry(now_ms)
     return tuple(
-        replace(spec, openings=tuple(replace(o, symbol=spelt(o.symbol, at)) for o in spec.openings))
-        for spec in ACCOUNTS
+        replace(spec, openings=tuple(replace(o, symbol=spelt(o.symbol, at)) for o in spec.openings)) for spec in roster
     )

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from exchanges.sim.catalog import Tier
+from exchanges.sim.quoted import quoted_price
 from exchanges.sim.revalue import Position
 from exchanges.sim.state import Account
 from exchanges.sim.world import World
@@ -124,6 +125,7 @@ def _position(world: World, position: Position, cross_value: Decimal, cross_main
         raw = position.margin - szi * position.entry_price
         leverage["rawUsd"] = shown(raw)
         liquidation = liquidation_price(contract.tiers, szi, raw, _ZERO)
+    liquidation = quoted_price(world.liquidation_fields, liquidation)
     return {
         "coin": position.symbol,
         "szi": shown(szi),

@@ -6,7 +6,9 @@ it started, so that nobody is liquidated by accident; ``shift`` moves that start
 
 from __future__ import annotations
 
+import copy
 import random
+from collections.abc import Mapping
 from decimal import Decimal
 from math import erf, log, sqrt
 
@@ -40,6 +42,12 @@ class Prices:
     def shift(self, name: str, fraction: Decimal) -> None:
         """Move an underlying for good: -0.1 is ten percent down. Raises KeyError for an unknown one."""
         self._start[name] *= 1 + fraction
+
+    def scaled(self, factors: Mapping[str, Decimal]) -> Prices:
+        """Return these prices with some underlyings at a multiple of theirs; it does not walk on by itself."""
+        moved = copy.copy(self)
+        moved._start = {name: price * factors.get(name, Decimal(1)) for name, price in self._start.items()}
+        return moved
 
     def usd(self, ccy: str) -> Decimal:
         """Return the dollar price of a coin. Raises KeyError for an unknown one."""

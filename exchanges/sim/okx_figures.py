@@ -14,6 +14,7 @@ from exchanges.sim import revalue
 from exchanges.sim.catalog import COLLATERAL_RATE, TAKER_FEE, Contract
 from exchanges.sim.exact import plain
 from exchanges.sim.okx_market import Row, figure, inst_type
+from exchanges.sim.quoted import quoted_price, quoted_ratio
 from exchanges.sim.revalue import Pool, Position
 from exchanges.sim.world import Account, World
 
@@ -61,7 +62,7 @@ def position_row(world: World, account: Account, position: Position, now_ms: int
         "margin": figure(position.margin) if position.margin is not None else "",
         "imr": "" if isolated else figure(initial),
         "mmr": figure(world.maintenance(position)),
-        "mgnRatio": figure(pool.equity / pool.requirement) if pool.requirement else "",
+        "mgnRatio": _ratio(world, pool.equity, pool.requirement),
         "liqPx": "" if option or portfolio else _liquidation_text(world, account, position, pool),
         "notionalUsd": figure(notional * world.usd(contract.settle)),
         "usdPx": plain(world.usd(contract.settle)),
@@ -110,8 +111,12 @@ def liquidation_price(world: World, account: Account, position: Position, pool: 
 
 
 def _liquidation_text(world: World, account: Account, position: Position, pool: Pool) -> str:
-    price = liquidation_price(world, account, position, pool)
+    price = quoted_price(world.liquidation_fields, liquidation_price(world, account, position, pool))
     return "" if price is None or price <= 0 else figure(price)
+
+
+def _ratio(world: World, equity: Decimal, requirement: Decimal) -> str:
+    return quoted_ratio(world.liquidation_fields, figure(equity / requirement)) if requirement else ""
 
 
 def _break_even(contract: Contract, position: Position) -> Decimal:
@@ -248,7 +253,7 @@ def _detail(world: World, account: Account, ccy: str) -> Row:
         "frozenBal": figure(coin.initial + coin.isolated_equity),
         "imr": figure(coin.initial) if futures else "",
         "mmr": figure(coin.maintenance) if futures else "",
-        "mgnRatio": figure(coin.cross_equity / (coin.maintenance + coin.fees)) if risk else "",
+        "mgnRatio": _ratio(world, coin.cross_equity, coin.maintenance + coin.fees) if risk else "",
         "notionalLever": figure(coin.notional / coin.cross_equity) if risk else "0" if futures else "",
         "coinUsdPrice": plain(usd),
         "collateralEnabled": not futures,
@@ -281,7 +286,7 @@ def _account_level(world: World, account: Account) -> Row:
         "availEq": figure(max(_ZERO, pool.equity - initial)),
         "imr": figure(initial),
         "mmr": figure(dollars(*((coin.ccy, coin.maintenance) for coin in coins))),
-        "mgnRatio": figure(pool.equity / pool.requirement) if pool.requirement else "",
+        "mgnRatio": _ratio(world, pool.equity, pool.requirement),
         "notionalUsd": figure(notional),
         "notionalUsdForSwap": figure(notional),
         "upl": figure(dollars(*((coin.ccy, coin.cross_upl + coin.isolated_upl) for coin in coins))),

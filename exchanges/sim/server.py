@@ -22,6 +22,8 @@ from exchanges.sim.front import Clock, Faults, Front
 from exchanges.sim.hyperliquid import HyperliquidFront
 from exchanges.sim.okx import OkxFront
 from exchanges.sim.plan import PlannedFault
+from exchanges.sim.quoted import LiquidationFields
+from exchanges.sim.roster import ACCOUNTS, AccountSpec
 from exchanges.sim.world import World
 
 # Finer than the shortest window of any venue (OKX batches events for 50 ms).
@@ -95,6 +97,8 @@ async def start(
     ports: Mapping[str, int] | None = None,
     clock: Clock = wall_clock_ms,
     plan: Iterable[PlannedFault] = (),
+    roster: Iterable[AccountSpec] = ACCOUNTS,
+    liquidation_fields: LiquidationFields = "sent",
 ) -> Simulator:
     """Start a simulator.
 
@@ -105,11 +109,14 @@ async def start(
         ports: Venue ports by name; the kernel chooses the others.
         clock: Time of day, in milliseconds; also what login and request times are checked against.
         plan: Faults, carried out by themselves, their times counted from now.
+        roster: Who trades there.
+        liquidation_fields: What the venues tell of liquidation prices and margin ratios.
 
     Raises:
         PortTaken: A port is in use.
     """
-    world = World(seed, clock())
+    world = World(seed, clock(), roster)
+    world.liquidation_fields = liquidation_fields
     fronts: list[Front] = [make(world, clock) for make in FRONTS]
     for front in fronts:
         front.sockets.faults = front.faults

@@ -5,7 +5,8 @@ The read side of ``World``: everything here may be called by fronts and changes 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -14,6 +15,7 @@ from exchanges.sim.catalog import COLLATERAL_RATE, FUNDING_EVERY_MS, Contract, V
 from exchanges.sim.changes import Filled, FundingPaid, Order, PositionChanged, Transferred
 from exchanges.sim.dated import contracts
 from exchanges.sim.marks import Prices
+from exchanges.sim.quoted import LiquidationFields
 from exchanges.sim.records import Records
 from exchanges.sim.revalue import Key, Pool, Position
 from exchanges.sim.roster import Opening
@@ -87,10 +89,14 @@ class State:
         prices: The common prices that the venues' marks are derived from.
         rates: Funding rate of (venue, symbol) in the period that ends at a time.
         now_ms: Milliseconds since the Unix epoch.
+
+    Attributes:
+        liquidation_fields: What the venues tell of liquidation prices and margin ratios.
     """
 
     def __init__(self, prices: Prices, rates: Rates, now_ms: int) -> None:
         self.now_ms = now_ms
+        self.liquidation_fields: LiquidationFields = "sent"
         self.contracts: dict[tuple[VenueName, str], Contract] = {(c.venue, c.symbol): c for c in contracts(now_ms)}
         self.accounts: dict[str, Account] = {}
         self._prices = prices
@@ -227,6 +233,17 @@ class State:
         """Return a position's value at the mark, in settle currency."""
         contract = self.contracts[position.venue, position.symbol]
         return revalue.notional(contract, position.size, self.mark(position.venue, position.symbol))
+
+    def scaled(self, factors: Mapping[str, Decimal]) -> State:
+        """Return how it would stand with some underlyings at a multiple of their price; options stay as they are."""
+        view = copy.copy(self)
+        view._prices = self._prices.scaled(factors)
+        view._marks = {
+            key: mark if contract.kind == "option" else mark * factors.get(contract.base, Decimal(1))
+            for key, contract in self.contracts.items()
+            for mark in (self._marks[key],)
+        }
+        return view
 
     def cross_cash(self, account: Account, purse: str) -> Decimal:
         """Return what of a purse backs cross positions: its cash without isolated margins."""

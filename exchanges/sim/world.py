@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import deque
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -29,8 +30,8 @@ from exchanges.sim.ledger import Ledger, to_cash
 from exchanges.sim.marks import Prices
 from exchanges.sim.modes import Modes
 from exchanges.sim.records import Records
-from exchanges.sim.revalue import Key, Leg, Position
-from exchanges.sim.roster import AccountSpec
+from exchanges.sim.revalue import Key, Leg, Pool, Position
+from exchanges.sim.roster import ACCOUNTS, AccountSpec
 from exchanges.sim.state import Account, Impossible, State, UnknownName
 from exchanges.sim.truth import Chronicle, truth
 from exchanges.sim.whims import Whims
@@ -62,9 +63,10 @@ class World(State):
     Args:
         seed: Every price, trade and secret follows from it.
         now_ms: When the world begins, milliseconds since the Unix epoch.
+        roster: Who trades there.
     """
 
-    def __init__(self, seed: int, now_ms: int) -> None:
+    def __init__(self, seed: int, now_ms: int, roster: Iterable[AccountSpec] = ACCOUNTS) -> None:
         super().__init__(Prices(random.Random(f"{seed}:prices")), self._rate, now_ms)
         self.seed = seed
         self.paused = False
@@ -75,7 +77,7 @@ class World(State):
         self._log: deque[WorldEvent] = deque(maxlen=LOG_SIZE)
         self._logged = 0
         self._ledger = Ledger(self, self._whim, self._note)
-        specs = accounts(now_ms)
+        specs = accounts(roster, now_ms)
         plans = {spec.name: spec.openings for spec in specs}
         bookings = Bookings(self, self._ledger)
         self.hands = Hands(self, self._ledger, bookings, plans, self._remark)
@@ -152,15 +154,33 @@ class World(State):
             self.paused = False
 
     def shift(self, base: str, fraction: Decimal) -> None:
-        """Move an underlying for good, at once on every venue. Raises UnknownName."""
-        if base not in self._prices.names:
-            raise UnknownName(f"there is no underlying {base!r}: there are {', '.join(self._prices.names)}")
-        if fraction <= -1:
-            raise Impossible(f"a price cannot move by {fraction}: at most -0.99")
-        self._prices.shift(base, fraction)
+        """Move an underlying for good, at once on every venue, and liquidate who is out of margin. Raises UnknownName."""
+        self.move({base: fraction})
+        self.liquidate_due()
+
+    def move(self, fractions: Mapping[str, Decimal]) -> None:
+        """Move underlyings for good, at once on every venue: marks alone. Raises UnknownName."""
+        for base, fraction in fractions.items():
+            if base not in self._prices.names:
+                raise UnknownName(f"there is no underlying {base!r}: there are {', '.join(self._prices.names)}")
+            if fraction <= -1:
+                raise Impossible(f"a price cannot move by {fraction}: at most -0.99")
+        for base, fraction in fractions.items():
+            self._prices.shift(base, fraction)
         for key in self.contracts:
             self._remark(key, self.now_ms)
-        self._liquidate_all(self.now_ms)
+
+    def liquidate_due(self) -> list[tuple[Account, Pool]]:
+        """Liquidate every pool that is out of margin, fully revalued; return them as they were."""
+        due = [
+            (account, pool)
+            for account in self.accounts.values()
+            for pool in self.pools(account)
+            if pool.positions and pool.equity <= pool.requirement
+        ]
+        for account, pool in due:
+            self._ledger.liquidate(account, pool, self.now_ms)
+        return due
 
     # --- By hand ---------------------------------------------------------------------------------------------------
 
@@ -234,7 +254,7 @@ class World(State):
         self._whims.quantum(at)
         self._come_due(at)
         if elapsed % LIQUIDATION_EVERY_MS == 0:
-            self._liquidate_all(at)
+            self.liquidate_due()
 
     def _come_due(self, at: int) -> None:
         """Pay funding where its time has come, and let expire what ends."""
@@ -252,12 +272,6 @@ class World(State):
             self._marks[key] = mark
             self._mark_at[key] = at
             self._note(MarkChanged(at, *key, mark))
-
-    def _liquidate_all(self, at: int) -> None:
-        for account in self.accounts.values():
-            for pool in self.pools(account):
-                if pool.positions and pool.equity <= pool.requirement:
-                    self._ledger.liquidate(account, pool, at)
 
 
 def _derive(seed: int, *parts: str) -> str:

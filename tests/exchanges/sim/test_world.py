@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from exchanges.sim import dated
 from exchanges.sim.catalog import CONTRACTS, MARK_EVERY_MS, TAKER_FEE, VENUES
 from exchanges.sim.changes import Filled, OrderChanged, Transferred
+from exchanges.sim.roster import ACCOUNTS
 from exchanges.sim.world import BalanceChanged, Impossible, MarkChanged, PositionChanged, UnknownName, World
 
 BEGIN = 1_763_683_200_000
@@ -233,9 +234,33 @@ def test_the_catalog_is_consistent() -> None:
         for low, high in zip(contract.tiers, contract.tiers[1:], strict=False):
             if contract.venue != "okx":  # no jump of maintenance at a boundary
                 assert high.lower * (high.rate - low.rate) == high.deduction - low.deduction
-    for spec in dated.accounts(BEGIN):
+    for spec in dated.accounts(ACCOUNTS, BEGIN):
         for opening in spec.openings:
             contract = listed[spec.venue, opening.symbol]
             assert opening.size % contract.lot == 0
             assert opening.leverage <= contract.max_leverage
             assert contract.purse in spec.cash
+
+
+def test_marks_move_before_anybody_is_liquidated_and_due_is_who_is_out_of_margin() -> None:
+    it = world()
+    it.pause()
+    it.move({"HYPE": Decimal("0.6"), "ETH": Decimal("0.01")})
+    assert any(p.symbol == "HYPE" for p in it.positions("hl-single"))
+    due = it.liquidate_due()
+    assert [(account.name, pool.name) for account, pool in due] == [("hl-single", "")]
+    assert not it.positions("hl-single")
+    assert it.liquidate_due() == []
+
+
+def test_a_scaled_view_is_how_it_would_stand_and_changes_nothing() -> None:
+    it, moved = world(), world()
+    before = it.truth()
+    view = it.scaled({"BTC": Decimal("0.9")})
+    moved.move({"BTC": Decimal("-0.1")})
+    for account in it.accounts.values():
+        for seen, real in zip(view.pools(account), moved.pools(account), strict=True):
+            if not any(it.contracts[p.venue, p.symbol].kind == "option" for p in seen.positions):
+                assert float(seen.equity) == pytest.approx(float(real.equity), rel=1e-4)
+                assert float(seen.requirement) == pytest.approx(float(real.requirement), rel=1e-4)
+    assert it.truth() == before
