@@ -9,6 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from exchanges.events import Instrument
+from gateway.core.currencies import DOLLARS
+
+# What a move of the market leaves as it is: money, and coins that are meant to be worth a fixed amount of it.
+_MONEY = DOLLARS | frozenset(
+    """USD EUR GBP JPY CHF CAD AUD SGD HKD KRW AED BRL TRY MXN PLN CZK UAH KZT GEL IDR
+    DAI USDS USDY USDG USDD USDP TUSD BUSD PYUSD RLUSD USDB EURC EURI EURR""".split()
+)
 
 
 def fold(base: str, mapping: Mapping[str, str]) -> str:
@@ -19,3 +26,8 @@ def fold(base: str, mapping: Mapping[str, str]) -> str:
 def base_of(instrument: Instrument | None, symbol: str, mapping: Mapping[str, str]) -> str:
     """Return the underlying of a contract; of one that is not known (yet) the symbol itself, an underlying of its own."""
     return fold(instrument.base, mapping) if instrument is not None else symbol
+
+
+def is_money(ccy: str) -> bool:
+    """Say whether a currency is money or meant to be worth a fixed amount of it: no underlying that a shock moves."""
+    return ccy in _MONEY
