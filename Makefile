@@ -8,7 +8,7 @@ COUNT ?= 20
 SECONDS ?= 20
 ROUNDS ?= 7
 
-.PHONY: install install-test run test lint bench cuts soak conformance-table lock clean
+.PHONY: install install-test run test lint bench cuts soak conformance-table residuals lock clean
 install: $(VENV)/.run
 install-test: $(VENV)/.test
 
@@ -52,6 +52,11 @@ soak: install-test
 # Write the table of the conformance suite into docs/venues.md.
 conformance-table: install-test
 	$(BIN)/python -m tests.conformance.table
+
+# The models against captured messages: printed, and written into docs/margin.md. RECORDINGS=dir measures another folder (one with
+# a manifest, or recordings of `perpwire replay`) and writes nothing.
+residuals: install-test
+	$(BIN)/python -m tests.residuals $(if $(RECORDINGS),--recordings $(RECORDINGS),--write)
 
 # Needs `uv` on the PATH. The locks carry hashes and name no registry; what runs is what was tested.
 lock:
