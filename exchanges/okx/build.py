@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 import msgspec
 
+from exchanges.events import MarginMode
 from exchanges.okx import sign, tables
 from exchanges.venue import Credentials, HttpRequest
 
@@ -161,16 +162,23 @@ def index_request(pair: str) -> HttpRequest:
     return HttpRequest(path=f"{tables.INDEX_PATH}?{urlencode({'instId': pair})}", weight=tables.PUBLIC_WEIGHT)
 
 
-def tiers_requests(inst_type: str, families: Iterable[str]) -> list[HttpRequest]:
-    """Ask for the position tiers of instrument families, as many requests as the limit of families a request makes.
+def discounts_request() -> HttpRequest:
+    """Ask how much of each currency counts as collateral (2 a 2 s per address)."""
+    return HttpRequest(path=tables.DISCOUNTS_PATH, weight=5 * tables.PUBLIC_WEIGHT)
 
-    10 a 2 s per address.
+
+def tiers_requests(inst_type: str, families: Iterable[str]) -> list[HttpRequest]:
+    """Ask for the position tiers of instrument families, cross and isolated each for itself (``tdMode``).
+
+    As many requests as the limit of families a request makes; 10 a 2 s per address.
     """
+    modes: tuple[MarginMode, ...] = ("cross", "isolated")
     return [
         HttpRequest(
-            path=f"{tables.TIERS_PATH}?instType={quote(inst_type)}&tdMode=cross"
+            path=f"{tables.TIERS_PATH}?instType={quote(inst_type)}&tdMode={mode}"
             f"&instFamily={','.join(quote(family) for family in batch)}",
             weight=tables.PUBLIC_WEIGHT,
         )
         for batch in batches(families, tables.FAMILIES_PER_REQUEST)
+        for mode in modes
     ]

@@ -1,4 +1,4 @@
-"""From OKX's public rows to events: contracts, position tiers, mark prices. Keeps no state.
+"""From OKX's public rows to events: contracts, position tiers, discount rates, mark prices. Keeps no state.
 
 Source: OKX v5 docs, public data.
 """
@@ -9,9 +9,20 @@ import re
 from collections.abc import Iterable
 from decimal import Context, Decimal
 
-from exchanges.events import ContractType, FundingRate, Instrument, MarginTier, MarginTiers, Price, known
+from exchanges.events import (
+    CollateralTier,
+    CollateralTiers,
+    ContractType,
+    FundingRate,
+    Instrument,
+    MarginMode,
+    MarginTier,
+    MarginTiers,
+    Price,
+    known,
+)
 from exchanges.okx import tables
-from exchanges.okx.wire import FundingRow, InstrumentRow, MarkRow, TierRow
+from exchanges.okx.wire import DiscountRow, FundingRow, InstrumentRow, MarkRow, TierRow
 
 # Wide enough for the exact product of any two figures that the wire schema lets through.
 _EXACT = Context(prec=200)
@@ -79,10 +90,18 @@ def _product(value: str, multiplier: str | None) -> str:
     return format(_EXACT.multiply(Decimal(value), Decimal(multiplier)), "f")
 
 
-def parse_tiers(rows: Iterable[TierRow], inst_type: str, env: str) -> list[MarginTiers]:
+def parse_tiers(
+    rows: Iterable[TierRow], inst_type: str, env: str, margin_mode: MarginMode | None = None
+) -> list[MarginTiers]:
     """Translate position tiers, one record per family, ascending.
 
     The flat rate of the tier that a position's size falls into applies to the whole notional: there is no deduction.
+
+    Args:
+        rows: Of any number of families.
+        inst_type: SWAP or FUTURES.
+        env: The environment that events are labelled with.
+        margin_mode: The ``tdMode`` that was asked for: rows do not say it, and the two can differ.
     """
     families: dict[str, list[TierRow]] = {}
     for row in rows:
@@ -97,9 +116,27 @@ def parse_tiers(rows: Iterable[TierRow], inst_type: str, env: str) -> list[Margi
                 MarginTier(lower=row.min_sz, rate=row.mmr, max_leverage=known(row.max_lever))
                 for row in sorted(of_family, key=lambda row: Decimal(row.min_sz))
             ),
+            margin_mode=margin_mode,
         )
         for family, of_family in families.items()
     ]
+
+
+def parse_discount(row: DiscountRow, env: str) -> CollateralTiers | None:
+    """Translate the discount rates of one currency; None where it has none.
+
+    Each rate counts for the part of the amount within its tier: OKX's example values 11,000,000 USDT at 1, 0.975 and 0.95 as
+    5,000,000 + 4,875,000 + 950,000, and ``disCcyEq`` is the sum up to a tier's end. Beyond the last tier it is ``minDiscountRate``.
+    Source: Get discount rate and interest-free quota (``details``; the older ``discountInfo`` counts dollars and is not read);
+    help centre, "Multi-currency margin mode: cross margin trading". ``colRes`` restricts new orders alone.
+    """
+    tiers = sorted(row.details, key=lambda tier: Decimal(tier.min_amt))
+    if not tiers:
+        return None
+    found = [CollateralTier(lower=tier.min_amt, rate=tier.discount_rate) for tier in tiers]
+    if tiers[-1].max_amt:
+        found.append(CollateralTier(lower=tiers[-1].max_amt, rate=row.min_discount_rate or "0"))
+    return CollateralTiers(venue=tables.NAME, env=env, ccy=row.ccy, tiers=tuple(found))
 
 
 def parse_mark(row: MarkRow, env: str) -> Price:

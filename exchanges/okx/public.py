@@ -1,4 +1,4 @@
-"""The public connection of OKX: prices, funding rates, contracts and position tiers of one environment, for all its accounts.
+"""The public connection of OKX: prices, funding rates, contracts, position tiers and discount rates of one environment.
 
 Owns protocol state only. Pure: no I/O, no clock. Source: OKX v5 docs, public data.
 """
@@ -11,18 +11,22 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
+from exchanges.collateral import Haircuts
 from exchanges.errors import ProtocolViolation
+from exchanges.events import MarginMode
 from exchanges.okx import build, contracts, tables, wire
 from exchanges.okx.currencies import Currencies
 from exchanges.okx.session import Session, decode_all, decode_some
-from exchanges.venue import Ask, Heard, HttpRequest, Notice, Output, SubscribeRefused
+from exchanges.venue import Ask, Data, Heard, HttpRequest, Notice, Output, SubscribeRefused
 
 _INSTRUMENT = msgspec.json.Decoder(wire.InstrumentRow)
 _TIER = msgspec.json.Decoder(wire.TierRow)
+_DISCOUNT = msgspec.json.Decoder(wire.DiscountRow)
 _MARK = msgspec.json.Decoder(wire.MarkRow)
 _INDEX = msgspec.json.Decoder(wire.IndexRow)
 _FUNDING = msgspec.json.Decoder(wire.FundingRow)
 
+_MARGIN_MODES: dict[str, MarginMode] = {"cross": "cross", "isolated": "isolated"}
 _EXPIRY = re.compile(r"-[0-9]{6}$")
 
 
@@ -31,7 +35,8 @@ class PublicLink(Session):
 
     Contracts come first by REST, their changes by the stream. A symbol that is not among them (listed later, renamed) has
     them asked again, once; the position tiers of a family are asked when a symbol of it is first wanted. Both as ``Ask``
-    out of the next ``receive`` or ``answer``, of which the marks themselves bring several a second.
+    out of the next ``receive`` or ``answer``, of which the marks themselves bring several a second. Tiers and discount rates
+    are asked again every few hours.
     """
 
     connection = "public"
@@ -48,6 +53,9 @@ class PublicLink(Session):
         self._xperps: set[str] = set()  # futures that pay funding as swaps do
         self._resting: set[str] = set()  # symbols that are not traded now: their marks may stop
         self._currencies = Currencies(env)
+        self._haircuts = Haircuts(build.discounts_request(), tables.TABLES_EVERY_MS)
+        self._at = 0  # the latest receive time
+        self._tiers_since: int | None = None  # when the tiers began to be asked that are known
         self._priced: tuple[str, ...] = ()  # the topics that were said to bring prices
 
     @property
@@ -67,10 +75,12 @@ class PublicLink(Session):
         named = tuple(symbols)
         self._unserved.update(set(named) - self._wanted)
         self._wanted.update(named)
+        wanted = tuple(currencies)
+        self._haircuts.want(wanted)
         self._priced = (
             *(build.mark_topic(symbol) for symbol in named),
             *(build.funding_topic(symbol) for symbol in named if symbol.endswith("-SWAP") or symbol in self._xperps),
-            *self._currencies.topics(currencies),
+            *self._currencies.topics(wanted),
             *(build.instruments_topic(inst_type) for inst_type in tables.MODELLED),
         )
         return self._priced
@@ -98,6 +108,16 @@ class PublicLink(Session):
     def bootstrap(self) -> list[HttpRequest]:
         """Ask for the contracts of every modelled type."""
         return [build.instruments_request(inst_type) for inst_type in tables.MODELLED]
+
+    def receive(self, data: Data, at: int) -> list[Output]:
+        """Translate one frame; never raises on bad input."""
+        self._at = max(self._at, at)
+        return super().receive(data, at)
+
+    def answer(self, request: HttpRequest, body: bytes, asked_at: int, at: int) -> list[Output]:
+        """Translate a REST answer. Raises ProtocolViolation where it is not what the venue documents."""
+        self._at = max(self._at, at)
+        return super().answer(request, body, asked_at, at)
 
     def _data(self, arg: wire.Arg, frame: wire.Frame, rows: list[msgspec.Raw]) -> list[Output]:
         if arg.channel == build.MARK_PRICE:
@@ -128,7 +148,8 @@ class PublicLink(Session):
 
     def _answered(self, request: HttpRequest, rows: list[msgspec.Raw], asked_at: int) -> list[Output]:
         target = urlsplit(request.path)
-        inst_type = parse_qs(target.query).get("instType", [""])[0]
+        query = parse_qs(target.query)
+        inst_type = query.get("instType", [""])[0]
         if target.path == tables.INSTRUMENTS_PATH:
             instruments, notes, _ = decode_some(rows, _INSTRUMENT, request.path)
             if rows and not instruments:
@@ -136,7 +157,15 @@ class PublicLink(Session):
             self._loaded.add(inst_type)
             return notes + self._instruments(instruments)
         if target.path == tables.TIERS_PATH:
-            return [*contracts.parse_tiers(decode_all(rows, _TIER, request.path), inst_type, self._env)]
+            margin_mode = _MARGIN_MODES.get(query.get("tdMode", [""])[0])
+            return [*contracts.parse_tiers(decode_all(rows, _TIER, request.path), inst_type, self._env, margin_mode)]
+        if target.path == tables.DISCOUNTS_PATH:
+            discounts, notes, _ = decode_some(rows, _DISCOUNT, request.path)
+            if rows and not discounts:
+                raise ProtocolViolation(f"{tables.NAME} {request.path}", "no row can be read")
+            table = (contracts.parse_discount(row, self._env) for row in discounts)
+            self._haircuts.take(tiers for tiers in table if tiers is not None)
+            return notes
         if target.path == tables.MARK_PRICE_PATH:
             return [contracts.parse_mark(row, self._env) for row in decode_all(rows, _MARK, request.path)]
         if target.path == tables.INDEX_PATH:
@@ -175,8 +204,17 @@ class PublicLink(Session):
         (self._resting.discard if row.state in (None, "live") else self._resting.add)(row.inst_id)
 
     def _due(self) -> list[Output]:
-        """Return the questions that wanted symbols still need; each is asked once a connection."""
-        if not self._unserved or not self.ready:
+        """Return the questions that wanted symbols and currencies need now."""
+        return [*self._haircuts.due(self._at), *self._tiers_due()]
+
+    def _tiers_due(self) -> list[Output]:
+        if not self.ready:
+            return []
+        if self._tiers_since is None or self._at - self._tiers_since >= tables.TABLES_EVERY_MS:
+            self._tiers_since = self._at
+            self._tiers_asked.clear()
+            self._unserved.update(self._wanted)
+        if not self._unserved:
             return []
         families: dict[str, list[str]] = {}
         again: set[str] = set()

@@ -71,6 +71,9 @@ MARK_SILENT_S = 35.0  # every 10 s when unchanged
 INDEX_SILENT_S = 200.0  # once a minute when unchanged
 FUNDING_SILENT_S = 300.0  # every 30 to 90 s
 
+# Position tiers and discount rates change every few weeks, by announcement, within an hour of a morning.
+TABLES_EVERY_MS = 6 * 3_600_000
+
 # A snapshot beyond this many rows is not a snapshot of one account.
 MAX_ROWS = 20_000
 
@@ -87,6 +90,7 @@ BALANCE_PATH = "/api/v5/account/balance"
 POSITIONS_PATH = "/api/v5/account/positions"
 INSTRUMENTS_PATH = "/api/v5/public/instruments"
 TIERS_PATH = "/api/v5/public/position-tiers"
+DISCOUNTS_PATH = "/api/v5/public/discount-rate-interest-free-quota"
 MARK_PRICE_PATH = "/api/v5/public/mark-price"
 PUBLIC_PREFIXES = ("/api/v5/public/", "/api/v5/market/", "/api/v5/system/")
 

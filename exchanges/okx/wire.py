@@ -296,6 +296,22 @@ class TierRow(msgspec.Struct, rename="camel"):
     max_lever: Maybe = None
 
 
+class DiscountTier(msgspec.Struct, rename="camel"):
+    """One tier of a discount rate; amounts in the currency itself, ``maxAmt`` "" has no end."""
+
+    min_amt: Known
+    discount_rate: Known
+    max_amt: Maybe = None
+
+
+class DiscountRow(msgspec.Struct, rename="camel"):
+    """How much of a currency counts as collateral; beyond the last tier ``minDiscountRate`` does."""
+
+    ccy: Name
+    details: list[DiscountTier]
+    min_discount_rate: Maybe = None
+
+
 class TimeRow(msgspec.Struct):
     """The venue's clock."""
 

@@ -39,10 +39,13 @@ def test_private_questions_are_signed_and_public_ones_are_not() -> None:
     assert not build.instruments_request("SWAP").signed
 
 
-def test_tiers_are_asked_five_families_at_a_time() -> None:
+def test_tiers_are_asked_five_families_at_a_time_for_each_margin_mode() -> None:
     families = [f"C{n}-USDT" for n in range(12)]
     requests = build.tiers_requests("SWAP", families)
-    assert [request.path.count(",") + 1 for request in requests] == [5, 5, 2]
+    assert [request.path.count(",") + 1 for request in requests] == [5, 5, 5, 5, 2, 2]
+    assert [request.path.replace("isolated", "cross") for request in requests[1::2]] == [
+        request.path for request in requests[::2]
+    ]
     assert requests[0].path == (
         "/api/v5/public/position-tiers?instType=SWAP&tdMode=cross&instFamily=C0-USDT,C1-USDT,C2-USDT,C3-USDT,C4-USDT"
     )

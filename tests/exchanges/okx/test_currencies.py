@@ -56,7 +56,9 @@ def test_a_currency_without_a_dollar_index_goes_by_usdt() -> None:
     assert ask.request.path == "/api/v5/market/index-tickers?instId=PEPE-USDT"
     assert indices(link, "PEPE") == ["index-tickers:PEPE-USDT", "index-tickers:USDT-USD"]
     row = {"instId": "PEPE-USDT", "idxPx": "0.00001", "ts": str(T0)}
-    assert link.answer(ask.request, envelope(row), T0, T0) == []  # the price of USDT is not known yet
+    assert (
+        only(CurrencyPrice, link.answer(ask.request, envelope(row), T0, T0)) == []
+    )  # the price of USDT is not known yet
     found = only(CurrencyPrice, link.receive(index("USDT-USD", "0.9991", T0 + 5), 0))
     assert found == [price("USDT", "0.9991", T0 + 5), price("PEPE", "0.000009991")]
     (later,) = only(CurrencyPrice, link.receive(index("PEPE-USDT", "0.00002", T0 + 9), 0))

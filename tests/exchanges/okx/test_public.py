@@ -7,7 +7,7 @@ import json
 import pytest
 
 from exchanges.errors import ProtocolViolation
-from exchanges.events import FundingRate, Instrument, MarginTiers, Price
+from exchanges.events import CollateralTier, CollateralTiers, FundingRate, Instrument, MarginTiers, Price
 from exchanges.okx import build, tables
 from exchanges.okx.public import PublicLink
 from exchanges.venue import Ask, Heard, HttpRequest, Malformed, Notice, Output
@@ -32,6 +32,10 @@ def mark(symbol: str = "BTC-USDT-SWAP", price: str = "60000.5") -> str:
 
 def paths(outputs: list[Output]) -> list[str]:
     return [each.request.path for each in only(Ask, outputs)]
+
+
+def tiers_paths(inst_type: str, family: str) -> list[str]:
+    return [request.path for request in build.tiers_requests(inst_type, [family])]
 
 
 def test_a_mark() -> None:
@@ -91,12 +95,9 @@ def test_an_unreadable_contract_is_told_and_the_rest_stands() -> None:
 def test_tiers_are_asked_when_a_family_is_first_wanted() -> None:
     link = loaded(instrument(), instrument("ETH-USDT-SWAP"), FUTURE)
     link.price_topics(["BTC-USDT-SWAP", "BTC-USDT-261225"])
-    assert paths(link.receive(mark(), 0)) == [
-        build.tiers_requests("FUTURES", ["BTC-USDT"])[0].path,
-        build.tiers_requests("SWAP", ["BTC-USDT"])[0].path,
-    ]
+    assert paths(link.receive(mark(), 0)) == tiers_paths("FUTURES", "BTC-USDT") + tiers_paths("SWAP", "BTC-USDT")
     link.price_topics(["BTC-USDT-SWAP", "ETH-USDT-SWAP"])
-    assert paths(link.receive("pong", 0)) == [build.tiers_requests("SWAP", ["ETH-USDT"])[0].path]
+    assert paths(link.receive("pong", 0)) == tiers_paths("SWAP", "ETH-USDT")
     assert paths(link.receive(mark(), 0)) == []
 
 
@@ -106,7 +107,7 @@ def test_nothing_is_asked_before_the_contracts_are_known() -> None:
     assert paths(link.receive(mark(), 0)) == []
     swap, future = link.bootstrap()
     link.answer(swap, envelope(instrument()), T0, T0)
-    assert paths(link.answer(future, envelope(), T0, T0)) == [build.tiers_requests("SWAP", ["BTC-USDT"])[0].path]
+    assert paths(link.answer(future, envelope(), T0, T0)) == tiers_paths("SWAP", "BTC-USDT")
 
 
 def test_a_symbol_listed_later_has_contracts_asked_again_once() -> None:
@@ -116,18 +117,79 @@ def test_a_symbol_listed_later_has_contracts_asked_again_once() -> None:
     assert paths(asked) == [build.instruments_request(each).path for each in ("FUTURES", "SWAP")]
     swap = only(Ask, asked)[1].request
     out = link.answer(swap, envelope(instrument(), instrument("NEW-USDT-SWAP")), T0, T0)
-    assert paths(out) == [build.tiers_requests("SWAP", ["NEW-USDT"])[0].path]
+    assert paths(out) == tiers_paths("SWAP", "NEW-USDT")
     assert paths(link.receive(mark(), 0)) == []
 
 
-def test_tiers() -> None:
-    (request,) = build.tiers_requests("SWAP", ["BTC-USDT"])
+def test_tiers_of_each_margin_mode() -> None:
+    cross, isolated = build.tiers_requests("SWAP", ["BTC-USDT"])
     row = {"tier": "1", "minSz": "0", "maxSz": "1000", "mmr": "0.004", "maxLever": "100", "instFamily": "BTC-USDT"}
-    (found,) = public().answer(request, envelope(row), T0, T0)
-    assert isinstance(found, MarginTiers)
-    assert (found.key, found.tiers[0].rate) == ("SWAP:BTC-USDT", "0.004")
+    for request, mode in ((cross, "cross"), (isolated, "isolated")):
+        (found,) = public().answer(request, envelope(row), T0, T0)
+        assert isinstance(found, MarginTiers)
+        assert (found.key, found.margin_mode, found.tiers[0].rate) == ("SWAP:BTC-USDT", mode, "0.004")
+    request = cross
     with pytest.raises(ProtocolViolation, match="mmr"):
         public().answer(request, envelope(row | {"mmr": ""}), T0, T0)
+
+
+def test_tiers_are_asked_again_after_some_hours() -> None:
+    link = loaded(instrument())
+    link.price_topics(["BTC-USDT-SWAP"])
+    assert paths(link.receive(mark(), T0)) == tiers_paths("SWAP", "BTC-USDT")
+    assert paths(link.receive(mark(), T0 + tables.TABLES_EVERY_MS - 1)) == []
+    assert paths(link.receive(mark(), T0 + tables.TABLES_EVERY_MS)) == tiers_paths("SWAP", "BTC-USDT")
+    assert paths(link.receive(mark(), T0 + tables.TABLES_EVERY_MS)) == []
+
+
+def discount(ccy: str = "BTC", *tiers: tuple[str, str, str], least: str = "0") -> dict[str, object]:
+    rows = [
+        {"tier": str(number), "minAmt": low, "maxAmt": high, "discountRate": rate, "liqPenaltyRate": "0.02"}
+        for number, (low, high, rate) in enumerate(tiers or (("0", "20", "0.98"), ("20", "25", "0.9775")), 1)
+    ]
+    return {"ccy": ccy, "amt": "0", "colRes": "0", "minDiscountRate": least, "details": rows}
+
+
+def test_discount_rates_are_asked_once_a_currency_is_wanted_and_told_for_those_alone() -> None:
+    link = loaded(instrument())
+    assert paths(link.receive(mark(), T0)) == []
+    link.price_topics([], ["BTC"])
+    asked = link.receive(mark(), T0)
+    assert paths(asked) == [tables.DISCOUNTS_PATH]
+    request = only(Ask, asked)[0].request
+    table = envelope(discount(), discount("USDT", ("0", "", "1")), {"ccy": "OLD", "discountInfo": []})
+    out = link.answer(request, table, T0, T0)
+    assert only(CollateralTiers, out) == [
+        CollateralTiers(
+            venue="okx",
+            env="live",
+            ccy="BTC",
+            tiers=(
+                CollateralTier(lower="0", rate="0.98"),
+                CollateralTier(lower="20", rate="0.9775"),
+                CollateralTier(lower="25", rate="0"),  # beyond the last tier minDiscountRate counts
+            ),
+        )
+    ]
+    assert len(only(Malformed, out)) == 1
+    link.price_topics([], ["BTC", "USDT", "OLD"])
+    (usdt,) = only(CollateralTiers, link.receive(mark(), T0 + 1))
+    assert (usdt.ccy, usdt.tiers) == ("USDT", (CollateralTier(lower="0", rate="1"),))
+    assert only(CollateralTiers, link.receive(mark(), T0 + 2)) == []
+
+
+def test_discount_rates_are_asked_again_and_told_where_they_changed() -> None:
+    link = loaded(instrument())
+    link.price_topics([], ["BTC", "USDT"])
+    request = only(Ask, link.receive(mark(), T0))[0].request
+    link.answer(request, envelope(discount(), discount("USDT", ("0", "", "1"))), T0, T0)
+    later = T0 + tables.TABLES_EVERY_MS
+    assert paths(link.receive(mark(), later)) == [tables.DISCOUNTS_PATH]
+    changed = discount("BTC", ("0", "10", "0.9"), least="0.5")
+    (told,) = only(CollateralTiers, link.answer(request, envelope(changed), later, later))
+    assert [(tier.lower, tier.rate) for tier in told.tiers] == [("0", "0.9"), ("10", "0.5")]
+    with pytest.raises(ProtocolViolation):
+        link.answer(request, envelope({"ccy": "BTC"}), later, later)
 
 
 def test_marks_by_rest() -> None:
