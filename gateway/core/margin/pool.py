@@ -41,6 +41,7 @@ class Maintenance(NamedTuple):
         floor_to: Solved prices are rounded down to this tick (Bybit isolated); 0: not rounded.
         brackets: For models whose rate depends on notional; empty: one rate. They hold for the present maintenance and for the
             trigger; for the published price only where ``tiered`` (Bybit's holds maintenance, or counts it from the entry).
+        beyond: Part of ``constant`` that no bracket changes (Bybit's closing fee).
         both_legs: The published price moves every row of the symbol in the pool (Aster's hedge); else the row alone.
     """
 
@@ -55,6 +56,7 @@ class Maintenance(NamedTuple):
     floor_to: float = 0.0
     brackets: tuple[Bracket, ...] = ()
     tiered: bool = True
+    beyond: float = 0.0
     both_legs: bool = False
 
     def at_notional(self, notional: float) -> Maintenance:
@@ -62,7 +64,7 @@ class Maintenance(NamedTuple):
         if len(self.brackets) < 2 or math.isnan(notional):
             return self
         bracket = bracket_of(self.brackets, notional)
-        now = self._replace(rate=bracket.rate, constant=-bracket.deduction)
+        now = self._replace(rate=bracket.rate, constant=self.beyond - bracket.deduction)
         if not self.tiered:
             return now
         return now._replace(
