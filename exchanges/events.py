@@ -247,6 +247,8 @@ class PoolState(Event, frozen=True, kw_only=True):
             size * mark; Hyperliquid ``totalRawUsd``).
         cash: Mark-independent balance of the pool in ``ccy``; None: equity cannot be rebuilt and the venue's is shown.
         from_coins: The pool's collateral is the account's coins (``CoinBalance.cash``), each at its price less its haircut.
+        pnl_discounted: A haircut is taken of a coin's balance and the unrealised PnL in it together (OKX), where that is above
+            zero; else PnL counts whole (Bybit).
         held: What of the collateral backs no positions (holds and haircuts of open orders), in ``ccy``: the equity that
             meets maintenance is less by it. None: the venue does not say.
         equity_after_held: ``venue_equity`` lacks ``held`` already (OKX ``adjEq``).
@@ -259,6 +261,7 @@ class PoolState(Event, frozen=True, kw_only=True):
     basis: Basis = "upnl"
     cash: str | None = None
     from_coins: bool = False
+    pnl_discounted: bool = False
     held: str | None = None
     equity_after_held: bool = False
     options_count: bool = True

@@ -280,7 +280,7 @@ def parse_balance(
     """
     coins = tuple(coins)
     updated = int(header.u_time or 0) or max((order for coin in coins for order in coin_order(coin)), default=0)
-    pools = tuple(_coin_pool(coin) for coin in coins) if mode.per_currency else _account_pool(header)
+    pools = tuple(_coin_pool(coin) for coin in coins) if mode.per_currency else _account_pool(header, mode)
     return BalanceState(
         account=account,
         scope=BALANCE_SCOPE,
@@ -315,6 +315,7 @@ def _coin_pool(row: CoinRow) -> PoolState:
         pool=row.ccy,
         ccy=row.ccy,
         cash=cash(row),
+        held=held(row),
         venue_equity=_cross_equity(row),
         venue_maintenance_margin=known(row.mmr),
         venue_initial_margin=known(row.imr),
@@ -324,13 +325,18 @@ def _coin_pool(row: CoinRow) -> PoolState:
     )
 
 
-def _account_pool(row: AccountRow) -> tuple[PoolState, ...]:
+def _account_pool(row: AccountRow, mode: Mode) -> tuple[PoolState, ...]:
     if known(row.adj_eq) is None and known(row.mgn_ratio) is None:
         return ()
     return (
         PoolState(
             pool="USD",
             ccy="USD",
+            from_coins=mode.level == "3",
+            pnl_discounted=mode.level == "3",  # disEq is a share of the currency's equity
+            # What open orders take of ``adjEq`` is no field; where their margin is 0 there are none.
+            held="0" if row.ord_froz and not Decimal(row.ord_froz) else None,
+            equity_after_held=True,
             venue_equity=known(row.adj_eq),
             venue_maintenance_margin=known(row.mmr),
             venue_initial_margin=known(row.imr),
@@ -353,6 +359,24 @@ def cash(row: CoinRow) -> str:
     beside = _EXACT.subtract(carried, Decimal(row.liab or 0))
     rest = _sum(row.eq or "0", minus=(row.upl, row.iso_eq, *_elsewhere(row)))
     return _text(min(carried, beside, key=lambda reading: abs(_EXACT.subtract(reading, rest))))
+
+
+def held(row: CoinRow) -> str | None:
+    """Return what of a currency's cross balance backs no positions in futures mode; None where it cannot be told.
+
+    The margin ratio counts "balance + PnL - sell orders - options to buy - isolated positions to open - fees of all orders"
+    (help centre, "Futures mode: cross margin trading"), none of which is a field. ``availEq`` lacks those and ``imr``, the
+    margin of positions and pending orders, so that the rest is what they hold, at most ``ordFrozen``. That ``imr`` of a
+    currency holds orders too is documented for the account alone; without it the rest is too much, never too little.
+    """
+    frozen = known(row.ord_frozen)
+    if frozen is None or not Decimal(frozen):
+        return frozen and "0"
+    equity, margin, free = _cross_equity(row), known(row.imr), known(row.avail_eq)
+    if equity is None or margin is None or free is None or Decimal(free) <= 0:  # floored at 0: then it says nothing
+        return None
+    rest = _sum(equity, minus=(margin, free))
+    return _text(min(max(rest, Decimal(0)), Decimal(frozen)))
 
 
 def _cross_equity(row: CoinRow) -> str | None:

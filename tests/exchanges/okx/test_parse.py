@@ -248,7 +248,35 @@ def test_multi_currency_is_one_pool_in_dollars() -> None:
     assert (pool.pool, pool.ccy, pool.cash) == ("USD", "USD", None)
     assert (pool.venue_equity, pool.venue_maintenance_margin, pool.venue_ratio) == ("990.5", "10", "95.1")
     assert found.available == "800"
+    assert (pool.from_coins, pool.pnl_discounted, pool.equity_after_held) == (True, True, True)
     assert balance(coin(), mode=MULTIPLE).pools == ()
+    (portfolio,) = balance(coin(), mode=PORTFOLIO, **MULTI).pools
+    assert not portfolio.from_coins, "its collateral is part of the stress tests"
+
+
+@pytest.mark.parametrize(("frozen", "held"), [("0", "0"), ("0.0", "0"), ("", None), ("12.5", None)])
+def test_what_orders_take_of_the_adjusted_equity_is_no_field(frozen: str, held: str | None) -> None:
+    assert balance(coin(), mode=MULTIPLE, **MULTI | {"ordFroz": frozen}).pools[0].held == held
+
+
+@pytest.mark.parametrize(
+    ("figures", "held"),
+    [
+        ({"ordFrozen": "0"}, "0"),
+        ({"ordFrozen": ""}, None),
+        # Sell orders, options to buy, isolated positions to open, fees: what is left of the equity beside margin and free.
+        ({"ordFrozen": "40", "imr": "100", "availEq": "880"}, "20"),
+        # All of it margin of derivatives' orders.
+        ({"ordFrozen": "40", "imr": "140", "availEq": "860"}, "0"),
+        # Whatever else is in use (bots, interest) is no order's.
+        ({"ordFrozen": "40", "imr": "100", "availEq": "800"}, "40"),
+        ({"ordFrozen": "40", "imr": "100", "availEq": "0"}, None),
+        ({"ordFrozen": "40", "imr": "", "availEq": "880"}, None),
+    ],
+)
+def test_what_a_currency_holds_for_orders_backs_no_positions(figures: dict[str, str], held: str | None) -> None:
+    (pool,) = balance(coin("USDT", "1000", **figures)).pools
+    assert (pool.held, pool.equity_after_held) == (held, False)
 
 
 def test_equity_of_bots_and_isolated_positions_is_not_the_pools() -> None:
