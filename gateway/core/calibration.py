@@ -1,0 +1,189 @@
+"""Calibration: one number per pool, the collateral that makes the model reproduce the venue's liquidation price.
+
+Owns the comparison of one row with the venue at one anchor, the bounds beyond which a model is not believed, and the record that
+a pool keeps of it. A comparison counts with the marks, sizes and balances of the venue's own moment. The venue's price goes into
+``delta`` and into nothing else, and ``delta`` is bounded: whatever is further away is shown as the venue's. Pure.
+
+    delta = -(equity - maintenance) at the venue's price        so that surplus(venue's price) + delta = 0
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from gateway.core.anchor import ulp
+from gateway.core.margin.scalar import Leg, Snapshot, price_of, x_of
+
+Verdict = Literal["venue", "calibrated", "model"]
+
+# The venues round the amounts of a message to six significant digits at worst; a delta below that says nothing.
+_NOISE = 1e-6
+# A mark moves by about this fraction in the square root of a second (at 60 % a year): what inputs of two moments may differ by.
+_DRIFT_PER_ROOT_S = 1e-4
+
+
+class Bounds(NamedTuple):
+    """How far a model may be from the venue and still be believed.
+
+    A venue's price that is 2 % wrong must not pass, rounding must. 2 % of a price is 0.02 x price / mark of distance: more than
+    0.002 wherever liquidation is nearer than 90 % of the mark. Of the nearest ones, where all distances are small, the share
+    decides: 1 % of the equity moves a liquidation price by 1 % of its distance.
+
+    Attributes:
+        share: |delta| / pool equity.
+        distance: Difference of the two distances (fraction of the mark); relative to the distance where that is above 1.
+        skew_ms: Inputs further apart in time than this are not compared.
+    """
+
+    share: float = 0.01
+    distance: float = 0.002
+    skew_ms: int = 2_000
+
+
+class Comparison(NamedTuple):
+    """The model against the venue: one row, one anchor.
+
+    Attributes:
+        delta: Pool currency; NaN where one side has no price.
+        slack: What of ``delta`` rounding and the inputs' different moments explain.
+        share: |delta| / pool equity.
+        distance: |model's - venue's| distance; NaN where only one side has a price.
+        model: The model's price (unrounded), NaN where it has none.
+        one_sided: Only one side has a price.
+        beyond: Not to be believed: ``one_sided``, or beyond a bound by more than ``slack``.
+    """
+
+    delta: float
+    slack: float
+    share: float
+    distance: float
+    model: float
+    one_sided: bool
+    beyond: bool
+
+
+def compare(
+    pool: Snapshot, leg: Leg, stated: str | None, *, tick: float, apart: float, bounds: Bounds
+) -> Comparison | None:
+    """Hold a row's liquidation price against the venue's; None where an input is unknown or nothing is left of the pool.
+
+    Args:
+        stated: The venue's price; None: it says that there is none.
+        tick: The contract's tick size; 0: unknown.
+        apart: How much the inputs' different moments may make of the pool's equity (see ``drift``).
+    """
+    equity = pool.equity
+    if not (math.isfinite(pool.surplus(leg, leg.x)) and equity > 0.0 and leg.quantity):
+        return None
+    model = price_of(pool.root(leg), inverse=leg.inverse) + leg.maintenance.shift
+    mark = leg.mark
+    if stated is None:
+        # A price next to nothing and none at all are the same distance.
+        agree = math.isnan(model) or model <= bounds.distance * mark
+        difference = 0.0 if math.isnan(model) else model / mark if agree else math.nan
+        return Comparison(math.nan, math.inf, math.nan, difference, model, not agree, not agree)
+    price = float(stated)
+    at = price - leg.maintenance.shift
+    x = x_of(at, inverse=leg.inverse)
+    delta = -pool.surplus(leg, x)
+    unit = max(rounding(stated, tick), leg.maintenance.floor_to)
+    off_by_a_unit = abs(pool.surplus(leg, x_of(at + unit, inverse=leg.inverse)) + delta)
+    slack = off_by_a_unit + _NOISE * (equity + leg.weight * leg.notional) + apart
+    share, excess = abs(delta) / equity, max(0.0, 1.0 - slack / abs(delta)) if delta else 0.0
+    if math.isnan(model):
+        agree = price <= bounds.distance * mark or not excess
+        return Comparison(delta, slack, share, price / mark if agree else math.nan, model, not agree, not agree)
+    distance = abs(model - price) / mark
+    far = max(1.0, abs(price / mark - 1.0))
+    beyond = excess * share > bounds.share or excess * distance > bounds.distance * far
+    return Comparison(delta, slack, share, distance, model, one_sided=False, beyond=beyond)
+
+
+def rounding(stated: str, tick: float) -> float:
+    """Return the unit that a venue's price was rounded to: its last digit, or the tick where it lies on that grid."""
+    unit = float(ulp(stated))
+    on_grid = tick > 0.0 and abs(math.remainder(float(stated), tick)) < 1e-6 * tick
+    return max(unit, tick) if on_grid else unit
+
+
+def drift(notional: float, skew_ms: int) -> float:
+    """Return what marks of another moment may make of the PnL of so much notional (the same currency)."""
+    return _DRIFT_PER_ROOT_S * math.sqrt(skew_ms / 1000.0) * notional
+
+
+def fitted(delta: float, comparisons: Iterable[Comparison]) -> float:
+    """Return the delta nearest to the present one that explains every comparison within its slack, the sharpest last."""
+    for found in sorted(comparisons, key=lambda one: -one.slack):
+        if not math.isnan(found.delta):
+            delta = min(max(delta, found.delta - found.slack), found.delta + found.slack)
+    return delta
+
+
+class Calibrated:
+    """What a pool knows of its model's agreement with the venue.
+
+    Attributes:
+        delta: Pool currency; 0 where there is nothing to correct, or the model is not believed.
+        anchored_at: The moment of the last comparison that counted (ms); None: there was none since the pool last changed.
+        skew_ms: How far apart in time its inputs were.
+        share, distance: The worst of its rows (see ``Comparison``), NaN where nothing was to be measured.
+        beyond: Rows whose last comparison was beyond the bounds, and why, as users read it.
+        since: Since when there are such rows (ms).
+    """
+
+    __slots__ = ("anchored_at", "beyond", "delta", "distance", "share", "since", "skew_ms")
+
+    def __init__(self) -> None:
+        self.delta = 0.0
+        self.anchored_at: int | None = None
+        self.skew_ms: int | None = None
+        self.share = self.distance = math.nan
+        self.beyond: dict[str, str] = {}
+        self.since: int | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whose figure the pool's rows show, as far as their model is trusted."""
+        if self.beyond:
+            return "venue"
+        return "calibrated" if self.delta else "model"
+
+    def drop(self) -> None:
+        """Forget what was estimated: the pool is another one. What was beyond the bounds stays so until it is compared again."""
+        self.delta = 0.0
+        self.anchored_at = self.skew_ms = None
+        self.share = self.distance = math.nan
+
+    def take(self, found: dict[str, Comparison], at: int, skew_ms: int) -> None:
+        """Take the comparisons of one moment, by row."""
+        self.anchored_at, self.skew_ms = at, skew_ms
+        self.share = _worst(one.share for one in found.values())
+        self.distance = _worst(one.distance for one in found.values())
+        for row_id, one in found.items():
+            if one.beyond:
+                self.beyond[row_id] = _reason(one)
+            else:
+                self.beyond.pop(row_id, None)
+        self.flag(at)
+        self.delta = 0.0 if self.beyond else fitted(self.delta, found.values())
+
+    def forget(self, row_id: str, at: int) -> None:
+        """Let a row's comparison count no more: it is gone, or its venue states nothing any longer."""
+        self.beyond.pop(row_id, None)
+        self.flag(at)
+
+    def flag(self, at: int) -> None:
+        """Keep the moment since when something is beyond the bounds."""
+        self.since = (self.since if self.since is not None else at) if self.beyond else None
+
+
+def _worst(values: Iterable[float]) -> float:
+    return max((value for value in values if not math.isnan(value)), default=math.nan)
+
+
+def _reason(one: Comparison) -> str:
+    if one.one_sided:
+        return "only the venue has a price" if math.isnan(one.model) else "only the model has a price"
+    return f"off by {one.share:.3g} of the pool's equity, {one.distance:.3g} of the mark"
