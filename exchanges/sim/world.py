@@ -170,17 +170,19 @@ class World(State):
         for key in self.contracts:
             self._remark(key, self.now_ms)
 
-    def liquidate_due(self) -> list[tuple[Account, Pool]]:
-        """Liquidate every pool that is out of margin, fully revalued; return them as they were."""
-        due = [
+    def due(self) -> list[tuple[Account, Pool]]:
+        """Return every pool that is out of margin, fully revalued."""
+        return [
             (account, pool)
             for account in self.accounts.values()
             for pool in self.pools(account)
             if pool.positions and pool.equity <= pool.requirement
         ]
-        for account, pool in due:
+
+    def liquidate_due(self) -> None:
+        """Liquidate every pool that is out of margin."""
+        for account, pool in self.due():
             self._ledger.liquidate(account, pool, self.now_ms)
-        return due
 
     # --- By hand ---------------------------------------------------------------------------------------------------
 

@@ -247,10 +247,10 @@ def test_marks_move_before_anybody_is_liquidated_and_due_is_who_is_out_of_margin
     it.pause()
     it.move({"HYPE": Decimal("0.6"), "ETH": Decimal("0.01")})
     assert any(p.symbol == "HYPE" for p in it.positions("hl-single"))
-    due = it.liquidate_due()
-    assert [(account.name, pool.name) for account, pool in due] == [("hl-single", "")]
+    assert [(account.name, pool.name) for account, pool in it.due()] == [("hl-single", "")]
+    it.liquidate_due()
     assert not it.positions("hl-single")
-    assert it.liquidate_due() == []
+    assert it.due() == []
 
 
 def test_a_scaled_view_is_how_it_would_stand_and_changes_nothing() -> None:
