@@ -107,7 +107,7 @@ class Bybit:
 
     def is_public(self, request: HttpRequest) -> bool:
         """Say whether a public link answers this question."""
-        return request.path.startswith(tables.PUBLIC_PREFIX)
+        return request.path.startswith(tables.PUBLIC_PREFIXES)
 
     def check(self, request: HttpRequest, status: int, headers: Mapping[str, str], body: bytes) -> None:
         """Return when the answer is a success, else raise by whose fault it is; see ``exchanges.bybit.check``."""

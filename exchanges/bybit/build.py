@@ -137,6 +137,11 @@ def risk_limit(category: str, symbol: str) -> HttpRequest:
     return HttpRequest(path=f"{tables.RISK_LIMIT}?category={category}&symbol={quote(symbol, safe='')}")
 
 
+def collateral_ratios() -> HttpRequest:
+    """Ask how much of each coin counts as collateral, all of them."""
+    return HttpRequest(path=tables.COLLATERAL_RATIOS)
+
+
 # --- Pages ----------------------------------------------------------------------------------------------------------
 
 _CURSOR = "&cursor="

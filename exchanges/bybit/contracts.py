@@ -1,6 +1,6 @@
-"""Bybit's contract tables to normalized events: instruments and margin tiers. Pure.
+"""Bybit's contract tables to normalized events: instruments, margin tiers, collateral value ratios. Pure.
 
-Source: Bybit v5 documentation, "Get Instruments Info" and "Get Risk Limit".
+Source: Bybit v5 documentation, "Get Instruments Info", "Get Risk Limit" and "Get Tiered Collateral Ratio".
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from decimal import Decimal
 
 from exchanges.bybit import tables
 from exchanges.bybit.parse import Bounds, text
-from exchanges.bybit.wire import InstrumentRow, Page, TierRow, decode, millis
+from exchanges.bybit.wire import InstrumentRow, Page, RatioRow, TierRow, decode, millis
 from exchanges.errors import ProtocolViolation
-from exchanges.events import Instrument, MarginTier, MarginTiers, known
+from exchanges.events import CollateralTier, CollateralTiers, Instrument, MarginTier, MarginTiers, known
 from exchanges.venue import Malformed, Output
 
 # 1000PEPE, 10000LADYS, SHIB1000: one unit of the contract's coin is that many of the real one.
@@ -142,6 +142,36 @@ def _maintenance_rate(row: TierRow) -> str:
     raise ProtocolViolation(
         "bybit", f"{row.symbol}: initial margin {row.initial_margin} does not go with leverage {row.max_leverage}"
     )
+
+
+def parse_ratios(row: RatioRow, env: str) -> CollateralTiers | None:
+    """Translate the collateral value ratios of one coin; None where it has none.
+
+    Each ratio counts for the part of the balance within its tier ("0 - 10", ">10 - 20" …, help centre, "Understanding Collateral
+    Value Ratios in Unified Trading Account"); that it is not the whole balance's is how Bybit reads its tiers of maintenance
+    margin too, no captured account reached a second tier. A negative balance has no haircut. Beyond the last tier nothing counts.
+    """
+    tiers = sorted(row.collateral_ratio_list, key=lambda tier: Decimal(tier.min_qty))
+    if not tiers:
+        return None
+    found = [CollateralTier(lower=tier.min_qty, rate=tier.collateral_ratio) for tier in tiers]
+    if tiers[-1].max_qty:
+        found.append(CollateralTier(lower=tiers[-1].max_qty, rate="0"))
+    return CollateralTiers(venue=tables.NAME, env=env, ccy=row.currency, tiers=tuple(found))
+
+
+def collateral(page: Page, env: str) -> tuple[list[CollateralTiers], list[Output]]:
+    """Return the ratios of each coin of a page, and ``Malformed`` for a row that cannot be understood."""
+    found: list[CollateralTiers] = []
+    notes: list[Output] = []
+    for raw in page.rows:
+        try:
+            tiers = parse_ratios(decode(raw, RatioRow, "a coin's collateral ratios"), env)
+        except ProtocolViolation as error:
+            notes.append(Malformed(what=str(error)))
+            continue
+        found += [tiers] if tiers else []
+    return found, notes
 
 
 def instruments(page: Page, env: str) -> list[Output]:

@@ -1,7 +1,8 @@
-"""Bybit's public spot stream, for what currencies are worth in US dollars. Pure protocol state.
+"""Bybit's public spot stream, for what currencies are worth in US dollars and as collateral. Pure protocol state.
 
 Every ticker of a pair carries the dollar index of its base coin, by which Bybit itself values collateral; so any pair of a coin
-will do (USDT has one with the euro, say). Which pairs there are is asked once a connection.
+will do (USDT has one with the euro, say). Which pairs there are is asked once a connection, how much of each coin counts as
+collateral once somebody holds one, and again every few hours.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from decimal import Decimal
 
-from exchanges.bybit import build, tables, wire
+from exchanges.bybit import build, contracts, tables, wire
 from exchanges.bybit.public import TICKERS, Pace, PublicLink
 from exchanges.bybit.wire import Page, PairRow, Ticker, decode
+from exchanges.collateral import Haircuts
 from exchanges.errors import ProtocolViolation
 from exchanges.events import CurrencyPrice
-from exchanges.venue import HttpRequest, Malformed, Output
+from exchanges.venue import Data, HttpRequest, Malformed, Output
 
 
 class CurrencyLink(PublicLink):
@@ -28,18 +30,25 @@ class CurrencyLink(PublicLink):
     def __init__(self, env: str, url: str) -> None:
         super().__init__(tables.SPOT, env, url, tables.TOPICS_PER_SPOT_FRAME)
         self._prices = Pace()
+        self._haircuts = Haircuts(build.collateral_ratios(), tables.TABLES_EVERY_MS)
         self._pairs: dict[str, PairRow] = {}  # by coin: the pair to watch
         self._coins: dict[str, str] = {}  # by pair: its coin
         self.ready = False  # True when the pairs are known
 
     def price_topics(self, symbols: Iterable[str], currencies: Iterable[str] = ()) -> tuple[str, ...]:
         """Return the tickers of a pair of each currency, once the pairs are known; a coin without any has no price here."""
-        return tuple(f"{TICKERS}{self._pairs[coin].symbol}" for coin in currencies if coin in self._pairs)
+        wanted = tuple(currencies)
+        self._haircuts.want(wanted)
+        return tuple(f"{TICKERS}{self._pairs[coin].symbol}" for coin in wanted if coin in self._pairs)
 
     def bootstrap(self) -> list[HttpRequest]:
         """Return the question for all pairs."""
         self._recorded = False
         return [build.instruments_info(tables.SPOT)]
+
+    def receive(self, data: Data, at: int) -> list[Output]:
+        """Translate one frame."""
+        return [*super().receive(data, at), *self._haircuts.due(at)]
 
     def _ticker(self, ticker: Ticker, delta: bool, at: int) -> list[Output]:
         coin = self._coins.get(ticker.symbol)
@@ -58,7 +67,7 @@ class CurrencyLink(PublicLink):
         self._prices.forget(self._coins.get(symbol, ""))
 
     def answer(self, request: HttpRequest, body: bytes, asked_at: int, at: int) -> list[Output]:
-        """Learn the pairs.
+        """Learn the pairs, or how much of each coin counts.
 
         Raises:
             ProtocolViolation: Not as documented.
@@ -66,6 +75,12 @@ class CurrencyLink(PublicLink):
         path = request.path.partition("?")[0]
         if path in (tables.INSTRUMENTS_INFO, tables.RISK_LIMIT) and not self._is_ours(request):
             return []  # in a recording every connection is given every answer
+        if path == tables.COLLATERAL_RATIOS:
+            found, notes = contracts.collateral(decode(wire.result(body)[0], Page, "collateral ratios"), self._env)
+            if notes and not found:
+                raise ProtocolViolation("bybit", f"{path}: no row can be read")
+            self._haircuts.take(found)
+            return [*notes, *self._haircuts.due(at)]
         if path != tables.INSTRUMENTS_INFO:
             raise ProtocolViolation("bybit", f"an answer to {path}, which this connection never asks")
         raw, _ = wire.result(body)

@@ -2,7 +2,7 @@
 
 Tickers are one snapshot and then deltas that carry only what changed; they are merged per symbol (of options every message is
 a snapshot). Margin tiers of all symbols would be one page per 15 symbols, and options are thousands of contracts, so these are
-asked for one symbol each, as soon as its ticker is confirmed.
+asked for one symbol each, as soon as its ticker is confirmed, and again every few hours.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from exchanges.bybit.public import TICKERS, Pace, PublicLink
 from exchanges.bybit.wire import Page, Ticker, TierRow, decode, millis
 from exchanges.errors import ProtocolViolation
 from exchanges.events import FundingRate, Price
-from exchanges.venue import Ask, HttpRequest, Output
+from exchanges.venue import Ask, Data, HttpRequest, Output
 
 _Funding = tuple[str | None, int | None]
 
@@ -39,6 +39,7 @@ class MarketLink(PublicLink):
         self._instruments: Listings[None] = Listings()
         self._tiers: Listings[TierRow] = Listings()
         self._asked: set[str] = set()
+        self._asked_since: int | None = None  # when the tiers began to be asked that are known
         self._instruments_known = not self._category.table
 
     @property
@@ -57,12 +58,26 @@ class MarketLink(PublicLink):
 
     # --- Stream -----------------------------------------------------------------------------------------------------
 
+    def receive(self, data: Data, at: int) -> list[Output]:
+        """Translate one frame."""
+        output = super().receive(data, at)
+        if self._asked_since is None:
+            self._asked_since = at
+        if at - self._asked_since < tables.TABLES_EVERY_MS:
+            return output
+        self._asked_since = at
+        again = sorted(symbol for symbol in self._asked if f"{TICKERS}{symbol}" in self._subscribed)
+        return [*output, *(Ask(request=self._question(symbol)) for symbol in again)]
+
     def _confirmed(self, symbols: Sequence[str]) -> list[Output]:
         new = [symbol for symbol in symbols if symbol not in self._asked]
         self._asked.update(new)
+        return [Ask(request=self._question(symbol)) for symbol in new]
+
+    def _question(self, symbol: str) -> HttpRequest:
         if self._category.tiers:
-            return [Ask(request=build.risk_limit(self.connection, symbol)) for symbol in new]
-        return [Ask(request=build.instruments_info(self.connection, symbol)) for symbol in new]
+            return build.risk_limit(self.connection, symbol)
+        return build.instruments_info(self.connection, symbol)
 
     def _forget(self, symbol: str) -> None:
         self._marks.forget(symbol)
@@ -108,7 +123,8 @@ class MarketLink(PublicLink):
             ProtocolViolation: Not as documented.
         """
         path = request.path.partition("?")[0]
-        if path in (tables.INSTRUMENTS_INFO, tables.RISK_LIMIT) and not self._is_ours(request):
+        others = path in (tables.INSTRUMENTS_INFO, tables.RISK_LIMIT) and not self._is_ours(request)
+        if others or path == tables.COLLATERAL_RATIOS:
             return []  # in a recording every connection is given every answer
         raw, _ = wire.result(body)
         if path == tables.INSTRUMENTS_INFO:

@@ -33,6 +33,7 @@ from exchanges.events import (
 from exchanges.venue import Malformed, Output
 
 _EXACT = Context(prec=40)  # sums and products of published figures
+_ROUNDED = Decimal("0.000001")  # what a difference of several totals of eight decimals can show of rounding
 _DIVISION = Context(prec=20)  # derived quotients: far below any published digit
 _FUTURE_MONTHS = frozenset("FGHJKMNQUVXZ")  # inverse futures: BTCUSDH25
 
@@ -318,6 +319,8 @@ def _pools(row: WalletRow, mode: str | None) -> Iterator[PoolState]:
         pool=tables.POOL,
         ccy="USD",
         cash=known(row.total_wallet_balance) if mode == tables.CROSS else None,
+        from_coins=mode == tables.CROSS,
+        held=_held(row) if mode == tables.CROSS else None,
         options_count=False,  # the margin balance is wallet and perpetuals' PnL
         venue_equity=known(row.total_margin_balance),
         venue_maintenance_margin=known(row.total_maintenance_margin),
@@ -325,6 +328,23 @@ def _pools(row: WalletRow, mode: str | None) -> Iterator[PoolState]:
         venue_ratio=known(row.account_mm_rate),
         available=known(row.total_available_balance),
     )
+
+
+def _held(row: WalletRow) -> str | None:
+    """Return the haircut that spot orders take of the margin balance: account MM rate = maintenance / (margin balance - it).
+
+    "totalAvailableBalance = totalMarginBalance - haircut - totalInitialMargin" gives it, as far as that is not floored at 0.
+    Source: Bybit v5 documentation, "Get Wallet Balance"; help centre, "Key Terms and Formulas in Unified Trading Account".
+    """
+    margin, free, bound = (
+        known(figure) for figure in (row.total_margin_balance, row.total_available_balance, row.total_initial_margin)
+    )
+    if margin is None or free is None or bound is None or Decimal(free) <= 0:
+        return None
+    held = _EXACT.subtract(_EXACT.subtract(Decimal(margin), Decimal(free)), Decimal(bound))
+    if abs(held) <= _ROUNDED:
+        return "0"
+    return text(held) if held > 0 else None
 
 
 def _coin(row: CoinRow) -> CoinBalance:

@@ -43,13 +43,15 @@ PUBLIC_PATH: Final = "/v5/public/"  # one public socket per category; the catego
 
 # --- REST -----------------------------------------------------------------------------------------------------------
 
-PUBLIC_PREFIX: Final = "/v5/market/"
+PUBLIC_PREFIXES: Final = ("/v5/market/", "/v5/spot-margin-trade/collateral")
 ACCOUNT_INFO: Final = "/v5/account/info"
 POSITION_LIST: Final = "/v5/position/list"
 WALLET_BALANCE: Final = "/v5/account/wallet-balance"
 TRANSFERABLE: Final = "/v5/account/withdrawal"
 INSTRUMENTS_INFO: Final = "/v5/market/instruments-info"
 RISK_LIMIT: Final = "/v5/market/risk-limit"
+COLLATERAL_RATIOS: Final = "/v5/spot-margin-trade/collateral"
+TABLES_EVERY_MS: Final = 6 * 3_600_000  # margin tiers and collateral ratios change every few weeks, by announcement
 SERVER_TIME: Final = "/v5/market/time"
 KEY_INFO: Final = "/v5/user/query-api"
 OPEN_ORDERS: Final = "/v5/order/realtime"

@@ -287,6 +287,21 @@ class TierRow(Struct, frozen=True, kw_only=True, rename="camel"):
     mm_deduction: Figure = None
 
 
+class RatioTier(Struct, frozen=True, rename="camel"):
+    """One tier of a collateral value ratio, in coins; ``maxQty`` "" has no end."""
+
+    min_qty: Known
+    collateral_ratio: Known
+    max_qty: Figure = None
+
+
+class RatioRow(Struct, frozen=True, rename="camel"):
+    """One coin of ``/v5/spot-margin-trade/collateral``."""
+
+    currency: Name
+    collateral_ratio_list: list[RatioTier]
+
+
 class Answer(Struct, frozen=True, rename="camel"):
     """The envelope of a REST answer. ``time`` is the server's clock when it answered (ms)."""
 

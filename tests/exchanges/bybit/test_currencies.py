@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -12,8 +13,8 @@ from hypothesis import strategies as st
 from exchanges.bybit import VENUE, build, tables
 from exchanges.bybit.currencies import CurrencyLink
 from exchanges.errors import ProtocolViolation
-from exchanges.events import CurrencyPrice, Price
-from exchanges.venue import Malformed
+from exchanges.events import CollateralTiers, CurrencyPrice, Price
+from exchanges.venue import Ask, Malformed
 from tests.exchanges.bybit.samples import ENDPOINTS, answer, linear
 from tests.recordings import needs_recordings, recordings
 
@@ -42,6 +43,7 @@ def spot() -> CurrencyLink:
     assert isinstance(link, CurrencyLink)
     assert not link.ready
     assert link.price_topics([], ["BTC"]) == ()
+    link.price_topics([])
     assert link.bootstrap() == [PAIRS]
     assert link.answer(PAIRS, answer({"category": "spot", "list": TABLE}), 0, 1) == []
     assert link.ready
@@ -145,3 +147,52 @@ def test_no_frame_raises(frames: list[dict[str, Any]]) -> None:
     for frame in frames:
         for output in link.receive(json.dumps(frame), 0):
             assert not isinstance(output, Price)
+
+
+# --- What they count as collateral ------------------------------------------------------------------------------------
+
+RATIOS = build.collateral_ratios()
+
+
+def _ratios(coin: str, *tiers: tuple[str, str, str]) -> dict[str, Any]:
+    rows = [{"minQty": low, "maxQty": high, "collateralRatio": ratio} for low, high, ratio in tiers]
+    return {"currency": coin, "collateralRatioList": rows}
+
+
+def _told(outputs: list[Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+    found = [each for each in outputs if isinstance(each, CollateralTiers)]
+    return [(each.ccy, [(tier.lower, tier.rate) for tier in each.tiers]) for each in found]
+
+
+def test_ratios_are_asked_once_a_coin_is_held_and_told_of_it_alone() -> None:
+    link = spot()
+    assert VENUE.is_public(RATIOS)
+    assert link.receive(_ticker("BTCUSDT", "", 1), 5) == []
+    link.price_topics([], ["BTC", "NONE"])
+    assert link.receive(_ticker("BTCUSDT", "", 2), 6) == [Ask(request=RATIOS)]
+    btc = _ratios("BTC", ("10", "20", "0.95"), ("0", "10", "0.98"))
+    table = [btc, _ratios("USDT", ("0", "", "1")), _ratios("NONE"), {"currency": "ODD"}]
+    out = link.answer(RATIOS, answer({"list": table}), 6, 7)
+    assert _told(out) == [("BTC", [("0", "0.98"), ("10", "0.95"), ("20", "0")])]
+    assert len([each for each in out if isinstance(each, Malformed)]) == 1
+    link.price_topics([], ["BTC", "USDT"])
+    assert _told(link.receive(_ticker("BTCUSDT", "", 3), 8)) == [("USDT", [("0", "1")])]
+    assert link.receive(_ticker("BTCUSDT", "", 4), 6 + tables.TABLES_EVERY_MS) == [Ask(request=RATIOS)]
+    with pytest.raises(ProtocolViolation, match="no row"):
+        link.answer(RATIOS, answer({"list": [{"currency": "ODD"}]}), 6, 7)
+
+
+@needs_recordings
+def test_a_captured_wallet_counts_its_coins_by_the_ratios() -> None:
+    """totalWalletBalance = sum of wallet balance * price * ratio: BTC at 0.98, dollars at 1, coins that are switched off at 0."""
+    (captured,) = recordings("bybit", "rest-wallet-balance", "captured")
+    (row,) = captured.messages()[0]["list"]
+    ratios = {"BTC": Decimal("0.98"), "USDT": Decimal(1), "USDC": Decimal(1)}
+    total = Decimal(0)
+    for coin in row["coin"]:
+        price = Decimal(coin["usdValue"]) / Decimal(coin["equity"])
+        counted = coin["collateralSwitch"] and coin["marginCollateral"]
+        total += Decimal(coin["walletBalance"]) * price * (ratios[coin["coin"]] if counted else 0)
+    assert abs(total - Decimal(row["totalWalletBalance"])) < Decimal("1e-4")
+    margin = Decimal(row["totalWalletBalance"]) + Decimal(row["totalPerpUPL"])
+    assert abs(margin - Decimal(row["totalMarginBalance"])) < Decimal("1e-6"), "profit has no haircut"

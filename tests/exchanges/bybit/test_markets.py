@@ -180,6 +180,21 @@ def test_inverse_contracts_have_a_connection_a_table_and_tiers_of_their_own() ->
     assert (tiers.key, tiers.tiers[0].rate) == ("BTCUSD", "0.005")
 
 
+def test_tiers_are_asked_again_after_some_hours_where_they_are_still_wanted() -> None:
+    link = _of("inverse")
+    link.bootstrap()
+    (frame,) = link.subscribe(["tickers.BTCUSD", "tickers.ETHUSD"])
+    link.receive(_ack(frame), 5)
+    link.unsubscribe(["tickers.ETHUSD"])
+    pong = json.dumps({"op": "pong", "ret_msg": "pong", "success": True})
+    later = 5 + tables.TABLES_EVERY_MS
+    assert [one for one in link.receive(pong, later - 1) if isinstance(one, Ask)] == []
+    assert [one for one in link.receive(pong, later) if isinstance(one, Ask)] == [
+        Ask(request=build.risk_limit("inverse", "BTCUSD"))
+    ]
+    assert [one for one in link.receive(pong, later + 1) if isinstance(one, Ask)] == []
+
+
 def test_options_are_looked_up_one_by_one_as_they_are_wanted() -> None:
     link = _of("option")
     symbol = "BTC-27MAR26-70000-P-USDT"

@@ -221,6 +221,8 @@ def test_a_wallet_in_cross_margin() -> None:
                 pool="USD",
                 ccy="USD",
                 cash="1000.5",
+                from_coins=True,
+                held="50.5",
                 options_count=False,
                 venue_equity="1050.5",
                 venue_maintenance_margin="20",
@@ -235,6 +237,14 @@ def test_a_wallet_in_cross_margin() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("free", "held"),
+    [("750.5", "0"), ("750.49999996", "0"), ("740.25", "10.25"), ("760", None), ("0", None), ("", None)],
+)
+def test_the_haircut_of_spot_orders_backs_no_positions(free: str, held: str | None) -> None:
+    assert _wallet(wallet(totalAvailableBalance=free)).pools[0].held == held
+
+
 @pytest.mark.parametrize("zero", ["", "0"])
 def test_in_isolated_mode_the_account_wide_figures_mean_nothing(zero: str) -> None:
     names = ("accountMMRate", "totalWalletBalance", "totalMarginBalance", "totalAvailableBalance")
@@ -246,6 +256,7 @@ def test_in_isolated_mode_the_account_wide_figures_mean_nothing(zero: str) -> No
 def test_portfolio_margin_is_not_computed() -> None:
     (pool,) = _wallet(wallet(), tables.PORTFOLIO).pools
     assert (pool.cash, pool.venue_equity) == (None, "1050.5")
+    assert (pool.from_coins, pool.held) == (False, None)
 
 
 def test_an_empty_cross_account_has_a_pool_of_zero() -> None:
