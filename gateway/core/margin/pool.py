@@ -1,7 +1,7 @@
 """What a row needs for the pool equation, and the equation itself for one row with tiers.
 
-Owns the parameters that a margin model gives to a position, and the scalar, tier-safe root. The vectorised root for all
-rows stands in ``gateway.core.positions``. Pure.
+Owns the parameters that a margin model gives to a position, and the scalar, tier-safe root of one. The vectorised roots of all
+rows stand in ``gateway.core.solve`` and ``gateway.core.margin.solver``. Pure.
 
 A pool is liquidated where its equity meets its maintenance margin. In the price coordinate ``x`` (the mark for linear
 contracts, ``-1/mark`` for inverse ones) a position's PnL, value and notional are all linear:

@@ -1,0 +1,236 @@
+"""The layout of the columns: one row per position or coin, float64, and what rows, symbols and underlyings are.
+
+Owns names, units and shapes; computes nothing (that is ``gateway.core.solve``). Knows nothing of venues, events or tables. Pure.
+
+Coordinates: ``x`` is the mark for linear contracts and ``-1/mark`` for inverse ones, kept per symbol, so that one set of
+formulas serves both (``pnl = quantity * (x - x0)``, ``notional = |quantity * x|``). NaN is "unknown" and spreads.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.core.margin.pool import Maintenance
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+# (n,) float64 each. Amounts are in settle currency; `weight` converts them to the pool's currency. Flags are 1 or 0.
+INPUTS = (
+    "orientation",  # +1 linear, -1 inverse
+    "quantity",  # signed, in contract_ccy
+    "upnl0",  # unrealised PnL at x0: the anchor, or 0 at the entry
+    "x0",
+    "offset",  # equity contribution = offset + quantity * x: "upnl" basis upnl0 - quantity * x0, "value" basis 0
+    "weight",  # settle currency in units of the pool's currency
+    "rate",
+    "constant",
+    "beyond",  # the part of the constant that no tier changes
+    "replace",  # flag: maintenance at the solved price replaces the present one, else the present one is held
+    "follows",  # flag: the published price takes rate and constant of the tier that it falls in
+    "plain",  # flag: the published price does not convert the settle currency
+    "rate_liq",
+    "constant_liq",
+    "denominator",  # weight in the solve * (quantity - rate_liq * |quantity| * orientation)
+    "skew",  # (weight - weight in the solve) * offset: 0 unless the venue's formula does not convert
+    "slope",  # weight * (quantity - rate * |quantity| * orientation): equity less maintenance, per x
+    "sign",  # +1 long, -1 short
+    "model",  # flag: the liquidation price is solved, else `venue_liq` is shown
+    "speaks",  # flag: distance is to the model's trigger, else to the venue's price
+    "both_legs",  # flag: the published price moves every row of the symbol in the pool
+    "scale",  # flag: weight moves with the row's own underlying (an inverse contract in a pool of dollars)
+    "venue_liq",
+    "shift",
+    "floor_to",
+    "tier_low",  # the present tier holds for marks from here
+    "tier_high",  # up to here
+)
+# x, liq and trigger side by side, and what was last seen of them: one comparison tells which rows moved
+OUTPUTS = (
+    "x",
+    "liq",
+    "trigger",
+    "seen_x",
+    "seen_liq",
+    "seen_trigger",
+    "mark",
+    "value",
+    "notional",
+    "upnl",
+    "mm",
+    "distance",
+    "scratch",
+    "taken",
+)
+IDENTITY = ("symbol", "pool", "slot", "handle", "base", "table")  # int64; table: of tiers, -1 without
+_SEEN = 3
+
+
+class Columns:
+    """The first ``n`` rows of every column by name: views of one block, (n,) each (units: see above and Row)."""
+
+    orientation: Floats
+    quantity: Floats
+    upnl0: Floats
+    x0: Floats
+    offset: Floats
+    weight: Floats
+    rate: Floats
+    constant: Floats
+    beyond: Floats
+    replace: Floats
+    follows: Floats
+    plain: Floats
+    rate_liq: Floats
+    constant_liq: Floats
+    denominator: Floats
+    skew: Floats
+    slope: Floats
+    sign: Floats
+    model: Floats
+    speaks: Floats
+    both_legs: Floats
+    scale: Floats
+    venue_liq: Floats
+    shift: Floats
+    floor_to: Floats
+    tier_low: Floats
+    tier_high: Floats
+    x: Floats
+    liq: Floats
+    trigger: Floats
+    mark: Floats
+    value: Floats
+    notional: Floats
+    upnl: Floats
+    mm: Floats
+    distance: Floats
+    scratch: Floats
+    taken: Floats
+    symbol: Ints
+    pool: Ints
+    slot: Ints
+    handle: Ints
+    base: Ints
+    table: Ints
+
+    def __init__(self, block: Floats, ints: Ints, n: int) -> None:
+        names = INPUTS + OUTPUTS
+        for index, name in enumerate(names):
+            setattr(self, name, block[index, :n])
+        for index, name in enumerate(IDENTITY):
+            setattr(self, name, ints[index, :n])
+        first = names.index("x")
+        bits = block.view(np.int64)
+        self.bits, self.seen_bits = bits[first : first + _SEEN, :n], bits[first + _SEEN : first + 2 * _SEEN, :n]
+
+    def __len__(self) -> int:
+        return len(self.quantity)
+
+
+class Row(NamedTuple):
+    """Everything the arithmetic needs of one position (see the columns above for units).
+
+    Attributes:
+        scales_offset: An inverse contract in a pool of dollars: the price of its coin, which is its ``weight``, is its own
+            underlying, so that what was settled moves with it too.
+        speaks: The model's figures are shown and distance is to the trigger; else distance is to the venue's price.
+    """
+
+    quantity: float
+    upnl0: float
+    x0: float
+    value_basis: bool
+    weight: float
+    long: bool
+    venue_liq: float
+    maintenance: Maintenance
+    scales_offset: bool = False
+    speaks: bool = True
+
+
+class Rows(NamedTuple):
+    """Who the rows are, (n_rows,) int64 each; ``slot`` is -1 for a coin. Valid until rows come, change or go."""
+
+    handle: Ints
+    pool: Ints
+    base: Ints
+    slot: Ints
+
+
+class Shocked(NamedTuple):
+    """The book revalued: (n_pools,) in pool currency, (n_rows,) in settle currency in the order of ``Book.rows``."""
+
+    equity: Floats
+    maintenance: Floats
+    upnl: Floats
+    notional: Floats
+
+
+class Changed(NamedTuple):
+    """What a recompute moved: table slots of rows, and pool numbers."""
+
+    slots: Ints
+    pools: Ints
+
+
+class Symbols:
+    """Marks per symbol number. ``x`` and ``mark``: (n_symbols,) float64; NaN until a price is known."""
+
+    def __init__(self) -> None:
+        self.x: Floats = np.full(64, np.nan)
+        self.mark: Floats = np.full(64, np.nan)
+        self.orientation: Floats = np.ones(64)  # +1 linear, -1 inverse
+        self._count = 0
+
+    def add(self) -> int:
+        """Return the number of a new symbol; linear until ``orient`` says otherwise."""
+        if self._count == len(self.x):
+            self.x = np.concatenate([self.x, np.full(self._count, np.nan)])
+            self.mark = np.concatenate([self.mark, np.full(self._count, np.nan)])
+            self.orientation = np.concatenate([self.orientation, np.ones(self._count)])
+        self._count += 1
+        return self._count - 1
+
+    def orient(self, number: int, *, inverse: bool) -> None:
+        """Say whether the symbol's contracts are inverse."""
+        self.orientation[number] = -1.0 if inverse else 1.0
+        self.set(number, float(self.mark[number]))
+
+    def set(self, number: int, mark: float) -> None:
+        """Set a symbol's mark (quote currency)."""
+        self.mark[number] = mark
+        self.x[number] = mark if self.orientation[number] > 0 else -1.0 / mark
+
+
+class Bases:
+    """Numbers of underlyings. What moves together has one number: swaps, dated futures and a coin held as collateral.
+
+    Attributes:
+        fixed: (n_bases,) bool: money that a move of the market leaves as it is (dollars and coins pegged to them).
+    """
+
+    def __init__(self) -> None:
+        self.fixed: Flags = np.zeros(0, dtype=np.bool_)
+        self._numbers: dict[str, int] = {}
+        self._names: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def number(self, name: str, *, fixed: bool = False) -> int:
+        """Return the number of an underlying, new where the name is (``fixed`` counts then alone)."""
+        found = self._numbers.get(name)
+        if found is None:
+            found = self._numbers[name] = len(self._names)
+            self._names.append(name)
+            self.fixed = np.append(self.fixed, fixed)
+        return found
+
+    def name(self, number: int) -> str:
+        """Return an underlying's name."""
+        return self._names[number]

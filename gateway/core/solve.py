@@ -1,0 +1,355 @@
+"""The arithmetic of the columns: figures of every row in one pass, and the prices at which pools are liquidated.
+
+Owns the vectorised formulas; where rows lie is ``gateway.core.layout``'s, what they mean ``gateway.core.columns``'. Pure.
+
+A group is the rows of one underlying in one pool, coins held as collateral with them. Where its price is multiplied, the pool's
+equity and maintenance are linear in the coordinate ``y`` (the factor itself; 1/factor in a pool that is kept in that coin), by
+S and T per unit, so that
+
+    y = 1 - (equity - maintenance) / (S - T)
+
+    linear, or inverse in its own coin's pool   S = weight * value    T = weight * rate * notional
+    inverse in a pool of dollars                S = weight * offset   T = weight * constant
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gateway.core.columns import Columns, Flags, Floats, Ints
+from gateway.core.layout import Layout
+from gateway.core.margin.solver import Problem, Tables, Walk, concave_roots, stepped_root
+
+_FAR = 1e15  # a root beyond this is no price (Hyperliquid's own bound for a null liquidation price)
+
+
+def derive(c: Columns, rows: Ints | int) -> None:
+    """Bring what follows from quantity, weight, rates and offset up to date: slope, denominator, skew."""
+    orientation = c.orientation[rows]
+    size = np.abs(c.quantity[rows]) * orientation
+    weight = np.where(c.plain[rows] == 1.0, 1.0, c.weight[rows])
+    c.slope[rows] = c.weight[rows] * (c.quantity[rows] - c.rate[rows] * size)
+    c.denominator[rows] = weight * (c.quantity[rows] - c.rate_liq[rows] * size)
+    c.skew[rows] = (c.weight[rows] - weight) * c.offset[rows]
+
+
+def retier(c: Columns, rows: Ints, notional: Floats, tables: Tables) -> None:
+    """Give rows with tiers the rate and constant of the tier that their notional (settle currency) falls in."""
+    table = c.table[rows]
+    tier = tables.tier(table, notional)
+    rate, constant = tables.rate[table, tier], c.beyond[rows] - tables.deduction[table, tier]
+    c.rate[rows], c.constant[rows] = rate, constant
+    follows = c.follows[rows] == 1.0
+    c.rate_liq[rows] = np.where(follows, rate, c.rate_liq[rows])
+    c.constant_liq[rows] = np.where(follows, constant, c.constant_liq[rows])
+    lower, upper = tables.bounds(table, tier)
+    size, inverse = np.abs(c.quantity[rows]), c.orientation[rows] < 0.0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # a price below zero is no tier's: rows of the first are not solved again for it
+        c.tier_low[rows] = np.where(inverse, size / upper, np.where(tier == 0, -np.inf, lower / size))
+        c.tier_high[rows] = np.where(inverse, size / lower, upper / size)
+    derive(c, rows)
+
+
+def revalue(c: Columns, where: Layout, tables: Tables) -> None:
+    """Bring value, notional, unrealised PnL and maintenance of every row to its mark."""
+    np.multiply(c.quantity, c.x, out=c.value)
+    np.abs(c.value, out=c.notional)
+    np.subtract(c.x, c.x0, out=c.upnl)
+    np.multiply(c.upnl, c.quantity, out=c.upnl)
+    np.add(c.upnl, c.upnl0, out=c.upnl)
+    if len(where.tiered):
+        left = _outside(c, c.mark)
+        if len(left):
+            retier(c, left, c.notional[left], tables)
+    np.multiply(c.notional, c.rate, out=c.mm)
+    np.add(c.mm, c.constant, out=c.mm)
+
+
+def pool_sums(c: Columns, where: Layout, equity: Floats, maintenance: Floats) -> None:
+    """Add the rows' contributions to their pools' equity and maintenance, (n_pools,) in pool currency."""
+    if len(c):
+        np.add(c.offset, c.value, out=c.scratch)
+        np.multiply(c.scratch, c.weight, out=c.scratch)
+        equity[where.pools] += np.add.reduceat(c.scratch, where.pool_starts)
+        np.multiply(c.mm, c.weight, out=c.scratch)
+        maintenance[where.pools] += np.add.reduceat(c.scratch, where.pool_starts)
+
+
+def _outside(c: Columns, price: Floats) -> Ints:
+    """Return the rows that would be in another tier than now at a price, (n,)."""
+    return np.flatnonzero((price < c.tier_low) | (price >= c.tier_high))
+
+
+# --- liquidation prices: one symbol moves ----------------------------------------------------------------------------------
+
+
+def liquidation_prices(c: Columns, where: Layout, tables: Tables, lack: Floats) -> None:
+    """Solve every row's liquidation price by its venue's published definition.
+
+    x' = (maintenance that stays - equity + weight * value) / (weight * (quantity - rate * |quantity| * orientation))
+
+    with numerators and denominators of all rows of the symbol added where the definition moves them together.
+
+    Args:
+        lack: (n_pools,) maintenance - equity.
+    """
+    scratch, liq = c.scratch, c.liq
+    np.subtract(c.constant_liq, c.mm, out=scratch)
+    if len(where.held):
+        scratch[where.held] = c.constant_liq[where.held]
+    np.add(scratch, c.value, out=scratch)
+    np.multiply(scratch, c.weight, out=scratch)
+    if len(where.skewed):
+        scratch[where.skewed] += c.skew[where.skewed]
+    np.take(lack, c.pool, out=c.taken, mode="clip")
+    np.add(scratch, c.taken, out=c.liq)
+    np.divide(liq, c.denominator, out=liq)
+    if len(where.legs):
+        _joint(c, where)
+    if len(where.inverse):
+        liq[where.inverse] = -1.0 / liq[where.inverse]
+    if len(where.tiered):
+        _price_across_tiers(c, where, tables)
+    np.copyto(liq, np.nan, where=(liq <= 0.0) | (liq > _FAR))
+    if len(where.unmodelled):
+        liq[where.unmodelled] = c.venue_liq[where.unmodelled]
+    if len(where.shifted):
+        _round(c, where.shifted)
+
+
+def _joint(c: Columns, where: Layout) -> None:
+    """Solve rows whose symbol moves with other rows of their pool; ``scratch`` and ``taken`` hold the numerators' parts."""
+    rows, starts = where.legs, where.leg_starts
+    above = np.add.reduceat(c.scratch[rows], starts) + c.taken[rows[starts]]
+    c.liq[rows] = (above / np.add.reduceat(c.denominator[rows], starts))[where.leg_of]
+
+
+def _price_across_tiers(c: Columns, where: Layout, tables: Tables) -> None:
+    """Solve again where the price lies in another tier than the present one, or where there may be a second root."""
+    follows = _outside(c, c.liq)
+    follows = follows[c.follows[follows] == 1.0]
+    single = np.zeros(len(c), dtype=np.bool_)
+    single[follows] = single[where.stepped_rows] = True
+    single[where.legs] = False
+    rows = np.flatnonzero(single)
+    if len(rows):
+        _resolve(c, where, tables, rows, np.arange(len(rows)))
+    if len(where.legs):
+        again = np.zeros(len(where.leg_starts), dtype=np.bool_)
+        again[where.curved_legs] = True
+        crossing = np.zeros(len(c), dtype=np.bool_)
+        crossing[follows] = True
+        again[where.leg_of[crossing[where.legs]]] = True
+        chosen = again[where.leg_of]
+        if chosen.any():
+            _resolve(c, where, tables, where.legs[chosen], (np.cumsum(again) - 1)[where.leg_of[chosen]])
+
+
+def _resolve(c: Columns, where: Layout, tables: Tables, rows: Ints, segment: Ints) -> None:
+    """Solve the price of segments of rows (``segment``: (len(rows),), counted from 0) in the tiers that it falls in."""
+    count = int(segment[-1]) + 1
+    first = rows[np.searchsorted(segment, np.arange(count))]
+    weight = np.where(c.plain[rows] == 1.0, 1.0, c.weight[rows])
+    tiered = (c.table[rows] >= 0) & (c.follows[rows] == 1.0)
+    own = np.where(tiered, weight * c.constant_liq[rows], 0.0)
+    moving = np.where(tiered, weight * c.rate_liq[rows] * c.notional[rows], 0.0)
+    level = np.bincount(segment, own - c.scratch[rows], count) - c.taken[first]
+    slope = np.bincount(segment, c.x[rows] * c.denominator[rows] + moving, count)
+    picked = rows[tiered]
+    alpha, beta = _lines(c, picked, tables, weight[tiered])
+    inverse = c.orientation[first] < 0.0
+    problem = Problem(level, slope, segment[tiered], alpha, beta, inverse)
+    factor = _roots(c, where, tables, picked, problem, np.zeros(len(picked), dtype=np.bool_))
+    c.liq[rows] = c.mark[rows] * factor[segment]
+
+
+def _lines(c: Columns, rows: Ints, tables: Tables, weight: Floats) -> tuple[Floats, Floats]:
+    """Return maintenance = alpha + beta * y of rows in each of their tiers, (m, n_tiers), in pool currency."""
+    table = c.table[rows]
+    alpha = weight[:, None] * (c.beyond[rows][:, None] - tables.deduction[table])
+    return alpha, tables.rate[table] * (weight * c.notional[rows])[:, None]
+
+
+def _roots(c: Columns, where: Layout, tables: Tables, rows: Ints, problem: Problem, scaled: Flags) -> Floats:
+    """Return the factors on the present price, by the solver that each segment needs."""
+    factor = concave_roots(problem)
+    jumping = np.unique(problem.owner[where.stepped[rows]])
+    for segment in jumping.tolist():
+        own = problem.owner == segment
+        walk = Walk(
+            float(problem.level[segment]),
+            float(problem.slope[segment]),
+            tables.lower[c.table[rows[own]]] / c.notional[rows[own]][:, None],
+            problem.alpha[own],
+            problem.beta[own],
+            scaled[own],
+            bool(problem.inverse[segment]),
+        )
+        factor[segment] = stepped_root(walk)
+    return factor
+
+
+def _round(c: Columns, rows: Ints) -> None:
+    """Apply the venues' published rounding to solved prices (a one-tick shift, or down to the tick)."""
+    price, tick = c.liq[rows] + c.shift[rows], c.floor_to[rows]
+    floored = tick > 0.0
+    # 1e-9 of a tick: a price that is a whole number of ticks must not fall to the tick below through float noise
+    price[floored] = np.floor(price[floored] / tick[floored] + 1e-9) * tick[floored]
+    c.liq[rows] = price
+
+
+# --- triggers: one underlying moves ----------------------------------------------------------------------------------------
+
+
+def triggers(c: Columns, where: Layout, tables: Tables, lack: Floats) -> None:
+    """Solve the price of every row at which its pool is spent if its underlying alone moves, and the distance to it.
+
+    Args:
+        lack: (n_pools,) maintenance - equity.
+    """
+    if not len(c):
+        return
+    _slopes(c, where)
+    slope = np.add.reduceat(c.scratch, where.group_starts, out=where.slope)
+    short = lack[where.group_pool]
+    factor = np.divide(short, slope, out=where.factor)
+    np.add(factor, 1.0, out=factor)
+    if len(where.inverse_groups):
+        factor[where.inverse_groups] = 1.0 / factor[where.inverse_groups]
+        factor[where.unlike_groups] = np.nan
+    if len(where.tiered):
+        _factors_across_tiers(c, where, tables, short)
+    np.copyto(factor, np.nan, where=~((factor > 0.0) & (factor < np.inf)))
+    _spread(c, where, short)
+
+
+def _slopes(c: Columns, where: Layout) -> None:
+    """Write into ``scratch`` what each row adds to equity - maintenance per unit of y."""
+    np.multiply(c.slope, c.x, out=c.scratch)
+    if len(where.scaled):
+        c.scratch[where.scaled] = c.weight[where.scaled] * (c.offset[where.scaled] - c.constant[where.scaled])
+
+
+def _factors_across_tiers(c: Columns, where: Layout, tables: Tables, short: Floats) -> None:
+    """Solve again the groups in which a row leaves its tier on the way, or which may have a second root."""
+    np.take(where.factor, where.group_of, out=c.taken, mode="clip")
+    np.multiply(c.taken, c.mark, out=c.taken)
+    again = np.zeros(len(where.group_starts), dtype=np.bool_)
+    again[where.curved] = True
+    again[where.group_of[_outside(c, c.taken)]] = True
+    again[where.unlike_groups] = False
+    if not again.any():
+        return
+    groups, number = np.flatnonzero(again), np.cumsum(again) - 1
+    rows = where.tiered[again[where.group_of[where.tiered]]]
+    owner = number[where.group_of[rows]]
+    inverse = np.zeros(len(again), dtype=np.bool_)
+    inverse[where.inverse_groups] = True
+    where.factor[groups] = _moved_roots(
+        c, where, tables, rows, owner, -short[groups], where.slope[groups], inverse[groups]
+    )
+
+
+def _moved_roots(
+    c: Columns,
+    where: Layout,
+    tables: Tables,
+    rows: Ints,
+    owner: Ints,
+    free: Floats,
+    slope: Floats,
+    inverse: Flags,
+) -> Floats:
+    """Return, (s,), the factor on the present prices that brings each segment to equity = maintenance, over all tiers.
+
+    Args:
+        rows, owner: (m,) the tiered rows, and the segment of each.
+        free: (s,) equity - maintenance, now; ``slope``: (s,) of it, now, per unit of y.
+        inverse: (s,) the price is 1/y of the present one.
+    """
+    scaled = c.scale[rows] == 1.0
+    weight = c.weight[rows]
+    alpha, beta = _lines(c, rows, tables, weight)
+    resting, moving = weight * c.constant[rows], weight * c.rate[rows] * c.notional[rows]
+    if scaled.any():  # in dollars it is the notional that rests, and the deduction that moves with the coin's price
+        turned = scaled[:, None]
+        alpha, beta = np.where(turned, beta, alpha), np.where(turned, alpha, beta)
+        beyond = np.arange(alpha.shape[1]) >= np.isfinite(tables.lower[c.table[rows]]).sum(axis=1)[:, None]
+        alpha[turned & beyond], beta[turned & beyond] = -np.inf, 0.0
+        resting, moving = np.where(scaled, moving, resting), np.where(scaled, resting, moving)
+    count = len(free)
+    level = free - slope + np.bincount(owner, resting, count)
+    tilt = slope + np.bincount(owner, moving, count)
+    return _roots(c, where, tables, rows, Problem(level, tilt, owner, alpha, beta, inverse), scaled)
+
+
+def _spread(c: Columns, where: Layout, short: Floats) -> None:
+    """Give rows their group's trigger and distance.
+
+    A pool that is spent already is through its trigger (0 or less); without a price that would save it, by all there is.
+    """
+    np.subtract(1.0, where.factor, out=where.far)
+    np.abs(where.far, out=where.far)
+    spent = short > 0.0
+    if spent.any():
+        where.far[spent] = np.where(np.isnan(where.factor[spent]), -1.0, -where.far[spent])
+    np.take(where.factor, where.group_of, out=c.trigger, mode="clip")
+    np.multiply(c.trigger, c.mark, out=c.trigger)
+    np.take(where.far, where.group_of, out=c.distance, mode="clip")
+    beyond = c.trigger > _FAR
+    if beyond.any():
+        c.trigger[beyond] = c.distance[beyond] = np.nan
+    if len(where.quiet):
+        c.trigger[where.unmodelled] = np.nan
+        rows = where.quiet
+        c.distance[rows] = (1.0 - c.venue_liq[rows] / c.mark[rows]) * where.venue_side
+
+
+# --- what if: several underlyings move -------------------------------------------------------------------------------------
+
+
+def uniform_moves(c: Columns, where: Layout, tables: Tables, short: Floats, fixed: Flags) -> Floats:
+    """Return, (n_pools,), the move of all underlyings (signed fraction, nearest 0) that brings a pool to maintenance = equity.
+
+    0: it is there already; inf: no move above -1 does; NaN: unknown.
+
+    Args:
+        short: (n_pools,) maintenance - equity.
+        fixed: (n,) rows whose underlying does not move.
+    """
+    count = len(short)
+    _slopes(c, where)
+    moving = np.where(fixed, 0.0, c.scratch)
+    in_coin = (c.orientation < 0.0) & (c.scale == 0.0) & ~fixed
+    coins = np.bincount(c.pool, in_coin, count) > 0.0
+    unlike = coins & (np.bincount(c.pool, ~in_coin & (moving != 0.0), count) > 0.0)
+    rows = where.tiered[~fixed[where.tiered]]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = np.bincount(c.pool, moving, count)
+        factor = _moved_roots(c, where, tables, rows, c.pool[rows], -short, slope, coins)
+    found = np.where(np.isnan(factor), np.inf, factor - 1.0)
+    found[short >= 0.0] = 0.0
+    found[np.isnan(short) | np.isnan(slope) | unlike] = np.nan
+    found[np.bincount(c.pool, minlength=count) == 0] = np.inf
+    return found
+
+
+def revalued(c: Columns, where: Layout, tables: Tables, factors: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """Return unrealised PnL, notional, contribution to equity and to maintenance of every row, (n,), at shocked prices.
+
+    Args:
+        factors: (n,) what each row's present price is multiplied with.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        x = np.where(c.orientation < 0.0, c.x / factors, c.x * factors)
+    weight = np.where(c.scale == 1.0, c.weight * factors, c.weight)
+    value = c.quantity * x
+    notional = np.abs(value)
+    rate, constant = c.rate.copy(), c.constant.copy()
+    rows = where.tiered
+    tier = tables.tier(c.table[rows], notional[rows])
+    rate[rows] = tables.rate[c.table[rows], tier]
+    constant[rows] = c.beyond[rows] - tables.deduction[c.table[rows], tier]
+    upnl = c.upnl0 + c.quantity * (x - c.x0)
+    return upnl, notional, weight * (c.offset + value), weight * (notional * rate + constant)
