@@ -1,15 +1,20 @@
-"""Aster, single-asset mode: isolated positions, and cross positions that share the wallet of one margin asset.
+"""Aster: isolated positions, cross positions that share one margin asset, hedges, and multi-assets mode.
 
-maintenance = notional * rate - cum, by the bracket that the notional falls in; liquidation where the pool's equity (wallet plus
+maintenance = notional * rate - cum, by the bracket that the leg's notional falls in; liquidation where the pool's equity (wallet plus
 unrealised PnL) meets the maintenance of all its positions, with the rate and cum of the bracket *at that price*, every other symbol
 held at its mark:
 
     price = (wallet - other maintenance + other upnl + cum - side * size * entry) / (size * rate - side * size)
 
-The long and the short leg of one symbol move together and share one liquidation price: a cross leg of hedge mode that is not alone
-keeps the venue's. So does multi-assets mode, whose collateral values are not published.
-Source: the published formula of Binance, whose margin system Aster's is; the isolated one reproduces both legs of Aster's own
-documentation sample (5930.78 and 7189.95). No recorded cross sample was found.
+The long leg L and the short leg S of one symbol move together, each charged for itself (gross), and share one price:
+
+    price = (wallet - other maintenance + other upnl + cum_L + cum_S - L * entry_L + S * entry_S) / (L * rate_L + S * rate_S - L + S)
+
+Isolated: wallet is the position's own, and nothing else counts. Multi-assets mode: the pool is the account in US dollars, wallet the
+sum of asset * price * collateral value ratio.
+Source: the published formula of Binance ("How to Calculate Liquidation Price of USDⓈ-M Futures Contracts"; its examples 26,316.89 and
+1,153.26), whose margin system Aster's is; the isolated one reproduces both legs of Aster's own documentation sample (5930.78 and
+7189.95); multi-assets: Aster docs, "Single-asset mode and multi-asset mode", no example. No recorded cross sample was found.
 """
 
 from __future__ import annotations
@@ -24,18 +29,24 @@ def maintenance(inputs: Inputs) -> Maintenance:
     brackets = from_tiers(inputs.tiers)
     if not brackets or state.kind != "perp" or inputs.inverse or state.margin_mode is None:
         return venue_only(inputs)
-    notional = inputs.notional0 if inputs.notional0 > 0 else inputs.notional_entry
-    bracket = bracket_of(brackets, notional)
+    bracket = bracket_of(brackets, inputs.notional)
     return Maintenance(
-        model=f"aster_{state.margin_mode}" if _solvable(inputs) else None,
+        model=_name(inputs),
         rate=bracket.rate,
         constant=-bracket.deduction,
         rate_at_liquidation=bracket.rate,
         constant_at_liquidation=-bracket.deduction,
         brackets=brackets,
+        both_legs=state.margin_mode == "cross",
     )
 
 
-def _solvable(inputs: Inputs) -> bool:
-    # A position's id ends with its leg: the other leg of its symbol may be among those that share its pool.
-    return inputs.state.margin_mode == "isolated" or inputs.alone or inputs.state.id.endswith(":BOTH")
+def _name(inputs: Inputs) -> str | None:
+    state = inputs.state
+    if state.margin_mode == "isolated":
+        return "aster_isolated"
+    if state.pool == "USD":
+        return "aster_multi"
+    if state.pool != inputs.settle:
+        return None
+    return "aster_hedge" if inputs.hedged else "aster_cross"

@@ -1,13 +1,21 @@
-"""Bybit unified account: isolated positions, and a cross position that is alone; linear contracts.
+"""Bybit unified account: isolated positions, and cross positions in one pool of US dollars; linear and inverse contracts.
 
-    isolated  price = entry * (1 - side / leverage + side * maintenance rate), rounded down to the tick
-    cross     price = entry - side * (wallet balance - maintenance margin) / size
+Published prices (Q = size, A = entry, side +1 long, -1 short):
 
-The published cross definition holds maintenance at its *present* value (with maintenance at the solved price it misses the
-venue's figure by 2e-3), and takes both totals in US dollars as if they were the settle currency (converted, it misses a
-captured row by 2e-4). Maintenance now = mark notional * rate - deduction + estimated closing fee.
-Source: Bybit help center, "Liquidation Price Calculation under Isolated Mode (UTA)", and "The New Margin Calculation";
-cross measured on captured rows (4e-8).
+    isolated linear   A - side * (initial margin - maintenance margin + margin added) / Q, rounded down to the tick
+    isolated inverse  Q / (Q / A + side * (initial margin - maintenance margin + margin added)), rounded down to the tick
+    cross linear      A - side * (wallet balance + PnL of the others - maintenance margin) / Q
+    cross inverse     1 / (1 / A + side * spare / Q), spare = (the same) / price of the coin
+
+Isolated: both margins are counted from the entry (A * Q / leverage; A * Q * rate - deduction). Cross: maintenance is held at its
+*present* value (with maintenance at the solved price it misses the venue's figure by 2e-3); linear contracts take the totals in US
+dollars as if they were the settle currency (converted, it misses a captured row by 2e-4). The wallet balance is after haircuts.
+
+The trigger follows the real maintenance at that price: mark notional * rate - deduction + estimated closing fee, by the risk limit
+tier there, against what the collateral counts after its haircuts. The fee is kept as it was stated.
+Source: Bybit help center, "Liquidation Price Calculation under Isolated Mode (UTA)" (19,700; 60,000 USD at 50,000), "The New Margin
+Calculation", "Key Terms and Formulas in Unified Trading Account" (account maintenance margin rate); cross of one linear position
+measured on captured rows (4e-8).
 """
 
 from __future__ import annotations
@@ -19,38 +27,61 @@ from gateway.core.margin.pool import Maintenance, bracket_of, from_tiers
 
 
 def maintenance(inputs: Inputs) -> Maintenance:
-    """Return the parameters of an isolated position or of a lone cross one; else the venue's figure is kept."""
+    """Return the parameters of a position; where no formula applies the venue's figure is kept."""
     state = inputs.state
-    rate, constant = _present(inputs)
-    known = Maintenance(rate=rate, constant=constant, rate_at_liquidation=0.0)
-    if math.isnan(rate) or inputs.inverse or state.kind not in ("perp", "future"):
-        return known if not math.isnan(rate) else venue_only(inputs)
+    known = _present(inputs)
+    if state.kind not in ("perp", "future") or math.isnan(known.rate):
+        return known
     if state.margin_mode == "isolated":
-        fixed = inputs.notional_entry * _isolated_rate(inputs, rate) + _beyond_margin(inputs)
-        return known._replace(model="bybit_isolated", constant_at_liquidation=fixed, floor_to=inputs.tick())
-    if state.margin_mode == "cross" and inputs.alone:
-        return known._replace(model="bybit_cross_single", replaces=False, plain=True)
+        return isolated(inputs, known)
+    # Inverse contracts of an account of their own (unified 1.0) share no pool in dollars.
+    if state.margin_mode == "cross" and not state.pool.startswith("inverse:"):
+        return cross(inputs, known)
     return known
 
 
-def _present(inputs: Inputs) -> tuple[float, float]:
-    """Return (rate, constant) with notional * rate + constant = the maintenance that the venue's message states."""
-    stated = inputs.stated_rate()
+def isolated(inputs: Inputs, known: Maintenance) -> Maintenance:
+    """An isolated position: the published price counts both margins from the entry."""
+    rate, deduction = _bare(inputs, known)
+    fixed = inputs.notional_entry * rate - deduction + _beyond_margin(inputs)
+    name = "bybit_isolated_inverse" if inputs.inverse else "bybit_isolated"
+    return known._replace(model=name, constant_at_liquidation=fixed, floor_to=inputs.tick())
+
+
+def cross(inputs: Inputs, known: Maintenance) -> Maintenance:
+    """A cross position: the published price holds maintenance; that of a linear contract leaves dollars unconverted."""
+    if inputs.inverse:
+        return known._replace(model="bybit_cross_inverse", replaces=False)
+    lone = inputs.alone and inputs.lone_collateral
+    return known._replace(model="bybit_cross_single" if lone else "bybit_cross", replaces=False, plain=True)
+
+
+def _present(inputs: Inputs) -> Maintenance:
+    """Return what must be kept at a mark: by the tier there, and what the message states beyond the tier (the closing fee)."""
+    brackets, stated = from_tiers(inputs.tiers), inputs.stated_rate()
+    if not brackets:
+        fee = float(inputs.state.trading_fee) if inputs.state.trading_fee and inputs.notional0 > 0 else 0.0
+        rate = stated - fee / inputs.notional0 if fee else stated
+        return venue_only(inputs)._replace(rate=rate, constant=fee, rate_at_liquidation=0.0)
+    tier = bracket_of(brackets, inputs.notional)
+    beyond = 0.0 if math.isnan(stated) else (stated - tier.rate) * inputs.notional0 + tier.deduction
+    return Maintenance(
+        rate=tier.rate,
+        constant=beyond - tier.deduction,
+        rate_at_liquidation=0.0,
+        brackets=brackets,
+        tiered=False,
+        beyond=beyond,
+    )
+
+
+def _bare(inputs: Inputs, known: Maintenance) -> tuple[float, float]:
+    """Return (rate, deduction) without the closing fee; without tiers a deduction is part of the rate."""
     brackets = from_tiers(inputs.tiers)
     if not brackets:
-        return stated, 0.0
-    notional = inputs.notional0 if inputs.notional0 > 0 else inputs.notional_entry
-    tier = bracket_of(brackets, notional)
-    if math.isnan(stated):
-        return tier.rate, -tier.deduction
-    return tier.rate, (stated - tier.rate) * inputs.notional0  # deduction and closing fee, as the venue charges them
-
-
-def _isolated_rate(inputs: Inputs, rate: float) -> float:
-    """Return the bare maintenance rate: a tier's, or the stated amount without the closing fee it contains."""
-    if from_tiers(inputs.tiers) or not inputs.state.trading_fee:
-        return rate
-    return rate - float(inputs.state.trading_fee) / inputs.notional0
+        return known.rate, 0.0
+    tier = bracket_of(brackets, inputs.notional)
+    return tier.rate, tier.deduction
 
 
 def _beyond_margin(inputs: Inputs) -> float:

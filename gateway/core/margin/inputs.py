@@ -21,6 +21,10 @@ class Inputs(NamedTuple):
         notional_entry: Notional at the entry price.
         alone: No other cross position shares the pool.
         inverse: PnL is paid in the base coin.
+        hedged: Another row of this symbol (the other leg of a hedge) shares the pool.
+        solvable: All that moves the pool's equity and maintenance is known: its collateral with its haircuts, and no member (a
+            written option, a margin position) has margin that no formula here gives.
+        lone_collateral: Nothing but the settle currency backs the pool.
     """
 
     state: PositionState
@@ -31,6 +35,19 @@ class Inputs(NamedTuple):
     notional_entry: float
     alone: bool
     inverse: bool
+    hedged: bool = False
+    solvable: bool = True
+    lone_collateral: bool = True
+
+    @property
+    def settle(self) -> str | None:
+        """The currency that the position is settled in."""
+        return self.instrument.settle if self.instrument else self.state.settle
+
+    @property
+    def notional(self) -> float:
+        """The notional that decides the bracket: at the message's mark, else at the entry (settle currency)."""
+        return self.notional0 if self.notional0 > 0 else self.notional_entry
 
     def stated_rate(self) -> float:
         """Return maintenance / notional of the venue's own message; NaN where it states none."""

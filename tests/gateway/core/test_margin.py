@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exchanges.events import MarginTier, MarginTiers, PositionState
-from gateway.core.margin import MODELS, Inputs, parameters
+from gateway.core import margin
+from gateway.core.margin import CATALOG, MODELS, Inputs, parameters, trusted
 from gateway.core.margin.inputs import without_forbidden
 from gateway.core.positions import Book, Row
 from tests.gateway.events_of import instrument, position
@@ -28,9 +31,11 @@ TIERS = MarginTiers(
 def inputs(state: PositionState, **fields: Any) -> Inputs:
     quantity = float(state.size) * (-1 if state.side == "short" else 1)
     mark, entry = float(state.mark_price or "nan"), float(state.entry_price or "nan")
+    inverse = bool(fields.get("inverse"))
     given_ = {
         "state": state, "instrument": None, "tiers": None, "quantity": quantity, "alone": True, "inverse": False,
-        "notional0": abs(quantity) * mark, "notional_entry": abs(quantity) * entry,
+        "notional0": abs(quantity) / mark if inverse else abs(quantity) * mark,
+        "notional_entry": abs(quantity) / entry if inverse else abs(quantity) * entry,
     }  # fmt: skip
     return Inputs(**(given_ | fields))
 
@@ -87,22 +92,90 @@ def test_bybits_documented_isolated_example() -> None:
     )
 
 
-def test_a_position_that_is_not_alone_keeps_the_venues_price_on_okx_and_bybit() -> None:
-    for venue in ("okx", "bybit"):
-        assert parameters(venue, inputs(position(), alone=False), mode_computable=True).model is None
+def test_names_tell_venue_and_mode() -> None:
+    """A pool's other members decide between formulas on Bybit, which one a name says; on OKX one covers them all."""
+    usd, inverse = instrument("BTCUSDT", "bybit"), instrument("BTCUSD", "bybit", settle="BTC", contract_type="inverse")
+    cases = [
+        ("okx", position(), {"alone": False}, "okx_cross"),
+        ("okx", position(pool="BTC", settle="BTC"), {"inverse": True}, "okx_cross"),
+        ("okx", position(pool="USD"), {}, "okx_multi"),
+        ("okx", position(margin_mode="isolated", isolated_cash="5"), {"inverse": True}, "okx_isolated_inverse"),
+        ("bybit", position(pool="USD"), {"instrument": usd}, "bybit_cross_single"),
+        ("bybit", position(pool="USD"), {"instrument": usd, "alone": False}, "bybit_cross"),
+        ("bybit", position(pool="USD"), {"instrument": usd, "lone_collateral": False}, "bybit_cross"),
+        ("bybit", position(pool="USD"), {"instrument": inverse, "inverse": True}, "bybit_cross_inverse"),
+        ("bybit", position(pool="inverse:BTC"), {"instrument": inverse, "inverse": True}, None),
+        ("hyperliquid", position(pool="dex:", max_leverage="50"), {}, "hyperliquid_cross"),
+        ("hyperliquid", position(pool="unified:USDC", max_leverage="50"), {}, "hyperliquid_unified"),
+        ("hyperliquid", position(max_leverage=None), {}, None),
+    ]  # fmt: skip
+    for venue, state, given_, name in cases:
+        assert parameters(venue, inputs(state, **given_), mode_computable=True).model == name, (venue, state.pool)
+        if state.margin_mode == "cross":
+            unknown = parameters(venue, inputs(state, **given_, solvable=False), mode_computable=True)
+            assert unknown.model is None, "something moves the pool that is not known"
+            assert not math.isnan(unknown.rate), "what it must keep is known all the same"
+
+
+def test_every_model_that_is_named_is_in_the_catalogue() -> None:
+    folder = Path(margin.__file__).parent
+    named: set[str] = set()
+    for venue in MODELS:
+        named |= set(re.findall(rf'"({venue}_\w+)"', (folder / f"{venue}.py").read_text()))
+    assert named == set(CATALOG)
+    assert all(name.startswith(f"{model.venue}_") for name, model in CATALOG.items())
+
+
+def test_a_model_is_trusted_where_it_is_measured_or_promoted() -> None:
+    measured = {name for name in CATALOG if trusted(name)}
+    assert measured == {"okx_isolated", "bybit_cross_single", "hyperliquid_cross", "hyperliquid_isolated"}
+    assert trusted("okx_cross", ["okx_cross"])
+    assert not trusted("okx_cross", ["okx_multi"])
+    with pytest.raises(KeyError):
+        trusted("okx_hope")
+
+
+# --- Worked examples ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("side", "price"), [("long", 60_000 / (1.2 + 0.12 - 0.006)), ("short", 60_000 / (1.2 - 0.12 + 0.006))]
+)
+def test_bybits_documented_isolated_inverse_example(side: str, price: float) -> None:
+    """60,000 USD at 50,000 with 10x and 0.5 %: value 1.2 BTC, initial margin 0.12, maintenance margin 0.006 (Bybit help center)."""
+    state = position(
+        "BTCUSD", side=side, size="60000", entry_price="50000", mark_price="50000", leverage="10", margin_mode="isolated",
+        isolated_cash="0.12", venue_maintenance_margin="0.006", venue_unrealized_pnl="0", settle="BTC",
+    )  # fmt: skip
+    market = instrument("BTCUSD", "bybit", settle="BTC", contract_type="inverse", tick_size="0.5")
+    assert solve("bybit", state, cash=0.12, market=market) == math.floor(price * 2) / 2
+
+
+def test_okxs_documented_isolated_inverse_sample() -> None:
+    """One contract of 10 USD at 2566.31 (positions channel, OKX API documentation): 2352.8496681818233."""
+    state = position(
+        "ETH-USD-210430", kind="future", size="10", entry_price="2566.31", mark_price="2565.656", margin_mode="isolated",
+        isolated_cash="0.0003896645377994", venue_maintenance_margin="0.0000311811092368", settle="ETH",
+        venue_unrealized_pnl="-0.0000009932766034",
+    )  # fmt: skip
+    market = instrument(state.symbol, "okx", settle="ETH", contract_type="inverse", tick_size="0.01")
+    price = solve("okx", state, cash=0.0003896645377994, market=market)
+    assert price == pytest.approx(2352.8496681818233, rel=1e-9)
 
 
 def solve(venue: str, state: PositionState, cash: float, market: Any = None) -> float:
     """Return the liquidation price of a position alone in its pool."""
-    found = parameters(venue, inputs(state, instrument=market), mode_computable=True)
+    inverse = market is not None and market.contract_type == "inverse"
+    found = parameters(venue, inputs(state, instrument=market, inverse=inverse), mode_computable=True)
     book = Book()
     symbol, pool = book.symbols.add(), book.add_pool()
+    book.symbols.orient(symbol, inverse=inverse)
     book.symbols.set(symbol, float(state.mark_price or "nan"))
     book.cash[pool] = cash
     handle = book.add(symbol, pool, 0, book.bases.number("BTC"))
     quantity = float(state.size) * (-1 if state.side == "short" else 1)
     entry = float(state.entry_price or "nan")
-    book.put(handle, Row(quantity, 0.0, entry, False, 1.0, quantity > 0, math.nan, found))
+    book.put(handle, Row(quantity, 0.0, -1 / entry if inverse else entry, False, 1.0, quantity > 0, math.nan, found))
     book.recompute()
     return book.figures(handle).get("liq", math.nan)
 

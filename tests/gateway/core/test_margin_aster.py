@@ -35,7 +35,7 @@ def position(**fields: Any) -> PositionState:
 
 
 def found(
-    state: PositionState, *, alone: bool = True, table: MarginTiers | None = None, computable: bool = True
+    state: PositionState, *, table: MarginTiers | None = None, computable: bool = True, **fields: bool
 ) -> Maintenance:
     size = float(state.size)
     inputs = Inputs(
@@ -45,13 +45,16 @@ def found(
         quantity=-size if state.side == "short" else size,
         notional0=size * float(state.mark_price or "nan"),
         notional_entry=size * float(state.entry_price or "nan"),
-        alone=alone,
+        alone=fields.pop("alone", True),
         inverse=False,
+        **fields,
     )
     return parameters("aster", inputs, mode_computable=computable)
 
 
-def solve(states: list[PositionState], cash: float, table: MarginTiers | None = None) -> list[float]:
+def solve(
+    states: list[PositionState], cash: float, tables: list[MarginTiers] | MarginTiers | None = None
+) -> list[float]:
     """Return the liquidation prices of positions of different symbols that share one pool."""
     book = Book()
     pool = book.add_pool()
@@ -63,6 +66,7 @@ def solve(states: list[PositionState], cash: float, table: MarginTiers | None = 
         handle = book.add(symbol, pool, slot, book.bases.number(state.symbol))
         quantity = float(state.size) * (-1 if state.side == "short" else 1)
         upnl, mark = float(state.venue_unrealized_pnl or "nan"), float(state.mark_price or "nan")
+        table = tables[slot] if isinstance(tables, list) else tables
         known = found(state, alone=len(states) == 1, table=table)
         book.put(handle, Row(quantity, upnl, mark, False, 1.0, quantity > 0, math.nan, known))
         handles.append(handle)
@@ -101,18 +105,18 @@ def test_the_models_have_names_and_the_venues_figure_is_kept_without_brackets() 
     isolated = position(marginType="isolated", isolatedWallet="500")
     assert (found(position()).model, found(isolated).model) == ("aster_cross", "aster_isolated")
     assert found(position(), table=tiers()).model is None
-    assert found(position(), computable=False).model is None, "multi-assets mode"
+    assert found(position(), computable=False).model is None, "a mode that cannot be computed"
 
 
-def test_a_cross_leg_of_hedge_mode_has_a_price_of_its_own_only_where_it_is_alone() -> None:
+def test_names_tell_the_mode() -> None:
     leg = position(positionSide="LONG")
-    assert (found(leg).model, found(leg, alone=False).model) == ("aster_cross", None)
-    assert found(leg, alone=False).rate == 0.005, "its maintenance counts all the same"
-    assert found(position(), alone=False).model == "aster_cross"
-    assert (
-        found(position(positionSide="LONG", marginType="isolated", isolatedWallet="5"), alone=False).model
-        == "aster_isolated"
-    )
+    assert (found(leg).model, found(leg, hedged=True).model) == ("aster_cross", "aster_hedge")
+    assert found(leg, hedged=True).rate == 0.005, "each leg is charged for itself"
+    multi = msgspec.structs.replace(position(), pool="USD")
+    assert found(multi).model == "aster_multi"
+    assert found(multi, solvable=False).model is None, "the collateral is not known"
+    isolated = position(positionSide="LONG", marginType="isolated", isolatedWallet="5")
+    assert found(isolated, hedged=True, solvable=False).model == "aster_isolated", "it answers for itself"
 
 
 @given(
@@ -139,3 +143,23 @@ def test_the_published_cross_formula_with_another_symbol_in_the_pool() -> None:
     expected = (wallet - others - 1000 + cum - 1.5 * 60_000) / (1.5 * rate - 1.5)
     assert solve([one, other], wallet)[0] == pytest.approx(expected, rel=1e-12)
     assert 50_000 < 1.5 * expected < 250_000
+
+
+def test_the_published_example_of_an_account_with_two_positions() -> None:
+    """Binance FAQ, "How to Calculate Liquidation Price of USDⓈ-M Futures Contracts": 26,316.89 and 1,153.26.
+
+    Its "other maintenance" and "other PnL" of one are the maintenance and PnL of the other, which fixes both marks.
+    """
+    wallet = 1_535_443.01
+    btc_pnl, eth_pnl = -56_354.57136, -448_192.89
+    btc = position(
+        positionAmt="109.488", entryPrice="32481.980", unRealizedProfit=str(btc_pnl),
+        markPrice=repr(32_481.980 + btc_pnl / 109.488),
+    )  # fmt: skip
+    eth = position(
+        symbol="ETHUSDT", positionAmt="3683.979", entryPrice="1456.84", unRealizedProfit=str(eth_pnl),
+        markPrice=repr(1_456.84 + eth_pnl / 3683.979),
+    )  # fmt: skip
+    tables = [tiers(("0", "0.025", "16300")), tiers(("0", "0.10", "135365"))]
+    prices = solve([btc, eth], wallet, tables)
+    assert prices == [pytest.approx(26_316.89, abs=5e-3), pytest.approx(1_153.26, abs=5e-3)]
