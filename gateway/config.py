@@ -21,6 +21,7 @@ from exchanges.choice import resolve
 from exchanges.errors import Rejected
 from exchanges.events import Execution
 from exchanges.venue import AccountSpec, Credentials, Endpoints
+from gateway.core.margin import CATALOG
 from gateway.core.protocol import Limits
 
 
@@ -46,7 +47,11 @@ class StorageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Bounds of the engine. ``mark_max_age_ms``: age beyond which a mark is stale, per venue."""
+    """Bounds of the engine.
+
+    ``mark_max_age_ms``: age beyond which a mark is stale, per venue. ``bases``: underlyings that move like another one, by name;
+    what is left out keeps its own.
+    """
 
     mark_max_age_ms: dict[str, int] = msgspec.field(
         # OKX repeats an unchanged mark every 10 s, Aster every second; Bybit and Hyperliquid are silent while nothing changes.
@@ -54,6 +59,24 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     )
     dust_usd: float = 1.0
     liquidation_risk_distance: float = 0.1
+    bases: dict[str, str] = msgspec.field(
+        default_factory=lambda: {
+            "XBT": "BTC",
+            "WBTC": "BTC",
+            "UBTC": "BTC",
+            "WETH": "ETH",
+            "STETH": "ETH",
+            "WSTETH": "ETH",
+            "UETH": "ETH",
+            "USOL": "SOL",
+        }
+    )
+
+
+class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Margin models: ``promoted`` names those whose figures are shown though they were not measured against captured messages."""
+
+    promoted: tuple[str, ...] = ()
 
 
 class VerifySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -112,6 +135,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limits: Limits = Limits()
     storage: StorageSettings = StorageSettings()
     engine: EngineSettings = msgspec.field(default_factory=EngineSettings)
+    models: ModelSettings = ModelSettings()
     verify: VerifySettings = VerifySettings()
     log: LogSettings = LogSettings()
     venues: dict[str, HostSettings] = {}
@@ -123,6 +147,7 @@ _SECTIONS: dict[str, type[msgspec.Struct]] = {
     "limits": Limits,
     "storage": StorageSettings,
     "engine": EngineSettings,
+    "models": ModelSettings,
     "verify": VerifySettings,
     "log": LogSettings,
 }
@@ -177,6 +202,7 @@ def parse(data: object, where: str) -> Config:
             _check_section(entry, kind, f"{where}: {table}.{name}")
     config: Config = _convert({key: value for key, value in data.items() if value is not None}, Config, where)
     _check_accounts(config, where)
+    _check_models(config, where)
     return config
 
 
@@ -222,6 +248,16 @@ def _check_accounts(config: Config, where: str) -> None:
                 f"{where}: accounts: `{name}` is no account name: use letters, digits, and . _ - (64 at most)"
             )
         _check_venue(account.venue, f"{where}: accounts.{name}.venue")
+
+
+def _check_models(config: Config, where: str) -> None:
+    for name in config.models.promoted:
+        if name not in CATALOG:
+            near = difflib.get_close_matches(name, CATALOG, n=1, cutoff=0.0)
+            raise ConfigError(
+                f"{where}: models.promoted: there is no margin model `{name}`; did you mean `{near[0]}`? "
+                f"Known: {', '.join(CATALOG)}"
+            )
 
 
 def _check_venue(name: str, where: str) -> None:

@@ -45,6 +45,10 @@ def test_the_shipped_file_describes_every_key_of_tables() -> None:
         ({"accounts": ["a"]}, "accounts: must be a mapping"),
         ({"venues": {"okex": {}}}, "unknown venue `okex`; did you mean `okx`?"),
         ({"engine": {"mark_max_age_ms": {"bibit": 1}}}, "unknown venue `bibit`"),
+        (
+            {"models": {"promoted": ["okx_cros"]}},
+            "models.promoted: there is no margin model `okx_cros`; did you mean `okx_cross`?",
+        ),
         (["x"], "must be a mapping"),
     ],
 )
