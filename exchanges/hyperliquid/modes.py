@@ -4,20 +4,27 @@ Owns the pools. Pure. In the standard modes each dex holds its own collateral an
 account "individual perp dex user states are not meaningful" and the spot balance of a collateral token backs every dex of
 that token; in portfolio margin one ratio of the venue's says it all; in the legacy dexAbstraction mode, in an unknown one and
 before the mode is known, nothing is said of equity. Source: Hyperliquid docs, account abstraction modes and unified account ratio.
+
+A unified account's spot balance holds the perps' equity, unrealised PnL included: the venue's ratio divides by "spot total less
+``marginUsed`` of isolated positions", which contains theirs, and clients that added the perps' equity counted it twice
+(sushi-labs/sushiswap#2184). So the mark-independent cash of a token is that balance less the isolated margins and the unrealised
+PnL of its cross positions, all of one moment. No captured account was at hand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 
 import msgspec
 
-from exchanges.events import BalanceState, PoolState
+from exchanges.events import BalanceState, PoolState, PositionState
 from exchanges.hyperliquid import parse, tables
 from exchanges.hyperliquid.wire import DIGITS, computed, shown
 
 SCOPE = "shared"  # of the pools that span dexes
+Held = tuple[tuple[str, ...], ...]  # what the cash of a token was reckoned with: its positions without what marks move
+Settled = dict[str, tuple[Held, str]]  # token → that, and its cash
 _PORTFOLIO = "portfolio"
 
 
@@ -59,6 +66,9 @@ def shared(
     states: Mapping[str, parse.DexState],
     settle: Callable[[str], str],
     spot: parse.SpotState | None,
+    settled: Settled,
+    *,
+    together: bool,
 ) -> BalanceState | None:
     """Return the pools that span dexes; None where the mode has none, or while the balances that back them are not known.
 
@@ -68,6 +78,8 @@ def shared(
         states: The last state of each dex.
         settle: Returns the collateral token of a dex.
         spot: The last spot state.
+        settled: The cash of each token as it was last reckoned; written here.
+        together: The spot state and those of the dexes are of one moment.
     """
     if spot is None or mode not in tables.SHARED_MODES:
         return None
@@ -77,23 +89,42 @@ def shared(
         totals = {row.coin: row.total for row in spot.balances}
         tokens = dict.fromkeys(settle(dex) for dex, state in states.items() if state.snapshot.positions)
         pools = [
-            _unified(token, totals.get(token), [each for dex, each in states.items() if settle(dex) == token])
+            _unified(
+                token,
+                totals.get(token),
+                [each for dex, each in states.items() if settle(dex) == token],
+                settled,
+                together=together,
+            )
             for token in tokens
         ]
     return BalanceState(account=account, scope=SCOPE, full=True, pools=tuple(pools))
 
 
-def _unified(token: str, total: Decimal | None, states: list[parse.DexState]) -> PoolState:
-    """One collateral token: ratio = sum of the dexes' cross maintenance / (spot total - margins of isolated positions)."""
+def _unified(
+    token: str, total: Decimal | None, states: list[parse.DexState], settled: Settled, *, together: bool
+) -> PoolState:
+    """One collateral token: ratio = sum of the dexes' cross maintenance / (spot total - margins of isolated positions).
+
+    Figures of different moments give no equity; the cash of an earlier one holds as long as the positions are the same.
+    """
     crosses = [each for state in states for each in state.balance.pools]
     maintenance = _total(each.venue_maintenance_margin for each in crosses)
     initial = _total(each.venue_initial_margin for each in crosses)
     isolated = _isolated(states)
     equity = None if total is None or isolated is None else DIGITS.subtract(total, isolated)
+    pnl = _total(each.venue_unrealized_pnl for each in _rows(states) if each.margin_mode == "cross")
+    held = tuple(sorted((each.id, each.side or "", each.size, each.isolated_cash or "") for each in _rows(states)))
+    if together and equity is not None and pnl is not None:
+        settled[token] = held, computed(DIGITS.subtract(equity, pnl))
+    cash = settled[token][1] if token in settled and settled[token][0] == held else None
+    if cash is not None and not together:
+        equity = None
     ratio = None if equity is None or maintenance is None or equity <= 0 else DIGITS.divide(maintenance, equity)
     return PoolState(
         pool=f"unified:{token}",
         ccy=token,
+        cash=cash,
         venue_equity=None if equity is None else computed(equity),
         venue_maintenance_margin=None if maintenance is None else computed(maintenance),
         venue_initial_margin=None if initial is None else computed(initial),
@@ -102,8 +133,11 @@ def _unified(token: str, total: Decimal | None, states: list[parse.DexState]) ->
 
 
 def _isolated(states: Iterable[parse.DexState]) -> Decimal | None:
-    rows = (each for state in states for each in state.snapshot.positions)
-    return _total(each.isolated_margin for each in rows if each.margin_mode == "isolated")
+    return _total(each.isolated_margin for each in _rows(states) if each.margin_mode == "isolated")
+
+
+def _rows(states: Iterable[parse.DexState]) -> Iterator[PositionState]:
+    return (each for state in states for each in state.snapshot.positions)
 
 
 def _total(figures: Iterable[str | None]) -> Decimal | None:

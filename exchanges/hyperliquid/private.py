@@ -53,6 +53,9 @@ class PrivateLink(Session):
         self._listening = False
         self._states: dict[str, parse.DexState] = {}  # the last state of each dex, as the venue sent it
         self._spot_state: parse.SpotState | None = None
+        self._states_at: dict[str, int] = {}  # when each of them arrived, and when that one did
+        self._spot_at = 0
+        self._settled: modes.Settled = {}
         self._tokens = dict(tables.COLLATERAL.get(env, {}))  # names of tokens
         self._fundings: list[msgspec.Raw] = []  # payments whose currency is not known yet
 
@@ -116,7 +119,7 @@ class PrivateLink(Session):
                 spot = wire.decode(parse.SpotFrame, data, channel)
                 self._own(spot.user)
                 self._waiting.discard(channel)
-                return self._spot(spot.spot_state, None)
+                return self._spot(spot.spot_state, None, at)
             case "webData3":
                 user = wire.decode(parse.WebData3Frame, data, channel).user_state
                 self._own(user.user)
@@ -161,7 +164,7 @@ class PrivateLink(Session):
             case "clearinghouseState":
                 return self._state(dex, body, at, asked_at) + self._shared()
             case "spotClearinghouseState":
-                return self._spot(wire.decode(parse.SpotState, body, kind), asked_at)
+                return self._spot(wire.decode(parse.SpotState, body, kind), asked_at, at)
             case "openOrders" | "frontendOpenOrders":
                 return [orders.parse_open(self._account, dex, wire.decode(list[orders.OrderRow], body, kind), asked_at)]
             case "orderStatus":
@@ -229,6 +232,7 @@ class PrivateLink(Session):
         if dex not in self._states and len(self._states) >= tables.MAX_DEXES:
             raise wire.violation(f"more than {tables.MAX_DEXES} dexes")
         self._states[dex] = state
+        self._states_at[dex] = at
         asks: list[Output] = []
         if state.snapshot.positions:
             asks = [*self._name_collateral(dex, at), *self._ask_orders(dex, at)]
@@ -272,8 +276,8 @@ class PrivateLink(Session):
             BalanceState(account=self._account, scope=scope, full=True, fence=fence),
         ]
 
-    def _spot(self, state: parse.SpotState, asked_at: int | None) -> list[Output]:
-        self._spot_state = state
+    def _spot(self, state: parse.SpotState, asked_at: int | None, at: int) -> list[Output]:
+        self._spot_state, self._spot_at = state, at
         for row in state.balances:
             if row.token is not None and row.token in self._known.collateral.values():
                 self._tokens[row.token] = row.coin
@@ -295,7 +299,17 @@ class PrivateLink(Session):
         return modes.money(self._said_mode, balance)
 
     def _shared(self) -> list[Output]:
-        found = modes.shared(self._account, self._said_mode, self._states, self._settle, self._spot_state)
+        held = (self._states_at.get(dex, 0) for dex, state in self._states.items() if state.snapshot.positions)
+        together = all(abs(self._spot_at - at) <= tables.TOGETHER_MS for at in held)
+        found = modes.shared(
+            self._account,
+            self._said_mode,
+            self._states,
+            self._settle,
+            self._spot_state,
+            self._settled,
+            together=together,
+        )
         return [] if found is None else [found]
 
     def _mode_pushed(self, user: parse.UserState, at: int) -> list[Output]:
@@ -312,7 +326,7 @@ class PrivateLink(Session):
         self._mode = self._known.mode = mode
         self._mode_at = at
         outputs: list[Output] = [
-            AccountMode(account=self._account, mode=mode, computable=mode in tables.STANDARD_MODES, hedge=False)
+            AccountMode(account=self._account, mode=mode, computable=mode in tables.COMPUTABLE_MODES, hedge=False)
         ]
         if news:
             outputs += self._again()

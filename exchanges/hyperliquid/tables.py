@@ -169,6 +169,10 @@ TOO_MANY_USERS = re.compile(r"Cannot track more than (\d+) total users")
 # user states are not meaningful" (docs, account abstraction modes).
 STANDARD_MODES = frozenset({"default", "disabled"})
 SHARED_MODES = frozenset({"unifiedAccount", "portfolioMargin"})  # pools span dexes
+COMPUTABLE_MODES = STANDARD_MODES | {"unifiedAccount"}
+# A spot state has no time of its own. Both kinds of state come in the same round of pushes, every 4 to 5 s, while marks move every
+# 3 s: received within this of each other they speak of one moment.
+TOGETHER_MS = 1_500
 KNOWN_MODES = STANDARD_MODES | SHARED_MODES | {"dexAbstraction"}
 ROLES = frozenset({"user", "vault", "subAccount"})  # beside "agent" and "missing", which need words
 

@@ -205,7 +205,10 @@ def test_a_list_without_the_main_dex_is_never_flat(mode: str) -> None:
 # --- Private: modes, roles, collateral -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("mode", "computable"), [("default", True), ("disabled", True), ("unifiedAccount", False)])
+@pytest.mark.parametrize(
+    ("mode", "computable"),
+    [("default", True), ("disabled", True), ("unifiedAccount", True), ("portfolioMargin", False)],
+)
 def test_the_mode_is_said_in_the_venues_words(mode: str, computable: bool) -> None:
     outputs = answer(private(None), "userAbstraction", mode)
     assert outputs == [AccountMode(account="main", mode=mode, computable=computable, hedge=False)]
@@ -243,7 +246,7 @@ def test_a_change_of_mode_at_run_time_is_seen_in_webdata3() -> None:
     same = frame("webData3", {"userState": {"user": USER}})
     assert only(AccountMode, link.receive(same, 1)) == []
     outputs = link.receive(frame("webData3", {"userState": {"user": USER, "abstraction": "unifiedAccount"}}), 2)
-    assert [(each.mode, each.computable) for each in only(AccountMode, outputs)] == [("unifiedAccount", False)]
+    assert [(each.mode, each.computable) for each in only(AccountMode, outputs)] == [("unifiedAccount", True)]
 
 
 def test_a_push_that_leaves_the_mode_out_does_not_rename_a_standard_one() -> None:
@@ -503,8 +506,32 @@ def test_in_a_unified_account_the_dexes_of_one_token_are_one_pool() -> None:
     # (2.5 + 2.5) / (110 - 10): maintenance of both dexes over the spot balance less the margin of the isolated position.
     figures = [(each.pool, each.venue_equity, each.venue_maintenance_margin, each.venue_ratio) for each in shared.pools]
     assert figures == [("unified:USDC", "100", "5", "0.05"), ("unified:USDH", "5", "2.5", "0.5")]
-    assert all(each.cash is None for each in shared.pools)
+    # The spot balance holds the profit of the cross positions, 1 each.
+    assert [each.cash for each in shared.pools] == ["98", "4"]
     assert all(not each.pools for each in only(BalanceState, outputs) if each.scope.startswith("dex:"))
+
+
+def test_the_cash_of_a_unified_account_is_reckoned_of_one_moment_and_holds_until_positions_change() -> None:
+    link = private("unifiedAccount")
+
+    def pool(frame: str, at: int) -> tuple[str | None, str | None]:
+        (shared,) = [each for each in only(BalanceState, link.receive(frame, at)) if each.scope == "shared"]
+        (found,) = shared.pools
+        return found.cash, found.venue_equity
+
+    def usdc(total: str) -> str:
+        return spot({"coin": "USDC", "token": 0, "total": total})
+
+    later = tables.TOGETHER_MS + 1
+    link.receive(usdc("110.0"), 0)
+    assert pool(all_dexs(main=state(BTC)), later) == (None, "110"), "of two moments: nothing is reckoned yet"
+    assert pool(usdc("111.0"), later + 5) == ("110", "111")
+    up = row("BTC", "1.0", "90.0", unrealizedPnl="-9.0")
+    assert pool(all_dexs(main=state(up)), 4 * later) == ("110", None), "the marks moved, the cash did not"
+    assert pool(usdc("101.0"), 4 * later) == ("110", "101")
+    more = row("BTC", "2.0", "90.0", unrealizedPnl="-9.0")
+    assert pool(all_dexs(main=state(more)), 8 * later) == (None, "101"), "what it was reckoned with is gone"
+    assert pool(usdc("100.5"), 8 * later) == ("109.5", "100.5")
 
 
 def test_a_change_of_mode_moves_positions_into_their_new_pool_and_back() -> None:
