@@ -44,6 +44,8 @@ _FIGURES = ("mark", "value", "notional", "upnl", "mm", "liq", "trigger", "distan
 _COIN = -1  # the table slot of a coin
 _POOL_INPUTS, _POOL_OUTPUTS = 3, 2
 
+LEAST = 1e-6  # of a price is left by any move: no price is 0
+
 
 class Book:
     """All rows and pools. One writer: the engine.
@@ -168,6 +170,7 @@ class Book:
         c.offset[index] = 0.0 if row.value_basis else row.upnl0 - row.quantity * row.x0
         c.weight[index], c.sign[index] = row.weight, 1.0 if row.long else -1.0
         c.venue_liq[index], c.speaks[index] = row.venue_liq, row.speaks
+        c.counts[index] = row.counts
         c.scale[index] = row.scales_offset and orientation < 0.0
         self._put_maintenance(index, row.maintenance)
         self._laid = False
@@ -277,8 +280,21 @@ class Book:
             factors: (n_bases,), above 0.
         """
         self._arrange()
+        return self._at(factors[self._live.base])
+
+    def along(self, way: Floats, moves: Floats) -> Shocked:
+        """Revalue like ``at``, each pool at its own point of a common way: prices x (1 + way x move), at least ``LEAST``.
+
+        Args:
+            way: (n_pools,); ``moves``: (n_bases,) signed fractions.
+        """
+        self._arrange()
         c = self._live
-        upnl, notional, equity, maintenance = revalued(c, self._where, self._tables, factors[c.base])
+        return self._at(np.maximum(1.0 + way[c.pool] * moves[c.base], LEAST))
+
+    def _at(self, factors: Floats) -> Shocked:
+        c = self._live
+        upnl, notional, equity, maintenance = revalued(c, self._where, self._tables, factors)
         count = len(self.cash)
         return Shocked(
             self.cash + np.bincount(c.pool, equity, count),
@@ -298,6 +314,11 @@ class Book:
         return uniform_moves(c, self._where, self._tables, self._lack(), self.bases.fixed[c.base])
 
     # --- reading -------------------------------------------------------------------------------------------------
+
+    @property
+    def live(self) -> Columns:
+        """The columns as of the last recompute, to be read and not kept: in the order of ``rows``, until rows come, change or go."""
+        return self._live
 
     def rows(self) -> Rows:
         """Return who the rows are."""
@@ -329,6 +350,7 @@ class Book:
         x = float(self._all.x0[row]) if at_anchor else float(self.symbols.x[self._all.symbol[row]])
         value = float(self._all.quantity[row]) * x
         weight = float(self._all.weight[row]) if weight is None else weight
-        return (float(self._all.offset[row]) + value) * weight, (
+        counts = float(self._all.counts[row])
+        return (float(self._all.offset[row]) + value) * weight * counts, (
             abs(value) * float(self._all.rate[row]) + float(self._all.constant[row])
         ) * weight
