@@ -27,6 +27,8 @@ INPUTS = (
     "x0",
     "offset",  # equity contribution = offset + quantity * x: "upnl" basis upnl0 - quantity * x0, "value" basis 0
     "weight",  # settle currency in units of the pool's currency
+    "counts",  # the fraction of profit that counts: where it is settled in a coin with a haircut; maintenance is never cut
+    "backs",  # weight * counts: what one of its profit adds to the pool's equity
     "rate",
     "constant",
     "beyond",  # the part of the constant that no tier changes
@@ -35,9 +37,9 @@ INPUTS = (
     "plain",  # flag: the published price does not convert the settle currency
     "rate_liq",
     "constant_liq",
-    "denominator",  # weight in the solve * (quantity - rate_liq * |quantity| * orientation)
-    "skew",  # (weight - weight in the solve) * offset: 0 unless the venue's formula does not convert
-    "slope",  # weight * (quantity - rate * |quantity| * orientation): equity less maintenance, per x
+    "denominator",  # (backs * quantity - weight * rate_liq * |quantity| * orientation), weights as in the solve
+    "skew",  # (backs - weight in the solve) * offset: 0 unless the venue's formula does not convert
+    "slope",  # backs * quantity - weight * rate * |quantity| * orientation: equity less maintenance, per x
     "sign",  # +1 long, -1 short
     "model",  # flag: the liquidation price is solved, else `venue_liq` is shown
     "speaks",  # flag: distance is to the model's trigger, else to the venue's price
@@ -79,6 +81,8 @@ class Columns:
     x0: Floats
     offset: Floats
     weight: Floats
+    counts: Floats
+    backs: Floats
     rate: Floats
     constant: Floats
     beyond: Floats
@@ -139,6 +143,7 @@ class Row(NamedTuple):
         scales_offset: An inverse contract in a pool of dollars: the price of its coin, which is its ``weight``, is its own
             underlying, so that what was settled moves with it too.
         speaks: The model's figures are shown and distance is to the trigger; else distance is to the venue's price.
+        counts: The fraction of profit that counts in the pool (a haircut of the coin that it is settled in); maintenance is not cut.
     """
 
     quantity: float
@@ -151,6 +156,7 @@ class Row(NamedTuple):
     maintenance: Maintenance
     scales_offset: bool = False
     speaks: bool = True
+    counts: float = 1.0
 
 
 class Rows(NamedTuple):

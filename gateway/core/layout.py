@@ -27,7 +27,7 @@ class Layout(NamedTuple):
         tiered: Rows with tiers; ``stepped``: (n,) those tiers jump.
         legs, leg_starts, leg_of: Rows whose published price moves all rows of their symbol, their segments, and whose they are.
         curved_legs, stepped_rows: Segments of these, and single rows, that may have a second root.
-        inverse, scaled, held, skewed, shifted: Rows by trait (see the columns).
+        inverse, scaled, held, skewed, cut, shifted: Rows by trait (see the columns).
         quiet: Rows whose distance is to the venue's price; ``unmodelled``: those without a model.
         venue_side: (len(quiet),) +1: the venue's price is met falling, -1: rising.
         slope, factor, far: (n_groups,) buffers: of equity - maintenance per y, the factor on the present price, the distance.
@@ -52,6 +52,7 @@ class Layout(NamedTuple):
     scaled: Ints
     held: Ints
     skewed: Ints
+    cut: Ints
     shifted: Ints
     quiet: Ints
     unmodelled: Ints
@@ -75,7 +76,7 @@ def layout_of(c: Columns, tables: Tables) -> Layout:
     group_of = np.cumsum(new_group) - 1
     in_coin = inverse & (c.scale == 0.0)
     downwards = np.where(in_coin, -1.0, 1.0)
-    direction = np.sign(np.where(c.scale == 1.0, c.weight * (c.offset - c.constant), c.slope * downwards))
+    direction = np.sign(np.where(c.scale == 1.0, c.backs * c.offset - c.weight * c.constant, c.slope * downwards))
     count = len(group_starts)
     coins_only = _per_group(np.minimum, in_coin, group_starts)
     coins_any = _per_group(np.maximum, in_coin, group_starts)
@@ -103,6 +104,7 @@ def layout_of(c: Columns, tables: Tables) -> Layout:
         scaled=np.flatnonzero(c.scale == 1.0),
         held=np.flatnonzero(c.replace == 0.0),
         skewed=np.flatnonzero(c.plain == 1.0),
+        cut=np.flatnonzero(c.counts != 1.0),
         shifted=np.flatnonzero(((c.shift != 0.0) | (c.floor_to > 0.0)) & (c.model == 1.0)),
         quiet=quiet,
         unmodelled=np.flatnonzero(c.model == 0.0),

@@ -8,8 +8,8 @@ S and T per unit, so that
 
     y = 1 - (equity - maintenance) / (S - T)
 
-    linear, or inverse in its own coin's pool   S = weight * value    T = weight * rate * notional
-    inverse in a pool of dollars                S = weight * offset   T = weight * constant
+    linear, or inverse in its own coin's pool   S = backs * value     T = weight * rate * notional
+    inverse in a pool of dollars                S = backs * offset    T = weight * constant
 """
 
 from __future__ import annotations
@@ -24,13 +24,15 @@ _FAR = 1e15  # a root beyond this is no price (Hyperliquid's own bound for a nul
 
 
 def derive(c: Columns, rows: Ints | int) -> None:
-    """Bring what follows from quantity, weight, rates and offset up to date: slope, denominator, skew."""
+    """Bring what follows from quantity, weight, rates and offset up to date: backs, slope, denominator, skew."""
     orientation = c.orientation[rows]
     size = np.abs(c.quantity[rows]) * orientation
     weight = np.where(c.plain[rows] == 1.0, 1.0, c.weight[rows])
-    c.slope[rows] = c.weight[rows] * (c.quantity[rows] - c.rate[rows] * size)
-    c.denominator[rows] = weight * (c.quantity[rows] - c.rate_liq[rows] * size)
-    c.skew[rows] = (c.weight[rows] - weight) * c.offset[rows]
+    c.backs[rows] = c.weight[rows] * c.counts[rows]
+    backs = np.where(c.plain[rows] == 1.0, 1.0, c.backs[rows])
+    c.slope[rows] = c.backs[rows] * c.quantity[rows] - c.weight[rows] * c.rate[rows] * size
+    c.denominator[rows] = backs * c.quantity[rows] - weight * c.rate_liq[rows] * size
+    c.skew[rows] = (c.backs[rows] - backs) * c.offset[rows]
 
 
 def retier(c: Columns, rows: Ints, notional: Floats, tables: Tables) -> None:
@@ -70,7 +72,7 @@ def pool_sums(c: Columns, where: Layout, equity: Floats, maintenance: Floats) ->
     """Add the rows' contributions to their pools' equity and maintenance, (n_pools,) in pool currency."""
     if len(c):
         np.add(c.offset, c.value, out=c.scratch)
-        np.multiply(c.scratch, c.weight, out=c.scratch)
+        np.multiply(c.scratch, c.backs, out=c.scratch)
         equity[where.pools] += np.add.reduceat(c.scratch, where.pool_starts)
         np.multiply(c.mm, c.weight, out=c.scratch)
         maintenance[where.pools] += np.add.reduceat(c.scratch, where.pool_starts)
@@ -87,7 +89,7 @@ def _outside(c: Columns, price: Floats) -> Ints:
 def liquidation_prices(c: Columns, where: Layout, tables: Tables, lack: Floats) -> None:
     """Solve every row's liquidation price by its venue's published definition.
 
-    x' = (maintenance that stays - equity + weight * value) / (weight * (quantity - rate * |quantity| * orientation))
+    x' = (maintenance that stays - equity + backs * value) / (backs * quantity - weight * rate * |quantity| * orientation)
 
     with numerators and denominators of all rows of the symbol added where the definition moves them together.
 
@@ -100,6 +102,8 @@ def liquidation_prices(c: Columns, where: Layout, tables: Tables, lack: Floats) 
         scratch[where.held] = c.constant_liq[where.held]
     np.add(scratch, c.value, out=scratch)
     np.multiply(scratch, c.weight, out=scratch)
+    if len(where.cut):
+        scratch[where.cut] += (c.backs[where.cut] - c.weight[where.cut]) * c.value[where.cut]
     if len(where.skewed):
         scratch[where.skewed] += c.skew[where.skewed]
     np.take(lack, c.pool, out=c.taken, mode="clip")
@@ -228,7 +232,8 @@ def _slopes(c: Columns, where: Layout) -> None:
     """Write into ``scratch`` what each row adds to equity - maintenance per unit of y."""
     np.multiply(c.slope, c.x, out=c.scratch)
     if len(where.scaled):
-        c.scratch[where.scaled] = c.weight[where.scaled] * (c.offset[where.scaled] - c.constant[where.scaled])
+        rows = where.scaled
+        c.scratch[rows] = c.backs[rows] * c.offset[rows] - c.weight[rows] * c.constant[rows]
 
 
 def _factors_across_tiers(c: Columns, where: Layout, tables: Tables, short: Floats) -> None:
@@ -352,4 +357,4 @@ def revalued(c: Columns, where: Layout, tables: Tables, factors: Floats) -> tupl
     rate[rows] = tables.rate[c.table[rows], tier]
     constant[rows] = c.beyond[rows] - tables.deduction[c.table[rows], tier]
     upnl = c.upnl0 + c.quantity * (x - c.x0)
-    return upnl, notional, weight * (c.offset + value), weight * (notional * rate + constant)
+    return upnl, notional, weight * c.counts * (c.offset + value), weight * (notional * rate + constant)
