@@ -127,9 +127,8 @@ class Books:
         multi, hedge = self._memory.multi, self._memory.hedge
         if multi is None:
             return []
-        # Multi-assets mode: the fraction of each asset that counts as collateral is not published.
         name = "multi-assets" if multi else "single-asset"
-        return [AccountMode(account=self._account.name, mode=name, computable=not multi, hedge=hedge)]
+        return [AccountMode(account=self._account.name, mode=name, hedge=hedge)]
 
     def _multi(self, body: bytes, parameters: dict[str, str], asked_at: int) -> list[Output]:
         self._memory.multi = decode(body, wire.Multi, "the multi-assets mode").multi_assets_margin
@@ -247,7 +246,7 @@ class Books:
         return [*outputs, *(trades.margin(self._account.name, row) for row in rows)]
 
     def _brackets(self, body: bytes, parameters: dict[str, str], asked_at: int) -> list[Output]:
-        return contracts.brackets(body, self._account.env)
+        return contracts.brackets(body, self._account.env, self._account.name)
 
     def _agents(self, body: bytes, parameters: dict[str, str], asked_at: int) -> list[Output]:
         wallet = self._signer.wallet

@@ -66,19 +66,22 @@ def instruments(body: bytes, env: str) -> list[Output]:
     return output
 
 
-def brackets(body: bytes, env: str) -> list[Output]:
-    """Return the brackets of every symbol (one object where one was asked), ``Malformed`` for those that cannot be read."""
+def brackets(body: bytes, env: str, account: str) -> list[Output]:
+    """Return the brackets of every symbol (one object where one was asked), ``Malformed`` for those that cannot be read.
+
+    The venue shows them to accounts alone, and they can differ from one to the other: they are that account's.
+    """
     single = body.lstrip()[:1] == b"{"
     output: list[Output] = []
     for raw in [Raw(body)] if single else decode(body, list[Raw], "the margin brackets"):
         try:
-            output.append(tiers(decode(raw, Brackets, "a symbol's margin brackets"), env))
+            output.append(tiers(decode(raw, Brackets, "a symbol's margin brackets"), env, account))
         except ProtocolViolation as error:
             output.append(Malformed(what=str(error)))
     return output
 
 
-def tiers(row: Brackets, env: str) -> MarginTiers:
+def tiers(row: Brackets, env: str, account: str) -> MarginTiers:
     """Translate the brackets of one symbol: maintenance = notional * ratio - cum. Raises ProtocolViolation."""
     found = [
         MarginTier(
@@ -92,4 +95,4 @@ def tiers(row: Brackets, env: str) -> MarginTiers:
     if not found:
         raise ProtocolViolation("aster", f"{row.symbol}: no margin bracket")
     ordered = tuple(sorted(found, key=lambda tier: float(tier.lower)))
-    return MarginTiers(venue=tables.NAME, env=env, key=row.symbol, unit="notional", tiers=ordered)
+    return MarginTiers(venue=tables.NAME, env=env, key=row.symbol, unit="notional", tiers=ordered, account=account)

@@ -168,8 +168,9 @@ def isolated_wallet(row: PositionRow) -> str | None:
 def balance(account: str, answer: Account, multi: bool, asked_at: int) -> BalanceState:
     """Translate the whole account: every asset, and every pool of cross margin.
 
-    Single-asset mode: a pool per asset. Multi-assets mode: one in US dollars, whose cash is not known (the fraction of each
-    asset that counts is not published), so that the venue's own equity is followed.
+    Single-asset mode: a pool per asset. Multi-assets mode: one in US dollars, backed by the assets that count
+    (``marginAvailable``). What fraction of each does stands on a page of the documentation ("Single-asset mode and multi-asset
+    mode", collateral value ratios) and in no answer: it is unknown here, so that the venue's own equity is followed.
     """
     isolated = any(row.isolated and Decimal(row.position_amt or "0") for row in answer.positions)
     rows = [row for row in answer.assets if holds(row)]
@@ -224,6 +225,7 @@ def _dollar_pool(answer: Account, isolated: bool) -> PoolState:
     return PoolState(
         pool=tables.POOL_MULTI,
         ccy="USD",
+        from_coins=True,
         venue_equity=total(answer.total_cross_wallet_balance, answer.total_cross_un_pnl),
         venue_maintenance_margin=None if isolated else known(answer.total_maint_margin),
         venue_initial_margin=None if isolated else known(answer.total_position_initial_margin),

@@ -47,6 +47,7 @@ class PrivateLink(Session):
         self._extended_at: int | None = None
         self._stale = False  # pushes came whose missing figures have not been asked
         self._figures_at: int | None = None
+        self._brackets_at: int | None = None
         self._booked_since: int | None = None  # money moved since then that the books have not been asked for
         self._books_due: int | None = None
 
@@ -101,7 +102,7 @@ class PrivateLink(Session):
             return self._listening(request, body, asked_at)
         outputs = self._books.answer(request, body, asked_at)
         if self._live and tables.NAMES[request.path.partition("?")[0]] == "orders" and self._figures_at is None:
-            self._figures_at = asked_at
+            self._figures_at = self._brackets_at = asked_at
             outputs.append(Ask(request=self._books.brackets()))
         return outputs
 
@@ -126,6 +127,9 @@ class PrivateLink(Session):
         if self._stale and self._figures_at is not None and at - self._figures_at >= tables.REFRESH_MS:
             self._stale, self._figures_at = False, at
             asks += self._books.figures()
+        if self._brackets_at is not None and at - self._brackets_at >= tables.BRACKETS_MS:
+            self._brackets_at = at
+            asks.append(self._books.brackets())
         if self._booked_since is not None and self._books_due is not None and at >= self._books_due:
             asks.append(self._books.booked(self._booked_since))
             self._booked_since = self._books_due = None

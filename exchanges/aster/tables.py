@@ -73,6 +73,7 @@ TRADES_PAGE: Final = 1_000
 INCOME_PAGE: Final = 1_000
 MARGINS_PAGE: Final = 500
 MODE_MS: Final = 120_000  # the multi-assets mode is not asked again before
+BRACKETS_MS: Final = 6 * 3_600_000  # how old margin brackets become before they are asked again
 FORCED_PAGE: Final = 100
 WINDOW_MS: Final = 7 * 24 * 3_600_000  # the longest that one question about trades may cover
 CHAIN_ORDERS: Final = 1_000  # the most that one answer lists: a full one may be cut off

@@ -51,25 +51,25 @@ def test_a_contract_that_is_not_understood_costs_no_other() -> None:
 
 
 def test_brackets_keep_their_digits_and_ascend() -> None:
-    (tiers,) = contracts.brackets(BRACKETS, "live")
+    (tiers,) = contracts.brackets(BRACKETS, "live", "main")
     assert isinstance(tiers, MarginTiers)
     assert [(tier.lower, tier.rate, tier.deduction, tier.max_leverage) for tier in tiers.tiers] == [
         ("0", "0.0065", "0", "75"), ("10000", "0.0100", "35.0", "50"),
     ]  # fmt: skip
-    assert contracts.brackets(b"[" + BRACKETS + b"]", "live") == [tiers], "an array where no symbol was asked"
+    assert contracts.brackets(b"[" + BRACKETS + b"]", "live", "main") == [tiers], "an array where no symbol was asked"
 
 
 @pytest.mark.parametrize("figure", [b'"abc"', b"null", b"{}", b"1e999"])
 def test_a_bracket_without_figures_is_malformed(figure: bytes) -> None:
-    (output,) = contracts.brackets(BRACKETS.replace(b"35.0", figure), "live")
+    (output,) = contracts.brackets(BRACKETS.replace(b"35.0", figure), "live", "main")
     assert isinstance(output, Malformed)
 
 
 def test_a_symbol_without_brackets_is_malformed() -> None:
-    (output,) = contracts.brackets(b'[{"symbol":"ETHUSDT","brackets":[]}]', "live")
+    (output,) = contracts.brackets(b'[{"symbol":"ETHUSDT","brackets":[]}]', "live", "main")
     assert isinstance(output, Malformed)
     with pytest.raises(ProtocolViolation):
-        contracts.brackets(b"<html>", "live")
+        contracts.brackets(b"<html>", "live", "main")
 
 
 @needs_recordings
@@ -95,7 +95,7 @@ def test_recorded_brackets_are_continuous() -> None:
         if not rows:
             continue
         body = json.dumps([{"symbol": symbol[:20], "brackets": rows}]).encode()
-        (found,) = contracts.brackets(body, "live")
+        (found,) = contracts.brackets(body, "live", "main")
         assert isinstance(found, MarginTiers)
         for below, above in zip(found.tiers, found.tiers[1:], strict=False):
             edge = Decimal(above.lower)

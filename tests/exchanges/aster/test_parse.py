@@ -127,6 +127,8 @@ def test_an_account_in_multi_assets_mode_has_one_pool_in_dollars_that_follows_th
     state = parse.balance("main", msgspec.convert(account(), Account), True, 7)
     (pool,) = state.pools
     assert (pool.pool, pool.ccy, pool.cash, pool.venue_equity) == ("USD", "USD", None, "1990")
+    assert pool.from_coins
+    assert all(coin.discount is None for coin in state.coins), "what counts of an asset is not told"
     assert (state.available, state.withdrawable) == ("1100", "1000")
 
 

@@ -110,6 +110,16 @@ def test_brackets_are_this_accounts_tiers() -> None:
     (tiers,) = answer(link, link._books.brackets(), body)
     assert isinstance(tiers, MarginTiers)
     assert (tiers.key, tiers.tiers[0].rate, tiers.tiers[0].max_leverage) == ("ETHUSDT", "0.0065", "75")
+    assert tiers.account == "main", "another account's may differ"
+
+
+def test_brackets_are_asked_again_after_some_hours() -> None:
+    link = connected(positions=[row("ETHUSDT")])
+    frame = '{"result":null,"id":99}'
+    later = tables.BRACKETS_MS
+    assert "brackets" not in asked(link.receive(frame, later // 2))
+    assert "brackets" in asked(link.receive(frame, 2 * later))
+    assert "brackets" not in asked(link.receive(frame, 2 * later + 1))
 
 
 def test_the_recorded_close() -> None:
@@ -267,7 +277,7 @@ def test_a_new_mode_is_told_and_everything_is_read_again() -> None:
     link = connected()
     outputs = link.receive(json.dumps({**CONFIG, "ai": {"j": True, "f": True, "d": True}}), 5_000)
     (mode,) = [event for event in events(outputs) if isinstance(event, AccountMode)]
-    assert (mode.mode, mode.computable, mode.hedge) == ("multi-assets", False, True)
+    assert (mode.mode, mode.computable, mode.hedge) == ("multi-assets", True, True)
     assert asked(outputs) == ["account", "positions", "orders"]
     assert link.receive(json.dumps({**CONFIG, "ai": {"j": True, "f": False, "d": True}}), 5_100) == []
 
