@@ -143,14 +143,14 @@ _MODELS = (
         "cross in single-asset mode, per margin asset",
         "published",
         "(wallet - other maintenance + other unrealised PnL + cum - s·Q·A) / (Q·rate - s·Q)",
-        "Binance FAQ, How to Calculate Liquidation Price of USDⓈ-M Futures Contracts (26,316.89 and 1,153.26): Aster's margin system",
+        "Binance FAQ, How to Calculate Liquidation Price of USDⓈ-M Futures Contracts (26,316.89 and 1,153.26): Aster's system",
     ),
     Model(
         "aster_hedge",
         "aster",
         "cross, long and short leg of one symbol",
         "published",
-        "(wallet - other maintenance + other PnL + cum of both - L·A_l + S·A_s) / (L·rate_l + S·rate_s - L + S), one price for both",
+        "(wallet - other maintenance + other PnL + cum of both - L·A_l + S·A_s) / (L·rate_l + S·rate_s - L + S), of both legs",
         "the same page: under cross margin both legs of a symbol share one liquidation price",
     ),
     Model(

@@ -8,8 +8,8 @@ market's; liquidation where equity = maintenance with the rate of the tier at th
 Equity of a pool: totalRawUsd + sum of signed size * mark (cross), rawUsd + size * mark (isolated); USDC. In a unified account the
 pool is a collateral token with every dex of that token: its spot total less the margins of isolated positions, moved by the PnL
 of the cross positions, against the sum of the dexes' cross maintenance.
-Source: Hyperliquid docs, "Liquidations", "Margin tiers" and, for the unified account's ratio, "Account abstraction modes"; cross and
-isolated measured on captured states (worst 1.3e-9 relative), unified not measured.
+Source: Hyperliquid docs, "Liquidations", "Margin tiers" and, for the unified account's ratio, "Account abstraction modes"; cross
+and isolated measured on captured states (worst 1.3e-9 relative), unified not measured.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ class Leg(NamedTuple):
         offset: Adds to equity with the value: equity = offset + quantity * x (settle currency).
         weight: Settle currency in the pool's currency.
         x: Price coordinate of that moment.
+        counts: The fraction of profit that counts in the pool; maintenance is not cut.
     """
 
     symbol: str
@@ -35,6 +36,7 @@ class Leg(NamedTuple):
     x: float
     inverse: bool
     maintenance: Maintenance
+    counts: float = 1.0
 
     @property
     def mark(self) -> float:
@@ -62,7 +64,8 @@ class Leg(NamedTuple):
         notional = abs(self.quantity * x)
         then = self.maintenance.at_notional(notional)
         weight = 1.0 if then.plain else self.weight
-        equity = weight * (self.offset + self.quantity * x) - self.weight * self.equity
+        backs = 1.0 if then.plain else self.weight * self.counts
+        equity = backs * (self.offset + self.quantity * x) - self.weight * self.counts * self.equity
         replaced = self.kept if then.replaces else 0.0
         return (
             equity
@@ -81,7 +84,7 @@ class Snapshot(NamedTuple):
     @property
     def equity(self) -> float:
         """Cash and what the legs add."""
-        return self.cash + sum(leg.weight * leg.equity for leg in self.legs)
+        return self.cash + sum(leg.weight * leg.counts * leg.equity for leg in self.legs)
 
     @property
     def maintenance(self) -> float:

@@ -1,0 +1,129 @@
+"""What backs a pool in US dollars: the account's coins, each at its price less its haircut. Pure.
+
+Owns which amount of a coin counts, and whether the coins that a report names make up the balance that it states. A coin that backs
+positions has a price of its own, moves with it, and is a row of the book beside them.
+
+What counts of an amount ``a`` of a coin, ``f(a)``, is piecewise linear: a debt counts whole, an amount by the venue's tiers, a coin
+that is switched off not at all. Where the venue takes the haircut of balance and unrealised PnL together (OKX), around the present
+
+    f(balance + pnl) = counts * pnl + amount        counts = f'(a), amount = f(a) - counts * pnl at the present pnl
+
+so that the coin's row holds ``amount``, and profit settled in the coin weighs ``counts``; elsewhere amount is f(balance), counts 1.
+Source: OKX help center, "Multi-currency margin mode: cross margin trading" (adjusted equity: the sum of equity * discount * price);
+Bybit help center, "Understanding Collateral Value Ratios in Unified Trading Account" (total wallet balance: after ratios; debts at
+100 %), and a captured wallet, whose balance has the ratios in it and whose profit has none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+from exchanges.events import CoinBalance, CollateralTiers
+from gateway.core.currencies import DOLLARS
+
+# Coins make up a stated balance where they agree with it to this: venues round each coin's dollar value.
+_REL, _ABS = 1e-4, 0.01
+
+
+class Part(NamedTuple):
+    """One coin of a pool: the amount that counts beside profit settled in it, and the fraction of such profit that counts."""
+
+    amount: float
+    counts: float
+
+
+class Backing(NamedTuple):
+    """What backs a pool.
+
+    Attributes:
+        parts: By currency.
+        beside: What the stated balance holds beyond the coins at the message's own prices (US dollars); all of it where the
+            coins do not make it up.
+        known: The coins make up the balance, and how much of each counts is known.
+        lone: The one currency that is held, None where there are several.
+    """
+
+    parts: Mapping[str, Part] = {}
+    beside: float = 0.0
+    known: bool = False
+    lone: str | None = None
+
+    def counts(self, ccy: str | None) -> float:
+        """Return the fraction of profit settled in a currency that counts."""
+        part = self.parts.get(ccy or "")
+        return part.counts if part else 1.0
+
+
+def backing(
+    coins: Iterable[CoinBalance],
+    pnl: Mapping[str, float] | None,
+    tiers_of: Callable[[str], CollateralTiers | None],
+    usd: Callable[[str], float],
+    stated_usd: Callable[[str], float],
+    stated: float | None,
+) -> Backing:
+    """Return what backs a pool in dollars.
+
+    Args:
+        coins: The account's coins in the pool's scope.
+        pnl: Unrealised PnL of the pool's positions by settle currency (each in it), where haircuts are taken of it too; else None.
+        tiers_of: How much of a currency counts, where the venue's tiers are known.
+        usd: What a currency is worth now, in US dollars; NaN where unknown.
+        stated_usd: What it was worth in the message.
+        stated: The balance that the message states in dollars, after haircuts; None: the coins alone make it.
+    """
+    pnl = pnl or {}
+    held = {coin.ccy: coin for coin in coins if float(coin.cash or coin.total) or coin.ccy in pnl}
+    if any(coin.cash is None for coin in held.values()):
+        return Backing(beside=stated or 0.0)
+    cash = dict.fromkeys(pnl, 0.0) | {ccy: float(coin.cash or 0) for ccy, coin in held.items()}
+    equity = {ccy: amount + pnl.get(ccy, 0.0) for ccy, amount in cash.items()}
+    found = {ccy: counted(ccy, amount, held.get(ccy), tiers_of(ccy)) for ccy, amount in equity.items()}
+    sure = all(found.values())
+    rates = {ccy: one or (equity[ccy], 1.0) for ccy, one in found.items()}
+    parts = {
+        ccy: Part(value - counts * (equity[ccy] - cash[ccy]), counts if ccy in pnl else 1.0)
+        for ccy, (value, counts) in rates.items()
+    }
+    if any(math.isnan(usd(ccy)) for ccy in parts):
+        return Backing(beside=stated or 0.0)
+    lone = [ccy for ccy, amount in cash.items() if amount]
+    whole = Backing(parts, 0.0, sure, lone[0] if len(lone) == 1 else None)
+    if stated is None:
+        return whole
+    then = sum(part.amount * stated_usd(ccy) for ccy, part in parts.items())
+    agree = abs(then - stated) <= _REL * abs(stated) + _ABS
+    return whole._replace(beside=stated - then) if agree else Backing(beside=stated)
+
+
+def counted(
+    ccy: str, amount: float, coin: CoinBalance | None, tiers: CollateralTiers | None
+) -> tuple[float, float] | None:
+    """Return how much of an amount counts, and how much of one more does; None where that is not known.
+
+    Debts count whole. Dollars and what is pegged to them count whole where nobody says otherwise.
+    """
+    if amount < 0:
+        return amount, 1.0
+    if coin is not None and coin.collateral is False:
+        return 0.0, 0.0
+    if tiers is not None:
+        return _by_tiers(amount, tiers)
+    if coin is not None and coin.discount is not None:
+        return amount * float(coin.discount), float(coin.discount)
+    if not amount or ccy == "USD" or ccy in DOLLARS:
+        return amount, 1.0
+    return None
+
+
+def _by_tiers(amount: float, tiers: CollateralTiers) -> tuple[float, float]:
+    steps = [(float(tier.lower), float(tier.rate)) for tier in tiers.tiers]
+    value, rate = 0.0, 0.0
+    for index, (lower, each) in enumerate(steps):
+        if amount < lower:
+            break
+        upper = steps[index + 1][0] if index + 1 < len(steps) else math.inf
+        value, rate = value + (min(amount, upper) - lower) * each, each
+    return (value, rate) if tiers.marginal else (amount * rate, rate)
