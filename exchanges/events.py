@@ -300,8 +300,7 @@ class AccountMode(Event, frozen=True, kw_only=True):
     """The account's mode in the venue's own words.
 
     Attributes:
-        computable: False where pools of this mode cannot be computed locally (portfolio margin, unified Hyperliquid
-            accounts for now): the venue's figures are shown.
+        computable: False where pools of this mode cannot be computed locally (portfolio margin): the venue's figures are shown.
         hedge: Whether long and short legs of a symbol are positions of their own; None where the venue does not say.
     """
 
@@ -312,7 +311,10 @@ class AccountMode(Event, frozen=True, kw_only=True):
 
 
 class FundingRate(Event, frozen=True, kw_only=True):
-    """What the next funding of a perpetual will cost: + means that longs pay and shorts receive, as a fraction of notional."""
+    """What the next funding of a perpetual will cost: + means that longs pay and shorts receive, as a fraction of notional.
+
+    ``paid_on``: the price whose notional counts.
+    """
 
     venue: str
     env: str
@@ -320,6 +322,7 @@ class FundingRate(Event, frozen=True, kw_only=True):
     rate: str
     next_at: int | None = None
     at: int | None = None
+    paid_on: PriceKind = "mark"
 
 
 class CurrencyPrice(Event, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ socket or a file, so that a recording, a restart and the live path are one mecha
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from exchanges.events import (
@@ -40,15 +40,15 @@ from gateway.core.accounts import Account, AccountInfo
 from gateway.core.feeds import Feeds
 from gateway.core.holdings import Holdings
 from gateway.core.market import Market
+from gateway.core.portfolio import Portfolio
 from gateway.core.positions import Book
 from gateway.core.publish import Changes, key_of
 from gateway.core.records import ClosedCycle, Correction, Sink, Trigger
 from gateway.core.reports import Reports
+from gateway.core.risk import RiskSettings
 from gateway.core.rows import account_row, position_row
-from gateway.core.slow import next_funding
 from gateway.core.standing import Standing
 from gateway.core.state import Feed, Position, Symbol
-from gateway.core.summary import shares, summaries
 from gateway.core.tables import RowKey, Table, Tables
 from gateway.core.wants import Want, Wants
 
@@ -64,34 +64,50 @@ class Settings(Protocol):
     def dust_usd(self) -> float: ...
     @property
     def liquidation_risk_distance(self) -> float: ...
+    @property
+    def bases(self) -> Mapping[str, str]: ...
 
 
 class Engine:
     """See the module. Makes its own tables, in the order that clients see."""
 
     def __init__(
-        self, epoch: str, accounts: Iterable[AccountInfo], settings: Settings, sink: Sink | None = None
+        self,
+        epoch: str,
+        accounts: Iterable[AccountInfo],
+        settings: Settings,
+        sink: Sink | None = None,
+        promoted: Collection[str] = (),
+        risk: RiskSettings | None = None,
     ) -> None:
+        """Make an engine without state.
+
+        Args:
+            promoted: Margin models that the operator trusts though they are not measured (``gateway.core.margin.CATALOG``).
+            risk: Scales of the risk score.
+        """
         self.book = Book()
         self.settings = settings
         self.counters: Counter[str] = Counter()
         self.accounts: dict[str, Account] = {}
         self.market = Market(self.book.symbols)
         self._changes = Changes(sink)
-        self._holdings = Holdings(self.book, self.market, self._changes, self.counters)
+        self._holdings = Holdings(
+            self.book, self.market, self._changes, self.counters, promoted=promoted, bases=settings.bases
+        )
         self._feeds = Feeds(self.market, self._changes)
         self._reports = Reports(self._holdings, self._feeds, self._changes, self.counters)
         self._standing = Standing(
             self.accounts, self._holdings, self.market, self._reports.corrections, self._changes, self.counters
         )
-        self._summaries: dict[str, dict[str, object]] = {}
+        self._portfolio = Portfolio(self.book, self._holdings, self.market, settings, risk or RiskSettings())
         self._wants = Wants()
         self._public: dict[type[Event], Callable[..., None]] = {
             Price: self._on_price,
             Instrument: self._on_instrument,
             MarginTiers: self._on_tiers,
             CollateralTiers: self._on_collateral,
-            FundingRate: lambda rate, _now: self.market.put_funding(rate),
+            FundingRate: lambda rate, _now: self.market.funding.put(rate),
             CurrencyPrice: lambda price, _now: self.market.currencies.put(price),
             FeedStatus: self._on_feed,
         }
@@ -123,7 +139,7 @@ class Engine:
             epoch,
             Table("positions", self._read_position, both),
             Table("accounts", self._read_account, frozenset({"accounts"})),
-            Table("summary", lambda _, row_id: self._summaries[row_id], frozenset()),
+            Table("summary", lambda _, row_id: self._portfolio.summary(row_id), frozenset()),
             Table("feeds", lambda _, row_id: self._feeds.all[row_id].row(), frozenset({"accounts"})),
             Table("orders", lambda _, row_id: reports.orders.row(row_id), both),
             Table("fills", lambda _, row_id: reports.executions.row(row_id), both),
@@ -319,22 +335,11 @@ class Engine:
     # --- tables ----------------------------------------------------------------------------------------------------
 
     def _slow_figures(self) -> None:
-        """Publish shares, funding and summaries where their rounded values changed."""
-        for row_id, share in shares(self.positions.values(), self.book).items():
-            position = self.positions[row_id]
-            if position.weight != share:
-                position.weight = share
-                self._holdings.touch_row(position)
-        for position in self.positions.values():
-            funding = next_funding(position, self.market.funding.get(position.symbol.key), self.book)
-            if funding != position.funding:
-                position.funding = funding
-                self._holdings.touch_row(position)
-        found = summaries(self.accounts.values(), self.positions, self.book, self.settings.liquidation_risk_distance)
-        for user_row, summary in found.items():
-            if self._summaries.get(user_row) != summary:
-                self._summaries[user_row] = summary
-                self._changes.touch("summary", user_row, RowKey(None, user_row, None, None))
+        """Publish shares, scores, funding and summaries where their rounded values changed."""
+        slots, summaries = self._portfolio.turn(self.accounts.values())
+        self._positions_table.touch(slots, self._changes.seq)
+        for row_id in summaries:
+            self._changes.touch("summary", row_id, RowKey(None, row_id, None, None))
 
     def _touch_symbol(self, symbol: Symbol) -> None:
         for row_id in symbol.positions:
@@ -342,7 +347,8 @@ class Engine:
 
     def _read_position(self, slot: int, _row_id: str) -> dict[str, object]:
         position = self._holdings.slots[slot]
-        return position_row(position, self.book, self.marks_down_since(position.symbol), self.settings.dust_usd)
+        slow = self._portfolio.position(position)
+        return position_row(position, self.book, self.marks_down_since(position.symbol), self.settings.dust_usd, slow)
 
     def _read_account(self, _slot: int, row_id: str) -> dict[str, object]:
         account = self.accounts[row_id]

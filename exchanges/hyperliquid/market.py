@@ -260,7 +260,7 @@ def contexts(env: str, ctxs: Mapping[str, AssetCtx], at: int) -> list[Price | Fu
         if _is_price(oracle):
             found.append(Price(venue=tables.NAME, env=env, symbol=coin, value=oracle, kind="index"))
         if _RATE.fullmatch(rate):
-            found.append(FundingRate(venue=tables.NAME, env=env, symbol=coin, rate=rate, next_at=due))
+            found.append(FundingRate(venue=tables.NAME, env=env, symbol=coin, rate=rate, next_at=due, paid_on="index"))
     return found
 
 

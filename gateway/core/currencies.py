@@ -28,10 +28,16 @@ class Quote(NamedTuple):
 
 
 class Currencies:
-    """Written by the engine alone. ``version`` rises when the set of wanted currencies changes."""
+    """Written by the engine alone.
+
+    Attributes:
+        version: Rises when the set of wanted currencies changes.
+        moved_since: Currencies whose price changed since this was last emptied.
+    """
 
     def __init__(self) -> None:
         self.version = 0
+        self.moved_since: set[str] = set()
         self._prices: dict[tuple[str, str, str], tuple[float, str]] = {}  # venue, env, ccy → price, counted in
         self._applied: dict[tuple[str, str, str], float] = {}  # as the columns know them
         self._elsewhere: dict[tuple[str, str], float] = {}  # env, ccy: of the first venue by name that has it
@@ -52,6 +58,7 @@ class Currencies:
                 self._applied[key] = usd
                 self._elsewhere[key[1:]] = self._applied[min(one for one in self._applied if one[1:] == key[1:])]
                 found.add(key[2])
+        self.moved_since |= found
         return found
 
     def price(self, venue: str, env: str, ccy: str, stated: float | None) -> Quote:

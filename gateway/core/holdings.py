@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Collection, Mapping
 
 from exchanges.events import PositionState
 from gateway.core.accounts import Account, pool_name
 from gateway.core.anchor import anchor, computable, is_inverse
-from gateway.core.margin import Inputs, Maintenance, parameters
+from gateway.core.bases import base_of
+from gateway.core.margin import Inputs, Maintenance, parameters, trusted
 from gateway.core.market import Market
 from gateway.core.pools import Pools
 from gateway.core.positions import Book, Row
@@ -26,13 +28,30 @@ class Holdings:
 
     Attributes:
         dirty: Positions whose inputs have to be written into the columns.
+        fresh: Accounts of which positions came, changed or went, or balances were told, since this was last emptied.
     """
 
-    def __init__(self, book: Book, market: Market, changes: Changes, counters: Counter[str]) -> None:
+    def __init__(
+        self,
+        book: Book,
+        market: Market,
+        changes: Changes,
+        counters: Counter[str],
+        promoted: Collection[str] = (),
+        bases: Mapping[str, str] | None = None,
+    ) -> None:
+        """Make empty holdings.
+
+        Args:
+            promoted: Models that the operator trusts though they are not measured.
+            bases: Underlyings that count as another one (config ``engine.bases``).
+        """
         self.open: dict[str, Position] = {}
         self.slots: dict[int, Position] = {}
         self.dirty: set[str] = set()
-        self.pools = Pools(book, self.open)
+        self.fresh: set[str] = set()
+        self._promoted, self._bases = frozenset(promoted), bases or {}
+        self.pools = Pools(book, self.open, market, self._bases)
         self._book, self._market, self._changes, self._counters = book, market, changes, counters
         self._gone = False
 
@@ -83,6 +102,7 @@ class Holdings:
         self._table.remove(row_id, self._changes.seq)
         self._book.remove(position.handle)
         account.positions.discard(row_id)
+        self.fresh.add(account.info.name)
         self._market.release(position.symbol, row_id)
         self.dirty |= self.pools.leave(account, position.pool, row_id)
         self._changes.touch("accounts", account.info.name)
@@ -116,11 +136,9 @@ class Holdings:
         """Let the present prices of currencies count in an account's pools."""
         for row_id in account.positions:
             position = self.open[row_id]
-            if not self._book.reweigh(position.handle, self._weight(position), plain=position.maintenance.plain):
-                self.dirty.add(row_id)
+            self._book.reweigh(position.handle, self._weight(position))
         for pool in account.pools.values():
-            if pool.ccy == "USD" and pool.cash_known:
-                self.pools.dirty[pool.number] = pool
+            self.dirty |= self.pools.weigh(account, pool)
 
     def touch(self, account: Account) -> None:
         """Say that all rows of an account changed, and the account's own."""
@@ -140,9 +158,8 @@ class Holdings:
         account.positions.add(state.id)
         slot = self._table.add(state.id, key_of(info, state.symbol))
         pool = self.pools.get(account, pool_name(state.margin_mode, state.pool, state.id))
-        instrument = self._market.instruments.get(key)
-        base = self._book.bases.number(instrument.base if instrument else state.symbol)
-        handle = self._book.add(symbol.number, pool.number, slot, base)
+        base = base_of(self._market.instruments.get(key), state.symbol, self._bases)
+        handle = self._book.add(symbol.number, pool.number, slot, self._book.bases.number(base))
         position = Position(account, symbol, pool, handle, slot, state)
         self.open[state.id] = self.slots[slot] = position
         self.dirty |= self.pools.join(pool, state.id)
@@ -159,6 +176,7 @@ class Holdings:
     def _put(self, position: Position) -> None:
         """Write one position's inputs into the columns."""
         state, pool = position.state, position.pool
+        self.fresh.add(position.account.info.name)
         instrument = self._market.instruments.get(position.symbol.key)
         found = anchor(state, instrument)
         if found.refused and position.anchor.refused != found.refused:
@@ -168,6 +186,10 @@ class Holdings:
             pool.ccy = settle_of(position)
             pool.cash_known = state.isolated_cash is not None
         position.maintenance = self._maintenance(position, found.quantity)
+        name = position.maintenance.model
+        position.trusted = name is not None and trusted(name, self._promoted)
+        base = base_of(instrument, state.symbol, self._bases)
+        self._book.rebase(position.handle, self._book.bases.number(base))
         value_basis = (
             state.isolated_basis == "value" if pool.isolated else bool(pool.state and pool.state.basis == "value")
         )
@@ -182,6 +204,9 @@ class Holdings:
                 long=state.side != "short",
                 venue_liq=float(state.venue_liquidation_price) if state.venue_liquidation_price else math.nan,
                 maintenance=position.maintenance,
+                scales_offset=pool.ccy == "USD" and is_inverse(state, instrument),
+                speaks=position.trusted,
+                counts=self.pools.counts(position),
             ),
         )
 
@@ -195,7 +220,7 @@ class Holdings:
         state, instrument = position.state, position.instrument
         inverse = is_inverse(state, instrument)
         entry = float(state.entry_price) if state.entry_price else math.nan
-        mark0 = position.anchor.mark0
+        mark0, pool = position.anchor.mark0, position.pool
         inputs = Inputs(
             state=state,
             instrument=instrument,
@@ -203,10 +228,13 @@ class Holdings:
             quantity=quantity,
             notional0=abs(quantity) / mark0 if inverse else abs(quantity) * mark0,
             notional_entry=abs(quantity) / entry if inverse else abs(quantity) * entry,
-            alone=len(position.pool.members) == 1,
+            alone=len(pool.members) == 1,
             inverse=inverse,
+            hedged=self.pools.hedged(position),
+            solvable=self.pools.solvable(pool),
+            lone_collateral=self.pools.lone_collateral(position),
         )
         found = parameters(position.account.info.venue, inputs, mode_computable=position.account.computable)
         # Without the pool's cash or a contract size no formula can speak: the venue's own figure is shown.
-        unknown = not position.pool.cash_known or math.isnan(quantity) or not computable(state, instrument)
+        unknown = not pool.cash_known or math.isnan(quantity) or not computable(state, instrument)
         return found._replace(model=None) if unknown else found

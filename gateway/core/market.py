@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from exchanges.events import CollateralTiers, FundingRate, Instrument, MarginMode, MarginTiers, Price
+from exchanges.events import CollateralTiers, Instrument, MarginMode, MarginTiers, Price
 from gateway.core.currencies import Currencies
+from gateway.core.funding import Funding
 from gateway.core.positions import Symbols
 from gateway.core.state import Symbol
 
@@ -25,7 +26,7 @@ class Market:
     Attributes:
         moved: A mark changed since this was last set to False.
         currencies: What currencies are worth, and which are wanted.
-        funding: The newest rate of each symbol.
+        funding: What the next funding of each symbol costs.
         lag_ms: How old the last mark of a (venue, env) was when it arrived, by the venue's own time; venues without one
             are not in it.
     """
@@ -38,7 +39,7 @@ class Market:
         self.moved = False
         self.lag_ms: dict[tuple[str, str], int] = {}
         self.currencies = Currencies()
-        self.funding: dict[SymbolKey, FundingRate] = {}
+        self.funding = Funding()
         self._version = 0
         self._columns = columns
 
@@ -59,19 +60,13 @@ class Market:
         """Return the currencies whose dollar prices are needed, per (venue, env): whatever is held or settled in."""
         return self.currencies.wanted()
 
-    def put_funding(self, rate: FundingRate) -> None:
-        """Take the newest funding rate of a symbol that somebody holds."""
-        key = (rate.venue, rate.env, rate.symbol)
-        known = self.funding.get(key)
-        if known is None or known.at is None or rate.at is None or rate.at >= known.at:
-            self.funding[key] = rate
-
     def hold(self, key: SymbolKey, row_id: str, *, inverse: bool) -> Symbol:
         """Return a symbol that a position now needs."""
         symbol = self.symbols.get(key)
         if symbol is None:
             symbol = self.symbols[key] = Symbol(key, self._columns.add())
             self._columns.orient(symbol.number, inverse=inverse)
+            self.funding.hold(key, symbol.number)
         if not symbol.positions:
             self._version += 1
         symbol.positions.add(row_id)
@@ -138,6 +133,8 @@ class Market:
 
         A price without a venue time is ordered by its connection alone.
         """
+        if price.kind == "index":
+            self.funding.put_index((price.venue, price.env, price.symbol), price.value)
         symbol = self.symbols.get((price.venue, price.env, price.symbol)) if price.kind == "mark" else None
         if symbol is None or (price.at is not None and symbol.feed_at is not None and price.at < symbol.feed_at):
             return None

@@ -83,8 +83,10 @@ def static_row(position: Position) -> Row:
     return present(row)
 
 
-def position_row(position: Position, book: Book, marks_down_since: int | None, dust_usd: float) -> Row:
-    """Return a position's whole row: its static part and the columns as they are now."""
+def position_row(
+    position: Position, book: Book, marks_down_since: int | None, dust_usd: float, slow: Row | None = None
+) -> Row:
+    """Return a position's whole row: its static part, the columns as they are now, and what is worked out once a second."""
     if position.static is None:
         position.static = static_row(position)
     state, symbol = position.state, position.symbol
@@ -110,9 +112,7 @@ def position_row(position: Position, book: Book, marks_down_since: int | None, d
         "initial_margin": initial,
         "maintenance_margin": figures.get("mm"),
         "margin": margin_of(position, book) if position.pool.isolated else initial,
-        **_next_funding(position),
         "venue_warning": _warning(position.warning),
-        "weight": position.weight,
         "missing": missing(position, figures),
         "stale": stale(position, marks_down_since),
         "dust": True if moving and notional * usd < dust_usd else None,
@@ -120,15 +120,16 @@ def position_row(position: Position, book: Book, marks_down_since: int | None, d
     source = liquidation_source(position, figures, book)
     row["liquidation_source"] = source
     if source in ("model", "calibrated", "venue"):
-        row["liquidation_price"], row["liquidation_distance"] = figures.get("liq"), figures.get("distance")
-    return position.static | present(row)
+        told = state.venue_liquidation_price
+        row["liquidation_price"] = figures.get("liq") if source != "venue" or told is None else float(told)
+        row["liquidation_distance"] = figures.get("distance")
+    return _joined(position.static | present(row), slow or {})
 
 
-def _next_funding(position: Position) -> Row:
-    found = position.funding
-    if found is None:
-        return {}
-    return {"funding_rate": found.rate, "next_funding_at": found.at, "next_funding": found.amount}
+def _joined(row: Row, slow: Row) -> Row:
+    """Return a row with its slow fields; what both lack is named once."""
+    reasons = [reason for part in (row, slow) for reason in part.get("missing", ())]  # type: ignore[attr-defined]
+    return row | slow | ({"missing": reasons} if reasons else {})
 
 
 def _warning(warning: tuple[int, str] | None) -> Row | None:
@@ -172,11 +173,14 @@ def _roe(position: Position, upnl: float) -> float:
 
 
 def liquidation_source(position: Position, figures: Mapping[str, float], book: Book) -> str:
-    """Return where the shown liquidation price comes from: model, venue, none (there is none) or unknown."""
+    """Return where the shown liquidation price comes from: model, venue, none (there is none) or unknown.
+
+    A model that is not trusted runs beside the venue's word, which is shown.
+    """
     if is_bought_option(position.state):
         return "none"
     state = position.state
-    if position.maintenance.model is None:
+    if not position.trusted:
         return {"price": "venue", "none": "none", "unknown": "unknown"}[state.liquidation_known]
     if "liq" in figures:
         return "model"

@@ -36,14 +36,6 @@ class PendingFill(NamedTuple):
     at: int
 
 
-class NextFunding(NamedTuple):
-    """What the next funding costs, as published: the rate, when, and the amount in settle currency (+ received)."""
-
-    rate: float
-    at: int | None
-    amount: float | None
-
-
 class Position:
     """One open position: the venue's last report, its inputs, and where its figures lie in the columns."""
 
@@ -52,7 +44,7 @@ class Position:
         "anchor",
         "anchored_at",
         "as_of",
-        "funding",
+        "counted",
         "handle",
         "instrument",
         "largest",
@@ -65,8 +57,8 @@ class Position:
         "state",
         "static",
         "symbol",
+        "trusted",
         "warning",
-        "weight",
     )
 
     def __init__(
@@ -83,16 +75,16 @@ class Position:
         self.anchor = Anchor(math.nan, math.nan, math.nan, math.nan, math.nan)
         self.anchored_at: int | None = None
         self.maintenance = Maintenance()
+        self.trusted = False  # its model's figures may be shown; else the model runs beside the venue's
         self.instrument: Instrument | None = None
         self.message: tuple[str, int] | None = None  # (scope, seq) of the report
         self.restored_at: int | None = None  # when it was loaded from storage; None once the venue has spoken
         self.static: dict[str, object] | None = None  # the venue-sent part of the row, built once per report
-        self.weight: float | None = None
+        self.counted = False  # the slow figures in its slot are its own
         self.as_of = 0  # our clock: when the last report was asked, or came by itself
         self.largest = state.size  # held since it was opened, as far as this process saw
         self.pending_fill: PendingFill | None = None
         self.warning: tuple[int, str] | None = None  # (at, the venue's words)
-        self.funding: NextFunding | None = None
 
 
 class Feed:
