@@ -26,6 +26,7 @@ from gateway.core.columns import (
 )
 from gateway.core.layout import Layout, layout_of
 from gateway.core.margin.pool import Bracket, Maintenance
+from gateway.core.margin.scalar import Leg
 from gateway.core.margin.solver import Tables
 from gateway.core.solve import (
     derive,
@@ -339,6 +340,21 @@ class Book:
     def notional(self, handle: int) -> float:
         """Return one row's notional (settle currency), NaN where unknown."""
         return float(self._all.notional[self._rows[handle]])
+
+    def leg(self, handle: int, maintenance: Maintenance) -> Leg:
+        """Return a position's row at the present mark as the scalar equation takes it."""
+        row, c = self._rows[handle], self._all
+        symbol = int(c.symbol[row])
+        return Leg(
+            symbol=symbol,
+            quantity=float(c.quantity[row]),
+            offset=float(c.offset[row]),
+            weight=float(c.weight[row]),
+            x=float(self.symbols.x[symbol]),
+            inverse=bool(self.symbols.orientation[symbol] < 0.0),
+            maintenance=maintenance,
+            counts=float(c.counts[row]),
+        )
 
     def contribution(self, handle: int, weight: float | None = None, *, at_anchor: bool) -> tuple[float, float]:
         """Return what a row adds to its pool's equity and maintenance (pool currency), now or at its own anchor.

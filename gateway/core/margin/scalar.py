@@ -21,7 +21,7 @@ class Leg(NamedTuple):
     """One row of a pool at one moment.
 
     Attributes:
-        symbol: Legs of one symbol move together where the published definition says so.
+        symbol: Its number; legs of one symbol move together where the published definition says so.
         quantity: Signed, contract currency.
         offset: Adds to equity with the value: equity = offset + quantity * x (settle currency).
         weight: Settle currency in the pool's currency.
@@ -29,7 +29,7 @@ class Leg(NamedTuple):
         counts: The fraction of profit that counts in the pool; maintenance is not cut.
     """
 
-    symbol: str
+    symbol: int
     quantity: float
     offset: float
     weight: float
@@ -50,28 +50,23 @@ class Leg(NamedTuple):
 
     @property
     def equity(self) -> float:
-        """What it adds to equity, settle currency."""
-        return self.offset + self.quantity * self.x
+        """What it adds to equity, pool currency."""
+        return self.weight * self.counts * (self.offset + self.quantity * self.x)
 
     @property
     def kept(self) -> float:
-        """Its maintenance at ``x``, settle currency."""
+        """Its maintenance at ``x``, pool currency."""
         now = self.maintenance.at_notional(self.notional)
-        return self.notional * now.rate + now.constant
+        return self.weight * (self.notional * now.rate + now.constant)
 
     def moved(self, x: float) -> float:
         """Return what its pool's surplus gains with it at ``x`` (pool currency), by the published definition."""
         notional = abs(self.quantity * x)
         then = self.maintenance.at_notional(notional)
-        weight = 1.0 if then.plain else self.weight
-        backs = 1.0 if then.plain else self.weight * self.counts
-        equity = backs * (self.offset + self.quantity * x) - self.weight * self.counts * self.equity
-        replaced = self.kept if then.replaces else 0.0
-        return (
-            equity
-            - weight * then.rate_at_liquidation * notional
-            - self.weight * (then.constant_at_liquidation - replaced)
-        )
+        backs, weight = (1.0, 1.0) if then.plain else (self.weight * self.counts, self.weight)
+        equity = backs * (self.offset + self.quantity * x)
+        kept = weight * then.rate_at_liquidation * notional + self.weight * then.constant_at_liquidation
+        return (equity - self.equity) - (kept - (self.kept if then.replaces else 0.0))
 
 
 class Snapshot(NamedTuple):
@@ -89,7 +84,7 @@ class Snapshot(NamedTuple):
     @property
     def maintenance(self) -> float:
         """What all legs must keep."""
-        return self.extra + sum(leg.weight * leg.kept for leg in self.legs)
+        return self.extra + sum(leg.kept for leg in self.legs)
 
     def moving(self, leg: Leg) -> list[Leg]:
         """Return the legs that the published definition moves to find this leg's price."""
