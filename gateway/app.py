@@ -145,7 +145,9 @@ class Gateway:
         )
         epoch, accounts = secrets.token_hex(6), _infos(self.config)
         restored, stored_at = await self.store.start(epoch, accounts)
-        self.engine = Engine(epoch, accounts, self.config.engine, self.store.checkpoint)
+        self.engine = Engine(
+            epoch, accounts, self.config.engine, self.store.checkpoint, self.config.models.promoted
+        )
         self.engine.restore(restored, self.clock.now_ms(), stored_at)
         self.hub = Hub.on(asyncio.get_running_loop(), self.engine.tables, self.config.limits)
         self.turns = Turns(self.engine, self.hub, self.clock, self._after)

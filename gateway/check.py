@@ -139,7 +139,8 @@ class _Look:
         self._config, self._specs, self._clock = config, specs, clock
         self._news = asyncio.Event()
         self._wanted_version = -1
-        self._engine = Engine("check", (_info(config, spec) for spec in specs), config.engine)
+        infos = (_info(config, spec) for spec in specs)
+        self._engine = Engine("check", infos, config.engine, promoted=config.models.promoted)
         self._feeds = Feeds(config, specs, clock, self._take)
 
     async def run(self, seconds: float) -> list[Found]:

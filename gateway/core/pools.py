@@ -1,6 +1,7 @@
-"""Pools of margin: who is in which, and the balance each starts from.
+"""Pools of margin: who is in which, what backs each, and the balance it starts from.
 
-Owns membership and the mark-independent cash of every pool in the book. Pure.
+Owns membership, the mark-independent cash of every pool in the book, and the coins that back pools in dollars as rows of their own.
+Pure.
 """
 
 from __future__ import annotations
@@ -10,7 +11,11 @@ from collections.abc import Mapping, Sequence
 
 from exchanges.events import BalanceState, PoolState
 from gateway.core.accounts import Account, Pool
-from gateway.core.anchor import paid_apart
+from gateway.core.anchor import computable, paid_apart
+from gateway.core.bases import fold, is_money
+from gateway.core.collateral import Backing, backing
+from gateway.core.margin.inputs import is_bought_option
+from gateway.core.market import Market
 from gateway.core.positions import Book
 from gateway.core.rows import settle_of
 from gateway.core.state import Position
@@ -23,10 +28,12 @@ class Pools:
         dirty: Pools whose cash has to be settled before the next recompute, by number.
     """
 
-    def __init__(self, book: Book, positions: Mapping[str, Position]) -> None:
+    def __init__(self, book: Book, positions: Mapping[str, Position], market: Market, bases: Mapping[str, str]) -> None:
         self.dirty: dict[int, Pool] = {}
-        self._book, self._positions = book, positions
+        self._book, self._positions, self._market, self._bases = book, positions, market, bases
         self._owners: dict[int, Account] = {}
+        self._backing: dict[int, Backing] = {}  # of pools in dollars
+        self._coins: dict[int, dict[str, int]] = {}  # pool → currency → handle of its row
 
     def owner(self, number: int) -> Account | None:
         """Return whose pool this is."""
@@ -41,46 +48,124 @@ class Pools:
         return pool
 
     def join(self, pool: Pool, row_id: str) -> set[str]:
-        """Add a position; whether one is alone in its pool decides which formula applies."""
+        """Add a position; who else is in its pool decides which formula applies."""
         pool.members.add(row_id)
         self.dirty[pool.number] = pool
-        return set(pool.members) if len(pool.members) <= 2 else set()
+        return set(pool.members)
 
     def leave(self, account: Account, pool: Pool, row_id: str) -> set[str]:
         """Remove a position, and the pool with its last one."""
         pool.members.discard(row_id)
         self.dirty[pool.number] = pool
-        left_alone = set(pool.members) if len(pool.members) == 1 else set()
         self._drop_if_empty(account, pool)
-        return left_alone
+        return set(pool.members)
 
     def report(self, account: Account, balance: BalanceState, seq: int) -> set[str]:
         """Take the pools of a balance report; a full one ends the pools of its scope that it does not name."""
         concerned: set[str] = set()
         for state in balance.pools:
-            concerned |= self._take(account, balance, state, seq)
+            self._take(account, balance, state, seq)
         named = {state.pool for state in balance.pools}
-        for pool in list(account.pools.values()) if balance.full else ():
-            if pool.scope == balance.scope and pool.name not in named:
+        for pool in list(account.pools.values()):
+            if pool.scope != balance.scope:
+                continue
+            if balance.full and pool.name not in named:
                 pool.state = pool.scope = None
                 self.dirty[pool.number] = pool
-                self._drop_if_empty(account, pool)
+            concerned |= self.weigh(account, pool)
+            self._drop_if_empty(account, pool)
         return concerned
 
-    def _take(self, account: Account, balance: BalanceState, state: PoolState, seq: int) -> set[str]:
+    def _take(self, account: Account, balance: BalanceState, state: PoolState, seq: int) -> None:
         pool = self.get(account, state.pool)
         pool.state, pool.scope, pool.ccy = state, balance.scope, state.ccy
         pool.message = (balance.scope, seq)
         self.dirty[pool.number] = pool
-        known, before = state.cash is not None, pool.cash_known
-        pool.cash_known = known
-        return set(pool.members) if known != before else set()
 
     def _drop_if_empty(self, account: Account, pool: Pool) -> None:
         if not pool.members and pool.state is None:
+            for handle in self._coins.pop(pool.number, {}).values():
+                self._book.remove(handle)
             del account.pools[pool.name], self._owners[pool.number]
             self.dirty.pop(pool.number, None)
+            self._backing.pop(pool.number, None)
             self._book.remove_pool(pool.number)
+
+    # --- what backs a pool -----------------------------------------------------------------------------------------
+
+    def weigh(self, account: Account, pool: Pool) -> set[str]:
+        """Find out anew what backs a pool, at the present prices; return the positions whose formula or weight that changes."""
+        number, state, before = pool.number, pool.state, (pool.cash_known, self._backing.get(pool.number))
+        found = None
+        if state is not None and pool.ccy == "USD" and (state.cash is not None or state.from_coins):
+            found = self._back(account, pool, state)
+            self._backing[number] = found
+            self.dirty[number] = pool
+        else:
+            self._backing.pop(number, None)
+        if not pool.isolated:
+            pool.cash_known = state is not None and (state.cash is not None or (found is not None and found.known))
+        return set(pool.members) if _differ(before, (pool.cash_known, found)) else set()
+
+    def _back(self, account: Account, pool: Pool, state: PoolState) -> Backing:
+        info, pnl = account.info, dict[str, float]()
+        for member in (self._positions[row_id] for row_id in pool.members):
+            settle = settle_of(member)
+            if settle is not None and settle != "USD" and computable(member.state, member.instrument):
+                last = float(member.state.venue_unrealized_pnl or 0)
+                pnl[settle] = pnl.get(settle, 0.0) + self._book.figures(member.handle).get("upnl", last)
+        return backing(
+            account.coins.get(pool.scope or "", {}).values(),
+            pnl if state.pnl_discounted else None,
+            lambda ccy: self._market.collateral_of(info.venue, info.env, ccy),
+            account.usd,
+            account.stated_usd,
+            float(state.cash) if state.cash is not None else None,
+        )
+
+    def counts(self, position: Position) -> float:
+        """Return the fraction of a position's profit that counts in its pool: profit in a coin is cut like the coin."""
+        found = self._backing.get(position.pool.number)
+        return found.counts(settle_of(position)) if found is not None else 1.0
+
+    def lone_collateral(self, position: Position) -> bool:
+        """Say whether nothing but a position's settle currency backs its pool."""
+        found = self._backing.get(position.pool.number)
+        return found is not None and found.lone in (None, settle_of(position))
+
+    def hedged(self, position: Position) -> bool:
+        """Say whether another row of its symbol shares a position's pool."""
+        others = (self._positions[row_id] for row_id in position.pool.members)
+        return any(other is not position and other.symbol is position.symbol for other in others)
+
+    def solvable(self, pool: Pool) -> bool:
+        """Say whether all that moves a pool's equity and maintenance is known.
+
+        Not where the coins behind a pool in dollars, or what counts of them, are not known; nor with a member whose margin no
+        formula here gives: a written option, a margin or event position.
+        """
+        if pool.ccy == "USD":
+            found = self._backing.get(pool.number)
+            if found is None or not found.known:
+                return False
+        members = (self._positions[row_id] for row_id in pool.members)
+        return all(computable(member.state, member.instrument) or is_bought_option(member.state) for member in members)
+
+    def _place_coins(self, pool: Pool) -> None:
+        """Bring the rows of a pool's coins to what backs it now, at the present prices."""
+        account, held = self._owners.get(pool.number), self._coins.setdefault(pool.number, {})
+        found = self._backing.get(pool.number)
+        parts = found.parts if found is not None and pool.cash_known and account is not None else {}
+        wanted = {ccy: part.amount for ccy, part in parts.items() if part.amount}
+        for ccy in held.keys() - wanted.keys():
+            self._book.remove(held.pop(ccy))
+        for ccy, amount in wanted.items():
+            if ccy not in held:
+                base = self._book.bases.number(fold(ccy, self._bases), fixed=is_money(ccy))
+                held[ccy] = self._book.add_coin(pool.number, base)
+            self._book.put_coin(held[ccy], amount, account.usd(ccy) if account is not None else math.nan)
+
+    # --- what a pool starts from -----------------------------------------------------------------------------------
 
     def settle(self) -> None:
         """Set the mark-independent balance of every pool that changed; its rows' inputs are in the book already."""
@@ -90,9 +175,10 @@ class Pools:
     def _settle(self, pool: Pool) -> None:
         """Set one pool's cash (pool currency).
 
-        An isolated pool's cash is its position's. A cross pool's is the venue's balance; where the venue states none, it is
-        what makes the present marks reproduce the venue's equity. Where equity and positions come from one message, what
-        that message's equity holds beyond its rows is kept as a constant, and the same for maintenance.
+        An isolated pool's cash is its position's. A cross pool's is the venue's balance, less what orders hold of it, or, in
+        dollars, what that balance holds beside its coins; where the venue states none and the coins are not known, it is what
+        makes the present marks reproduce the venue's equity. Where equity and positions come from one message, what that message's
+        equity holds beyond its rows is kept as a constant, and the same for maintenance.
         """
         cash, extra_mm = self._book.cash, self._book.extra_mm
         number, state = pool.number, pool.state
@@ -102,21 +188,25 @@ class Pools:
             stated = members[0].state.isolated_cash if members else None
             cash[number] = float(stated) if stated is not None else math.nan
             return
-        if state is None or (state.cash is None and state.venue_equity is None):
+        self._place_coins(pool)
+        if state is None or not (pool.cash_known or state.venue_equity is not None):
             return
-        at_anchor = state.cash is not None
-        parts = [self._part(member, pool, at_anchor=at_anchor) for member in members]
+        parts = [self._part(member, pool, at_anchor=pool.cash_known) for member in members]
         equity, maintenance = sum(part[0] for part in parts), sum(part[1] for part in parts)
-        if state.cash is None:
+        if not pool.cash_known:
             cash[number] = float(state.venue_equity or "nan") - equity
             return
-        cash[number] = float(state.cash) + self._drift(pool, float(state.cash)) + self._options(members, state, parts)
-        if state.venue_equity is None or any(member.message != pool.message for member in members):
+        found, held = self._backing.get(number), float(state.held or 0)
+        start = found.beside if found is not None else float(state.cash or 0)
+        cash[number] = start - held + self._options(members, state, parts)
+        if state.cash is None or any(member.message != pool.message for member in members):
             return
-        gap = float(state.venue_equity) - float(state.cash) - equity
-        cash[number] += _constant(gap, abs(float(state.cash)) + abs(equity))
-        if state.venue_maintenance_margin is not None:
-            extra_mm[number] = _constant(float(state.venue_maintenance_margin) - maintenance, maintenance)
+        if state.venue_equity is not None:
+            whole = float(state.venue_equity) + (held if state.equity_after_held else 0.0)
+            gap = whole - float(state.cash) - equity
+            cash[number] += _constant(gap, abs(float(state.cash)) + abs(equity))
+            if state.venue_maintenance_margin is not None:
+                extra_mm[number] = _constant(float(state.venue_maintenance_margin) - maintenance, maintenance)
 
     @staticmethod
     def _options(members: Sequence[Position], state: PoolState, parts: Sequence[tuple[float, float]]) -> float:
@@ -139,23 +229,13 @@ class Pools:
         )
         return self._book.contribution(member.handle, stated, at_anchor=at_anchor)
 
-    def _drift(self, pool: Pool, cash: float) -> float:
-        """Return what a balance in dollars gained since its report because its coins' prices moved.
 
-        0 where the coins that the report names do not make up the balance: then its composition is not known.
-        """
-        account = self._owners.get(pool.number)
-        if pool.ccy != "USD" or account is None or pool.scope is None:
-            return 0.0
-        coins = [coin for coin in account.coins.get(pool.scope, {}).values() if coin.collateral is not False]
-        if not coins or any(coin.cash is None or coin.usd_price is None for coin in coins):
-            return 0.0
-        plain = [(coin, float(coin.cash or 0), float(coin.usd_price or 0)) for coin in coins]
-        cut = [(coin, amount * float(coin.discount or 1), price) for coin, amount, price in plain]
-        for parts in (plain, cut):
-            if abs(sum(amount * price for _, amount, price in parts) - cash) <= 1e-4 * abs(cash) + 0.01:
-                return sum(amount * (account.usd(coin.ccy) - price) for coin, amount, price in parts if amount)
-        return 0.0
+def _differ(before: tuple[bool, Backing | None], now: tuple[bool, Backing | None]) -> bool:
+    """Say whether rows of a pool have to be put anew: another formula applies, or profit weighs otherwise."""
+    one, other = before[1] or Backing(), now[1] or Backing()
+    if before[0] != now[0] or (one.known, one.lone) != (other.known, other.lone):
+        return True
+    return any(one.counts(ccy) != other.counts(ccy) for ccy in one.parts.keys() | other.parts.keys())
 
 
 def _constant(gap: float, scale: float) -> float:

@@ -1,8 +1,8 @@
 """Margin models: how much margin a position must keep, per venue and mode, and how its pool is liquidated.
 
 ``parameters`` picks the model; ``CATALOG`` names them all and says on what evidence each rests. A model reads size, entry or
-unrealised PnL, marks, balances, tiers, mode and the maintenance amount that the venue states. It may never read the venue's liquidation price, margin ratio or bankruptcy price, nor anything
-solved from them: those are what it is compared with. Pure.
+unrealised PnL, marks, balances, tiers, mode and the maintenance amount that the venue states. It may never read the venue's
+liquidation price, margin ratio or bankruptcy price, nor anything solved from them: those are what it is compared with. Pure.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ The long leg L and the short leg S of one symbol move together, each charged for
 Isolated: wallet is the position's own, and nothing else counts. Multi-assets mode: the pool is the account in US dollars, wallet
 the sum of asset * price * collateral value ratio.
 Source: the published formula of Binance ("How to Calculate Liquidation Price of USDⓈ-M Futures Contracts"; its examples 26,316.89
-and 1,153.26), whose margin system Aster's is; the isolated one reproduces both legs of Aster's own documentation sample (5930.78 and
-7189.95); multi-assets: Aster docs, "Single-asset mode and multi-asset mode", no example. No recorded cross sample was found.
+and 1,153.26), whose margin system Aster's is; the isolated one reproduces both legs of Aster's own documentation sample (5930.78
+and 7189.95); multi-assets: Aster docs, "Single-asset mode and multi-asset mode", no example. No recorded cross sample was found.
 """
 
 from __future__ import annotations
