@@ -31,6 +31,7 @@ from exchanges.events import (
     PositionState,
     Transfer,
 )
+from gateway.core.alerts.records import AlertRecord, EquitySample, Silence
 from gateway.core.records import ClosedCycle, Correction
 from gateway.storage import restore, tables
 from gateway.storage.errors import PostgresAway, PostgresRefused, StorageError
@@ -174,6 +175,17 @@ class Checkpoint:
     def put_correction(self, correction: Correction) -> None:
         self._put_record("reconciliations", correction)
 
+    def put_alert(self, alert: AlertRecord) -> None:
+        self._mirror.put_alert(alert)
+        self._due.set()
+
+    def put_silence(self, silence: Silence) -> None:
+        self._mirror.put_silence(silence, self._now_ms())
+        self._due.set()
+
+    def put_equity(self, sample: EquitySample) -> None:
+        self._put_record("equity_samples", sample)
+
     def _put_record(self, kind: str, record: Record) -> None:
         self._mirror.put_record(kind, record)
         self._due.set()
@@ -201,7 +213,7 @@ class Checkpoint:
             try:
                 connection = await self._session()
                 with self._database.failures():
-                    restored = await restore.read(connection, self._mirror)
+                    restored = await restore.read(connection, self._mirror, self._now_ms())
             except PostgresAway as error:
                 self._writer.drop()
                 self._set_status("away", str(error))

@@ -26,12 +26,22 @@ from exchanges.events import (
     PositionState,
     Transfer,
 )
+from gateway.core.alerts.records import AlertRecord, EquitySample, Silence
 from gateway.core.records import ClosedCycle, Correction
 
 MOST_RECORDS = 100_000  # that wait for a database that is away: some 100 MB
-RECORD_KINDS = ("fills", "funding", "transfers", "closed_cycles", "reconciliations")
+RECORD_KINDS = (
+    "fills",
+    "funding",
+    "transfers",
+    "closed_cycles",
+    "reconciliations",
+    "alerts",
+    "silences",
+    "equity_samples",
+)
 
-Record = Fill | FundingPayment | Transfer | ClosedCycle | Correction
+Record = Fill | FundingPayment | Transfer | ClosedCycle | Correction | AlertRecord | Silence | EquitySample
 RecordKey = tuple[str, str]  # kind, id
 ContractKey = tuple[str, str, str]  # venue, env, symbol
 TiersKey = tuple[str, str, str]  # venue, env, tiers_key
@@ -115,6 +125,7 @@ class Mirror:
         self.tiers: dict[TiersKey, MarginTiers] = {}
         self.positions: dict[str, _Position] = {}
         self.balances: dict[BalanceKey, tuple[BalanceState, int]] = {}
+        self.standing: dict[RecordKey, AlertRecord | Silence] = {}  # alerts that are not ok, silences
         self._tiers_users: dict[TiersKey, set[ContractKey]] = {}
 
     def put_account(self, account: StoredAccount, at: int) -> None:
@@ -168,6 +179,21 @@ class Mirror:
             del waiting[next(iter(waiting))]
             self.given_up += 1
 
+    def put_alert(self, alert: AlertRecord) -> None:
+        """Keep an alert's newest status; one that is ok again is remembered no longer than it waits."""
+        self._stand("alerts", alert, over=alert.state == "ok")
+
+    def put_silence(self, silence: Silence, at: int) -> None:
+        """Keep a silence, for as long as it lasts."""
+        self._stand("silences", silence, over=silence.until <= at)
+
+    def _stand(self, kind: str, record: AlertRecord | Silence, *, over: bool) -> None:
+        self.put_record(kind, record)
+        if over:
+            self.standing.pop((kind, record.id), None)
+        else:
+            self.standing[kind, record.id] = record
+
     def prune(self, live_ids: Iterable[str], accounts: Iterable[str]) -> None:
         """Drop the positions of those accounts that are not in ``live_ids``, here and in the database."""
         live, of = set(live_ids), set(accounts)
@@ -182,6 +208,7 @@ class Mirror:
         self.dirty.positions |= self.positions.keys()
         self.dirty.balances |= self.balances.keys()
         self.dirty.prune |= set(prune)
+        self.dirty.records = {**self.standing, **self.dirty.records}
 
     def learn_instrument(self, instrument: Instrument, at: int) -> None:
         """Note what the database holds, unless something newer is known."""

@@ -10,7 +10,8 @@ from typing import TypeVar
 
 import msgspec
 
-from exchanges.events import AccountMode, BalanceState, Event, Fill, Instrument, MarginTiers, PositionState
+from exchanges.events import AccountMode, BalanceState, Event, Fill, Instrument, MarginTiers, PositionState, Transfer
+from gateway.core.alerts.records import AlertRecord, EquitySample, Silence
 from gateway.core.records import ClosedCycle, Correction
 from gateway.storage.mirror import Mirror, StoredAccount
 from gateway.storage.postgres import Connection
@@ -22,6 +23,9 @@ _Record = TypeVar("_Record", bound=Event)
 NEWEST_FILLS = 500
 NEWEST_CLOSED = 200
 NEWEST_CORRECTIONS = 200
+# Alerts that were resolved longer ago than any cooldown are history.
+ALERTS_MS = 86_400_000
+_DAY_MS = 86_400_000
 
 
 class Restored(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,20 +46,26 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True):
     fills: tuple[Fill, ...] = ()
     closed: tuple[ClosedCycle, ...] = ()
     corrections: tuple[Correction, ...] = ()
+    transfers: tuple[Transfer, ...] = ()
+    equity: tuple[EquitySample, ...] = ()
+    silences: tuple[Silence, ...] = ()
+    alerts: tuple[AlertRecord, ...] = ()
     unreadable: int = 0
 
     def events(self) -> list[Event]:
         """Return everything in the order in which an engine needs it: contracts first, positions last."""
         states = (*self.instruments, *self.tiers, *self.modes, *self.balances, *self.positions)
-        return [*states, *self.fills, *self.closed, *self.corrections]
+        of_today = (*self.transfers, *self.equity)
+        return [*states, *self.fills, *self.closed, *self.corrections, *of_today, *self.silences, *self.alerts]
 
 
-async def read(connection: Connection, mirror: Mirror) -> Restored:
+async def read(connection: Connection, mirror: Mirror, now: int) -> Restored:
     """Read everything in one snapshot, and let ``mirror`` know what the database holds (nothing becomes dirty by it).
 
-    What the mirror already knows is newer and stays.
+    What the mirror already knows is newer and stays. ``now``: of transfers and equity those of its UTC day are read (ms).
     """
     reader = _Reader()
+    today = now // _DAY_MS * _DAY_MS
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         accounts = await reader.accounts(connection, mirror)
         contracts = await reader.contracts(connection, mirror)
@@ -70,6 +80,10 @@ async def read(connection: Connection, mirror: Mirror) -> Restored:
             fills=await reader.newest(connection, "fills", Fill, NEWEST_FILLS),
             closed=await reader.newest(connection, "closed_cycles", ClosedCycle, NEWEST_CLOSED),
             corrections=await reader.newest(connection, "reconciliations", Correction, NEWEST_CORRECTIONS),
+            transfers=await reader.since(connection, "transfers", Transfer, today),
+            equity=await reader.since(connection, "equity_samples", EquitySample, today),
+            silences=await reader.silences(connection, mirror, now),
+            alerts=await reader.alerts(connection, mirror, now),
             unreadable=reader.unreadable,
         )
 
@@ -140,3 +154,24 @@ class _Reader:
             count,
         )
         return tuple(record for row in rows if (record := self._decode(row["state"], kind)))
+
+    async def since(self, connection: Connection, table: str, kind: type[_Record], at: int) -> tuple[_Record, ...]:
+        """Return the records from a moment on, oldest first."""
+        rows = await connection.fetch(f"SELECT state FROM {table} WHERE at >= $1 ORDER BY at, id", at)
+        return tuple(record for row in rows if (record := self._decode(row["state"], kind)))
+
+    async def silences(self, connection: Connection, mirror: Mirror, now: int) -> tuple[Silence, ...]:
+        rows = await connection.fetch("SELECT state FROM silences WHERE until > $1 ORDER BY id", now)
+        found = tuple(silence for row in rows if (silence := self._decode(row["state"], Silence)))
+        mirror.standing.update({("silences", one.id): one for one in found})
+        return found
+
+    async def alerts(self, connection: Connection, mirror: Mirror, now: int) -> tuple[AlertRecord, ...]:
+        rows = await connection.fetch(
+            "SELECT state FROM alerts WHERE standing IN ('pending', 'firing') OR (standing = 'resolved' AND at > $1) "
+            "ORDER BY id",
+            now - ALERTS_MS,
+        )
+        found = tuple(alert for row in rows if (alert := self._decode(row["state"], AlertRecord)))
+        mirror.standing.update({("alerts", one.id): one for one in found})
+        return found

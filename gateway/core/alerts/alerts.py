@@ -1,0 +1,78 @@
+"""Alerts as the engine uses them: a look at the end of every turn, and one by the clock. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+
+from exchanges.events import Transfer
+from gateway.core.accounts import Account
+from gateway.core.alerts.board import Board
+from gateway.core.alerts.look import Look, Surroundings
+from gateway.core.alerts.records import AlertRecord, EquitySample, Silence
+from gateway.core.alerts.rules import Rule
+from gateway.core.alerts.sources import live_account
+from gateway.core.alerts.watches import watches
+from gateway.core.publish import Changes
+
+
+class Alerts:
+    """Rules over everything. Used within the engine's open change set.
+
+    Attributes:
+        board: The alerts that there are, and what is to be told.
+    """
+
+    def __init__(self, rules: Sequence[Rule], of: Surroundings, changes: Changes, counters: Counter[str]) -> None:
+        self.board = Board(rules, changes, counters)
+        self._watches = watches(rules, self.board)
+        self._of, self._changes = of, changes
+
+    def turn(self, concerned: Collection[str], now: int) -> None:
+        """Hold the rules against what a turn changed, after figures were brought to it."""
+        table, seq = self._changes.tables["positions"], self._changes.seq
+        look = Look(
+            self._of, now, settled=self._of.holdings.take_settled(), concerned=concerned,
+            moved=table.changed_seq == seq, restructured=table.structure_seq == seq,
+        )  # fmt: skip
+        for watch in self._watches:
+            watch.turn(look)
+
+    def clock(self, now: int) -> None:
+        """Hold the rules against everything, and let time pass: waits, cooldowns, silences, the day's equity."""
+        look = Look(self._of, now, settled=self._of.holdings.take_settled())
+        self._sample(look)
+        for watch in self._watches:
+            watch.clock(look)
+        self.board.tidy(now)
+
+    def transfer(self, account: Account, transfer: Transfer, now: int) -> None:
+        """Take money that came or went."""
+        self._of.days.transfer(transfer, account.usd(transfer.ccy), now)
+
+    def _sample(self, look: Look) -> None:
+        """Note what accounts with live figures are worth, and once a minute store it."""
+        accounts = self._of.scene.accounts
+        worth = {
+            name: equity
+            for name, equity in zip(look.worth.names, look.worth.equity.tolist(), strict=True)
+            if live_account(accounts[name]) is None
+        }
+        if self._of.days.see(worth, look.now):
+            for sample in self._of.days.close_minute(worth, look.equity_by_ccy(), look.now):
+                if self._changes.sink:
+                    self._changes.sink.put_equity(sample)
+
+    # --- restarts ----------------------------------------------------------------------------------------------------
+
+    def restore(self, record: AlertRecord, accounts: Mapping[str, Account], now: int) -> None:
+        """Go on with a stored alert."""
+        self.board.restore(record, accounts, now)
+
+    def restore_silence(self, silence: Silence) -> None:
+        """Go on with a stored silence."""
+        self.board.silences[silence.id] = silence
+
+    def restore_equity(self, sample: EquitySample, now: int) -> None:
+        """Take what an account was worth earlier today."""
+        self._of.days.restore(sample, now)

@@ -1,0 +1,235 @@
+"""One look at everything: what a turn's rules read, worked out once a turn and only where a rule asks for it. Pure.
+
+Owns which rows without a distance have none (no price liquidates them) and which are unknown: told apart one by one where that may
+have changed, and remembered by table slot.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cached_property
+
+import numpy as np
+
+from gateway.core.accounts import Account
+from gateway.core.alerts.bounds import Floats, Ints
+from gateway.core.alerts.money import Days
+from gateway.core.alerts.sources import Rows, Scene, Worth, live, margin_ratios
+from gateway.core.feeds import Feeds
+from gateway.core.holdings import Holdings
+from gateway.core.market import Market
+from gateway.core.portfolio import Portfolio
+from gateway.core.positions import Book
+from gateway.core.register import Register
+from gateway.core.rows import liquidation_source, settle_of
+from gateway.core.slow import Now
+from gateway.core.state import Position, Symbol
+from gateway.core.summary import purse_equity
+
+
+class Distances:
+    """Distances to liquidation of all rows: inf where there is none, NaN where it is unknown."""
+
+    def __init__(self, book: Book, slots: Mapping[int, Position]) -> None:
+        self._book, self._slots = book, slots
+        # By table slot: what a row without a figure has (inf or NaN), and whether its figures were known then; -1: never looked.
+        self._verdict: Floats = np.full(64, math.nan)
+        self._known = np.full(64, -1, dtype=np.int8)
+
+    def now(self, slot: Ints, pool: Ints, distance: Floats, maintenance: Floats, settled: Iterable[int]) -> Floats:
+        """Return distances, (n,) each; ``settled``: slots of rows that were reported anew."""
+        blank = np.flatnonzero(np.isnan(distance))
+        self._reach(int(slot.max()) + 1 if len(slot) else 0)
+        settled = [one for one in settled if one < len(self._known)]
+        self._known[settled] = -1
+        if not len(blank):
+            return distance
+        of = slot[blank]
+        known = ~(np.isnan(self._book.equity[pool[blank]]) | np.isnan(maintenance[blank]))
+        for place in np.flatnonzero(self._known[of] != known).tolist():
+            position = self._slots[int(of[place])]
+            source = liquidation_source(position, self._book.figures(position.handle), self._book)
+            self._verdict[of[place]] = math.inf if source == "none" else math.nan
+        self._known[of] = known
+        found = distance.copy()
+        found[blank] = self._verdict[of]
+        return found
+
+    def _reach(self, slots: int) -> None:
+        while slots > len(self._known):
+            self._known = np.concatenate([self._known, np.full_like(self._known, -1)])
+            self._verdict = np.concatenate([self._verdict, np.full_like(self._verdict, math.nan)])
+
+
+class Surroundings:
+    """What looks are taken at; made once.
+
+    Args:
+        dust_usd: Positions worth less are dust.
+    """
+
+    def __init__(
+        self,
+        scene: Scene,
+        book: Book,
+        holdings: Holdings,
+        market: Market,
+        feeds: Feeds,
+        portfolio: Portfolio,
+        days: Days,
+        dust_usd: float,
+    ) -> None:
+        self.scene, self.book, self.holdings, self.market = scene, book, holdings, market
+        self.feeds, self.portfolio, self.days, self.dust_usd = feeds, portfolio, days, dust_usd
+        self.distances = Distances(book, holdings.slots)
+
+
+class Look:
+    """Everything as it is at the end of one turn.
+
+    Args:
+        settled: Table slots of positions that were reported anew.
+        concerned: Accounts that the turn's events were of.
+        moved: Figures of positions may have moved. ``restructured``: positions came or went.
+    """
+
+    def __init__(
+        self,
+        of: Surroundings,
+        now: int,
+        *,
+        settled: Sequence[int] = (),
+        concerned: Collection[str] = (),
+        moved: bool = True,
+        restructured: bool = True,
+    ) -> None:
+        self._of, self.now = of, now
+        self.settled, self.concerned, self.moved, self.restructured = settled, concerned, moved, restructured
+
+    @property
+    def scene(self) -> Scene:
+        """Where the seldom kinds look."""
+        return self._of.scene
+
+    @property
+    def slots(self) -> Mapping[int, Position]:
+        """Positions by table slot."""
+        return self._of.holdings.slots
+
+    @property
+    def symbols(self) -> Iterable[Symbol]:
+        """All symbols that were ever held."""
+        return self._of.market.symbols.values()
+
+    def owner(self, pool: int) -> Account | None:
+        """Return whose pool a number is."""
+        return self._of.holdings.pools.owner(pool)
+
+    def down_since(self, symbol: Symbol) -> int | None:
+        """Return since when a symbol's marks are not live."""
+        return self._of.feeds.marks_down_since(symbol)
+
+    def not_live(self, position: Position) -> str | None:
+        """Return why a position's figures are not live, None: they are."""
+        return live(position, self.down_since(position.symbol))
+
+    def is_dust(self, position: Position) -> bool:
+        """Say whether a position is worth next to nothing; one of unknown worth is not."""
+        usd = self._of.book.notional(position.handle) * position.account.usd(settle_of(position))
+        return usd < self._of.dust_usd
+
+    @cached_property
+    def ratios(self) -> Floats:
+        """Margin ratios by pool number, 1 = liquidation."""
+        return margin_ratios(self._of.book.equity, self._of.book.maintenance)
+
+    @cached_property
+    def places(self) -> dict[int, int]:
+        """Where in the columns a table slot is."""
+        return {slot: place for place, slot in enumerate(self.rows.slot.tolist())}
+
+    @cached_property
+    def _now(self) -> Now:
+        """The columns of all positions."""
+        c = self._of.book.live
+        rows = slice(None) if len(c.slot) == 0 or int(c.slot.min()) >= 0 else np.flatnonzero(c.slot >= 0)
+        distance = self._of.distances.now(c.slot[rows], c.pool[rows], c.distance[rows], c.mm[rows], self.settled)
+        return Now(c.slot[rows], c.symbol[rows], c.pool[rows], c.mark[rows], c.notional[rows], c.upnl[rows], distance)
+
+    @cached_property
+    def rows(self) -> Rows:
+        """Every position's figures."""
+        return Rows(self._now.slot, self._now.distance, self)
+
+    @cached_property
+    def _register(self) -> Register:
+        self._of.portfolio.refresh(self.scene.accounts.values())
+        return self._of.portfolio.register
+
+    def _usd(self) -> Floats:
+        """Return what settle currencies are worth, (n,)."""
+        register = self._register
+        found: Floats = register.purses.floats[Register.USD, register.slots.ints[Register.PURSE, self._now.slot]]
+        return found
+
+    @cached_property
+    def upnl_usd(self) -> Floats:
+        """Unrealised PnL of every position, US dollars."""
+        return self._now.upnl * self._usd()
+
+    @cached_property
+    def funding_usd(self) -> Floats:
+        """What the next funding costs every position, US dollars, + paid."""
+        return -self._of.portfolio.slow.funding[self._now.slot] * self._usd()
+
+    @cached_property
+    def funding_rate(self) -> Floats:
+        """The same as a fraction of the notional."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return -self._of.portfolio.slow.funding[self._now.slot] / self._now.notional
+
+    @property
+    def shares(self) -> Floats:
+        """Every position's share of its user's gross notional."""
+        return self._of.portfolio.slow.shares[self._now.slot]
+
+    @property
+    def scores(self) -> Floats:
+        """Every position's risk score."""
+        return self._of.portfolio.slow.scores[self._now.slot]
+
+    @cached_property
+    def worth(self) -> Worth:
+        """What accounts are worth. What nobody knows the price of is left out, as in their rows."""
+        register = self._register
+        count = len(register.accounts)
+        equity = self._purses * register.purses.floats[Register.USD]
+        owner = register.purses.ints[Register.OWNER]
+        counts = (owner >= 0) & ~np.isnan(register.purses.floats[Register.USD])
+        usd = np.bincount(owner[counts], weights=equity[counts], minlength=count)
+        known = np.bincount(owner[counts], minlength=count) > 0
+        account = register.slots.ints[Register.ACCOUNT, self._now.slot]
+        upnl: Floats = np.zeros(count)
+        np.add.at(upnl, account, self.upnl_usd)
+        return Worth([one.info.name for one in register.accounts], np.where(known, usd, np.nan), upnl)
+
+    @cached_property
+    def _purses(self) -> Floats:
+        """What every purse holds, positions included, in its currency."""
+        return purse_equity(self._register, self._now, self._of.book.equity)
+
+    def equity_by_ccy(self) -> dict[str, dict[str, float]]:
+        """Return what accounts hold by currency, as far as it is known."""
+        found: dict[str, dict[str, float]] = {}
+        for number, account in enumerate(self._register.accounts):
+            held = (
+                (self._register.ccy(purse), float(self._purses[purse])) for purse in self._register.purses_of[number]
+            )
+            found[account.info.name] = {ccy: amount for ccy, amount in held if not math.isnan(amount)}
+        return found
+
+    @cached_property
+    def peaks(self) -> Floats:
+        """The highest equity of the day by account, in the order of ``worth``."""
+        return self._of.days.peaks(self.worth.names, self.now)

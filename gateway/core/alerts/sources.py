@@ -1,0 +1,279 @@
+"""What each kind of rule looks at: values out of accounts, positions, feeds and columns. Pure; reads, never writes.
+
+Two ways: whole columns, a value per position, pool or account in every turn (``COLUMNS``, ``ACCOUNT_COLUMNS``); and what
+happens seldom, one account at a time (``SEEN``), where only what is there is yielded: what is not yielded is not so (any more).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.core.accounts import Account
+from gateway.core.alerts.rules import DAY_MS, Scope
+from gateway.core.records import Correction
+from gateway.core.rows import stale
+from gateway.core.state import Position, Symbol
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+# A correction is news for so long.
+CORRECTION_MS = 600_000
+# The account is asked again and again, as it is meant to be: its figures are as live as they get.
+_MEANT = "polled"
+
+
+class Slots(Protocol):
+    """Columns of every position, (n,) float64 each, in the order of ``Rows``; NaN: unknown."""
+
+    @property
+    def upnl_usd(self) -> Floats: ...
+    @property
+    def shares(self) -> Floats: ...
+    @property
+    def scores(self) -> Floats: ...
+    @property
+    def funding_usd(self) -> Floats: ...
+    @property
+    def funding_rate(self) -> Floats: ...
+
+
+class Rows(NamedTuple):
+    """Every position as it stands, (n,) in one order.
+
+    Attributes:
+        slot: Table slots.
+        distance: To liquidation, fraction of the mark; inf: no price liquidates it, NaN: unknown.
+        others: What is worked out where a rule asks for it.
+    """
+
+    slot: Ints
+    distance: Floats
+    others: Slots
+
+
+class Worth(NamedTuple):
+    """What accounts are worth, US dollars, (n,) by place in ``names``; NaN: unknown."""
+
+    names: list[str]
+    equity: Floats
+    upnl: Floats
+
+
+class Seen(NamedTuple):
+    """One value of a kind that is looked at seldom.
+
+    Attributes:
+        subject: Its id, below the rule's name.
+        note: What the message says beyond the value.
+        symbol: The venue's, where it is of one.
+        position: The row, where it is of one that is there.
+    """
+
+    subject: str
+    value: float
+    note: str = ""
+    symbol: str | None = None
+    position: Position | None = None
+
+
+COLUMNS: dict[str, Callable[[Rows], Floats]] = {
+    "liquidation_distance": lambda rows: rows.distance,
+    "unrealized_pnl": lambda rows: rows.others.upnl_usd,
+    "concentration": lambda rows: rows.others.shares,
+    "risk_score": lambda rows: rows.others.scores,
+    "funding_cost": lambda rows: rows.others.funding_usd,
+    "funding_rate": lambda rows: rows.others.funding_rate,
+}
+
+
+def margin_ratios(equity: Floats, maintenance: Floats) -> Floats:
+    """Return maintenance / equity by pool, 1 = liquidation; inf: nothing is left to keep them with. (n_pools,)"""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = maintenance / equity
+    found[(equity <= 0.0) & (maintenance > 0.0)] = np.inf
+    found[(equity <= 0.0) & (maintenance == 0.0)] = 0.0
+    return found
+
+
+def pnl_shares(worth: Worth, _peaks: Floats) -> Floats:
+    """Return unrealised PnL over equity, (n,)."""
+    return _over(worth.upnl, worth.equity)
+
+
+def drawdowns(worth: Worth, peaks: Floats) -> Floats:
+    """Return how much of the day's peak is lost, (n,)."""
+    return 1.0 - _over(worth.equity, peaks)
+
+
+def _over(part: Floats, whole: Floats) -> Floats:
+    found = np.full(len(part), np.nan)
+    np.divide(part, whole, out=found, where=whole > 0.0)
+    return found
+
+
+ACCOUNT_COLUMNS: dict[str, Callable[[Worth, Floats], Floats]] = {
+    "unrealized_pnl_share": pnl_shares,
+    "drawdown": drawdowns,
+}
+
+
+class Scene:
+    """Where the seldom kinds look.
+
+    Args:
+        positions: Open positions by id.
+        corrections: By id, in the order in which they were put on record.
+        residuals: Returns, per account, the pools whose model is beyond its bound: (pool, residual, words).
+        shocks: Returns, per account, the uniform move that liquidates its worst pool; NaN: unknown, inf: none.
+    """
+
+    def __init__(
+        self,
+        accounts: Mapping[str, Account],
+        positions: Mapping[str, Position],
+        corrections: dict[str, Correction],
+        residuals: Callable[[Account], Iterable[tuple[str, float, str]]],
+        shocks: Callable[[Account], float],
+    ) -> None:
+        self.accounts, self.positions, self.residuals, self.shocks = accounts, positions, residuals, shocks
+        self._corrections = corrections
+
+    def held(self, account: Account) -> Iterator[Position]:
+        """Yield an account's positions."""
+        return (self.positions[row_id] for row_id in account.positions)
+
+    def corrected(self, account: Account, now: int) -> Iterator[Correction]:
+        """Yield an account's recent corrections, the newest first."""
+        for record in reversed(self._corrections.values()):
+            if record.found_at <= now - CORRECTION_MS:
+                return
+            if record.account == account.info.name:
+                yield record
+
+
+def _blind(scene: Scene, account: Account, now: int) -> Iterator[Seen]:
+    name, found = account.info.name, account.stale()
+    if found is not None and found["reason"] != _MEANT:
+        yield Seen(name, _age_s(found["since"], now), str(found["reason"]))
+        return
+    for position in scene.held(account):
+        if position.restored_at is not None:
+            yield Seen(
+                position.state.id, _age_s(position.restored_at, now), "restored", position.state.symbol, position
+            )
+        elif position.pending_fill is not None:
+            yield Seen(
+                position.state.id,
+                _age_s(position.pending_fill.since, now),
+                "fill_pending",
+                position.state.symbol,
+                position,
+            )
+
+
+def _age_s(since: object, now: int) -> float:
+    return max(now - since, 0) / 1000 if isinstance(since, int) else 0.0
+
+
+def _correction(scene: Scene, account: Account, now: int) -> Iterator[Seen]:
+    counts: dict[str, list[Correction]] = {}
+    for record in scene.corrected(account, now):
+        if record.cls != "allocation":  # has a kind of its own
+            counts.setdefault(record.position or account.info.name, []).append(record)
+    for subject, records in counts.items():
+        newest = records[0]
+        fields = sorted(newest.before.keys() | newest.after.keys())
+        changes = ", ".join(f"{f} {newest.before.get(f, '-')} → {newest.after.get(f, '-')}" for f in fields)
+        note = f"{newest.symbol or ''} {newest.cls or 'cause still asked'}: {changes}".strip()
+        yield Seen(subject, float(len(records)), note, newest.symbol, scene.positions.get(subject))
+
+
+def _allocation(_scene: Scene, account: Account, _now: int) -> Iterator[Seen]:
+    short = account.shortfalls()
+    if short:
+        missing = max((float(given) - float(held)) / float(given) for given, held in short.values())
+        what = ", ".join(f"{given} {ccy} are allocated and {held} are there" for ccy, (given, held) in short.items())
+        yield Seen(account.info.name, missing, what)
+
+
+def _key_expiry(_scene: Scene, account: Account, now: int) -> Iterator[Seen]:
+    if account.key is None:
+        yield Seen(account.info.name, math.nan)  # not asked yet
+    elif account.key.expires_at:
+        yield Seen(account.info.name, (account.key.expires_at - now) / DAY_MS)
+
+
+def _venue_warning(scene: Scene, account: Account, _now: int) -> Iterator[Seen]:
+    if account.warning is not None:
+        yield Seen(account.info.name, 1.0, account.warning[1])
+    for position in scene.held(account):
+        if position.warning is not None:
+            yield Seen(position.state.id, 1.0, position.warning[1], position.state.symbol, position)
+
+
+def _adl(scene: Scene, account: Account, _now: int) -> Iterator[Seen]:
+    for position in scene.held(account):
+        if position.state.adl is not None:
+            yield Seen(position.state.id, float(position.state.adl), "", position.state.symbol, position)
+
+
+def _model_residual(scene: Scene, account: Account, _now: int) -> Iterator[Seen]:
+    for pool, residual, words in scene.residuals(account):
+        yield Seen(f"{account.info.name}:{pool}", residual, words)
+
+
+def _liquidation_shock(scene: Scene, account: Account, _now: int) -> Iterator[Seen]:
+    if account.positions:
+        yield Seen(account.info.name, abs(scene.shocks(account)))
+
+
+# By kind; and those whose figures are worked out by the clock alone.
+SEEN: dict[str, Callable[[Scene, Account, int], Iterator[Seen]]] = {
+    "blind": _blind,
+    "correction": _correction,
+    "allocation": _allocation,
+    "key_expiry": _key_expiry,
+    "venue_warning": _venue_warning,
+    "adl": _adl,
+    "model_residual": _model_residual,
+    "liquidation_shock": _liquidation_shock,
+}
+BY_CLOCK = frozenset({"liquidation_shock", "concentration", "risk_score", "funding_cost", "funding_rate"})
+
+
+def blind_marks(
+    symbols: Iterable[Symbol], down_since: Callable[[Symbol], int | None], now: int
+) -> Iterator[tuple[Symbol, Seen]]:
+    """Yield what is blind because marks are: a venue's price connection, or one symbol whose marks stopped."""
+    for symbol in symbols:
+        since = down_since(symbol) if symbol.positions else None
+        if since is None:
+            continue
+        place = f"{symbol.key[0]}@{symbol.key[1]}"  # no account's name has an @
+        own = symbol.stale == since
+        subject = f"{place}:{symbol.key[2]}" if own else place
+        yield symbol, Seen(subject, _age_s(since, now), "mark_feed", symbol.key[2] if own else None)
+
+
+def scope_of(account: Account, symbol: str | None = None) -> Scope:
+    """Return whom a value of an account is of."""
+    info = account.info
+    return Scope(info.name, info.user, info.venue, info.env, info.execution, symbol)
+
+
+def live(position: Position, marks_down_since: int | None) -> str | None:
+    """Return why a position's figures are not live, None: they are."""
+    found = stale(position, marks_down_since)
+    return None if found is None or found["reason"] == _MEANT else str(found["reason"])
+
+
+def live_account(account: Account) -> str | None:
+    """Return why a whole account's figures are not live, None: they are."""
+    found = account.stale()
+    return None if found is None or found["reason"] == _MEANT else str(found["reason"])
