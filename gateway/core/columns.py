@@ -65,8 +65,8 @@ OUTPUTS = (
     "upnl",
     "mm",
     "distance",
+    "lack",  # maintenance - equity of the row's pool, as solved for
     "scratch",
-    "taken",
 )
 IDENTITY = ("symbol", "pool", "slot", "handle", "base", "table")  # int64; table: of tiers, -1 without
 _SEEN = 3
@@ -113,8 +113,8 @@ class Columns:
     upnl: Floats
     mm: Floats
     distance: Floats
+    lack: Floats
     scratch: Floats
-    taken: Floats
     symbol: Ints
     pool: Ints
     slot: Ints
@@ -143,7 +143,7 @@ class Row(NamedTuple):
         scales_offset: An inverse contract in a pool of dollars: the price of its coin, which is its ``weight``, is its own
             underlying, so that what was settled moves with it too.
         speaks: The model's figures are shown and distance is to the trigger; else distance is to the venue's price.
-        counts: The fraction of profit that counts in the pool (a haircut of the coin that it is settled in); maintenance is not cut.
+        counts: The fraction of profit that counts in the pool (a haircut of its settle coin); maintenance is not cut.
     """
 
     quantity: float

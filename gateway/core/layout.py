@@ -14,38 +14,46 @@ from gateway.core.columns import Columns, Flags, Floats, Ints
 from gateway.core.margin.solver import Tables
 
 
+class Segments(NamedTuple):
+    """Rows that are solved together: ``rows`` (m,), where in them each segment starts, and (m,) the segment of each."""
+
+    rows: Ints
+    starts: Ints
+    owner: Ints
+
+
 class Layout(NamedTuple):
-    """Index arrays into rows sorted by (pool, base, symbol), and buffers of the right length.
+    """Index arrays into rows sorted by (pool, base, symbol).
+
+    A group is the rows of one underlying in one pool. Its coordinate is that of its rows with a size; groups whose rows have
+    none in common have no trigger.
 
     Attributes:
         pool_starts, pools: The first row and the number of each pool that has rows.
-        group_starts, group_pool: The first row and the pool of each group: the rows of one underlying in one pool.
-        group_of: (n,) the group of each row.
-        inverse_groups: Groups of inverse contracts in a pool of their coin: their price is 1/y of the present one.
-        unlike_groups: Groups whose rows have no coordinate in common; they have no root.
+        group_starts, group_of: The first row of each group; (n,) the group of each row.
+        shared: The groups of several rows.
+        in_coin: Rows of groups in a pool of their coin: their price is 1/y of the present one.
+        unlike: Rows of groups without a trigger.
         curved: Groups that may have a second root: tiers, and exposures both ways, or tiers that jump.
         tiered: Rows with tiers; ``stepped``: (n,) those tiers jump.
-        legs, leg_starts, leg_of: Rows whose published price moves all rows of their symbol, their segments, and whose they are.
+        legs: Rows whose published price moves all rows of their symbol in the pool.
         curved_legs, stepped_rows: Segments of these, and single rows, that may have a second root.
         inverse, scaled, held, skewed, cut, shifted: Rows by trait (see the columns).
         quiet: Rows whose distance is to the venue's price; ``unmodelled``: those without a model.
         venue_side: (len(quiet),) +1: the venue's price is met falling, -1: rising.
-        slope, factor, far: (n_groups,) buffers: of equity - maintenance per y, the factor on the present price, the distance.
     """
 
     pool_starts: Ints
     pools: Ints
     group_starts: Ints
-    group_pool: Ints
     group_of: Ints
-    inverse_groups: Ints
-    unlike_groups: Ints
+    shared: Segments
+    in_coin: Ints
+    unlike: Ints
     curved: Ints
     tiered: Ints
     stepped: Flags
-    legs: Ints
-    leg_starts: Ints
-    leg_of: Ints
+    legs: Segments
     curved_legs: Ints
     stepped_rows: Ints
     inverse: Ints
@@ -57,51 +65,45 @@ class Layout(NamedTuple):
     quiet: Ints
     unmodelled: Ints
     venue_side: Floats
-    slope: Floats
-    factor: Floats
-    far: Floats
 
 
 def layout_of(c: Columns, tables: Tables) -> Layout:
     """Return the layout of sorted rows."""
-    n = len(c)
     new_pool = np.diff(c.pool, prepend=-1) != 0
     new_group = new_pool | (np.diff(c.base, prepend=-1) != 0)
     new_symbol = new_group | (np.diff(c.symbol, prepend=-1) != 0)
     pool_starts, group_starts = np.flatnonzero(new_pool), np.flatnonzero(new_group)
-    inverse = c.orientation < 0.0
-    has_tiers = c.table >= 0
-    stepped = np.zeros(n, dtype=np.bool_)
-    stepped[has_tiers] = tables.stepped[c.table[has_tiers]]
     group_of = np.cumsum(new_group) - 1
-    in_coin = inverse & (c.scale == 0.0)
-    downwards = np.where(in_coin, -1.0, 1.0)
-    direction = np.sign(np.where(c.scale == 1.0, c.backs * c.offset - c.weight * c.constant, c.slope * downwards))
-    count = len(group_starts)
-    coins_only = _per_group(np.minimum, in_coin, group_starts)
-    coins_any = _per_group(np.maximum, in_coin, group_starts)
-    legs, leg_starts, leg_of, curved_legs = _legs(c, new_symbol, has_tiers, stepped)
-    alone = np.ones(n, dtype=np.bool_)
-    alone[legs] = False
+    scaled, tiered, follows = c.scale == 1.0, c.table >= 0, c.follows == 1.0
+    stepped = np.zeros(len(c), dtype=np.bool_)
+    stepped[tiered] = tables.stepped[c.table[tiered]]
+    in_coin, inert = (c.orientation < 0.0) & ~scaled & (c.quantity != 0.0), c.quantity == 0.0
+    coins = _any(in_coin, group_starts)
+    unlike = coins & _any(~in_coin & ~inert, group_starts)
+    rising = np.where(scaled, c.backs * c.offset - c.weight * c.constant, np.where(in_coin, -c.slope, c.slope))
+    legs = _several(new_symbol, c.both_legs == 1.0)
+    alone = np.ones(len(c), dtype=np.bool_)
+    alone[legs.rows] = False
     quiet = np.flatnonzero((c.model == 0.0) | (c.speaks == 0.0))
+    leg_tiers = (tiered & follows)[legs.rows]
     return Layout(
         pool_starts=pool_starts,
         pools=c.pool[pool_starts],
         group_starts=group_starts,
-        group_pool=c.pool[group_starts],
         group_of=group_of,
-        inverse_groups=np.flatnonzero(coins_any),
-        unlike_groups=np.flatnonzero(coins_any & ~coins_only),
-        curved=_curved(direction, has_tiers, stepped | (has_tiers & (c.scale == 1.0)), group_starts),
-        tiered=np.flatnonzero(has_tiers),
+        shared=_several(new_group, np.ones(len(c), dtype=np.bool_)),
+        in_coin=np.flatnonzero(coins[group_of]),
+        unlike=np.flatnonzero(unlike[group_of]),
+        curved=np.flatnonzero(~unlike & _curved(rising, tiered, stepped | (tiered & scaled), group_starts)),
+        tiered=np.flatnonzero(tiered),
         stepped=stepped,
         legs=legs,
-        leg_starts=leg_starts,
-        leg_of=leg_of,
-        curved_legs=curved_legs,
-        stepped_rows=np.flatnonzero(stepped & alone & (c.follows == 1.0)),
-        inverse=np.flatnonzero(inverse),
-        scaled=np.flatnonzero(c.scale == 1.0),
+        curved_legs=np.flatnonzero(
+            _curved(c.quantity[legs.rows], leg_tiers, stepped[legs.rows] & leg_tiers, legs.starts)
+        ),
+        stepped_rows=np.flatnonzero(stepped & alone & follows),
+        inverse=np.flatnonzero(c.orientation < 0.0),
+        scaled=np.flatnonzero(scaled),
         held=np.flatnonzero(c.replace == 0.0),
         skewed=np.flatnonzero(c.plain == 1.0),
         cut=np.flatnonzero(c.counts != 1.0),
@@ -109,36 +111,28 @@ def layout_of(c: Columns, tables: Tables) -> Layout:
         quiet=quiet,
         unmodelled=np.flatnonzero(c.model == 0.0),
         venue_side=_net_side(c, new_symbol)[quiet],
-        slope=np.empty(count),
-        factor=np.empty(count),
-        far=np.empty(count),
     )
 
 
-def _per_group(operation: np.ufunc, flags: Flags, starts: Ints) -> Flags:
-    found: Flags = operation.reduceat(flags, starts) if len(starts) else np.zeros(0, dtype=np.bool_)
+def _any(flags: Flags, starts: Ints) -> Flags:
+    """Return which segments have a row with a flag."""
+    found: Flags = np.logical_or.reduceat(flags, starts) if len(starts) else np.zeros(0, dtype=np.bool_)
     return found
 
 
-def _curved(direction: Floats, tiered: Flags, unsure: Flags, starts: Ints) -> Ints:
-    """Return the segments with tiers whose slope may change its sign with the tier: exposures both ways, or unsure ones."""
-    up = _per_group(np.maximum, direction > 0.0, starts)
-    down = _per_group(np.maximum, direction < 0.0, starts)
-    some = _per_group(np.maximum, tiered, starts)
-    return np.flatnonzero(some & ((up & down) | _per_group(np.maximum, unsure, starts)))
+def _curved(slope: Floats, tiered: Flags, unsure: Flags, starts: Ints) -> Flags:
+    """Return which segments with tiers may change the sign of their slope with the tier: exposures both ways, or unsure ones."""
+    both = _any(slope > 0.0, starts) & _any(slope < 0.0, starts)
+    return _any(tiered, starts) & (both | _any(unsure, starts))
 
 
-def _legs(c: Columns, new_symbol: Flags, tiered: Flags, stepped: Flags) -> tuple[Ints, Ints, Ints, Ints]:
-    """Return rows that share their symbol with others of their pool and say so, their segments' starts, and whose they are."""
-    starts = np.flatnonzero(new_symbol)
-    lengths = np.diff(starts, append=len(c))
-    joint = np.repeat((lengths > 1) & _per_group(np.maximum, c.both_legs == 1.0, starts), lengths)
-    rows = np.flatnonzero(joint)
-    first = new_symbol[rows]
-    leg_starts, owner = np.flatnonzero(first), np.cumsum(first) - 1
-    follows = tiered & (c.follows == 1.0)
-    curved = _curved(np.sign(c.quantity[rows]), follows[rows], (stepped & follows)[rows], leg_starts)
-    return rows, leg_starts, owner, curved
+def _several(new: Flags, wanted: Flags) -> Segments:
+    """Return the segments of more than one row in which some row is wanted; ``new``: (n,) a segment starts here."""
+    starts = np.flatnonzero(new)
+    lengths = np.diff(starts, append=len(new))
+    rows = np.flatnonzero(np.repeat((lengths > 1) & _any(wanted, starts), lengths))
+    first = new[rows]
+    return Segments(rows, np.flatnonzero(first), np.cumsum(first) - 1)
 
 
 def _net_side(c: Columns, new_symbol: Flags) -> Floats:

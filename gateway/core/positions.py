@@ -251,15 +251,14 @@ class Book:
             np.copyto(self.equity, self.cash)
             np.copyto(self.maintenance, self.extra_mm)
             pool_sums(c, where, self.equity, self.maintenance)
-            lack = self._lack()
-            liquidation_prices(c, where, self._tables, lack)
-            triggers(c, where, self._tables, lack)
+            np.take(self._lack(), c.pool, out=c.lack, mode="clip")
+            liquidation_prices(c, where, self._tables)
+            triggers(c, where, self._tables)
         return self._moved()
 
     def _lack(self) -> Floats:
         """Return maintenance - equity of every pool as solved for, (n_pools,)."""
-        lack = self.maintenance - self.equity
-        np.subtract(lack, self.delta, out=lack)
+        lack: Floats = self.maintenance - self.equity - self.delta
         return lack
 
     def _moved(self) -> Changed:
@@ -318,7 +317,7 @@ class Book:
 
     @property
     def live(self) -> Columns:
-        """The columns as of the last recompute, to be read and not kept: in the order of ``rows``, until rows come, change or go."""
+        """The columns as of the last recompute, to be read and not kept: in the order of ``rows``, until rows come or go."""
         return self._live
 
     def rows(self) -> Rows:

@@ -18,7 +18,7 @@ import numpy as np
 
 from gateway.core.columns import Columns, Flags, Floats, Ints
 from gateway.core.layout import Layout
-from gateway.core.margin.solver import Problem, Tables, Walk, concave_roots, stepped_root
+from gateway.core.margin.solver import Problem, Tables, Walk, concave_roots, stepped_root, sums
 
 _FAR = 1e15  # a root beyond this is no price (Hyperliquid's own bound for a null liquidation price)
 
@@ -86,15 +86,12 @@ def _outside(c: Columns, price: Floats) -> Ints:
 # --- liquidation prices: one symbol moves ----------------------------------------------------------------------------------
 
 
-def liquidation_prices(c: Columns, where: Layout, tables: Tables, lack: Floats) -> None:
+def liquidation_prices(c: Columns, where: Layout, tables: Tables) -> None:
     """Solve every row's liquidation price by its venue's published definition.
 
     x' = (maintenance that stays - equity + backs * value) / (backs * quantity - weight * rate * |quantity| * orientation)
 
     with numerators and denominators of all rows of the symbol added where the definition moves them together.
-
-    Args:
-        lack: (n_pools,) maintenance - equity.
     """
     scratch, liq = c.scratch, c.liq
     np.subtract(c.constant_liq, c.mm, out=scratch)
@@ -106,10 +103,9 @@ def liquidation_prices(c: Columns, where: Layout, tables: Tables, lack: Floats) 
         scratch[where.cut] += (c.backs[where.cut] - c.weight[where.cut]) * c.value[where.cut]
     if len(where.skewed):
         scratch[where.skewed] += c.skew[where.skewed]
-    np.take(lack, c.pool, out=c.taken, mode="clip")
-    np.add(scratch, c.taken, out=c.liq)
+    np.add(scratch, c.lack, out=liq)
     np.divide(liq, c.denominator, out=liq)
-    if len(where.legs):
+    if len(where.legs.rows):
         _joint(c, where)
     if len(where.inverse):
         liq[where.inverse] = -1.0 / liq[where.inverse]
@@ -123,31 +119,29 @@ def liquidation_prices(c: Columns, where: Layout, tables: Tables, lack: Floats) 
 
 
 def _joint(c: Columns, where: Layout) -> None:
-    """Solve rows whose symbol moves with other rows of their pool; ``scratch`` and ``taken`` hold the numerators' parts."""
-    rows, starts = where.legs, where.leg_starts
-    above = np.add.reduceat(c.scratch[rows], starts) + c.taken[rows[starts]]
-    c.liq[rows] = (above / np.add.reduceat(c.denominator[rows], starts))[where.leg_of]
+    """Solve rows whose symbol moves with other rows of their pool; ``scratch`` holds the numerators."""
+    rows, starts, owner = where.legs
+    above = np.add.reduceat(c.scratch[rows], starts) + c.lack[rows[starts]]
+    c.liq[rows] = (above / np.add.reduceat(c.denominator[rows], starts))[owner]
 
 
 def _price_across_tiers(c: Columns, where: Layout, tables: Tables) -> None:
     """Solve again where the price lies in another tier than the present one, or where there may be a second root."""
-    follows = _outside(c, c.liq)
-    follows = follows[c.follows[follows] == 1.0]
-    single = np.zeros(len(c), dtype=np.bool_)
-    single[follows] = single[where.stepped_rows] = True
-    single[where.legs] = False
-    rows = np.flatnonzero(single)
-    if len(rows):
-        _resolve(c, where, tables, rows, np.arange(len(rows)))
-    if len(where.legs):
-        again = np.zeros(len(where.leg_starts), dtype=np.bool_)
-        again[where.curved_legs] = True
-        crossing = np.zeros(len(c), dtype=np.bool_)
-        crossing[follows] = True
-        again[where.leg_of[crossing[where.legs]]] = True
-        chosen = again[where.leg_of]
-        if chosen.any():
-            _resolve(c, where, tables, where.legs[chosen], (np.cumsum(again) - 1)[where.leg_of[chosen]])
+    left = _outside(c, c.liq)
+    if not (len(left) or len(where.stepped_rows) or len(where.curved_legs)):
+        return
+    again = np.zeros(len(c), dtype=np.bool_)
+    again[left] = c.follows[left] == 1.0
+    again[where.stepped_rows] = True
+    rows, starts, owner = where.legs
+    chosen = np.zeros(len(starts), dtype=np.bool_)
+    chosen[owner[again[rows]]] = chosen[where.curved_legs] = True
+    again[rows] = False
+    single, joint = np.flatnonzero(again), chosen[owner]
+    if len(single):
+        _resolve(c, where, tables, single, np.arange(len(single)))
+    if joint.any():
+        _resolve(c, where, tables, rows[joint], (np.cumsum(chosen) - 1)[owner[joint]])
 
 
 def _resolve(c: Columns, where: Layout, tables: Tables, rows: Ints, segment: Ints) -> None:
@@ -158,8 +152,8 @@ def _resolve(c: Columns, where: Layout, tables: Tables, rows: Ints, segment: Int
     tiered = (c.table[rows] >= 0) & (c.follows[rows] == 1.0)
     own = np.where(tiered, weight * c.constant_liq[rows], 0.0)
     moving = np.where(tiered, weight * c.rate_liq[rows] * c.notional[rows], 0.0)
-    level = np.bincount(segment, own - c.scratch[rows], count) - c.taken[first]
-    slope = np.bincount(segment, c.x[rows] * c.denominator[rows] + moving, count)
+    level = sums(segment, own - c.scratch[rows], count) - c.lack[first]
+    slope = sums(segment, c.x[rows] * c.denominator[rows] + moving, count)
     picked = rows[tiered]
     alpha, beta = _lines(c, picked, tables, weight[tiered])
     inverse = c.orientation[first] < 0.0
@@ -206,26 +200,24 @@ def _round(c: Columns, rows: Ints) -> None:
 # --- triggers: one underlying moves ----------------------------------------------------------------------------------------
 
 
-def triggers(c: Columns, where: Layout, tables: Tables, lack: Floats) -> None:
-    """Solve the price of every row at which its pool is spent if its underlying alone moves, and the distance to it.
-
-    Args:
-        lack: (n_pools,) maintenance - equity.
-    """
-    if not len(c):
-        return
+def triggers(c: Columns, where: Layout, tables: Tables) -> None:
+    """Solve the price of every row at which its pool is spent if its underlying alone moves, and the distance to it."""
+    factor, trigger = c.distance, c.trigger
     _slopes(c, where)
-    slope = np.add.reduceat(c.scratch, where.group_starts, out=where.slope)
-    short = lack[where.group_pool]
-    factor = np.divide(short, slope, out=where.factor)
+    if len(where.shared.rows):
+        rows, starts, owner = where.shared
+        c.scratch[rows] = np.add.reduceat(c.scratch[rows], starts)[owner]
+    np.divide(c.lack, c.scratch, out=factor)
     np.add(factor, 1.0, out=factor)
-    if len(where.inverse_groups):
-        factor[where.inverse_groups] = 1.0 / factor[where.inverse_groups]
-        factor[where.unlike_groups] = np.nan
+    if len(where.in_coin):
+        factor[where.in_coin] = 1.0 / factor[where.in_coin]
+        factor[where.unlike] = np.nan
+    np.multiply(factor, c.mark, out=trigger)
     if len(where.tiered):
-        _factors_across_tiers(c, where, tables, short)
-    np.copyto(factor, np.nan, where=~((factor > 0.0) & (factor < np.inf)))
-    _spread(c, where, short)
+        _trigger_across_tiers(c, where, tables)
+    np.subtract(1.0, factor, out=c.distance)
+    np.abs(c.distance, out=c.distance)
+    _conclude(c, where)
 
 
 def _slopes(c: Columns, where: Layout) -> None:
@@ -236,24 +228,23 @@ def _slopes(c: Columns, where: Layout) -> None:
         c.scratch[rows] = c.backs[rows] * c.offset[rows] - c.weight[rows] * c.constant[rows]
 
 
-def _factors_across_tiers(c: Columns, where: Layout, tables: Tables, short: Floats) -> None:
+def _trigger_across_tiers(c: Columns, where: Layout, tables: Tables) -> None:
     """Solve again the groups in which a row leaves its tier on the way, or which may have a second root."""
-    np.take(where.factor, where.group_of, out=c.taken, mode="clip")
-    np.multiply(c.taken, c.mark, out=c.taken)
-    again = np.zeros(len(where.group_starts), dtype=np.bool_)
-    again[where.curved] = True
-    again[where.group_of[_outside(c, c.taken)]] = True
-    again[where.unlike_groups] = False
-    if not again.any():
+    left = _outside(c, c.trigger)
+    if not (len(left) or len(where.curved)):
         return
-    groups, number = np.flatnonzero(again), np.cumsum(again) - 1
-    rows = where.tiered[again[where.group_of[where.tiered]]]
-    owner = number[where.group_of[rows]]
-    inverse = np.zeros(len(again), dtype=np.bool_)
-    inverse[where.inverse_groups] = True
-    where.factor[groups] = _moved_roots(
-        c, where, tables, rows, owner, -short[groups], where.slope[groups], inverse[groups]
-    )
+    again = np.zeros(len(where.group_starts), dtype=np.bool_)
+    again[where.group_of[left]] = again[where.curved] = True
+    number = np.cumsum(again) - 1
+    first = where.group_starts[again]
+    picked = where.tiered[again[where.group_of[where.tiered]]]
+    inverse = (c.orientation[picked] < 0.0) & (c.scale[picked] == 0.0)
+    owner = number[where.group_of[picked]]
+    in_coin = sums(owner, inverse, len(first)) > 0.0
+    found = _moved_roots(c, where, tables, picked, owner, -c.lack[first], c.scratch[first], in_coin)
+    rows = np.flatnonzero(again[where.group_of])
+    c.distance[rows] = found[number[where.group_of[rows]]]
+    c.trigger[rows] = c.distance[rows] * c.mark[rows]
 
 
 def _moved_roots(
@@ -284,30 +275,26 @@ def _moved_roots(
         alpha[turned & beyond], beta[turned & beyond] = -np.inf, 0.0
         resting, moving = np.where(scaled, moving, resting), np.where(scaled, resting, moving)
     count = len(free)
-    level = free - slope + np.bincount(owner, resting, count)
-    tilt = slope + np.bincount(owner, moving, count)
+    level = free - slope + sums(owner, resting, count)
+    tilt = slope + sums(owner, moving, count)
     return _roots(c, where, tables, rows, Problem(level, tilt, owner, alpha, beta, inverse), scaled)
 
 
-def _spread(c: Columns, where: Layout, short: Floats) -> None:
-    """Give rows their group's trigger and distance.
+def _conclude(c: Columns, where: Layout) -> None:
+    """Take out triggers that are no prices, and say how far the others are.
 
-    A pool that is spent already is through its trigger (0 or less); without a price that would save it, by all there is.
+    A pool that is spent already is through its trigger: the distance is 0 or less, -1 where no price would save it.
     """
-    np.subtract(1.0, where.factor, out=where.far)
-    np.abs(where.far, out=where.far)
-    spent = short > 0.0
+    none = ~((c.trigger > 0.0) & (c.trigger <= _FAR))
+    if none.any():
+        c.trigger[none] = np.nan
+        c.distance[none] = np.where(c.lack[none] > 0.0, 1.0, np.nan)
+    spent = c.lack > 0.0
     if spent.any():
-        where.far[spent] = np.where(np.isnan(where.factor[spent]), -1.0, -where.far[spent])
-    np.take(where.factor, where.group_of, out=c.trigger, mode="clip")
-    np.multiply(c.trigger, c.mark, out=c.trigger)
-    np.take(where.far, where.group_of, out=c.distance, mode="clip")
-    beyond = c.trigger > _FAR
-    if beyond.any():
-        c.trigger[beyond] = c.distance[beyond] = np.nan
+        np.negative(c.distance, out=c.distance, where=spent)
     if len(where.quiet):
-        c.trigger[where.unmodelled] = np.nan
         rows = where.quiet
+        c.trigger[where.unmodelled] = np.nan
         c.distance[rows] = (1.0 - c.venue_liq[rows] / c.mark[rows]) * where.venue_side
 
 
@@ -327,11 +314,11 @@ def uniform_moves(c: Columns, where: Layout, tables: Tables, short: Floats, fixe
     _slopes(c, where)
     moving = np.where(fixed, 0.0, c.scratch)
     in_coin = (c.orientation < 0.0) & (c.scale == 0.0) & ~fixed
-    coins = np.bincount(c.pool, in_coin, count) > 0.0
-    unlike = coins & (np.bincount(c.pool, ~in_coin & (moving != 0.0), count) > 0.0)
+    coins = sums(c.pool, in_coin, count) > 0.0
+    unlike = coins & (sums(c.pool, ~in_coin & (moving != 0.0), count) > 0.0)
     rows = where.tiered[~fixed[where.tiered]]
     with np.errstate(divide="ignore", invalid="ignore"):
-        slope = np.bincount(c.pool, moving, count)
+        slope = sums(c.pool, moving, count)
         factor = _moved_roots(c, where, tables, rows, c.pool[rows], -short, slope, coins)
     found = np.where(np.isnan(factor), np.inf, factor - 1.0)
     found[short >= 0.0] = 0.0

@@ -38,8 +38,10 @@ def make(n: int) -> Book:
     for index in range(n):
         quantity = generator.choice((-1, 1)) * generator.uniform(0.1, 10.0)
         model = Maintenance("bench", brackets=BRACKETS)
+        symbol = generator.randrange(SYMBOLS)
         row = Row(quantity, 0.0, 100.0, True, 1.0, quantity > 0, float("nan"), model)
-        book.put(book.add(symbols[generator.randrange(SYMBOLS)], pools[index // PER_POOL], index, book.bases.number(str(index % SYMBOLS))), row)
+        base = book.bases.number(str(symbol))
+        book.put(book.add(symbols[symbol], pools[index // PER_POOL], index, base), row)
     return book
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,13 +91,19 @@ class Tables:
     def tier(self, table: Ints, notional: Floats) -> Ints:
         """Return the tier of each notional, (m,); the first for one below all, or unknown."""
         found = np.count_nonzero(self.lower[table] <= notional[:, None], axis=1) - 1
-        return np.maximum(found, 0)
+        tier: Ints = np.maximum(found, 0)
+        return tier
 
     def bounds(self, table: Ints, tier: Ints) -> tuple[Floats, Floats]:
         """Return [lower, upper) of tiers in notional; the first reaches down to 0."""
         edges = np.pad(self.lower[table], ((0, 0), (0, 1)), constant_values=math.inf)
         each = np.arange(len(table))
         return np.where(tier == 0, 0.0, edges[each, tier]), edges[each, tier + 1]
+
+
+def sums(owner: Ints, values: NDArray[Any], count: int) -> Floats:
+    """Return the sum of the values, (m,), of each of ``count`` owners."""
+    return np.bincount(owner, values, count).astype(np.float64, copy=False)
 
 
 def _gap(before: Bracket, after: Bracket) -> float:
@@ -148,8 +154,8 @@ def _newton(problem: Problem, line: NDArray[np.intp], *, rising: bool) -> Floats
     count, each = len(level), np.arange(len(owner))
     none = np.zeros(count, dtype=np.bool_)
     while True:  # ends: a root only moves inwards, over at most all the edges of its segment
-        above = level - np.bincount(owner, alpha[each, line], count)
-        tilt = slope - np.bincount(owner, beta[each, line], count)
+        above = level - sums(owner, alpha[each, line], count)
+        tilt = slope - sums(owner, beta[each, line], count)
         y = -above / tilt
         none |= ~(tilt > 0.0 if rising else tilt < 0.0) | ~(y > 0.0)
         y[none] = np.nan
