@@ -11,18 +11,22 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import TypeVar
 
 from exchanges.sim import revalue
-from exchanges.sim.catalog import COLLATERAL_RATE, UNDERLYINGS, Mode, Side, VenueName
+from exchanges.sim.catalog import UNDERLYINGS, Mode, Side, VenueName
 from exchanges.sim.exact import round_to
 from exchanges.sim.roster import AccountSpec, Opening
+from exchanges.sim.state import Account, State
 from exchanges.sim.world import World
 from tests.system.spent import End, Moves, ends
 
 BEGIN_MS = 1_763_683_200_000
 TICKS_OUT, TICKS_BACK = 30, 50
 BYSTANDERS = 5
-_PLENTY = Decimal(10) ** 9
+_EXACT = Decimal("1e-9")
+
+Funded = TypeVar("Funded", AccountSpec, Account)
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,11 @@ class Script:
     kinds: Mapping[str, str]
     path: tuple[Moves, ...]
     ends: tuple[End, ...] = ()
+
+    def cut(self, count: int) -> Script:
+        """Return the script up to its ``count``-th liquidation."""
+        ended = self.ends[:count]
+        return replace(self, ends=ended, path=self.path[: ended[-1].tick + 1]) if len(ended) < len(self.ends) else self
 
     def world(self) -> World:
         """Return the world at its beginning, standing still."""
@@ -106,7 +115,7 @@ class _Draw:
         one = revalue.notional(contract, Decimal(1), price) * self.world.usd(contract.settle)
         worth = Decimal(f"{usd if usd is not None else self.rng.uniform(8_000, 60_000):.2f}")
         size = max(contract.lot, round_to(worth / one, contract.lot))
-        tier = revalue.tier_of(contract, size, price)
+        tier = revalue.tier_of(contract, size, price, mode)
         leverage = min(Decimal(lever or self.rng.choice((3, 5, 8, 10))), tier.max_leverage)
         return Opening(symbol, side or self.side(), mode, size, leverage)
 
@@ -114,9 +123,11 @@ class _Draw:
         """Return long more often than short, as accounts lean."""
         return "long" if self.rng.random() < 0.65 else "short"
 
-    def spec(self, mode: str, openings: Iterable[Opening], hedge: bool = False, **cash: str) -> AccountSpec:
-        """Return an account, not named yet; purses of 0 are given money later."""
-        money = {("" if purse == "main" else purse): Decimal(amount) for purse, amount in cash.items()}
+    def spec(
+        self, mode: str, openings: Iterable[Opening], cash: Mapping[str, str], *, hedge: bool = False
+    ) -> AccountSpec:
+        """Return an account, not named yet; a purse of 0 is given money later."""
+        money = {purse: Decimal(amount) for purse, amount in cash.items()}
         return AccountSpec("", self.venue, mode, hedge, money, tuple(openings), {})
 
 
@@ -125,26 +136,25 @@ _SETTLE = {"okx": "USDT", "bybit": "USDT", "hyperliquid": "USDC", "aster": "USDT
 
 
 def _money(draw: _Draw, amount: str = "0") -> dict[str, str]:
-    return {"main" if draw.venue == "hyperliquid" else _SETTLE[draw.venue]: amount}
+    return {"" if draw.venue == "hyperliquid" else _SETTLE[draw.venue]: amount}
 
 
 def _cross(draw: _Draw) -> AccountSpec:
     """Five symbols or more, longs and shorts, one pool."""
     symbols = draw.symbols(_SETTLE[draw.venue], draw.rng.randint(5, 7))
-    return draw.spec(_MODE[draw.venue], [draw.opening(symbol) for symbol in symbols], **_money(draw))
+    return draw.spec(_MODE[draw.venue], [draw.opening(symbol) for symbol in symbols], _money(draw))
 
 
 def _hedge(draw: _Draw) -> AccountSpec:
     """Both legs of one symbol or two, of unlike sizes, and one leg of another."""
     symbols = draw.symbols(_SETTLE[draw.venue], draw.rng.randint(2, 3))
+    sides: tuple[Side, Side] = ("long", "short")
     legs = [
         draw.opening(symbol, side=side, usd=draw.rng.uniform(*bounds))
         for symbol in symbols[:-1]
-        for side, bounds in zip(
-            draw.rng.sample(("long", "short"), 2), ((50_000, 90_000), (10_000, 30_000)), strict=True
-        )
+        for side, bounds in zip(draw.rng.sample(sides, 2), ((50_000, 90_000), (10_000, 30_000)), strict=True)
     ]
-    return draw.spec(_MODE[draw.venue], [*legs, draw.opening(symbols[-1])], hedge=True, **_money(draw))
+    return draw.spec(_MODE[draw.venue], [*legs, draw.opening(symbols[-1])], _money(draw), hedge=True)
 
 
 def _inverse(draw: _Draw) -> AccountSpec:
@@ -155,7 +165,7 @@ def _inverse(draw: _Draw) -> AccountSpec:
         openings = [draw.opening("BTC-USD-SWAP", side=side, usd=usd), draw.opening(future, usd=usd / 3)]
     else:
         openings = [draw.opening("BTCUSD", side=side, usd=usd), draw.opening("SOLUSDT", usd=usd / 4)]
-    return draw.spec(_MODE[draw.venue], openings, BTC="0", **({} if draw.venue == "okx" else {"USDT": "500"}))
+    return draw.spec(_MODE[draw.venue], openings, {"BTC": "0"} if draw.venue == "okx" else {"BTC": "0", "USDT": "500"})
 
 
 def _coin(draw: _Draw) -> AccountSpec:
@@ -171,7 +181,7 @@ def _coin(draw: _Draw) -> AccountSpec:
     usd = sum(float(_value(draw.world, draw.venue, one)) for one in openings) * draw.rng.uniform(0.015, 0.05)
     amount = Decimal(usd) / draw.world.usd(coin)
     mode = "cross" if draw.venue == "bybit" else "multi"
-    return draw.spec(mode, openings, USDT="0", **{coin: f"{amount:.4f}"})
+    return draw.spec(mode, openings, {"USDT": "0", coin: f"{amount:.4f}"})
 
 
 def _tiers(draw: _Draw) -> AccountSpec:
@@ -187,7 +197,7 @@ def _tiers(draw: _Draw) -> AccountSpec:
     usd = edge * (1 + draw.rng.uniform(0.01, 0.03) * (1 if side == "long" else -1))
     openings = [draw.opening(contract.symbol, side=side, usd=usd)]
     second = next(symbol for symbol in draw.symbols(_SETTLE[draw.venue], 2) if symbol != contract.symbol)
-    return draw.spec(_MODE[draw.venue], [*openings, draw.opening(second, usd=usd / 20)], **_money(draw))
+    return draw.spec(_MODE[draw.venue], [*openings, draw.opening(second, usd=usd / 20)], _money(draw))
 
 
 def _isolated(draw: _Draw) -> AccountSpec:
@@ -196,15 +206,20 @@ def _isolated(draw: _Draw) -> AccountSpec:
     levers = [draw.rng.choice((8, 10, 12, 15)) for _ in range(2)]
     symbols = draw.symbols(_SETTLE[draw.venue], 2)
     openings = [draw.opening(s, "isolated", lever=lever) for s, lever in zip(symbols, levers, strict=True)]
-    return draw.spec(mode, openings, **_money(draw, "40000"))
+    return draw.spec(mode, openings, _money(draw, "40000"))
 
 
 def _dex(draw: _Draw) -> AccountSpec:
     """A pool of a builder's dex."""
-    return replace(
-        draw.spec("standard", [draw.opening(symbol) for symbol in draw.symbols("USDC", 3, dex="xyz")], main="1000"),
-        cash={"": Decimal(1000), "xyz": Decimal(0)},
-    )
+    openings = [draw.opening(symbol) for symbol in draw.symbols("USDC", 3, dex="xyz")]
+    return draw.spec("standard", openings, {"": "1000", "xyz": "0"})
+
+
+def _unified(draw: _Draw) -> AccountSpec:
+    """One spot balance behind the positions of two dexes."""
+    symbols = [*draw.symbols("USDC", 3), *draw.symbols("USDC", 2, dex="xyz")]
+    spec = draw.spec("unified", [draw.opening(symbol) for symbol in symbols], {"": "0", "xyz": "0"})
+    return replace(spec, spot={"USDC": Decimal(0)})
 
 
 KINDS: Mapping[tuple[VenueName, str], Callable[[_Draw], AccountSpec]] = {
@@ -223,6 +238,7 @@ KINDS: Mapping[tuple[VenueName, str], Callable[[_Draw], AccountSpec]] = {
     ("hyperliquid", "tiers"): _tiers,
     ("hyperliquid", "isolated"): _isolated,
     ("hyperliquid", "dex"): _dex,
+    ("hyperliquid", "unified"): _unified,
     ("aster", "cross"): _cross,
     ("aster", "hedge"): _hedge,
     ("aster", "coin"): _coin,
@@ -241,54 +257,60 @@ def _value(world: World, venue: VenueName, opening: Opening) -> Decimal:
 
 
 def _funded(rng: random.Random, begun: Script) -> Iterator[AccountSpec]:
-    """Yield the accounts with so much in the purse of their cross pool that it is spent at a drawn tick, or never."""
-    purses = {spec.name: _purse(spec) for spec in begun.roster}
-    rich = [
-        replace(s, cash={**s.cash, purses[s.name]: _PLENTY}) if purses[s.name] is not None else s for s in begun.roster
-    ]
-    world = replace(begun, roster=tuple(rich)).world()
-    spare = {spec.name: [_spare(world, spec.name, purses[spec.name])] for spec in rich}
+    """Yield the accounts with so much money that their cross pool is spent at a drawn tick, or never."""
+    world = begun.world()
+    states = [world.scaled({})]
     for moves in begun.path:
         world.move(moves)
-        for name, seen in spare.items():
-            seen.append(_spare(world, name, purses[name]))
+        states.append(world.scaled({}))
     for spec in begun.roster:
-        purse = purses[spec.name]
-        if purse is None:
+        account = world.account(spec.name)
+        if any(opening.mode == "isolated" for opening in spec.openings):
             yield spec
             continue
-        needed = _PLENTY + _needed(rng, spare[spec.name], _gross(world, spec, purse), safe=spec.name.endswith("-safe"))
-        yield replace(spec, cash={**spec.cash, purse: max(Decimal(0), needed.quantize(Decimal("0.000001")))})
+        needed = [_needed(state, account) for state in states]
+        yield _with(spec, _drawn(rng, needed, safe=spec.name.endswith("-safe")).quantize(Decimal("0.000001")))
 
 
-def _purse(spec: AccountSpec) -> str | None:
-    """Return the purse of an account that is given money: the empty one; None where its positions are isolated."""
-    return next((purse for purse, amount in spec.cash.items() if not amount), None)
+def _with(one: Funded, amount: Decimal) -> Funded:
+    """Return an account with more money in its first purse; in a unified one that is the spot balance."""
+    if one.mode == "unified":
+        return replace(one, spot={**one.spot, "USDC": one.spot["USDC"] + amount})
+    purse = list(one.cash)[-1] if one.venue == "hyperliquid" else next(iter(one.cash))
+    return replace(one, cash={**one.cash, purse: one.cash[purse] + amount})
 
 
-def _spare(world: World, name: str, purse: str | None) -> Decimal:
-    """Return how much could be taken out of the purse before the cross pool is spent."""
-    if purse is None:
-        return Decimal(0)
-    account = world.account(name)
-    pool = next(p for p in world.pools(account) if p.name in {purse, "USD"})
-    one = world.usd(purse) * COLLATERAL_RATE.get(purse, Decimal(1)) if pool.name == "USD" else Decimal(1)
-    return (pool.equity - pool.requirement) / one
+def _needed(state: State, account: Account) -> Decimal:
+    """Return with how much more money the cross pool would be just spent; 0 where it needs none. Halves the gap, regula falsi."""
+
+    def spare(amount: Decimal) -> Decimal:
+        pool = next(pool for pool in state.pools(_with(account, amount)) if pool.positions)
+        return pool.equity - pool.requirement
+
+    low, below = Decimal(0), spare(Decimal(0))
+    if below >= 0:
+        return low
+    high, above = Decimal(1), spare(Decimal(1))
+    while above < 0:
+        low, below, high = high, above, high * 8
+        above = spare(high)
+    while high - low > high * _EXACT:
+        middle = low - below * (high - low) / (above - below)
+        found = spare(middle)
+        if found < 0:
+            low, below, above = middle, found, above / 2
+        elif found > 0:
+            high, above, below = middle, found, below / 2
+        else:
+            return middle
+    return high
 
 
-def _gross(world: World, spec: AccountSpec, purse: str) -> Decimal:
-    """Return the gross notional of an account in the currency of a purse."""
-    dollars = (
-        world.notional(p) * world.usd(world.contract(p.venue, p.symbol).settle) for p in world.positions(spec.name)
-    )
-    return sum(dollars, Decimal(0)) / world.usd("USDC" if spec.venue == "hyperliquid" else purse)
-
-
-def _needed(rng: random.Random, spare: list[Decimal], gross: Decimal, *, safe: bool) -> Decimal:
-    """Return what to add so that the pool is first spent at a drawn new low or, where it is to be safe, only just never."""
-    lows = [i for i in range(4, len(spare)) if spare[i] < min(spare[:i])]
-    if safe or not lows:
-        return -min(spare) + gross * Decimal(f"{rng.uniform(0.01, 0.1):.4f}")
-    tick = lows[int(len(lows) * rng.random())]
-    above = min(spare[:tick])
-    return -(spare[tick] + (above - spare[tick]) * Decimal(f"{rng.uniform(0.05, 0.95):.4f}"))
+def _drawn(rng: random.Random, needed: list[Decimal], *, safe: bool) -> Decimal:
+    """Return money with which the pool is first spent at a drawn new high of what it needs or, to be safe, only just never."""
+    highs = [tick for tick in range(4, len(needed)) if needed[tick] > max(needed[:tick])]
+    if safe or not highs:
+        return max(needed) * Decimal(f"{rng.uniform(1.1, 2):.4f}")
+    tick = highs[int(len(highs) * rng.random())]
+    below = max(needed[:tick])
+    return below + (needed[tick] - below) * Decimal(f"{rng.uniform(0.05, 0.95):.4f}")

@@ -118,4 +118,4 @@ def _root(spare: Callable[[Decimal], Decimal], here: Decimal, *, up: bool) -> De
 
 def _tier(state: State, position: Position) -> Tier:
     contract = state.contract(position.venue, position.symbol)
-    return revalue.tier_of(contract, position.size, state.mark(position.venue, position.symbol))
+    return revalue.tier_of(contract, position.size, state.mark(position.venue, position.symbol), position.mode)
