@@ -37,6 +37,15 @@ from exchanges.events import (
     Verified,
 )
 from gateway.core.accounts import Account, AccountInfo
+from gateway.core.alerts.alerts import Alerts
+from gateway.core.alerts.look import Surroundings
+from gateway.core.alerts.money import Days
+from gateway.core.alerts.records import AlertRecord, EquitySample, Silence
+from gateway.core.alerts.rules import Rule
+from gateway.core.alerts.rules import rules as builtin_rules
+from gateway.core.alerts.sources import Scene
+from gateway.core.calibrating import Calibration
+from gateway.core.calibration import Bounds
 from gateway.core.feeds import Feeds
 from gateway.core.holdings import Holdings
 from gateway.core.market import Market
@@ -45,10 +54,12 @@ from gateway.core.positions import Book
 from gateway.core.publish import Changes, key_of
 from gateway.core.records import ClosedCycle, Correction, Sink, Trigger
 from gateway.core.reports import Reports
+from gateway.core.residuals import Residuals
 from gateway.core.risk import RiskSettings
 from gateway.core.rows import account_row, position_row
 from gateway.core.standing import Standing
 from gateway.core.state import Feed, Position, Symbol
+from gateway.core.stress import StressSettings
 from gateway.core.tables import RowKey, Table, Tables
 from gateway.core.wants import Want, Wants
 
@@ -66,6 +77,12 @@ class Settings(Protocol):
     def liquidation_risk_distance(self) -> float: ...
     @property
     def bases(self) -> Mapping[str, str]: ...
+    @property
+    def calibration_bound(self) -> float: ...
+    @property
+    def calibration_distance(self) -> float: ...
+    @property
+    def anchor_skew_ms(self) -> int: ...
 
 
 class Engine:
@@ -79,12 +96,16 @@ class Engine:
         sink: Sink | None = None,
         promoted: Collection[str] = (),
         risk: RiskSettings | None = None,
+        stress: StressSettings | None = None,
+        rules: Sequence[Rule] | None = None,
     ) -> None:
         """Make an engine without state.
 
         Args:
             promoted: Margin models that the operator trusts though they are not measured (``gateway.core.margin.CATALOG``).
             risk: Scales of the risk score.
+            stress: The ladder of the summaries.
+            rules: Of alerts; None: those that are built in.
         """
         self.book = Book()
         self.settings = settings
@@ -95,12 +116,17 @@ class Engine:
         self._holdings = Holdings(
             self.book, self.market, self._changes, self.counters, promoted=promoted, bases=settings.bases
         )
+        bounds = Bounds(settings.calibration_bound, settings.calibration_distance, settings.anchor_skew_ms)
+        self.calibration = Calibration(self.book, self._holdings, Residuals(promoted), bounds, self.counters)
         self._feeds = Feeds(self.market, self._changes)
         self._reports = Reports(self._holdings, self._feeds, self._changes, self.counters)
         self._standing = Standing(
             self.accounts, self._holdings, self.market, self._reports.corrections, self._changes, self.counters
         )
-        self._portfolio = Portfolio(self.book, self._holdings, self.market, settings, risk or RiskSettings())
+        self._portfolio = Portfolio(
+            self.book, self._holdings, self.market, settings, risk or RiskSettings(), stress or StressSettings()
+        )
+        self.alerts = self._alerts(builtin_rules({}) if rules is None else rules)
         self._wants = Wants()
         self._public: dict[type[Event], Callable[..., None]] = {
             Price: self._on_price,
@@ -110,6 +136,9 @@ class Engine:
             FundingRate: lambda rate, _now: self.market.funding.put(rate),
             CurrencyPrice: lambda price, _now: self.market.currencies.put(price),
             FeedStatus: self._on_feed,
+            AlertRecord: lambda record, now: self.alerts.restore(record, self.accounts, now),
+            Silence: lambda silence, _now: self.alerts.restore_silence(silence),
+            EquitySample: self.alerts.restore_equity,
         }
         reports, standing = self._reports, self._standing
         self._of_account: dict[type[Event], Callable[..., None]] = {
@@ -145,10 +174,19 @@ class Engine:
             Table("fills", lambda _, row_id: reports.executions.row(row_id), both),
             Table("closed", lambda _, row_id: reports.cycles.row(row_id), both),
             Table("reconciliations", lambda _, row_id: reports.corrections.row(row_id), both),
+            Table("alerts", lambda _, row_id: self.alerts.board.row(row_id), both),
         )
         self._positions_table = self.tables["positions"]
         for info in accounts:
             self.add_account(info)
+
+    def _alerts(self, rules: Sequence[Rule]) -> Alerts:
+        holdings, corrections = self._holdings, self._reports.corrections
+        scene = Scene(self.accounts, holdings.open, corrections.records, self.book, self.calibration.flagged)
+        surroundings = Surroundings(
+            scene, self.book, holdings, self.market, self._feeds, self._portfolio, Days(), self.settings.dust_usd
+        )
+        return Alerts(rules, surroundings, self._changes, self.counters)
 
     def add_account(self, info: AccountInfo) -> None:
         """Make an account known; events of unknown accounts are counted and ignored."""
@@ -206,10 +244,12 @@ class Engine:
             else:
                 concerned.add(self._apply(event, self._of_account, now))
         self._holdings.settle()
+        self._calibrate(self.calibration.turn(now))
         if concerned:
             self._reports.executions.link(now)
             self._reports.corrections.age(now)
             self._want(concerned & self.accounts.keys(), now)
+        self.alerts.turn(concerned & self.accounts.keys(), now)
         return self._changes.commit(now)
 
     def clock(self, now: int, last_messages: Mapping[str, int] | None = None) -> bool:
@@ -222,8 +262,10 @@ class Engine:
         self._standing.age(now)
         self._standing.reprice()
         self._holdings.settle()
+        self._calibrate(self.calibration.clock(now))
         self._want(self.accounts.keys(), now)
         self._slow_figures()
+        self.alerts.clock(now)
         return self._changes.commit(now)
 
     def restore(self, events: Sequence[Event], now: int, stored_at: int | None = None) -> bool:
@@ -254,6 +296,20 @@ class Engine:
         self._changes.sink = sink
         self._reports.executions.begin()
         self._holdings.settle()
+        self.alerts.turn((), now)
+        return self._changes.commit(now)
+
+    def acknowledge(self, alert: str, now: int) -> bool:
+        """Take note of a firing alert. Raises KeyError where none of this id fires."""
+        self._changes.begin()
+        self.alerts.board.acknowledge(alert, now)
+        return self._changes.commit(now)
+
+    def silence(self, silence: Silence, now: int) -> bool:
+        """Keep matching alerts quiet until it is over; one that is over already ends the one of its id."""
+        self._changes.begin()
+        self.alerts.board.silence(silence)
+        self.alerts.clock(now)
         return self._changes.commit(now)
 
     def forget_account_rows(self, account: str, reason: str, now: int) -> bool:
@@ -265,6 +321,7 @@ class Engine:
         self._changes.begin()
         self._reports.forget(self.accounts[account], reason, now)
         self._holdings.settle()
+        self.alerts.turn((account,), now)
         return self._changes.commit(now)
 
     def _apply(self, event: Event, handlers: Mapping[type[Event], Callable[..., None]], now: int) -> str:
@@ -275,6 +332,12 @@ class Engine:
         else:
             handlers[type(event)](account, event, now)
         return name
+
+    def _calibrate(self, concerned: set[str]) -> None:
+        """Show other figures of rows whose pool agrees with its venue otherwise than before."""
+        if concerned:
+            self._holdings.dirty |= concerned
+            self._holdings.settle()
 
     def _want(self, accounts: Iterable[str], now: int) -> None:
         """State what has to be asked: prices of currencies, states behind fills, causes of corrections."""
@@ -324,7 +387,9 @@ class Engine:
             if symbol.key[:2] == (status.venue, status.env):
                 self._touch_symbol(symbol)
 
-    def _on_transfer(self, _account: Account, transfer: Transfer, _now: int) -> None:
+    def _on_transfer(self, account: Account, transfer: Transfer, now: int) -> None:
+        self.alerts.transfer(account, transfer, now)
+        self.calibration.transfer(account)
         if self._changes.sink:
             self._changes.sink.put_transfer(transfer)
 
@@ -336,9 +401,11 @@ class Engine:
 
     def _slow_figures(self) -> None:
         """Publish shares, scores, funding and summaries where their rounded values changed."""
-        slots, summaries = self._portfolio.turn(self.accounts.values())
-        self._positions_table.touch(slots, self._changes.seq)
-        for row_id in summaries:
+        moved = self._portfolio.turn(self.accounts.values())
+        self._positions_table.touch(moved.positions, self._changes.seq)
+        for name in moved.accounts:
+            self._changes.touch("accounts", name)
+        for row_id in moved.summaries:
             self._changes.touch("summary", row_id, RowKey(None, row_id, None, None))
 
     def _touch_symbol(self, symbol: Symbol) -> None:
@@ -353,4 +420,5 @@ class Engine:
     def _read_account(self, _slot: int, row_id: str) -> dict[str, object]:
         account = self.accounts[row_id]
         # In a fixed order, so that sums have the same last digits in every process.
-        return account_row(account, [self.positions[i] for i in sorted(account.positions)], self.book)
+        held = [self.positions[i] for i in sorted(account.positions)]
+        return account_row(account, held, self.book) | self._portfolio.account(row_id)

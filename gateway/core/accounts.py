@@ -13,6 +13,7 @@ from decimal import Decimal
 import msgspec
 
 from exchanges.events import AccountMode, BalanceState, CoinBalance, Execution, KeyInfo, MarginMode, PoolState
+from gateway.core.calibration import Calibrated
 from gateway.core.currencies import Currencies, Quote
 from gateway.core.evidence import Memory
 from gateway.core.listening import Listening
@@ -50,9 +51,10 @@ class Pool:
         cash_known: The pool's equity is rebuilt from cash; else it is anchored on the venue's own equity, or unknown.
         members: Ids of its positions.
         message: (scope, seq) of the report: positions of one message with it carry the same.
+        calibration: How its model agrees with the venue; None: it was never held against it.
     """
 
-    __slots__ = ("cash_known", "ccy", "members", "message", "name", "number", "scope", "state")
+    __slots__ = ("calibration", "cash_known", "ccy", "members", "message", "name", "number", "scope", "state")
 
     def __init__(self, name: str, number: int) -> None:
         self.name, self.number = name, number
@@ -62,6 +64,7 @@ class Pool:
         self.cash_known = False
         self.members: set[str] = set()
         self.message: tuple[str, int] | None = None
+        self.calibration: Calibrated | None = None
 
     @property
     def isolated(self) -> bool:
@@ -115,6 +118,11 @@ class Account:
     def computable(self) -> bool:
         """Say whether pools can be computed in its mode."""
         return self.mode is None or self.mode.computable
+
+    @property
+    def known(self) -> bool:
+        """Say whether anything is known of it: it may be empty, but somebody said so."""
+        return self.synced_at is not None or bool(self.positions or self.coins)
 
     def accepts(self, balance: BalanceState, now: int) -> bool:
         """Say whether a balance report is not older than the one applied last in its scope, and remember it."""

@@ -5,21 +5,26 @@ Owns the order in which that happens and what of it changed. The parts own their
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from gateway.core.accounts import Account
 from gateway.core.holdings import Holdings
+from gateway.core.ladder import Ladder
 from gateway.core.market import Market
 from gateway.core.positions import Book
-from gateway.core.register import Ints, Register
+from gateway.core.register import Flags, Floats, Ints, Register
 from gateway.core.risk import RiskSettings
-from gateway.core.rows import Row, liquidation_source
+from gateway.core.rows import Row
 from gateway.core.slow import Now, Slow
 from gateway.core.state import Position
+from gateway.core.stress import Ground, StressSettings
 from gateway.core.summary import Bounds, Summaries
+
+_SHOCK_DECIMALS = 4
 
 
 class Settings(Protocol):
@@ -33,48 +38,97 @@ class Settings(Protocol):
     def liquidation_risk_distance(self) -> float: ...
 
 
+class Moved(NamedTuple):
+    """Of which rows something that is shown changed: table slots of positions, accounts and summaries by name."""
+
+    positions: Ints
+    accounts: list[str]
+    summaries: list[str]
+
+
 class Portfolio:
     """Written by ``turn`` alone; rows are read between turns."""
 
-    def __init__(self, book: Book, holdings: Holdings, market: Market, settings: Settings, risk: RiskSettings) -> None:
+    def __init__(
+        self,
+        book: Book,
+        holdings: Holdings,
+        market: Market,
+        settings: Settings,
+        risk: RiskSettings,
+        stress: StressSettings,
+    ) -> None:
         self._book, self._holdings, self._market = book, holdings, market
         self.register = Register(book, holdings.open, settings.bases)
         self.slow = Slow(self.register, market.funding, risk)
         bounds = Bounds(settings.liquidation_risk_distance, settings.dust_usd, risk)
         self.summaries = Summaries(self.register, lambda: book.equity, bounds)
+        self.ladder = Ladder(stress)
+        self._shocks: Floats = np.zeros(0)  # by account
+        self._gaps: dict[int, str] = {}
 
-    def turn(self, accounts: Iterable[Account]) -> tuple[Ints, list[str]]:
-        """Bring everything to now; return the table slots and the summaries of which something that is shown changed."""
-        self._refresh(accounts)
+    def turn(self, accounts: Iterable[Account]) -> Moved:
+        """Bring everything to now; return of which rows something that is shown changed."""
+        self.refresh(accounts)
         now = self.now()
         slots = self.slow.turn(now)
         summaries = self.summaries.turn(now, self.slow, len(self._book.bases))
-        return slots, [self.register.summaries.all[number] for number in sorted(summaries)]
+        ground = self.ground()
+        summaries |= self.ladder.turn(ground)
+        names = [self.register.summaries.all[one] for one in sorted(summaries) if one in self.summaries]
+        return Moved(slots, self._shake(ground), names)
+
+    def ground(self) -> Ground:
+        """Return where every move of the market starts from: the present state."""
+        return Ground(self._book, self.register, self.summaries.equity)
 
     def position(self, position: Position) -> Row:
         """Return the slow fields of a position's row."""
         return self.slow.row(position.slot, position.symbol.number) if position.counted else {}
 
+    def account(self, name: str) -> Row:
+        """Return the slow fields of an account's row."""
+        number = self.register.number(name)
+        if number is None or number >= len(self._shocks):
+            return {}
+        shock, gap = float(self._shocks[number]), self._gaps.get(number)
+        found: Row = {} if math.isnan(shock) or math.isinf(shock) else {"liquidation_shock": shock}
+        return found | ({"not_covered": gap, "missing": ["liquidation_shock"]} if gap is not None else {})
+
     def summary(self, row_id: str) -> Row:
         """Return a summary's row."""
-        return self.summaries.row(self.register.summaries.number(row_id), self._book.bases.name)
+        number = self.register.summaries.number(row_id)
+        return self.summaries.row(number, self._book.bases.name) | {"stress": self.ladder.row(number)}
+
+    def _shake(self, ground: Ground) -> list[str]:
+        """Find the uniform move that liquidates each account; return those of which it, or why it cannot be said, changed."""
+        found = np.round(ground.shocks(), _SHOCK_DECIMALS)
+        before = np.full(len(found), np.nan)
+        before[: len(self._shocks)] = self._shocks
+        moved = set(np.flatnonzero((found != before) & ~(np.isnan(found) & np.isnan(before))).tolist())
+        moved |= {one for one, _ in ground.reasons.items() ^ self._gaps.items()}
+        self._shocks, self._gaps = found, ground.reasons
+        return [self.register.accounts[one].info.name for one in sorted(moved)]
 
     def now(self) -> Now:
         """Return every position as it stands."""
         c = self._book.live
-        if (c.slot >= 0).all():
-            rows: slice | Ints = slice(None)
-        else:
-            rows = np.flatnonzero(c.slot >= 0)  # coins are no positions
-        distance = c.distance[rows].copy()
-        slot = c.slot[rows]
-        for index in np.flatnonzero(np.isnan(distance)).tolist():
-            position = self._holdings.slots[int(slot[index])]
-            if liquidation_source(position, self._book.figures(position.handle), self._book) == "none":
-                distance[index] = np.inf
+        # Coins are no positions.
+        rows: slice | Ints = slice(None) if (c.slot >= 0).all() else np.flatnonzero(c.slot >= 0)
+        slot, distance = c.slot[rows], c.distance[rows].copy()
+        distance[np.isnan(distance) & self._safe(slot, rows)] = np.inf
         return Now(slot, c.symbol[rows], c.pool[rows], c.mark[rows], c.notional[rows], c.upnl[rows], distance)
 
-    def _refresh(self, accounts: Iterable[Account]) -> None:
+    def _safe(self, slot: Ints, rows: slice | Ints) -> Flags:
+        """Return which positions no price liquidates where no distance is known: ``rows.liquidation_source`` for all at once."""
+        c, book = self._book.live, self._book
+        never, said = self.register.slots.ints[(Register.NEVER, Register.SAID_NEVER), :][:, slot] == 1
+        computed = ~np.isnan((book.maintenance + book.equity)[c.pool[rows]] + c.mm[rows])
+        by_model = (c.model[rows] == 1.0) & (c.speaks[rows] == 1.0)
+        found: Flags = never | np.where(by_model, computed, said)
+        return found
+
+    def refresh(self, accounts: Iterable[Account]) -> None:
         """Read anew the accounts of which something was reported, and the currencies whose price moved."""
         fresh, self._holdings.fresh = self._holdings.fresh, set()
         for account in accounts:

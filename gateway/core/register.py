@@ -83,8 +83,9 @@ class Register:
     """Written by ``refresh`` alone.
 
     Attributes:
-        slots: By table slot. ints: account, purse it is settled in, summary, base, venue, symbol. floats: sign
-            (+1 long), leverage as the venue says (0: nothing is borrowed), initial margin / notional.
+        slots: By table slot. ints: account, purse it is settled in, summary, base, venue, symbol, 1 where nothing can liquidate
+            it, 1 where the venue says so. floats: sign (+1 long), leverage as the venue says (0: nothing is borrowed), initial
+            margin / notional.
         purses: By purse; 0 is nobody's, of unknown price. ints: account, what moves its price (a base of the book), 1 while the
             account holds it. floats: amount without positions, US dollars per unit.
         pools: By pool. ints: account (``NOWHERE``: none any more), purse of its currency (0: US dollars, or not known), purse of a
@@ -94,7 +95,7 @@ class Register:
         placed: Slots of positions that are new since this was last emptied.
     """
 
-    ACCOUNT, PURSE, SUMMARY, BASE, VENUE, SYMBOL = range(6)
+    ACCOUNT, PURSE, SUMMARY, BASE, VENUE, SYMBOL, NEVER, SAID_NEVER = range(8)
     SIGN, LEVERAGE, INITIAL = range(3)
     OWNER, MOVED_BY, HELD = range(3)
     MONEY, BALANCE = 1, 2
@@ -108,7 +109,7 @@ class Register:
         self.summaries: Names[str] = Names()
         self.venues: Names[str] = Names()
         self.symbols: Names[str] = Names()
-        self.slots, self.purses, self.pools = Block(3, 6), Block(2, 3), Block(0, 3)
+        self.slots, self.purses, self.pools = Block(3, 8), Block(2, 3), Block(0, 3)
         self._purses: Names[tuple[int, str]] = Names()
         self._purses.number((NOWHERE, ""))
         self.purses.floats[self.AMOUNT, 0] = 0.0
@@ -178,6 +179,7 @@ class Register:
     def _place(self, position: Position, account: int, settle: str | None) -> None:
         state, slot = position.state, position.slot
         self.slots.reach(slot)
+        bought = is_bought_option(state)  # paid in full
         if not position.counted:
             position.counted = True
             self.placed.append(slot)
@@ -188,9 +190,10 @@ class Register:
             self._book.bases.number(base_of(position.instrument, state.symbol, self._mapping)),
             self.venues.number(position.account.info.venue),
             self.symbols.number(state.symbol),
+            bought,
+            state.liquidation_known == "none",
         )
         leverage = float(state.leverage) if state.leverage else math.nan
-        bought = is_bought_option(state)  # paid in full
         self.slots.floats[:, slot] = (
             -1.0 if state.side == "short" else 1.0,
             0.0 if bought else leverage,

@@ -99,7 +99,7 @@ class Ground:
         register.pools.reach(count - 1)
         balance = register.pools.ints[Register.BALANCE, rows.pool[held]]
         self._purse_of = np.where(balance > 0, balance, register.slots.ints[Register.PURSE, rows.slot[held]])
-        self._owner: Ints = register.pools.ints[Register.OWNER, :count]
+        self.owner: Ints = register.pools.ints[Register.OWNER, :count]
         self._present = book.at(np.ones(len(book.bases)))
         self.reasons = dict(self._uncovered())
         self.covered: Flags = np.ones(len(register.accounts), dtype=np.bool_)
@@ -107,14 +107,17 @@ class Ground:
 
     def _uncovered(self) -> Iterable[tuple[int, str]]:
         register = self.register
-        unknown = self.keeps & np.isnan(self.lack(self._present)) & (self._owner >= 0)
+        unknown = self.keeps & np.isnan(self.lack(self._present)) & (self.owner >= 0)
         for pool in np.flatnonzero(unknown).tolist():
-            yield int(self._owner[pool]), f"equity or maintenance of its pool {register.pool_name(pool)} is not known"
+            yield int(self.owner[pool]), f"equity or maintenance of its pool {register.pool_name(pool)} is not known"
         price = register.purses.floats[Register.USD]
         money = (register.purses.ints[Register.HELD] == 1) & ~np.isnan(price) & np.isnan(self._purses)
         for purse in np.flatnonzero(money).tolist():
             yield int(register.purses.ints[Register.OWNER, purse]), f"its equity in {register.ccy(purse)} is not known"
         yield from register.gaps.items()
+        for number, account in enumerate(register.accounts):
+            if not account.known:
+                yield number, "nothing is known of it yet"
 
     def lack(self, at: Shocked) -> Floats:
         """Return maintenance - equity as it is solved for, (n_pools,): a pool is liquidated from 0 on."""
@@ -146,19 +149,32 @@ class Ground:
         equity -= self._lost(at, spent, usd, accounts)
         return Outcome(equity, self._ratios(at, spent, accounts), spent)
 
+    def shocks(self) -> Floats:
+        """Return, (n_accounts,), the uniform move of all underlyings nearest to 0 that liquidates a pool of the account.
+
+        inf: none does; NaN: it cannot be said.
+        """
+        found = np.full(len(self.register.accounts), np.inf)
+        move = self.book.shock()
+        pools = np.flatnonzero(self.keeps & (self.owner >= 0))
+        farthest_first = pools[np.argsort(-np.abs(move[pools]), kind="stable")]
+        found[self.owner[farthest_first]] = move[farthest_first]  # the nearest is written last, and stays
+        found[~self.covered] = np.nan
+        return found
+
     def _lost(self, at: Shocked, spent: Flags, usd: Floats, accounts: int) -> Floats:
         """Return, by account in US dollars, the equity of liquidated pools: it counts nothing, also where it is below 0."""
-        pools = np.flatnonzero(spent & (self._owner >= 0))
+        pools = np.flatnonzero(spent & (self.owner >= 0))
         money = self.register.pools.ints[Register.MONEY, pools]
         worth = at.equity[pools] * np.where(money == 0, 1.0, usd[money])
-        return sums(self._owner[pools], np.nan_to_num(worth), accounts)
+        return sums(self.owner[pools], np.nan_to_num(worth), accounts)
 
     def _ratios(self, at: Shocked, spent: Flags, accounts: int) -> Floats:
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = np.where(spent, 1.0, np.minimum(at.maintenance / at.equity, 1.0))
-        pools = np.flatnonzero(self.keeps & (self._owner >= 0) & ~np.isnan(ratio))
+        pools = np.flatnonzero(self.keeps & (self.owner >= 0) & ~np.isnan(ratio))
         found = np.full(accounts, -np.inf)
-        np.maximum.at(found, self._owner[pools], ratio[pools])
+        np.maximum.at(found, self.owner[pools], ratio[pools])
         return np.where(np.isinf(found), np.nan, found)
 
 

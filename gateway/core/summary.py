@@ -155,7 +155,7 @@ class Summaries:
         sync = np.full(len(register.summaries), np.nan)
         for number, account in enumerate(accounts):
             summary = register.summary_of[number]
-            if account.synced_at is None and not (account.positions or account.coins):
+            if not account.known:
                 continue
             names = stale.setdefault(summary, [])
             if account.stale():
