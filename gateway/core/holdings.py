@@ -28,6 +28,7 @@ class Holdings:
 
     Attributes:
         dirty: Positions whose inputs have to be written into the columns.
+        written: Table slots of positions that were written into the columns, since this was last emptied.
         fresh: Accounts of which positions came, changed or went, or balances were told, since this was last emptied.
     """
 
@@ -50,6 +51,7 @@ class Holdings:
         self.slots: dict[int, Position] = {}
         self.dirty: set[str] = set()
         self.fresh: set[str] = set()
+        self.written: set[int] = set()
         self._promoted, self._bases = frozenset(promoted), bases or {}
         self.pools = Pools(book, self.open, market, self._bases)
         self._book, self._market, self._changes, self._counters = book, market, changes, counters
@@ -118,6 +120,7 @@ class Holdings:
             position = self.open[self.dirty.pop()]
             self._put(position)
             touched.append(position.slot)
+            self.written.add(position.slot)
             self.pools.dirty[position.pool.number] = position.pool
             self._changes.touch("accounts", position.account.info.name)
         if not (self.pools.dirty or self._market.moved or self._gone):

@@ -31,8 +31,9 @@ class Alerts:
     def turn(self, concerned: Collection[str], now: int) -> None:
         """Hold the rules against what a turn changed, after figures were brought to it."""
         table, seq = self._changes.tables["positions"], self._changes.seq
+        written, self._of.holdings.written = self._of.holdings.written, set()
         look = Look(
-            self._of, now, settled=self._of.holdings.take_settled(), concerned=concerned,
+            self._of, now, written=written, concerned=concerned,
             moved=table.changed_seq == seq, restructured=table.structure_seq == seq,
         )  # fmt: skip
         for watch in self._watches:
@@ -40,7 +41,8 @@ class Alerts:
 
     def clock(self, now: int) -> None:
         """Hold the rules against everything, and let time pass: waits, cooldowns, silences, the day's equity."""
-        look = Look(self._of, now, settled=self._of.holdings.take_settled())
+        written, self._of.holdings.written = self._of.holdings.written, set()
+        look = Look(self._of, now, written=written)
         self._sample(look)
         for watch in self._watches:
             watch.clock(look)

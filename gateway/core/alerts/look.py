@@ -1,19 +1,15 @@
-"""One look at everything: what a turn's rules read, worked out once a turn and only where a rule asks for it. Pure.
-
-Owns which rows without a distance have none (no price liquidates them) and which are unknown: told apart one by one where that may
-have changed, and remembered by table slot.
-"""
+"""One look at everything: what a turn's rules read, worked out once a turn and only where a rule asks for it. Pure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 
 import numpy as np
 
 from gateway.core.accounts import Account
-from gateway.core.alerts.bounds import Floats, Ints
+from gateway.core.alerts.bounds import Floats
 from gateway.core.alerts.money import Days
 from gateway.core.alerts.sources import Rows, Scene, Worth, live, margin_ratios
 from gateway.core.feeds import Feeds
@@ -22,44 +18,10 @@ from gateway.core.market import Market
 from gateway.core.portfolio import Portfolio
 from gateway.core.positions import Book
 from gateway.core.register import Register
-from gateway.core.rows import liquidation_source, settle_of
+from gateway.core.rows import settle_of
 from gateway.core.slow import Now
 from gateway.core.state import Position, Symbol
 from gateway.core.summary import purse_equity
-
-
-class Distances:
-    """Distances to liquidation of all rows: inf where there is none, NaN where it is unknown."""
-
-    def __init__(self, book: Book, slots: Mapping[int, Position]) -> None:
-        self._book, self._slots = book, slots
-        # By table slot: what a row without a figure has (inf or NaN), and whether its figures were known then; -1: never looked.
-        self._verdict: Floats = np.full(64, math.nan)
-        self._known = np.full(64, -1, dtype=np.int8)
-
-    def now(self, slot: Ints, pool: Ints, distance: Floats, maintenance: Floats, settled: Iterable[int]) -> Floats:
-        """Return distances, (n,) each; ``settled``: slots of rows that were reported anew."""
-        blank = np.flatnonzero(np.isnan(distance))
-        self._reach(int(slot.max()) + 1 if len(slot) else 0)
-        settled = [one for one in settled if one < len(self._known)]
-        self._known[settled] = -1
-        if not len(blank):
-            return distance
-        of = slot[blank]
-        known = ~(np.isnan(self._book.equity[pool[blank]]) | np.isnan(maintenance[blank]))
-        for place in np.flatnonzero(self._known[of] != known).tolist():
-            position = self._slots[int(of[place])]
-            source = liquidation_source(position, self._book.figures(position.handle), self._book)
-            self._verdict[of[place]] = math.inf if source == "none" else math.nan
-        self._known[of] = known
-        found = distance.copy()
-        found[blank] = self._verdict[of]
-        return found
-
-    def _reach(self, slots: int) -> None:
-        while slots > len(self._known):
-            self._known = np.concatenate([self._known, np.full_like(self._known, -1)])
-            self._verdict = np.concatenate([self._verdict, np.full_like(self._verdict, math.nan)])
 
 
 class Surroundings:
@@ -82,14 +44,13 @@ class Surroundings:
     ) -> None:
         self.scene, self.book, self.holdings, self.market = scene, book, holdings, market
         self.feeds, self.portfolio, self.days, self.dust_usd = feeds, portfolio, days, dust_usd
-        self.distances = Distances(book, holdings.slots)
 
 
 class Look:
     """Everything as it is at the end of one turn.
 
     Args:
-        settled: Table slots of positions that were reported anew.
+        written: Table slots of positions that were reported anew.
         concerned: Accounts that the turn's events were of.
         moved: Figures of positions may have moved. ``restructured``: positions came or went.
     """
@@ -99,13 +60,13 @@ class Look:
         of: Surroundings,
         now: int,
         *,
-        settled: Sequence[int] = (),
+        written: Collection[int] = (),
         concerned: Collection[str] = (),
         moved: bool = True,
         restructured: bool = True,
     ) -> None:
         self._of, self.now = of, now
-        self.settled, self.concerned, self.moved, self.restructured = settled, concerned, moved, restructured
+        self.written, self.concerned, self.moved, self.restructured = written, concerned, moved, restructured
 
     @property
     def scene(self) -> Scene:
@@ -152,24 +113,18 @@ class Look:
     @cached_property
     def _now(self) -> Now:
         """The columns of all positions."""
-        c = self._of.book.live
-        rows = slice(None) if len(c.slot) == 0 or int(c.slot.min()) >= 0 else np.flatnonzero(c.slot >= 0)
-        distance = self._of.distances.now(c.slot[rows], c.pool[rows], c.distance[rows], c.mm[rows], self.settled)
-        return Now(c.slot[rows], c.symbol[rows], c.pool[rows], c.mark[rows], c.notional[rows], c.upnl[rows], distance)
+        if self._of.holdings.fresh:  # what is kept by slot has to be of the positions that are there now
+            self._of.portfolio.refresh(self.scene.accounts.values())
+        return self._of.portfolio.now()
 
     @cached_property
     def rows(self) -> Rows:
         """Every position's figures."""
         return Rows(self._now.slot, self._now.distance, self)
 
-    @cached_property
-    def _register(self) -> Register:
-        self._of.portfolio.refresh(self.scene.accounts.values())
-        return self._of.portfolio.register
-
     def _usd(self) -> Floats:
         """Return what settle currencies are worth, (n,)."""
-        register = self._register
+        register = self._of.portfolio.register
         found: Floats = register.purses.floats[Register.USD, register.slots.ints[Register.PURSE, self._now.slot]]
         return found
 
@@ -202,14 +157,14 @@ class Look:
     @cached_property
     def worth(self) -> Worth:
         """What accounts are worth. What nobody knows the price of is left out, as in their rows."""
-        register = self._register
+        now, register = self._now, self._of.portfolio.register
         count = len(register.accounts)
         equity = self._purses * register.purses.floats[Register.USD]
         owner = register.purses.ints[Register.OWNER]
         counts = (owner >= 0) & ~np.isnan(register.purses.floats[Register.USD])
         usd = np.bincount(owner[counts], weights=equity[counts], minlength=count)
         known = np.bincount(owner[counts], minlength=count) > 0
-        account = register.slots.ints[Register.ACCOUNT, self._now.slot]
+        account = register.slots.ints[Register.ACCOUNT, now.slot]
         upnl: Floats = np.zeros(count)
         np.add.at(upnl, account, self.upnl_usd)
         return Worth([one.info.name for one in register.accounts], np.where(known, usd, np.nan), upnl)
@@ -217,15 +172,14 @@ class Look:
     @cached_property
     def _purses(self) -> Floats:
         """What every purse holds, positions included, in its currency."""
-        return purse_equity(self._register, self._now, self._of.book.equity)
+        return purse_equity(self._of.portfolio.register, self._now, self._of.book.equity)
 
     def equity_by_ccy(self) -> dict[str, dict[str, float]]:
         """Return what accounts hold by currency, as far as it is known."""
+        holds, register = self._purses, self._of.portfolio.register
         found: dict[str, dict[str, float]] = {}
-        for number, account in enumerate(self._register.accounts):
-            held = (
-                (self._register.ccy(purse), float(self._purses[purse])) for purse in self._register.purses_of[number]
-            )
+        for number, account in enumerate(register.accounts):
+            held = ((register.ccy(purse), float(holds[purse])) for purse in register.purses_of[number])
             found[account.info.name] = {ccy: amount for ccy, amount in held if not math.isnan(amount)}
         return found
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from gateway.core.accounts import Account
 from gateway.core.alerts.rules import DAY_MS, Scope
+from gateway.core.positions import Book
 from gateway.core.records import Correction
 from gateway.core.rows import stale
 from gateway.core.state import Position, Symbol
@@ -130,7 +131,6 @@ class Scene:
         positions: Open positions by id.
         corrections: By id, in the order in which they were put on record.
         residuals: Returns, per account, the pools whose model is beyond its bound: (pool, residual, words).
-        shocks: Returns, per account, the uniform move that liquidates its worst pool; NaN: unknown, inf: none.
     """
 
     def __init__(
@@ -138,11 +138,12 @@ class Scene:
         accounts: Mapping[str, Account],
         positions: Mapping[str, Position],
         corrections: dict[str, Correction],
+        book: Book,
         residuals: Callable[[Account], Iterable[tuple[str, float, str]]],
-        shocks: Callable[[Account], float],
     ) -> None:
-        self.accounts, self.positions, self.residuals, self.shocks = accounts, positions, residuals, shocks
-        self._corrections = corrections
+        self.accounts, self.positions, self.residuals = accounts, positions, residuals
+        self._corrections, self._book = corrections, book
+        self._shocks: tuple[int, Floats] | None = None  # when they were worked out: once a turn
 
     def held(self, account: Account) -> Iterator[Position]:
         """Yield an account's positions."""
@@ -155,6 +156,13 @@ class Scene:
                 return
             if record.account == account.info.name:
                 yield record
+
+    def shock(self, account: Account, now: int) -> float:
+        """Return the uniform move that liquidates an account's worst pool, + up; NaN: unknown, inf: none does."""
+        if self._shocks is None or self._shocks[0] != now:
+            self._shocks = now, self._book.shock()
+        moves = self._shocks[1][[pool.number for pool in account.pools.values() if pool.members]]
+        return float(moves[np.argmin(np.abs(moves))]) if len(moves) else math.inf  # NaN is the least of all
 
 
 def _blind(scene: Scene, account: Account, now: int) -> Iterator[Seen]:
@@ -228,9 +236,10 @@ def _model_residual(scene: Scene, account: Account, _now: int) -> Iterator[Seen]
         yield Seen(f"{account.info.name}:{pool}", residual, words)
 
 
-def _liquidation_shock(scene: Scene, account: Account, _now: int) -> Iterator[Seen]:
+def _liquidation_shock(scene: Scene, account: Account, now: int) -> Iterator[Seen]:
     if account.positions:
-        yield Seen(account.info.name, abs(scene.shocks(account)))
+        move = scene.shock(account, now)
+        yield Seen(account.info.name, abs(move), f"everything {100 * move:+.3g} %" if math.isfinite(move) else "")
 
 
 # By kind; and those whose figures are worked out by the clock alone.

@@ -100,7 +100,7 @@ class OfPositions(_OfColumn):
                 self._judge(position, float(values[place]), look)
 
     def _begin(self, look: Look) -> None:
-        for slot in look.settled:
+        for slot in look.written:
             self._place(slot, look)
         if look.restructured:
             self._sweep(look)
@@ -135,7 +135,7 @@ class OfPools(_OfColumn):
     """A rule over margin ratios, by pool number."""
 
     def turn(self, look: Look) -> None:
-        for slot in look.settled:
+        for slot in look.written:
             position = look.slots.get(slot)
             if position is not None:
                 self._place(position)
