@@ -23,6 +23,8 @@ from exchanges.events import Execution
 from exchanges.venue import AccountSpec, Credentials, Endpoints
 from gateway.core.margin import CATALOG
 from gateway.core.protocol import Limits
+from gateway.core.risk import RiskSettings
+from gateway.core.stress import StressSettings
 
 
 class ConfigError(Exception):
@@ -49,8 +51,10 @@ class StorageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Bounds of the engine.
 
-    ``mark_max_age_ms``: age beyond which a mark is stale, per venue. ``bases``: underlyings that move like another one, by name;
-    what is left out keeps its own.
+    ``mark_max_age_ms``: age beyond which a mark is stale, per venue. ``calibration_bound``: share of a pool's equity,
+    ``calibration_distance``: difference of the distances, beyond which the venue's liquidation price is shown and not the model's.
+    ``anchor_skew_ms``: inputs further apart than this are not held against the venue's. ``bases``: underlyings that move like
+    another one, by name; what is left out keeps its own.
     """
 
     mark_max_age_ms: dict[str, int] = msgspec.field(
@@ -59,6 +63,9 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     )
     dust_usd: float = 1.0
     liquidation_risk_distance: float = 0.1
+    calibration_bound: Annotated[float, msgspec.Meta(gt=0)] = 0.01
+    calibration_distance: Annotated[float, msgspec.Meta(gt=0)] = 0.002
+    anchor_skew_ms: Annotated[int, msgspec.Meta(ge=0)] = 2_000
     bases: dict[str, str] = msgspec.field(
         default_factory=lambda: {
             "XBT": "BTC",
@@ -136,6 +143,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     storage: StorageSettings = StorageSettings()
     engine: EngineSettings = msgspec.field(default_factory=EngineSettings)
     models: ModelSettings = ModelSettings()
+    risk: RiskSettings = RiskSettings()
+    stress: StressSettings = StressSettings()
     verify: VerifySettings = VerifySettings()
     log: LogSettings = LogSettings()
     venues: dict[str, HostSettings] = {}
@@ -148,6 +157,8 @@ _SECTIONS: dict[str, type[msgspec.Struct]] = {
     "storage": StorageSettings,
     "engine": EngineSettings,
     "models": ModelSettings,
+    "risk": RiskSettings,
+    "stress": StressSettings,
     "verify": VerifySettings,
     "log": LogSettings,
 }

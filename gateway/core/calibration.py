@@ -129,19 +129,25 @@ class Calibrated:
         anchored_at: The moment of the last comparison that counted (ms); None: there was none since the pool last changed.
         skew_ms: How far apart in time its inputs were.
         share, distance: The worst of its rows (see ``Comparison``), NaN where nothing was to be measured.
-        beyond: Rows whose last comparison was beyond the bounds, and why, as users read it.
+        beyond: Rows whose last comparison was beyond the bounds: the share (1 where only one side has a price), and why.
         since: Since when there are such rows (ms).
+        pool_was: What has to stay as it was for ``delta`` to hold: of the positions, and of the balance.
+        changed_seq: The change set in which the positions last changed: a balance from before is of another moment.
     """
 
-    __slots__ = ("anchored_at", "beyond", "delta", "distance", "share", "since", "skew_ms")
+    __slots__ = (
+        "anchored_at", "beyond", "changed_seq", "delta", "distance", "pool_was", "share", "since", "skew_ms",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.delta = 0.0
         self.anchored_at: int | None = None
         self.skew_ms: int | None = None
         self.share = self.distance = math.nan
-        self.beyond: dict[str, str] = {}
+        self.beyond: dict[str, tuple[float, str]] = {}
         self.since: int | None = None
+        self.pool_was: tuple[object, object] | None = None
+        self.changed_seq = 0
 
     @property
     def verdict(self) -> Verdict:
@@ -163,7 +169,7 @@ class Calibrated:
         self.distance = _worst(one.distance for one in found.values())
         for row_id, one in found.items():
             if one.beyond:
-                self.beyond[row_id] = _reason(one)
+                self.beyond[row_id] = (1.0 if one.one_sided else one.share, _reason(one))
             else:
                 self.beyond.pop(row_id, None)
         self.flag(at)

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 
 from exchanges.events import PositionState
-from gateway.core.accounts import Account, pool_name
+from gateway.core.accounts import Account, Pool, pool_name
 from gateway.core.anchor import anchor, computable, is_inverse
 from gateway.core.bases import base_of
 from gateway.core.margin import Inputs, Maintenance, parameters, trusted
@@ -18,7 +18,7 @@ from gateway.core.market import Market
 from gateway.core.pools import Pools
 from gateway.core.positions import Book, Row
 from gateway.core.publish import Changes, key_of
-from gateway.core.rows import settle_of
+from gateway.core.rows import settle_of, speaker
 from gateway.core.state import Position
 from gateway.core.tables import Table
 
@@ -30,6 +30,7 @@ class Holdings:
         dirty: Positions whose inputs have to be written into the columns.
         written: Table slots of positions that were written into the columns, since this was last emptied.
         fresh: Accounts of which positions came, changed or went, or balances were told, since this was last emptied.
+        settled: Pools, by number, of which the same is true: what they agree with the venue on has to be found out anew.
     """
 
     def __init__(
@@ -52,10 +53,16 @@ class Holdings:
         self.dirty: set[str] = set()
         self.fresh: set[str] = set()
         self.written: set[int] = set()
+        self.settled: dict[int, Pool] = {}
         self._promoted, self._bases = frozenset(promoted), bases or {}
         self.pools = Pools(book, self.open, market, self._bases)
         self._book, self._market, self._changes, self._counters = book, market, changes, counters
         self._gone = False
+
+    @property
+    def seq(self) -> int:
+        """The change set in progress."""
+        return self._changes.seq
 
     @property
     def _table(self) -> Table:
@@ -125,6 +132,7 @@ class Holdings:
             self._changes.touch("accounts", position.account.info.name)
         if not (self.pools.dirty or self._market.moved or self._gone):
             return
+        self.settled |= self.pools.dirty
         self.pools.settle()
         self._market.moved = self._gone = False
         changed = self._book.recompute()
@@ -208,7 +216,7 @@ class Holdings:
                 venue_liq=float(state.venue_liquidation_price) if state.venue_liquidation_price else math.nan,
                 maintenance=position.maintenance,
                 scales_offset=pool.ccy == "USD" and is_inverse(state, instrument),
-                speaks=position.trusted,
+                speaks=speaker(position) in ("model", "calibrated"),
                 counts=self.pools.counts(position),
             ),
         )

@@ -123,6 +123,8 @@ def position_row(
         told = state.venue_liquidation_price
         row["liquidation_price"] = figures.get("liq") if source != "venue" or told is None else float(told)
         row["liquidation_distance"] = figures.get("distance")
+        if source == "calibrated" and position.pool.calibration is not None:
+            row["anchor_at"] = position.pool.calibration.anchored_at
     return _joined(position.static | present(row), slow or {})
 
 
@@ -172,20 +174,31 @@ def _roe(position: Position, upnl: float) -> float:
     return upnl / base if base else math.nan
 
 
-def liquidation_source(position: Position, figures: Mapping[str, float], book: Book) -> str:
-    """Return where the shown liquidation price comes from: model, venue, none (there is none) or unknown.
+def speaker(position: Position) -> str:
+    """Return whose figure is to be shown: the model's (``calibrated``: moved onto the venue's), else the venue's word.
 
-    A model that is not trusted runs beside the venue's word, which is shown.
+    A model that is not trusted, or that is too far from the venue, runs beside the venue's word. A trusted one that is too far
+    away is shown all the same where the venue names no price: rather a warning too many (its alert fires).
     """
+    told = {"price": "venue", "none": "none", "unknown": "unknown"}[position.state.liquidation_known]
+    if not position.trusted:
+        return told
+    record = position.pool.calibration
+    verdict = record.verdict if record is not None else "model"
+    return "model" if verdict == "venue" and told != "venue" else verdict
+
+
+def liquidation_source(position: Position, figures: Mapping[str, float], book: Book) -> str:
+    """Return where the shown liquidation price comes from: model, calibrated, venue, none (there is none) or unknown."""
     if is_bought_option(position.state):
         return "none"
-    state = position.state
-    if not position.trusted:
-        return {"price": "venue", "none": "none", "unknown": "unknown"}[state.liquidation_known]
-    if "liq" in figures:
-        return "model"
+    source = speaker(position)
+    if source not in ("model", "calibrated") or "liq" in figures:
+        return source
     solvable = not math.isnan(float(book.equity[position.pool.number])) and "mm" in figures
-    return "none" if solvable else "unknown"
+    if solvable:
+        return "none"
+    return "venue" if position.state.liquidation_known == "price" else "unknown"
 
 
 def missing(position: Position, figures: Mapping[str, float]) -> list[str] | None:
@@ -339,7 +352,34 @@ def pool_row(pool: Pool, held: Held, book: Book) -> Row:
             "order_margin": state.order_margin if state else None,
             "available": state.available if state else None,
             "ratio": maintenance / equity if equity > 0 else None,
-            "source": "model" if pool.cash_known else "venue",
+            "source": _pool_source(pool, held),
+            "calibration": _calibration(pool),
+        }
+    )
+
+
+def _pool_source(pool: Pool, held: Held) -> str:
+    """Return whose figures a pool's are, as far as prices are solved in it."""
+    members = [position for position, _ in held if position.pool is pool]
+    if not pool.cash_known or (members and not any(position.trusted for position in members)):
+        return "venue"
+    return pool.calibration.verdict if pool.calibration is not None else "model"
+
+
+def _calibration(pool: Pool) -> Row | None:
+    """Return how a pool's model agrees with the venue, rounded: its last digits move with every message."""
+    record = pool.calibration
+    if record is None or not (record.beyond or record.anchored_at is not None):
+        return None
+    return present(
+        {
+            "delta": record.delta or None,
+            "residual": float(f"{record.share:.3g}"),
+            "distance_residual": float(f"{record.distance:.3g}"),
+            "anchor_at": record.anchored_at,
+            "anchor_skew_ms": record.skew_ms,
+            "flagged_since": record.since,
+            "flagged": {row_id: why for row_id, (_, why) in record.beyond.items()} or None,
         }
     )
 
