@@ -146,7 +146,13 @@ class Gateway:
         epoch, accounts = secrets.token_hex(6), _infos(self.config)
         restored, stored_at = await self.store.start(epoch, accounts)
         self.engine = Engine(
-            epoch, accounts, self.config.engine, self.store.checkpoint, self.config.models.promoted
+            epoch,
+            accounts,
+            self.config.engine,
+            self.store.checkpoint,
+            self.config.models.promoted,
+            risk=self.config.risk,
+            stress=self.config.stress,
         )
         self.engine.restore(restored, self.clock.now_ms(), stored_at)
         self.hub = Hub.on(asyncio.get_running_loop(), self.engine.tables, self.config.limits)

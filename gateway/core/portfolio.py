@@ -70,7 +70,7 @@ class Portfolio:
     def turn(self, accounts: Iterable[Account]) -> Moved:
         """Bring everything to now; return of which rows something that is shown changed."""
         self.refresh(accounts)
-        now = self.now()
+        now = self.standing()
         slots = self.slow.turn(now)
         summaries = self.summaries.turn(now, self.slow, len(self._book.bases))
         ground = self.ground()
@@ -84,7 +84,8 @@ class Portfolio:
 
     def position(self, position: Position) -> Row:
         """Return the slow fields of a position's row."""
-        return self.slow.row(position.slot, position.symbol.number) if position.counted else {}
+        own = position.counted and position.slot not in self.register.placed  # else the slot's figures are another one's
+        return self.slow.row(position.slot, position.symbol.number) if own else {}
 
     def account(self, name: str) -> Row:
         """Return the slow fields of an account's row."""
@@ -110,7 +111,7 @@ class Portfolio:
         self._shocks, self._gaps = found, ground.reasons
         return [self.register.accounts[one].info.name for one in sorted(moved)]
 
-    def now(self) -> Now:
+    def standing(self) -> Now:
         """Return every position as it stands."""
         c = self._book.live
         # Coins are no positions.

@@ -114,11 +114,12 @@ class Register:
         self._purses.number((NOWHERE, ""))
         self.purses.floats[self.AMOUNT, 0] = 0.0
         self.gaps: dict[int, str] = {}
-        self.placed: list[int] = []
+        self.placed: set[int] = set()
         self._pool_names: dict[int, str] = {}
         self._purses_in: dict[str, list[int]] = {}  # currency → purses
         self._numbers: dict[str, int] = {}
         self._book, self._positions, self._mapping = book, positions, mapping
+        book.bases.number("", fixed=True)  # what moves the price of a purse that is not known: nothing
 
     def reprice(self, currencies: Iterable[str]) -> None:
         """Let the present prices of these currencies count."""
@@ -182,7 +183,7 @@ class Register:
         bought = is_bought_option(state)  # paid in full
         if not position.counted:
             position.counted = True
-            self.placed.append(slot)
+            self.placed.add(slot)
         self.slots.ints[:, slot] = (
             account,
             self._purse(account, settle) if settle else 0,

@@ -67,7 +67,7 @@ class Slow:
     def turn(self, now: Now) -> Ints:
         """Bring everything to now; return the slots of which something that is shown changed."""
         self._reach(self._register.slots.ints.shape[1])
-        self._figures[:, self._register.placed] = np.nan
+        self._figures[:, list(self._register.placed)] = np.nan
         self._register.placed.clear()
         found = np.empty((7, len(now.slot)))
         found[self._SHARE] = self._shares_of(now)

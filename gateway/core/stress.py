@@ -142,7 +142,7 @@ class Ground:
         amount = self._purses.copy()
         if len(self._rows):
             amount += sums(self._purse_of, gained[self._rows], len(amount))
-        usd = register.purses.floats[Register.USD] * factor[register.purses.ints[Register.MOVED_BY]]
+        usd = register.purses.floats[Register.USD] * factor[np.maximum(register.purses.ints[Register.MOVED_BY], 0)]
         counted = np.flatnonzero((register.purses.ints[Register.HELD] == 1) & ~np.isnan(usd))
         accounts = len(register.accounts)
         equity = sums(register.purses.ints[Register.OWNER, counted], amount[counted] * usd[counted], accounts)

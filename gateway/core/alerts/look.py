@@ -115,7 +115,7 @@ class Look:
         """The columns of all positions."""
         if self._of.holdings.fresh:  # what is kept by slot has to be of the positions that are there now
             self._of.portfolio.refresh(self.scene.accounts.values())
-        return self._of.portfolio.now()
+        return self._of.portfolio.standing()
 
     @cached_property
     def rows(self) -> Rows:

@@ -233,11 +233,11 @@ def bybit_pool(cash: str) -> tuple[PoolState, ...]:
 
 
 def test_a_pool_in_dollars_moves_with_its_coins_where_they_make_it_up() -> None:
-    one = engine()
+    one = engine(promoted=["bybit_cross"])
     held = position("BTCUSDT", "bybit-main", pool="USD", size="50")
     coins = (
         CoinBalance(ccy="USDT", total="1000", cash="1000", usd_price="1"),
-        CoinBalance(ccy="ETH", total="1", cash="1", usd_price="2000"),
+        CoinBalance(ccy="ETH", total="1", cash="1", usd_price="2000", discount="1"),
         CoinBalance(ccy="SHIB", total="9", cash="9", usd_price="50", collateral=False),
     )
     said = balance(account="bybit-main", coins=coins, pools=bybit_pool("3000"))
@@ -248,10 +248,11 @@ def test_a_pool_in_dollars_moves_with_its_coins_where_they_make_it_up() -> None:
     one.clock(3_000)
     pool = row(one, "accounts", "bybit-main")["pools"]["USD"]
     assert pool["equity"] == pytest.approx(900 + 1900 + 500 * 0.9)
-    fresh = engine()
+    fresh = engine(promoted=["bybit_cross"])
     fresh.turn([usd("ETH", "1900", "bybit"), usd("USDT", "0.9", "bybit")], 500)
     fresh.clock(600)
     fresh.turn([instrument("BTCUSDT", "bybit"), said, held], 1_000)
+    fresh.clock(3_000)
     assert row(fresh, "accounts", "bybit-main") == row(one, "accounts", "bybit-main"), "whichever came first"
     for figure in ("liquidation_price", "liquidation_distance", "maintenance_margin"):
         assert row(fresh, "positions", held.id)[figure] == pytest.approx(row(one, "positions", held.id)[figure])
