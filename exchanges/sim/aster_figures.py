@@ -13,8 +13,9 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
-from exchanges.sim.catalog import COLLATERAL_RATE, TAKER_FEE, Contract, Tier
+from exchanges.sim.catalog import TAKER_FEE, Contract, Tier
 from exchanges.sim.exact import plain
+from exchanges.sim.haircuts import steps_of
 from exchanges.sim.quoted import quoted_price
 from exchanges.sim.revalue import Leg, Position
 from exchanges.sim.state import Account
@@ -241,7 +242,8 @@ def dollar_rate(world: World, account: Account, asset: str) -> Decimal:
     """Return what one coin counts for in the account's totals, in dollars (single-asset mode: USDT alone, at 1)."""
     if account.mode != "multi":
         return Decimal(1) if asset == "USDT" else _ZERO
-    return world.usd(asset) * COLLATERAL_RATE.get(asset, Decimal(1))
+    (_, share), *_ = steps_of("aster", asset)  # one step: a flat share
+    return world.usd(asset) * share
 
 
 def _available(world: World, account: Account, asset: str, figures: dict[str, Decimal]) -> Decimal:

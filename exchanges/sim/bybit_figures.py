@@ -15,8 +15,9 @@ from typing import Any
 
 from exchanges.sim import bybit_market as market
 from exchanges.sim import revalue
-from exchanges.sim.catalog import COLLATERAL_RATE, Contract
+from exchanges.sim.catalog import Contract
 from exchanges.sim.exact import plain, round_to
+from exchanges.sim.haircuts import amount_for
 from exchanges.sim.quoted import quoted_price, quoted_ratio
 from exchanges.sim.revalue import Leg, Position
 from exchanges.sim.state import Account
@@ -166,9 +167,17 @@ def empty_leg(world: World, account: Account, symbol: str, leg: Leg, leverage: D
 
 @dataclass(frozen=True)
 class Totals:
-    """An account in dollars: wallet balance, unrealised PnL, value of options, maintenance and initial margin."""
+    """An account in dollars.
+
+    Attributes:
+        wallet: Balances less their haircuts, which is what Bybit calls wallet balance; debts whole.
+        upl, options: Unrealised PnL and the value of options, without haircuts.
+        whole: Balances without haircuts.
+        maintenance, initial: Margins.
+    """
 
     wallet: Decimal
+    whole: Decimal
     upl: Decimal
     options: Decimal
     maintenance: Decimal
@@ -177,7 +186,11 @@ class Totals:
     @classmethod
     def of(cls, world: World, account: Account) -> Totals:
         """Add up an account; every coin at its dollar price (USDT is a little off 1)."""
-        wallet = sum((cash * world.usd(ccy) for ccy, cash in account.cash.items()), _ZERO)
+        whole = sum((cash * world.usd(ccy) for ccy, cash in account.cash.items()), _ZERO)
+        wallet = whole
+        if account.mode != "isolated":
+            counted = ((world.counted(account, ccy, cash), ccy) for ccy, cash in account.cash.items())
+            wallet = sum((amount * world.usd(ccy) for amount, ccy in counted), _ZERO)
         upl = options = needed = initial = _ZERO
         for position in account.positions.values():
             contract, mark = world.contract("bybit", position.symbol), world.mark("bybit", position.symbol)
@@ -188,7 +201,7 @@ class Totals:
             upl += world.unrealized_pnl(position) * usd
             needed += maintenance_margin(contract, position, mark) * usd
             initial += initial_margin(contract, position, mark) * usd
-        return cls(wallet, upl, options, needed, initial)
+        return cls(wallet, whole, upl, options, needed, initial)
 
 
 def wallet_row(world: World, account: Account, coins: Sequence[str]) -> Row:
@@ -210,7 +223,7 @@ def wallet_row(world: World, account: Account, coins: Sequence[str]) -> Row:
         "accountIMRateByMp": rate(totals.initial),
         "accountMMRate": quoted_ratio(world.liquidation_fields, rate(totals.maintenance)),
         "accountMMRateByMp": quoted_ratio(world.liquidation_fields, rate(totals.maintenance)),
-        "totalEquity": figure(totals.wallet + totals.upl + totals.options),
+        "totalEquity": figure(totals.whole + totals.upl + totals.options),
         "totalWalletBalance": figure(totals.wallet),
         "totalMarginBalance": total(totals.wallet + totals.upl),
         "totalAvailableBalance": total(max(_ZERO, counted - totals.initial)),
@@ -234,7 +247,10 @@ def transferable(world: World, account: Account, ccy: str) -> Decimal:
     own = world.cross_cash(account, ccy) + min(sum((world.unrealized_pnl(p) for p in cross), _ZERO), _ZERO)
     if own > 0 and account.mode != "isolated":
         available = _counted(world, account) - Totals.of(world, account).initial
-        own = min(own, available / world.usd(ccy) / COLLATERAL_RATE.get(ccy, Decimal(1)))
+        cash, free = account.cash[ccy], available / world.usd(ccy)
+        # What is left in the account must count for as much less as is free.
+        kept = world.counted(account, ccy, cash) - free
+        own = min(own, cash - amount_for("bybit", ccy, kept)) if ccy not in account.idle else own
     return max(_ZERO, own)
 
 
@@ -265,7 +281,7 @@ def _coin_row(world: World, account: Account, ccy: str) -> Row:
         "unrealisedPnl": figure(upl),
         "cumRealisedPnl": "0",
         "bonus": "0",
-        "collateralSwitch": True,
+        "collateralSwitch": ccy not in account.idle,
         "marginCollateral": True,
         "locked": "0",
         "spotHedgingQty": "0",

@@ -14,6 +14,7 @@ from zlib import crc32
 
 from exchanges.sim.catalog import CONTRACTS, FUNDING_EVERY_MS, Contract
 from exchanges.sim.exact import plain, round_to
+from exchanges.sim.haircuts import steps_of
 from exchanges.sim.revalue import notional
 from exchanges.sim.world import World
 
@@ -235,3 +236,21 @@ def spot_ticker(world: World, symbol: str, coin: str) -> dict[str, str]:
         "symbol": symbol, "lastPrice": last, **daily, "volume24h": "0", "turnover24h": "0", "price24hPcnt": "0",
         "usdIndexPrice": plain(round_to(usd, Decimal("1e-8"))),
     }  # fmt: skip
+
+
+def collateral_row(coin: str) -> Row:
+    """Return a row of Get Tiered Collateral Ratio; the last tier has no end."""
+    steps = steps_of("bybit", coin)
+    ends = [*(plain(lower) for lower, _ in steps[1:]), ""]
+    return {
+        "currency": coin,
+        "collateralRatioList": [
+            {"minQty": plain(lower), "maxQty": end, "collateralRatio": plain(rate)}
+            for (lower, rate), end in zip(steps, ends, strict=True)
+        ],
+    }
+
+
+def collateral_coins() -> list[str]:
+    """Return the coins that can be collateral."""
+    return ["USDT", *_COINS]

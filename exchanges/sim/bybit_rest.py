@@ -66,6 +66,7 @@ class BybitRest:
             "/v5/market/instruments-info": self._instruments,
             "/v5/market/risk-limit": self._risk_limits,
             "/v5/market/tickers": self._tickers,
+            "/v5/spot-margin-trade/collateral": self._collateral,
         }
         yield from (web.get(path, self._public(answer)) for path, answer in public.items())
         yield from (web.get(path, self._private()) for path in [*self._account.answers, KEY_PATH])
@@ -197,6 +198,10 @@ class BybitRest:
         page, cursor = pages.onward(self._listed(query), lambda c: c.symbol, pages.cursor(query), SYMBOLS_PER_PAGE)
         rows = [row for contract in page for row in market.risk_limit_rows(contract)]
         return {"category": query["category"], "list": rows, "nextPageCursor": cursor}
+
+    def _collateral(self, query: Query) -> Row:
+        wanted = query.get("currency")
+        return {"list": [market.collateral_row(coin) for coin in market.collateral_coins() if wanted in {None, coin}]}
 
     def _tickers(self, query: Query) -> Row:
         if pages.category(query) == "spot":

@@ -49,8 +49,6 @@ MAKER_FEE: dict[str, Decimal] = {
 }
 # Dollar price of coins that are not an underlying.
 STABLE_USD: dict[str, Decimal] = {"USDT": Decimal("0.9996"), "USDC": Decimal("1"), "USD": Decimal("1")}
-# The share of a coin's value that counts as collateral where several coins back one pool.
-COLLATERAL_RATE: dict[str, Decimal] = {"BTC": Decimal("0.98"), "ETH": Decimal("0.975")}
 
 
 @dataclass(frozen=True)
@@ -81,6 +79,7 @@ class Contract:
         contract_size: Coins (linear) or dollars (inverse) of one unit of size.
         mark_step: What marks are rounded to; finer than ``tick`` on some venues.
         dex: Hyperliquid's builder dex, ``""`` for the main one.
+        isolated_tiers: The brackets of isolated positions, where the venue has others for them (OKX ``tdMode``).
         kind: What it is; options are quoted in their settle currency and have only long positions here.
         expires_at: When it settles, milliseconds since the Unix epoch; None for a perpetual.
         strike, call: Of an option.
@@ -100,6 +99,7 @@ class Contract:
     tiers: tuple[Tier, ...]
     multiplier: Decimal = Decimal(1)
     dex: str = ""
+    isolated_tiers: tuple[Tier, ...] = ()
     kind: Kind = "perp"
     expires_at: int | None = None
     strike: Decimal | None = None
@@ -143,21 +143,24 @@ def tiers_of(*rows: tuple[str, str, str], deducted: bool) -> tuple[Tier, ...]:
 def _okx(
     symbol: str, size: str, tick: str, first: str, *, lot: str = "0.01", mmr: str = "0.004", lever: str = "100"
 ) -> Contract:
-    """List an OKX swap; ``first`` is where the second tier starts, in contracts. OKX tiers have no deduction."""
+    """List an OKX swap; ``first`` is where the second tier of cross margin starts, in contracts. OKX tiers have no deduction."""
     base, quote, _ = symbol.split("-")
     inverse = quote == "USD"
     rate, top = Decimal(mmr), Decimal(lever)
-    tiers = tiers_of(
-        ("0", mmr, lever),
-        (first, str(rate + Decimal("0.001")), str(top / 2)),
-        (str(Decimal(first) * 4), str(rate * 2 + Decimal("0.002")), str(top / 4)),
-        (str(Decimal(first) * 20), str(rate * 6), str(top / 10)),
-        deducted=False,
-    )
+
+    def tiers(first: Decimal) -> tuple[Tier, ...]:
+        return tiers_of(
+            ("0", mmr, lever),
+            (str(first), str(rate + Decimal("0.001")), str(top / 2)),
+            (str(first * 4), str(rate * 2 + Decimal("0.002")), str(top / 4)),
+            (str(first * 20), str(rate * 6), str(top / 10)),
+            deducted=False,
+        )
+
     return Contract(
         venue="okx", symbol=symbol, base=base, quote=quote, settle=base if inverse else quote, inverse=inverse,
         contract_size=Decimal(size), tick=Decimal(tick), mark_step=Decimal(tick), lot=Decimal(lot),
-        max_leverage=top, tiers=tiers,
+        max_leverage=top, tiers=tiers(Decimal(first)), isolated_tiers=tiers(Decimal(first) / 2),
     )  # fmt: skip
 
 

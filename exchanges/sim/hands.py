@@ -22,7 +22,7 @@ from exchanges.sim.state import Account, Impossible, State, UnknownName
 MODES: dict[VenueName, tuple[str, ...]] = {
     "okx": ("futures", "multi", "portfolio"),
     "bybit": ("cross", "isolated", "portfolio"),
-    "hyperliquid": ("standard",),
+    "hyperliquid": ("standard", "unified"),
     "aster": ("single", "multi"),
 }
 

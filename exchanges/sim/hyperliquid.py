@@ -216,7 +216,7 @@ class HyperliquidFront:
         """Return the account's mode (standard: ``abstraction`` is absent) and the venue's clock; it carries no positions."""
         state: Row = {"cumLedger": "0.0", "serverTime": now_ms, "isVault": False, "user": user}
         if self._info.mode_of(user) != "standard":
-            state["abstraction"] = self._info.mode_of(user)
+            state["abstraction"] = figures.MODES[self._info.mode_of(user)]
         return {"userState": state, "perpDexStates": [{"totalVaultEquity": "0.0"} for _ in figures.DEXES]}
 
     # --- Commands --------------------------------------------------------------------------------------------------

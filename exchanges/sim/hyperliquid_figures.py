@@ -21,6 +21,8 @@ Row = dict[str, Any]
 
 DEXES = ("", "xyz")
 TOKENS = {"USDC": 0, "HYPE": 150}
+COLLATERAL = dict.fromkeys(DEXES, "USDC")  # the token that backs each dex
+MODES = {"standard": "disabled", "unified": "unifiedAccount"}  # the venue's word by the world's
 _ZERO = Decimal(0)
 _NO_LIQUIDATION_ABOVE = Decimal("1e15")
 
@@ -62,9 +64,16 @@ def liquidation_price(tiers: Sequence[Tier], szi: Decimal, cash: Decimal, other_
 
 
 def clearinghouse_state(world: World, account: Account | None, dex: str, now_ms: int) -> Row:
-    """Return an account's state on one dex, whole; of an unknown account an empty one, as the venue does."""
+    """Return an account's state on one dex, whole; of an unknown account an empty one, as the venue does.
+
+    In a unified account the money is on the spot side: a dex shows what its positions alone come to, and its figures of the account
+    mean nothing; liquidation prices follow from the balance of the collateral token.
+    """
     mine = _positions(world, account, dex) if account else []
-    cash = account.cash.get(dex, _ZERO) if account else _ZERO
+    shared = account is not None and account.mode == "unified"
+    cash = account.cash.get(dex, _ZERO) if account and not shared else _ZERO
+    if shared:
+        cash = sum((p.margin for p in mine if p.margin is not None), _ZERO)
     cross = [p for p in mine if p.mode == "cross"]
     cross_cash = cash - sum((p.margin for p in mine if p.margin is not None), _ZERO)
     # The venue counts money and signed value, not profit: what was paid for the positions is taken out of the cash.
@@ -73,15 +82,16 @@ def clearinghouse_state(world: World, account: Account | None, dex: str, now_ms:
     cross_summary = _summary(world, cross, cross_raw)
     needed = sum((world.maintenance(p) for p in cross), _ZERO)
     free = Decimal(cross_summary["accountValue"]) - Decimal(cross_summary["totalMarginUsed"])
+    value, needed_of_pool = Decimal(cross_summary["accountValue"]), needed
+    if account is not None and shared:
+        pool = next(pool for pool in world.pools(account) if pool.name == f"unified:{COLLATERAL[dex]}")
+        value, needed_of_pool, free = pool.equity, pool.requirement, _ZERO
     return {
         "marginSummary": _summary(world, mine, raw),
         "crossMarginSummary": cross_summary,
         "crossMaintenanceMarginUsed": shown(needed),
         "withdrawable": shown(max(_ZERO, free)),
-        "assetPositions": [
-            {"type": "oneWay", "position": _position(world, p, Decimal(cross_summary["accountValue"]), needed)}
-            for p in mine
-        ],
+        "assetPositions": [{"type": "oneWay", "position": _position(world, p, value, needed_of_pool)} for p in mine],
         "time": now_ms,
     }
 
@@ -147,11 +157,25 @@ def _paid(position: Position) -> Row:
     return {"allTime": paid, "sinceOpen": paid, "sinceChange": paid}
 
 
-def spot_state(account: Account | None) -> Row:
-    """Return an account's spot balances."""
+def spot_state(world: World, account: Account | None) -> Row:
+    """Return an account's spot balances; a unified account's hold the equity of its perps, unrealised PnL included."""
     spot = account.spot if account else {}
-    balances = [
-        {"coin": ccy, "token": TOKENS[ccy], "total": shown(total), "hold": "0.0", "entryNtl": "0.0"}
-        for ccy, total in spot.items()
-    ]
-    return {"balances": balances}
+    if account is None or account.mode != "unified":
+        return {"balances": [_balance(ccy, total, _ZERO) for ccy, total in spot.items()]}
+    pools = {pool.ccy: pool for pool in world.pools(account) if pool.name.startswith("unified:")}
+    everything = list(account.positions.values())
+    balances, after = [], []
+    for ccy in dict.fromkeys((*pools, *spot)):
+        pool = pools.get(ccy)
+        if pool is None:
+            balances.append(_balance(ccy, spot[ccy], _ZERO))
+            continue
+        mine = [p for p in everything if world.contract("hyperliquid", p.symbol).settle == ccy]
+        isolated = sum((_margin_used(world, p) for p in mine if p.margin is not None), _ZERO)
+        balances.append(_balance(ccy, pool.equity + isolated, sum((_margin_used(world, p) for p in mine), _ZERO)))
+        after.append([TOKENS[ccy], shown(max(_ZERO, pool.equity - pool.requirement))])
+    return {"balances": balances, "tokenToAvailableAfterMaintenance": after}
+
+
+def _balance(ccy: str, total: Decimal, hold: Decimal) -> Row:
+    return {"coin": ccy, "token": TOKENS[ccy], "total": shown(total), "hold": shown(hold), "entryNtl": "0.0"}

@@ -142,7 +142,7 @@ class Info:
 
     def spot(self, user: str) -> Row:
         """Return spot balances."""
-        return figures.spot_state(self._accounts.get(user))
+        return figures.spot_state(self._world, self._accounts.get(user))
 
     def open_orders(self, user: str, dex: str, *, long: bool) -> list[Row]:
         """Return what is open on one dex, newest first."""
@@ -249,8 +249,7 @@ class Info:
     def _abstraction(self, user: str) -> str:
         if user not in self._accounts:
             return "default"
-        mode = self.mode_of(user)
-        return "disabled" if mode == "standard" else mode
+        return figures.MODES[self.mode_of(user)]
 
     def _subs(self, user: str, *, every_dex: bool) -> list[Row] | None:
         account = self._accounts.get(user)

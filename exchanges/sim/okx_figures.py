@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 from exchanges.sim import revalue
-from exchanges.sim.catalog import COLLATERAL_RATE, TAKER_FEE, Contract
+from exchanges.sim.catalog import TAKER_FEE, Contract
 from exchanges.sim.exact import plain
 from exchanges.sim.okx_market import Row, figure, inst_type
 from exchanges.sim.quoted import quoted_price, quoted_ratio
@@ -93,7 +93,7 @@ def liquidation_price(world: World, account: Account, position: Position, pool: 
     contract = world.contract("okx", position.symbol)
     mark = world.mark("okx", position.symbol)
     units = position.size * contract.contract_size
-    rate = revalue.tier_of(contract, position.size, mark).rate + _FEE
+    rate = revalue.tier_of(contract, position.size, mark, position.mode).rate + _FEE
     sign = position.sign
     if position.margin is not None:
         spare, basis, tick = position.margin, position.entry_price, sign * contract.tick
@@ -224,7 +224,7 @@ class _Coin:
 def _detail(world: World, account: Account, ccy: str) -> Row:
     coin, usd = _Coin(world, account, ccy), world.usd(ccy)
     free = max(_ZERO, coin.cross_equity - coin.initial)
-    discount = COLLATERAL_RATE.get(ccy, Decimal(1)) if coin.equity > 0 else Decimal(1)
+    enabled = account.mode == "multi" and ccy not in account.idle
     futures = account.mode == "futures"
     risk = futures and bool(coin.maintenance)
     zeroes = (
@@ -244,7 +244,7 @@ def _detail(world: World, account: Account, ccy: str) -> Row:
         "cashBal": plain(coin.cash),
         "eq": figure(coin.equity),
         "eqUsd": figure(coin.equity * usd),
-        "disEq": figure(coin.cross_equity * usd * discount),
+        "disEq": figure(world.counted(account, ccy, coin.cross_equity) * usd),
         "isoEq": figure(coin.isolated_equity),
         "upl": figure(coin.cross_upl + coin.isolated_upl),
         "isoUpl": figure(coin.isolated_upl),
@@ -256,7 +256,7 @@ def _detail(world: World, account: Account, ccy: str) -> Row:
         "mgnRatio": _ratio(world, coin.cross_equity, coin.maintenance + coin.fees) if risk else "",
         "notionalLever": figure(coin.notional / coin.cross_equity) if risk else "0" if futures else "",
         "coinUsdPrice": plain(usd),
-        "collateralEnabled": not futures,
+        "collateralEnabled": enabled,
         "collateralRestrict": False,
         "uTime": str(account.cash_at[ccy]),
     }

@@ -9,8 +9,10 @@ from __future__ import annotations
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
-from exchanges.sim.catalog import COLLATERAL_RATE, FUNDING_EVERY_MS, Contract
+from exchanges.sim.catalog import FUNDING_EVERY_MS, Contract, Mode
 from exchanges.sim.exact import plain
+from exchanges.sim.haircuts import counted, steps_of
+from exchanges.sim.revalue import tiers_for
 from exchanges.sim.world import World
 
 Row = dict[str, Any]
@@ -94,17 +96,18 @@ def instrument_row(contract: Contract, code: int, now_ms: int) -> Row:
     }
 
 
-def tier_rows(contract: Contract) -> list[Row]:
-    """Return the rows of Get position tiers; sizes in contracts."""
-    last = max(contract.tiers[-1].lower * 10, Decimal(1_000_000))
-    ends = [*(tier.lower for tier in contract.tiers[1:]), last]
+def tier_rows(contract: Contract, mode: Mode = "cross") -> list[Row]:
+    """Return the rows of Get position tiers of a ``tdMode``; sizes in contracts."""
+    tiers = tiers_for(contract, mode)
+    last = max(tiers[-1].lower * 10, Decimal(1_000_000))
+    ends = [*(tier.lower for tier in tiers[1:]), last]
     return [
         {
             "baseMaxLoan": "", "quoteMaxLoan": "", "optMgnFactor": "0", "instId": "", "uly": family(contract),
             "instFamily": family(contract), "tier": str(number), "minSz": plain(tier.lower), "maxSz": plain(end),
             "mmr": plain(tier.rate), "imr": figure(1 / tier.max_leverage), "maxLever": plain(tier.max_leverage),
         }
-        for number, (tier, end) in enumerate(zip(contract.tiers, ends, strict=True), 1)
+        for number, (tier, end) in enumerate(zip(tiers, ends, strict=True), 1)
     ]  # fmt: skip
 
 
@@ -165,11 +168,19 @@ def funding_row(world: World, contract: Contract, at: int) -> Row:
 
 
 def discount_row(ccy: str) -> Row:
-    """Return a row of Get discount rate: one tier without an end."""
-    rate = plain(COLLATERAL_RATE.get(ccy, Decimal(1)))
-    tier = {
-        "tier": "1", "minAmt": "0", "maxAmt": "", "discountRate": rate, "liqPenaltyRate": "0.02", "disCcyEq": "",
-    }  # fmt: skip
+    """Return a row of Get discount rate; what counts for nothing beyond the last tier is ``minDiscountRate``."""
+    steps = steps_of("okx", ccy)
+    ends = [lower for lower, _ in steps[1:]]
+    tiers = [
+        {
+            "tier": str(number), "minAmt": plain(lower), "maxAmt": plain(end) if end is not None else "",
+            "discountRate": plain(rate), "liqPenaltyRate": "0.02",
+            "disCcyEq": plain(counted("okx", ccy, end)) if end is not None else "",
+        }
+        for number, ((lower, rate), end) in enumerate(zip(steps, [*ends, None], strict=True), 1)
+        if rate
+    ]  # fmt: skip
     return {
-        "amt": "0", "ccy": ccy, "collateralRestrict": False, "discountLv": "1", "minDiscountRate": "0", "details": [tier],
+        "amt": "0", "ccy": ccy, "colRes": "0", "collateralRestrict": False, "discountLv": "1", "minDiscountRate": "0",
+        "details": tiers,
     }  # fmt: skip

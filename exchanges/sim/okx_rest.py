@@ -16,7 +16,7 @@ from aiohttp import web
 from exchanges.sim import okx_figures as figures
 from exchanges.sim import okx_market as market
 from exchanges.sim import okx_trades as trades
-from exchanges.sim.catalog import Contract
+from exchanges.sim.catalog import Contract, Mode
 from exchanges.sim.front import Clock, Faults
 from exchanges.sim.okx_keys import Doorman, Refused, powers
 from exchanges.sim.okx_market import Row
@@ -195,7 +195,10 @@ class OkxRest:
         unknown = [family for family in families if family not in known]
         if unknown:
             raise Refused("51001", f"{_UNKNOWN_INSTRUMENT.removesuffix('.')}: {','.join(unknown)}.")
-        return [row for family in families for row in market.tier_rows(known[family])]
+        modes: dict[str, Mode] = {"cross": "cross", "isolated": "isolated"}
+        if query["tdMode"] not in modes:
+            raise Refused("51000", "Parameter tdMode error", 400)
+        return [row for family in families for row in market.tier_rows(known[family], modes[query["tdMode"]])]
 
     def _matches(self, query: Query, contract: Contract) -> bool:
         """Say whether a public query asks for this contract. Raises Refused for a missing type or an unknown instrument."""

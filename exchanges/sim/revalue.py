@@ -89,15 +89,20 @@ def unrealized_pnl(contract: Contract, position: Position, mark: Decimal) -> Dec
     return units * (mark - position.entry_price)
 
 
-def tier_of(contract: Contract, size: Decimal, price: Decimal) -> Tier:
+def tiers_for(contract: Contract, mode: Mode) -> tuple[Tier, ...]:
+    """Return the brackets of a contract's cross or isolated positions."""
+    return (contract.isolated_tiers if mode == "isolated" else ()) or contract.tiers
+
+
+def tier_of(contract: Contract, size: Decimal, price: Decimal, mode: Mode = "cross") -> Tier:
     """Return the bracket of ``size`` at ``price``: OKX counts contracts, the others notional."""
     measure = size if contract.venue == "okx" else notional(contract, size, price)
-    return [tier for tier in contract.tiers if tier.lower <= measure][-1]
+    return [tier for tier in tiers_for(contract, mode) if tier.lower <= measure][-1]
 
 
 def maintenance(contract: Contract, position: Position, mark: Decimal) -> Decimal:
     """Return maintenance margin in settle currency, without the fee of closing: ``notional·rate - deduction``."""
-    tier = tier_of(contract, position.size, mark)
+    tier = tier_of(contract, position.size, mark, position.mode)
     return notional(contract, position.size, mark) * tier.rate - tier.deduction
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from exchanges.sim import revalue
-from exchanges.sim.catalog import COLLATERAL_RATE, FUNDING_EVERY_MS, Contract, VenueName
+from exchanges.sim import haircuts, revalue
+from exchanges.sim.catalog import FUNDING_EVERY_MS, Contract, VenueName
 from exchanges.sim.changes import Filled, FundingPaid, Order, PositionChanged, Transferred
 from exchanges.sim.dated import contracts
 from exchanges.sim.marks import Prices
@@ -33,7 +33,8 @@ class Account:
         key, secret, passphrase: Made from the seed (Bybit uses no passphrase; Hyperliquid none of them).
         address: Hyperliquid's 0x address, lower-case.
         cash: Mark-independent money by purse (currency; dex on Hyperliquid), isolated margins included.
-        spot: Hyperliquid's separate spot balances; nothing changes them.
+        spot: Hyperliquid's separate spot balances; nothing changes them. In a unified account they back the perps, too.
+        idle: Coins that the user has switched off as collateral.
         positions: Open ones by key. Only the world writes.
         liquidated: The last state of positions that were liquidated and not opened again.
         cash_at: When each purse last changed.
@@ -65,6 +66,7 @@ class Account:
     expires_at: int | None = None
     agent: str = ""
     signer_key: str = ""
+    idle: set[str] = field(default_factory=set)
 
     def __repr__(self) -> str:
         return f"Account({self.name!r}, {self.venue!r}, positions={len(self.positions)})"
@@ -246,9 +248,25 @@ class State:
         return view
 
     def cross_cash(self, account: Account, purse: str) -> Decimal:
-        """Return what of a purse backs cross positions: its cash without isolated margins."""
-        held = {c.symbol for c in self.listed(account.venue) if c.purse == purse}
-        return account.cash.get(purse, Decimal(0)) - account.isolated_margin(held)
+        """Return what backs the cross positions of a purse: its cash without isolated margins.
+
+        In a unified account of Hyperliquid that is one amount for all purses of a token: theirs and the spot balance.
+        """
+        listed = self.listed(account.venue)
+        if account.mode == "unified":
+            token = next((c.settle for c in listed if c.purse == purse), "USDC")
+            purses = {purse, *(c.purse for c in listed if c.settle == token)}
+            cash = account.spot.get(token, Decimal(0))
+        else:
+            purses, cash = {purse}, Decimal(0)
+        held = {c.symbol for c in listed if c.purse in purses}
+        return cash + sum((account.cash.get(one, Decimal(0)) for one in purses), -account.isolated_margin(held))
+
+    def counted(self, account: Account, ccy: str, amount: Decimal) -> Decimal:
+        """Return what of an amount of a coin counts as an account's collateral, in the coin; debts count whole."""
+        if amount > 0 and ccy in account.idle:
+            return Decimal(0)
+        return haircuts.counted(account.venue, ccy, amount)
 
     def pools(self, account: Account) -> list[Pool]:
         """Return what is liquidated together, fully revalued: each isolated position, then the cross pools."""
@@ -257,6 +275,8 @@ class State:
         cross = [p for p in open_ if p.mode == "cross"]
         if account.mode in {"multi", "cross", "portfolio"}:
             return [*pools, self._dollar_pool(account, cross)]
+        if account.mode == "unified":
+            return [*pools, *self._token_pools(account, cross)]
         for purse in account.cash:
             mine = [p for p in cross if self.contracts[p.venue, p.symbol].purse == purse]
             pools.append(self._purse_pool(account, purse, mine))
@@ -276,12 +296,34 @@ class State:
         ccy = "USDC" if account.venue == "hyperliquid" else purse
         return Pool(purse, ccy, equity, need, tuple(cross))
 
+    def _token_pools(self, account: Account, cross: list[Position]) -> list[Pool]:
+        """Return the pools of a unified account, one per collateral token: the dexes of one token share its balance."""
+        pools = []
+        for token in sorted({c.settle for c in self.listed(account.venue) if c.purse in account.cash}):
+            mine = [p for p in cross if self.contracts[p.venue, p.symbol].settle == token]
+            purse = next(c.purse for c in self.listed(account.venue) if c.settle == token)
+            equity = self.cross_cash(account, purse) + sum((self.unrealized_pnl(p) for p in mine), Decimal(0))
+            need = sum((self.maintenance(p) for p in mine), Decimal(0))
+            pools.append(Pool(f"unified:{token}", token, equity, need, tuple(mine)))
+        return pools
+
     def _dollar_pool(self, account: Account, cross: list[Position]) -> Pool:
+        """Return the one pool in dollars of an account whose coins back all its positions.
+
+        OKX and Aster take the haircut of a coin's balance and the profit in it together, Bybit of the balance alone, and there the
+        value of options backs nothing outside of portfolio margin.
+        """
         equity, need = Decimal(0), Decimal(0)
         for ccy in account.cash:
             mine = [p for p in cross if self.contracts[p.venue, p.symbol].settle == ccy]
-            coins = self.cross_cash(account, ccy) + sum((self.worth(p) for p in mine), Decimal(0))
-            rate = COLLATERAL_RATE.get(ccy, Decimal(1)) if coins > 0 else Decimal(1)
-            equity += coins * rate * self.usd(ccy)
+            cash, profit = self.cross_cash(account, ccy), sum((self._profit(account, p) for p in mine), Decimal(0))
+            if account.venue == "bybit":
+                equity += (self.counted(account, ccy, cash) + profit) * self.usd(ccy)
+            else:
+                equity += self.counted(account, ccy, cash + profit) * self.usd(ccy)
             need += sum((self.maintenance(p) + self.closing_fee(p) for p in mine), Decimal(0)) * self.usd(ccy)
         return Pool("USD", "USD", equity, need, tuple(cross))
+
+    def _profit(self, account: Account, position: Position) -> Decimal:
+        option = self.contracts[position.venue, position.symbol].kind == "option"
+        return Decimal(0) if option and account.venue == "bybit" and account.mode == "cross" else self.worth(position)

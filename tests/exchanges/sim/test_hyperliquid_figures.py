@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from exchanges.sim import hyperliquid_figures as figures
 from exchanges.sim.catalog import CONTRACTS, Tier
+from exchanges.sim.world import World
 from tests.recordings import needs_recordings, recordings
 
 TIERED = next(c.tiers for c in CONTRACTS if c.venue == "hyperliquid" and c.symbol == "BTC")
@@ -121,3 +122,47 @@ def test_at_the_liquidation_price_equity_meets_maintenance(
 )
 def test_entry_is_rounded_to_five_figures(exact: str, shown: str) -> None:
     assert figures.shown_entry(Decimal(exact)) == shown
+
+
+# --- Unified accounts -------------------------------------------------------------------------------------------------
+
+
+def test_a_unified_account_has_its_money_on_the_spot_side() -> None:
+    """The venue's own ratio: cross maintenance of all dexes / (spot total - marginUsed of isolated positions)."""
+    world = World(1, 1_790_000_000_000)
+    owner = world.account("hl-dex")
+    world.modes.switch_account("hl-dex", "unified")
+    pool = next(pool for pool in world.pools(owner) if pool.name == "unified:USDC")
+    spot = figures.spot_state(world, owner)
+    states = [figures.clearinghouse_state(world, owner, dex, 0) for dex in figures.DEXES]
+    rows = [row["position"] for state in states for row in state["assetPositions"]]
+    isolated = sum(Decimal(row["marginUsed"]) for row in rows if row["leverage"]["type"] == "isolated")
+    (total,) = [Decimal(row["total"]) for row in spot["balances"] if row["coin"] == "USDC"]
+    assert total - isolated == pool.equity
+    assert sum(Decimal(state["crossMaintenanceMarginUsed"]) for state in states) == pool.requirement
+    assert spot["tokenToAvailableAfterMaintenance"] == [[0, figures.shown(pool.equity - pool.requirement)]]
+    for state in states:
+        mine = [row["position"] for row in state["assetPositions"]]
+        cross = [row for row in mine if row["leverage"]["type"] == "cross"]
+        profit = sum((Decimal(row["unrealizedPnl"]) for row in cross), Decimal(0))
+        assert Decimal(state["crossMarginSummary"]["accountValue"]) == profit, "of the positions alone"
+        assert state["withdrawable"] == "0.0"
+
+
+def test_at_the_liquidation_price_of_a_unified_account_its_pool_is_spent() -> None:
+    world = World(1, 1_790_000_000_000)
+    owner = world.account("hl-dex")
+    world.modes.switch_account("hl-dex", "unified")
+    rows = {
+        row["position"]["coin"]: row["position"]
+        for dex in figures.DEXES
+        for row in figures.clearinghouse_state(world, owner, dex, 0)["assetPositions"]
+    }
+    coin, price = next(
+        (coin, Decimal(row["liquidationPx"]))
+        for coin, row in rows.items()
+        if row["liquidationPx"] and row["leverage"]["type"] == "cross"
+    )
+    world._marks["hyperliquid", coin] = price
+    pool = next(pool for pool in world.pools(owner) if pool.name == "unified:USDC")
+    assert abs(pool.equity - pool.requirement) < Decimal("1e-4")

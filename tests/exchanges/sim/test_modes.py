@@ -1,5 +1,6 @@
 """Switches of mode: closed and opened again where the venue asks for it, in place where it does not."""
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -104,3 +105,41 @@ def test_a_switch_of_one_symbol_cancels_its_orders_which_would_open_a_second_pos
     assert any(order.symbol == symbol for order in it.orders(account))
     it.modes.switch_symbol(account, symbol, "isolated")
     assert not any(order.symbol == symbol for order in it.orders(account))
+
+
+def test_a_unified_account_is_one_pool_a_token_of_all_dexes_and_the_spot_balance() -> None:
+    it = world()
+    owner = it.account("hl-dex")
+    apart = {pool.name: pool for pool in it.pools(owner) if not pool.name.startswith("iso:")}
+    it.modes.switch_account("hl-dex", "unified")
+    (pool,) = [pool for pool in it.pools(owner) if not pool.name.startswith("iso:")]
+    assert (pool.name, pool.ccy) == ("unified:USDC", "USDC")
+    assert pool.equity == apart[""].equity + apart["xyz"].equity + owner.spot["USDC"]
+    assert pool.requirement == apart[""].requirement + apart["xyz"].requirement
+    assert {p.symbol for p in pool.positions} == {p.symbol for one in apart.values() for p in one.positions}
+    it.modes.switch_account("hl-dex", "standard")
+    assert {pool.name for pool in it.pools(owner) if not pool.name.startswith("iso:")} == {"", "xyz"}
+
+
+def test_money_of_one_dex_saves_another_in_a_unified_account_alone() -> None:
+    it = world()
+    owner = it.account("hl-dex")
+    owner.cash["xyz"] = Decimal(0)
+    it.modes.switch_account("hl-dex", "unified")
+    it.liquidate_due()
+    assert any(p.symbol.startswith("xyz:") and p.margin is None for p in it.positions("hl-dex"))
+    it.modes.switch_account("hl-dex", "standard")
+    it.liquidate_due()
+    assert not any(p.symbol.startswith("xyz:") and p.margin is None for p in it.positions("hl-dex"))
+
+
+def test_a_unified_account_that_is_spent_loses_all_its_cross_positions_and_never_more_than_it_has() -> None:
+    it = world()
+    owner = it.account("hl-dex")
+    it.modes.switch_account("hl-dex", "unified")
+    (pool,) = [pool for pool in it.pools(owner) if not pool.name.startswith("iso:")]
+    owner.spot["USDC"] -= pool.equity - pool.requirement / 2
+    it.liquidate_due()
+    assert {p.mode for p in it.positions("hl-dex")} <= {"isolated"}
+    (left,) = [pool for pool in it.pools(owner) if not pool.name.startswith("iso:")]
+    assert left.equity >= 0

@@ -209,6 +209,7 @@ async def test_public_questions(sim: Simulator, clock: Clock) -> None:
         ("/api/v5/public/position-tiers?instType=SWAP&tdMode=cross", "50014"),
         ("/api/v5/public/position-tiers?instType=SWAP&tdMode=cross&instFamily=NOPE", "51001"),
         ("/api/v5/public/position-tiers?instType=SWAP&tdMode=cross&instFamily=A,B,C,D,E,F", "51000"),
+        ("/api/v5/public/position-tiers?instType=SWAP&tdMode=both&instFamily=BTC-USDT", "51000"),
     ],
 )
 async def test_public_questions_that_are_wrong(sim: Simulator, path: str, code: str) -> None:

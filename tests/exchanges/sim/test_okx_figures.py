@@ -8,7 +8,8 @@ import pytest
 
 from exchanges.sim import okx_figures as figures
 from exchanges.sim import okx_market as market
-from exchanges.sim.catalog import Side
+from exchanges.sim import revalue
+from exchanges.sim.catalog import Mode, Side
 from exchanges.sim.revalue import Key, Position
 from exchanges.sim.world import World
 
@@ -37,7 +38,8 @@ def test_the_isolated_inverse_liquidation_price_of_the_documentation() -> None:
     margin, entry, rate = Decimal("0.0003896645377994"), Decimal("2566.31"), Decimal("0.008") + Decimal("0.0005")
     position = alone(world, contract.symbol, side="long", size=Decimal(1), entry_price=entry, margin=margin)
     tier = contract.tiers[0]
-    world.contracts["okx", contract.symbol] = replace(contract, tiers=(replace(tier, rate=rate - Decimal("0.0005")),))
+    tiers = (replace(tier, rate=rate - Decimal("0.0005")),)
+    world.contracts["okx", contract.symbol] = replace(contract, tiers=tiers, isolated_tiers=tiers)
     account = world.account("okx-isolated")
     account.positions[position.key] = position
     price = figures.liquidation_price(world, account, position, figures.pool_of(world, account, position))
@@ -164,6 +166,17 @@ def test_tiers_are_contiguous_and_in_contracts() -> None:
     assert [row["tier"] for row in rows] == ["1", "2", "3", "4"]
     assert [row["maxSz"] for row in rows[:-1]] == [row["minSz"] for row in rows[1:]]
     assert (rows[0]["minSz"], rows[0]["mmr"], rows[0]["imr"], rows[0]["maxLever"]) == ("0", "0.004", "0.01", "100")
+
+
+def test_isolated_positions_have_tiers_of_their_own() -> None:
+    world = World(1, BEGIN)
+    contract = world.contract("okx", "BTC-USDT-SWAP")
+    cross, isolated = market.tier_rows(contract), market.tier_rows(contract, "isolated")
+    assert [row["minSz"] for row in isolated[1:]] == [str(int(row["minSz"]) // 2) for row in cross[1:]]
+    modes: tuple[Mode, ...] = ("cross", "isolated")
+    size = Decimal(isolated[1]["minSz"]) + 1
+    rates = [revalue.tier_of(contract, size, Decimal(1), mode).rate for mode in modes]
+    assert rates == [Decimal(cross[0]["mmr"]), Decimal(isolated[1]["mmr"])]
 
 
 def test_hedge_rows_are_positive_and_name_their_leg() -> None:

@@ -224,7 +224,9 @@ async def test_prices_of_collateral_and_funding(venue: Venue) -> None:
     assert one[0]["fundingRate"] in {row["fundingRate"] for row in all_rates}
     assert (await venue.public("/api/v5/public/funding-rate?instId=NOPE"))[0] == "51001"
     _, haircuts = await venue.public("/api/v5/public/discount-rate-interest-free-quota?ccy=BTC")
-    assert [tier["discountRate"] for row in haircuts for tier in row["details"]] == ["0.98"]
+    tiers = [(tier["minAmt"], tier["maxAmt"], tier["discountRate"]) for row in haircuts for tier in row["details"]]
+    assert tiers == [("0", "0.1", "0.98"), ("0.1", "5", "0.95"), ("5", "100", "0.9")]
+    assert [row["minDiscountRate"] for row in haircuts] == ["0"], "beyond the last tier nothing counts"
 
 
 async def test_the_accounts_level(venue: Venue) -> None:
