@@ -42,18 +42,13 @@ class Backing(NamedTuple):
         beside: What the stated balance holds beyond the coins at the message's own prices (US dollars); all of it where the
             coins do not make it up.
         known: The coins make up the balance, and how much of each counts is known.
-        lone: The one currency that is held, None where there are several.
+        held: The currencies that there is any of.
     """
 
     parts: Mapping[str, Part] = {}
     beside: float = 0.0
     known: bool = False
-    lone: str | None = None
-
-    def counts(self, ccy: str | None) -> float:
-        """Return the fraction of profit settled in a currency that counts."""
-        part = self.parts.get(ccy or "")
-        return part.counts if part else 1.0
+    held: frozenset[str | None] = frozenset()
 
 
 def backing(
@@ -74,7 +69,7 @@ def backing(
         stated_usd: What it was worth in the message.
         stated: The balance that the message states in dollars, after haircuts; None: the coins alone make it.
     """
-    pnl = pnl or {}
+    cut, pnl = pnl is not None, pnl or {}
     held = {coin.ccy: coin for coin in coins if float(coin.cash or coin.total) or coin.ccy in pnl}
     if any(coin.cash is None for coin in held.values()):
         return Backing(beside=stated or 0.0)
@@ -84,13 +79,12 @@ def backing(
     sure = all(found.values())
     rates = {ccy: one or (equity[ccy], 1.0) for ccy, one in found.items()}
     parts = {
-        ccy: Part(value - counts * (equity[ccy] - cash[ccy]), counts if ccy in pnl else 1.0)
+        ccy: Part(value - counts * (equity[ccy] - cash[ccy]), counts if cut else 1.0)
         for ccy, (value, counts) in rates.items()
     }
     if any(math.isnan(usd(ccy)) for ccy in parts):
         return Backing(beside=stated or 0.0)
-    lone = [ccy for ccy, amount in cash.items() if amount]
-    whole = Backing(parts, 0.0, sure, lone[0] if len(lone) == 1 else None)
+    whole = Backing(parts, 0.0, sure, frozenset(ccy for ccy, amount in cash.items() if amount))
     if stated is None:
         return whole
     then = sum(part.amount * stated_usd(ccy) for ccy, part in parts.items())

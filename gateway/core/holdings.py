@@ -123,6 +123,7 @@ class Holdings:
     def settle(self) -> None:
         """Bring rows and pools that changed into the columns, recompute once, and mark what moved."""
         touched = []
+        self.dirty |= self.pools.weigh()
         while self.dirty:  # taken one by one: a row that fails does not come again
             position = self.open[self.dirty.pop()]
             self._put(position)
@@ -148,8 +149,7 @@ class Holdings:
         for row_id in account.positions:
             position = self.open[row_id]
             self._book.reweigh(position.handle, self._weight(position))
-        for pool in account.pools.values():
-            self.dirty |= self.pools.weigh(account, pool)
+        self.pools.reprice(account)
 
     def touch(self, account: Account) -> None:
         """Say that all rows of an account changed, and the account's own."""

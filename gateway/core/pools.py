@@ -60,9 +60,8 @@ class Pools:
         self._drop_if_empty(account, pool)
         return set(pool.members)
 
-    def report(self, account: Account, balance: BalanceState, seq: int) -> set[str]:
+    def report(self, account: Account, balance: BalanceState, seq: int) -> None:
         """Take the pools of a balance report; a full one ends the pools of its scope that it does not name."""
-        concerned: set[str] = set()
         for state in balance.pools:
             self._take(account, balance, state, seq)
         named = {state.pool for state in balance.pools}
@@ -71,10 +70,8 @@ class Pools:
                 continue
             if balance.full and pool.name not in named:
                 pool.state = pool.scope = None
-                self.dirty[pool.number] = pool
-            concerned |= self.weigh(account, pool)
+            self.dirty[pool.number] = pool  # its coins may have changed, though it was not named
             self._drop_if_empty(account, pool)
-        return concerned
 
     def _take(self, account: Account, balance: BalanceState, state: PoolState, seq: int) -> None:
         pool = self.get(account, state.pool)
@@ -93,14 +90,25 @@ class Pools:
 
     # --- what backs a pool -----------------------------------------------------------------------------------------
 
-    def weigh(self, account: Account, pool: Pool) -> set[str]:
-        """Find out anew what backs a pool, at the present prices; return the positions whose formula or weight that changes."""
+    def reprice(self, account: Account) -> None:
+        """Let the present prices of currencies count in an account's pools in dollars."""
+        for pool in account.pools.values():
+            if pool.ccy == "USD":
+                self.dirty[pool.number] = pool
+
+    def weigh(self) -> set[str]:
+        """Find out what backs the pools that changed; return the positions whose formula or weight that changes."""
+        concerned: set[str] = set()
+        for pool in self.dirty.values():
+            concerned |= self._weigh(self._owners[pool.number], pool)
+        return concerned
+
+    def _weigh(self, account: Account, pool: Pool) -> set[str]:
         number, state, before = pool.number, pool.state, (pool.cash_known, self._backing.get(pool.number))
         found = None
         if state is not None and pool.ccy == "USD" and (state.cash is not None or state.from_coins):
             found = self._back(account, pool, state)
             self._backing[number] = found
-            self.dirty[number] = pool
         else:
             self._backing.pop(number, None)
         if not pool.isolated:
@@ -126,12 +134,13 @@ class Pools:
     def counts(self, position: Position) -> float:
         """Return the fraction of a position's profit that counts in its pool: profit in a coin is cut like the coin."""
         found = self._backing.get(position.pool.number)
-        return found.counts(settle_of(position)) if found is not None else 1.0
+        part = found.parts.get(settle_of(position) or "") if found is not None else None
+        return part.counts if part is not None else 1.0
 
     def lone_collateral(self, position: Position) -> bool:
         """Say whether nothing but a position's settle currency backs its pool."""
         found = self._backing.get(position.pool.number)
-        return found is not None and found.lone in (None, settle_of(position))
+        return found is not None and found.held <= {settle_of(position)}
 
     def hedged(self, position: Position) -> bool:
         """Say whether another row of its symbol shares a position's pool."""
@@ -233,9 +242,11 @@ class Pools:
 def _differ(before: tuple[bool, Backing | None], now: tuple[bool, Backing | None]) -> bool:
     """Say whether rows of a pool have to be put anew: another formula applies, or profit weighs otherwise."""
     one, other = before[1] or Backing(), now[1] or Backing()
-    if before[0] != now[0] or (one.known, one.lone) != (other.known, other.lone):
+    if before[0] != now[0] or (one.known, one.held) != (other.known, other.held):
         return True
-    return any(one.counts(ccy) != other.counts(ccy) for ccy in one.parts.keys() | other.parts.keys())
+    return {ccy: part.counts for ccy, part in one.parts.items()} != {
+        ccy: part.counts for ccy, part in other.parts.items()
+    }
 
 
 def _constant(gap: float, scale: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from exchanges.events import (
@@ -28,9 +29,9 @@ BYBIT = AccountInfo(name="bybit-main", venue="bybit", env="live", user="ann")
 DEMO = AccountInfo(name="okx-demo", venue="okx", env="demo", user="ann")
 
 
-def engine(*accounts: AccountInfo, sink: Sink | None = None) -> Engine:
-    """Return an engine of those accounts (OKX and Bybit without any)."""
-    return Engine("epoch", accounts or (OKX, BYBIT), EngineSettings(), sink)
+def engine(*accounts: AccountInfo, sink: Sink | None = None, promoted: Collection[str] = ()) -> Engine:
+    """Return an engine of those accounts (OKX and Bybit without any), which trusts the ``promoted`` margin models too."""
+    return Engine("epoch", accounts or (OKX, BYBIT), EngineSettings(), sink, promoted)
 
 
 def position(symbol: str = "BTC-USDT-SWAP", account: str = "okx-main", **fields: Any) -> PositionState:

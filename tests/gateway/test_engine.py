@@ -24,12 +24,14 @@ def test_every_mark_tick_moves_pnl_and_the_other_cross_positions() -> None:
     assert after["notional"] == pytest.approx(240.0)
     assert after["roe"] == pytest.approx(40.0 / 20.0)
     assert row(one, "accounts", "okx-main")["equity_usd"] == pytest.approx(1040.0)
-    assert row(one, "positions", eth.id) == before, "two cross positions: the venue's figure, which no tick moves"
+    assert row(one, "positions", eth.id) == before, (
+        "a model that is not trusted: the venue's figure, which no tick moves"
+    )
 
 
-def test_a_lone_cross_position_is_solved_and_a_second_one_ends_that() -> None:
-    one = engine()
-    btc = position(venue_liquidation_price="7", liquidation_known="price")
+def test_cross_positions_are_solved_whatever_else_their_pool_holds() -> None:
+    one = engine(promoted=["okx_cross"])
+    btc = position()
     one.turn([balance("100"), btc], 1_000)
     rate = 0.005 + 0.0005
     solved = row(one, "positions", btc.id)
@@ -38,10 +40,31 @@ def test_a_lone_cross_position_is_solved_and_a_second_one_ends_that() -> None:
     assert solved["liquidation_distance"] == pytest.approx(1 - solved["liquidation_price"] / 110)
     eth = position("ETH-USDT-SWAP")
     one.turn([eth], 2_000)
-    assert row(one, "positions", btc.id)["liquidation_source"] == "venue"
-    assert row(one, "positions", btc.id)["liquidation_price"] == 7.0
+    both = row(one, "positions", btc.id)
+    assert both["liquidation_source"] == "model"
+    others = 20 - 220 * rate  # profit and maintenance of the other one, held at its mark
+    assert both["liquidation_price"] == pytest.approx((200 - 100 - others) / (2 * (1 - rate)))
     one.turn([closed(eth, (2,))], 3_000)
-    assert row(one, "positions", btc.id)["liquidation_source"] == "model"
+    assert row(one, "positions", btc.id) == solved
+
+
+def test_a_model_that_is_not_trusted_runs_beside_the_venues_word() -> None:
+    one = engine()
+    told = position(venue_liquidation_price="7", liquidation_known="price")
+    silent, none = position("ETH-USDT-SWAP"), position("XRP-USDT-SWAP", liquidation_known="none")
+    one.turn([balance("100"), told, silent, none], 1_000)
+    shown = row(one, "positions", told.id)
+    assert (shown["liquidation_source"], shown["liquidation_price"]) == ("venue", 7.0)
+    assert shown["liquidation_distance"] == pytest.approx(1 - 7 / 110), (
+        "to the venue's price, not to the model's trigger"
+    )
+    assert row(one, "positions", silent.id)["liquidation_source"] == "unknown"
+    assert row(one, "positions", none.id)["liquidation_source"] == "none"
+    assert one.positions[told.id].maintenance.model == "okx_cross"
+    one.turn([mark("120")], 2_000)
+    after = row(one, "positions", told.id)
+    assert after["liquidation_price"] == 7.0
+    assert after["liquidation_distance"] == pytest.approx(1 - 7 / 120)
 
 
 def test_an_isolated_position_has_a_pool_of_its_own() -> None:

@@ -95,7 +95,7 @@ def test_bybits_documented_isolated_example() -> None:
 def test_names_tell_venue_and_mode() -> None:
     """A pool's other members decide between formulas on Bybit, which one a name says; on OKX one covers them all."""
     usd, inverse = instrument("BTCUSDT", "bybit"), instrument("BTCUSD", "bybit", settle="BTC", contract_type="inverse")
-    cases = [
+    cases: list[tuple[str, PositionState, dict[str, Any], str | None]] = [
         ("okx", position(), {"alone": False}, "okx_cross"),
         ("okx", position(pool="BTC", settle="BTC"), {"inverse": True}, "okx_cross"),
         ("okx", position(pool="USD"), {}, "okx_multi"),

@@ -1,0 +1,180 @@
+"""Which formula a position gets, by who shares its pool and what backs it: through the engine, against figures by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from exchanges.events import CoinBalance, CollateralTier, CollateralTiers, PoolState, PositionState
+from gateway.core.margin import CATALOG
+from gateway.engine import Engine
+from tests.gateway.events_of import balance, engine, instrument, mark, position, row
+
+RATE = 0.005 + 0.0005  # maintenance as the message implies, and OKX's liquidation fee
+BTC_TIERS = (("0", "0.98"), ("10", "0.95"))
+
+
+def ratios(venue: str, *tiers: tuple[str, str], ccy: str = "BTC") -> CollateralTiers:
+    rows = tuple(CollateralTier(lower=lower, rate=rate) for lower, rate in tiers)
+    return CollateralTiers(venue=venue, env="live", ccy=ccy, tiers=rows)
+
+
+def coin(ccy: str, cash: str, usd: str, **fields: Any) -> CoinBalance:
+    return CoinBalance(ccy=ccy, total=cash, cash=cash, usd_price=usd, **fields)
+
+
+def inverse(account: str, symbol: str, **fields: Any) -> PositionState:
+    """1,000 dollars short of BTC from 50,000, at mark 50,000."""
+    given: dict[str, Any] = {
+        "side": "short", "size": "1000", "entry_price": "50000", "mark_price": "50000", "venue_unrealized_pnl": "0",
+        "settle": "BTC", "contract_type": "inverse", "contract_size": "1", "venue_maintenance_margin": "0.0001",
+    }  # fmt: skip
+    return position(symbol, account, **(given | fields))
+
+
+def btc_usd(symbol: str, venue: str) -> Any:
+    return instrument(symbol, venue, settle="BTC", contract_type="inverse", contract_ccy="USD", tick_size="0.1")
+
+
+def surplus(one: Engine, account: str, pool: str) -> float:
+    number = one.accounts[account].pools[pool].number
+    return float(one.book.equity[number] - one.book.maintenance[number])
+
+
+def model_of(one: Engine, state: PositionState) -> str | None:
+    return one.positions[state.id].maintenance.model
+
+
+def test_okx_multi_currency_counts_coins_by_their_tiers_and_their_profit_with_them() -> None:
+    one = engine(promoted=CATALOG)
+    usdt, btc = coin("USDT", "1000", "1", discount="1"), coin("BTC", "0.5", "50000")
+    pool = PoolState(
+        pool="USD",
+        ccy="USD",
+        from_coins=True,
+        pnl_discounted=True,
+        held="100",
+        equity_after_held=True,
+        venue_equity="25000",
+    )
+    linear = position(pool="USD", mark_price="110")
+    short = inverse("okx-main", "BTC-USD-SWAP", pool="USD")
+    contracts = [instrument(base="SOL"), btc_usd("BTC-USD-SWAP", "okx"), ratios("okx", *BTC_TIERS)]
+    one.turn([*contracts, balance(coins=(usdt, btc), pools=(pool,)), linear, short], 1_000)
+    shown = row(one, "accounts", "okx-main")["pools"]["USD"]
+    assert shown["source"] == "model"
+    assert shown["equity"] == pytest.approx(1_000 + 20 + 0.5 * 0.98 * 50_000 - 100)
+    assert model_of(one, linear) == model_of(one, short) == "okx_multi"
+    one.turn([mark("55000", "BTC-USD-SWAP")], 2_000)
+    pnl = -1_000 * (1 / 50_000 - 1 / 55_000)
+    shown = row(one, "accounts", "okx-main")["pools"]["USD"]
+    assert shown["equity"] == pytest.approx(1_020 + (0.5 + pnl) * 0.98 * 50_000 - 100), "profit is cut with the balance"
+
+
+def test_what_backs_a_pool_has_to_be_known() -> None:
+    one = engine(promoted=CATALOG)
+    held = position("BTCUSDT", "bybit-main", pool="USD", venue_liquidation_price="7", liquidation_known="price")
+    pool = PoolState(pool="USD", ccy="USD", cash="49100", from_coins=True)
+    btc = balance(account="bybit-main", coins=(coin("USDT", "100", "1"), coin("BTC", "1", "50000")), pools=(pool,))
+    one.turn([instrument("BTCUSDT", "bybit"), btc, held], 1_000)
+    assert model_of(one, held) is None, "how much of the coin counts is not known"
+    assert row(one, "positions", held.id)["liquidation_source"] == "venue"
+    one.turn([ratios("bybit", *BTC_TIERS)], 2_000)
+    assert model_of(one, held) == "bybit_cross"
+    one.turn([balance(account="bybit-main", coins=(coin("USDT", "100", "1"),), pools=(pool,))], 3_000)
+    assert model_of(one, held) is None, "the coins do not make up the balance"
+
+
+def test_a_lone_position_on_one_collateral_is_the_measured_model() -> None:
+    one = engine()
+    held = position("BTCUSDT", "bybit-main", pool="USD")
+    pool = PoolState(pool="USD", ccy="USD", cash="150", from_coins=True)
+    one.turn(
+        [
+            instrument("BTCUSDT", "bybit"),
+            balance(account="bybit-main", coins=(coin("USDT", "150", "1"),), pools=(pool,)),
+            held,
+        ],
+        1_000,
+    )
+    shown = row(one, "positions", held.id)
+    assert (model_of(one, held), shown["liquidation_source"]) == ("bybit_cross_single", "model")
+    assert shown["liquidation_price"] == pytest.approx(100 - (150 - 1.1) / 2), "maintenance held at its present value"
+    other = position("ETHUSDT", "bybit-main", pool="USD")
+    one.turn([instrument("ETHUSDT", "bybit", base="ETH"), other], 2_000)
+    assert model_of(one, held) == "bybit_cross"
+
+
+def test_bybits_trigger_follows_the_real_maintenance() -> None:
+    one = engine()
+    held = position("BTCUSDT", "bybit-main", pool="USD")
+    pool = PoolState(pool="USD", ccy="USD", cash="150", from_coins=True)
+    said = balance(account="bybit-main", coins=(coin("USDT", "150", "1"),), pools=(pool,))
+    one.turn([instrument("BTCUSDT", "bybit"), said, held], 1_000)
+    at = one.book.figures(one.positions[held.id].handle)["trigger"]
+    assert 150 + 2 * (at - 100) == pytest.approx(0.005 * 2 * at)
+    one.turn([mark(repr(at), "BTCUSDT", "bybit")], 2_000)
+    assert surplus(one, "bybit-main", "USD") == pytest.approx(0.0, abs=1e-9)
+    assert row(one, "positions", held.id)["liquidation_distance"] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_bybits_inverse_contract_and_its_coin_share_one_trigger() -> None:
+    """Long 50,000 dollars of BTC on 0.2 BTC: falling, the coin loses with the position. Solved by hand in dollars."""
+    one = engine(promoted=CATALOG)
+    held = inverse("bybit-main", "BTCUSD", side="long", size="50000", pool="USD", venue_maintenance_margin="0.005")
+    pool = PoolState(pool="USD", ccy="USD", cash="9800", from_coins=True)
+    said = balance(account="bybit-main", coins=(coin("BTC", "0.2", "50000"),), pools=(pool,))
+    one.turn([btc_usd("BTCUSD", "bybit"), ratios("bybit", *BTC_TIERS), said, held], 1_000)
+    assert model_of(one, held) == "bybit_cross_inverse"
+    at = one.book.figures(one.positions[held.id].handle)["trigger"]
+    # 0.2 * 0.98 * P + 50,000 * (P / 50,000 - 1) = 0.005 * 50,000
+    assert at == pytest.approx((50_000 + 250) / (0.2 * 0.98 + 1))
+
+
+def test_a_written_option_or_a_margin_position_leaves_its_pool_to_the_venue() -> None:
+    one = engine(promoted=CATALOG)
+    held = position(venue_liquidation_price="7", liquidation_known="price")
+    one.turn([balance("100"), held], 1_000)
+    assert model_of(one, held) == "okx_cross"
+    option = position("BTC-USD-261225-100000-C", kind="option", side="short", venue_value="-3")
+    one.turn([option], 2_000)
+    assert model_of(one, held) is None, "what the option must keep is no formula's"
+    assert row(one, "positions", held.id)["liquidation_source"] == "venue"
+    one.turn([position("BTC-USD-261225-100000-C", kind="option", side="short", size="0", fence=(2,))], 3_000)
+    assert model_of(one, held) == "okx_cross"
+    bought = position("BTC-USD-261225-100000-P", kind="option", side="long", venue_value="3")
+    one.turn([bought], 4_000)
+    assert model_of(one, held) == "okx_cross", "a bought one is paid for: its value stands in the pool"
+
+
+def test_what_orders_hold_backs_no_position() -> None:
+    one = engine(promoted=CATALOG)
+    held = position()
+    one.turn([balance(pools=(PoolState(pool="USDT", ccy="USDT", cash="100", held="30"),)), held], 1_000)
+    assert row(one, "positions", held.id)["liquidation_price"] == pytest.approx((200 - 70) / (2 * (1 - RATE)))
+
+
+def test_the_legs_of_a_hedge_are_charged_each_for_itself_and_share_the_trigger() -> None:
+    one = engine(promoted=CATALOG)
+    long, short = position(size="3"), position(id="okx-main:BTC-USDT-SWAP:short", side="short", size="1")
+    one.turn([balance("100"), long, short], 1_000)
+    pool = row(one, "accounts", "okx-main")["pools"]["USDT"]
+    assert pool["maintenance_margin"] == pytest.approx((330 + 110) * RATE), "gross"
+    triggers = {one.book.figures(one.positions[state.id].handle)["trigger"] for state in (long, short)}
+    assert len(triggers) == 1
+
+
+def test_an_underlying_has_one_number_whatever_it_is_called() -> None:
+    one = engine(promoted=CATALOG)
+    held = position("1000PEPE-USDT-SWAP")
+    other = position("XBT-USDT-SWAP")
+    one.turn([instrument("1000PEPE-USDT-SWAP", base="PEPE", base_multiplier="1000"), held, other], 1_000)
+    rows = one.book.rows()
+    names = {int(handle): one.book.bases.name(int(base)) for handle, base in zip(rows.handle, rows.base, strict=True)}
+    assert names[one.positions[held.id].handle] == "PEPE"
+    assert names[one.positions[other.id].handle] == "XBT-USDT-SWAP", "without a contract an underlying of its own"
+    one.turn([instrument("XBT-USDT-SWAP", base="XBT")], 2_000)
+    rows = one.book.rows()
+    names = {int(handle): one.book.bases.name(int(base)) for handle, base in zip(rows.handle, rows.base, strict=True)}
+    assert names[one.positions[other.id].handle] == "BTC"
