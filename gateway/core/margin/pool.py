@@ -1,7 +1,7 @@
-"""What a row needs for the pool equation, and the equation itself for one row with tiers.
+"""What a row needs for the pool equation: how much margin it keeps, by which tier.
 
-Owns the parameters that a margin model gives to a position, and the scalar, tier-safe root of one. The vectorised roots of all
-rows stand in ``gateway.core.solve`` and ``gateway.core.margin.solver``. Pure.
+Owns the parameters that a margin model gives to a position. The roots of all rows stand in ``gateway.core.solve`` and
+``gateway.core.margin.solver``. Pure.
 
 A pool is liquidated where its equity meets its maintenance margin. In the price coordinate ``x`` (the mark for linear
 contracts, ``-1/mark`` for inverse ones) a position's PnL, value and notional are all linear:
@@ -83,40 +83,8 @@ def bracket_of(brackets: tuple[Bracket, ...], notional: float) -> Bracket:
     return found
 
 
-def bounds_of(brackets: tuple[Bracket, ...], notional: float) -> tuple[float, float]:
-    """Return [lower, upper) of the bracket that a notional falls in; without brackets everything is inside."""
-    if len(brackets) < 2 or math.isnan(notional):
-        return -math.inf, math.inf
-    index = brackets.index(bracket_of(brackets, notional))
-    lower = brackets[index].lower if index else -math.inf
-    return lower, brackets[index + 1].lower if index + 1 < len(brackets) else math.inf
-
-
 def from_tiers(tiers: MarginTiers | None) -> tuple[Bracket, ...]:
     """Convert a venue's notional tiers to brackets; contract-sized or missing tiers give none."""
     if tiers is None or tiers.unit != "notional":
         return ()
     return tuple(Bracket(float(t.lower), float(t.rate), float(t.deduction)) for t in tiers.tiers)
-
-
-def tiered_root(brackets: tuple[Bracket, ...], quantity: float, slack: float, own: float, mark: float) -> float:
-    """Solve one linear position's liquidation price in the bracket that the solution itself falls in.
-
-    Args:
-        quantity: Signed size in base.
-        slack: Pool equity - pool maintenance, now, in settle currency.
-        own: The position's own maintenance, now.
-        mark: Present mark (bracketed maintenance exists for linear contracts alone, so it is also ``x``).
-
-    Returns:
-        The consistent root nearest to ``mark``, or NaN where none is above zero.
-    """
-    best = math.nan
-    size = abs(quantity)
-    for index, (lower, rate, deduction) in enumerate(brackets):
-        upper = brackets[index + 1].lower if index + 1 < len(brackets) else math.inf
-        root = (-own - deduction - slack + quantity * mark) / (quantity - size * rate)
-        inside = (index == 0 or size * root >= lower) and size * root < upper
-        if root > 0 and inside and not abs(root - mark) >= abs(best - mark):
-            best = root
-    return best

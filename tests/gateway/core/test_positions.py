@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.core.margin.pool import Bracket, Maintenance, bounds_of, bracket_of, tiered_root
+from gateway.core.margin.pool import Bracket, Maintenance, bracket_of
 from gateway.core.positions import Book, Row
 
 
@@ -203,29 +203,22 @@ BRACKETS = (Bracket(0.0, 0.0125, 0.0), Bracket(150e6, 0.025, 1_875_000.0))
 def test_brackets_are_half_open() -> None:
     assert bracket_of(BRACKETS, 149_999_999.0).rate == 0.0125
     assert bracket_of(BRACKETS, 150e6).rate == 0.025
-    assert bounds_of(BRACKETS, 1.0) == (-math.inf, 150e6)
-    assert bounds_of(BRACKETS, 2e8) == (150e6, math.inf)
 
 
-@settings(max_examples=200, deadline=None)
-@given(
-    size=st.floats(10.0, 5000.0),
-    short=st.booleans(),
-    mark=st.floats(20_000.0, 120_000.0),
-    equity=st.floats(1e5, 5e7),
-)
-def test_the_root_in_its_own_bracket_meets_the_pool_condition(
-    size: float, short: bool, mark: float, equity: float
-) -> None:
-    quantity = -size if short else size
-    now = bracket_of(BRACKETS, size * mark)
-    own = size * mark * now.rate - now.deduction
-    root = tiered_root(BRACKETS, quantity, equity - own, own, mark)
-    if math.isnan(root):
-        return
-    then = bracket_of(BRACKETS, size * root)
-    maintenance = size * root * then.rate - then.deduction
-    assert equity + quantity * (root - mark) == pytest.approx(maintenance, rel=1e-9, abs=1e-3)
+def tiered_root(quantity: float, slack: float, own: float, mark: float) -> float:
+    """Return one linear position's price in the bracket that it falls in itself, nearest to the mark: bracket by bracket.
+
+    Args:
+        slack: Pool equity - pool maintenance, now; ``own``: the position's maintenance in it.
+    """
+    best, size = math.nan, abs(quantity)
+    for index, (lower, rate, deduction) in enumerate(BRACKETS):
+        upper = BRACKETS[index + 1].lower if index + 1 < len(BRACKETS) else math.inf
+        root = (-own - deduction - slack + quantity * mark) / (quantity - size * rate)
+        inside = (index == 0 or size * root >= lower) and size * root < upper
+        if root > 0 and inside and not abs(root - mark) >= abs(best - mark):
+            best = root
+    return best
 
 
 @settings(max_examples=100, deadline=None)
@@ -245,7 +238,7 @@ def test_the_columns_solve_across_brackets(size: float, short: bool, equity: flo
     now = bracket_of(BRACKETS, size * mark)
     own = size * mark * now.rate - now.deduction
     assert found["mm"] == pytest.approx(own)
-    wanted = tiered_root(BRACKETS, quantity, equity - own, own, mark)
+    wanted = tiered_root(quantity, equity - own, own, mark)
     if "liq" in found:
         assert found["liq"] == pytest.approx(wanted, rel=1e-9)
     else:

@@ -56,7 +56,7 @@ def first_change(world: World, bases: tuple[str, ...], until: float) -> float:
     """Return the factor nearest to 1 between which and its neighbour, of a grid, the pool changes sides; NaN: none."""
     start = free(world, {})
     steps = np.linspace(0.0, abs(until - 1.0), 60)[1:-1]
-    for step in steps.tolist():
+    for step in map(float, steps):
         for factor in (1.0 + step, 1.0 - step):
             move = dict.fromkeys(bases, factor)
             if factor > 0.0 and free(world, move) * start < 0.0 and not is_root(world, move):
