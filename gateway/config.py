@@ -21,6 +21,7 @@ from exchanges.choice import resolve
 from exchanges.errors import Rejected
 from exchanges.events import Execution
 from exchanges.venue import AccountSpec, Credentials, Endpoints
+from gateway.core.alerts.rules import Rule, RuleSettings, Select, Severity, rules
 from gateway.core.margin import CATALOG
 from gateway.core.protocol import Limits
 from gateway.core.risk import RiskSettings
@@ -135,6 +136,28 @@ class AccountSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dexes: tuple[str, ...] | None = None
 
 
+class ChannelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where alerts are told: a signed ``webhook``, or whatever ``apprise`` reaches.
+
+    ``url``, ``secret``: ``env:NAME`` or ``file:PATH``; a webhook is signed with its secret. ``allow_private``: the webhook may be
+    on this machine or in this network. ``min_severity``: milder alerts are not told here.
+    """
+
+    type: Literal["webhook", "apprise"]
+    url: str
+    secret: str | None = None
+    allow_private: bool = False
+    min_severity: Severity = "info"
+
+
+class AlertSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is watched and where it is told. ``builtin`` false: only ``rules`` hold; one of a built-in rule's name changes that."""
+
+    builtin: bool = True
+    rules: dict[str, RuleSettings] = {}
+    channels: dict[str, ChannelSettings] = {}
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole configuration."""
 
@@ -145,6 +168,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     models: ModelSettings = ModelSettings()
     risk: RiskSettings = RiskSettings()
     stress: StressSettings = StressSettings()
+    alerts: AlertSettings = AlertSettings()
     verify: VerifySettings = VerifySettings()
     log: LogSettings = LogSettings()
     venues: dict[str, HostSettings] = {}
@@ -163,6 +187,7 @@ _SECTIONS: dict[str, type[msgspec.Struct]] = {
     "log": LogSettings,
 }
 _TABLES: dict[str, type[msgspec.Struct]] = {"venues": HostSettings, "accounts": AccountSettings}
+_ALERT_TABLES: dict[str, type[msgspec.Struct]] = {"rules": RuleSettings, "channels": ChannelSettings}
 _SECRETS = frozenset({"key", "secret", "passphrase", "api_key", "api_secret", "private_key", "password"})
 _ACCOUNT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
@@ -206,15 +231,20 @@ def parse(data: object, where: str) -> Config:
     for section, kind in _SECTIONS.items():
         _check_section(data.get(section), kind, f"{where}: {section}")
     for table, kind in _TABLES.items():
-        entries = data.get(table) or {}
-        if not isinstance(entries, dict):
-            raise ConfigError(f"{where}: {table}: must be a mapping of names to settings")
-        for name, entry in entries.items():
-            _check_section(entry, kind, f"{where}: {table}.{name}")
+        _check_table(data.get(table), kind, f"{where}: {table}")
+    _check_alert_section(data.get("alerts"), f"{where}: alerts")
     config: Config = _convert({key: value for key, value in data.items() if value is not None}, Config, where)
     _check_accounts(config, where)
+    _check_alerts(config, where)
     _check_models(config, where)
     return config
+
+
+def _check_table(data: object, kind: type[msgspec.Struct], where: str) -> None:
+    if not isinstance(data, dict | None):
+        raise ConfigError(f"{where}: must be a mapping of names to settings")
+    for name, entry in (data or {}).items():
+        _check_section(entry, kind, f"{where}.{name}")
 
 
 def _check_section(data: object, kind: type[msgspec.Struct], where: str) -> None:
@@ -237,6 +267,8 @@ def _check_keys(data: Mapping[object, object], kind: type[msgspec.Struct], where
                 "your own and name them: `credentials: env:PREFIX` (PREFIX_KEY, PREFIX_SECRET, PREFIX_PASSPHRASE) or "
                 "`credentials: file:PATH`"
             )
+        if kind is ChannelSettings and key in _SECRETS:
+            raise ConfigError(f"{where}: `{key}` is a secret and does not belong in this file. {_REFERENCE}")
         near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)
         raise ConfigError(f"{where}: unknown key `{key}`; did you mean `{near[0]}`? Known: {', '.join(known)}")
 
@@ -269,6 +301,88 @@ def _check_models(config: Config, where: str) -> None:
                 f"{where}: models.promoted: there is no margin model `{name}`; did you mean `{near[0]}`? "
                 f"Known: {', '.join(CATALOG)}"
             )
+
+
+_REFERENCE = "Put it into an environment variable or a file of your own and name that: `env:NAME` or `file:PATH`"
+
+
+def _check_alert_section(data: object, where: str) -> None:
+    if not isinstance(data, dict):
+        return _check_section(data, AlertSettings, where)
+    _check_keys(data, AlertSettings, where)
+    rules_given = data.get("rules")
+    for name, rule in rules_given.items() if isinstance(rules_given, dict) else ():
+        if isinstance(rule, dict):
+            _check_section(rule.get("select"), Select, f"{where}.rules.{name}.select")
+    for table, kind in _ALERT_TABLES.items():
+        _check_table(data.get(table), kind, f"{where}.{table}")
+    return None
+
+
+def _check_alerts(config: Config, where: str) -> None:
+    for name in (*config.alerts.rules, *config.alerts.channels):
+        if not _ACCOUNT_NAME.fullmatch(name):
+            raise ConfigError(f"{where}: alerts: `{name}` is no name: use letters, digits, and . _ - (64 at most)")
+    try:
+        rules = alert_rules(config)
+    except ValueError as bad:
+        raise ConfigError(f"{where}: alerts.rules.{bad}") from None
+    for rule in rules:
+        for venue in rule.select.venues or ():
+            _check_venue(venue, f"{where}: alerts.rules.{rule.name}.select.venues")
+        for account in rule.select.accounts or ():
+            if account not in config.accounts:
+                known = ", ".join(config.accounts) or "none"
+                place = f"{where}: alerts.rules.{rule.name}.select.accounts"
+                raise ConfigError(f"{place}: there is no account `{account}`; there are: {known}")
+    for name, channel in config.alerts.channels.items():
+        place = f"{where}: alerts.channels.{name}"
+        for key, value in (("url", channel.url), ("secret", channel.secret)):
+            if value is not None and not re.match(r"(env|file):.", value):
+                raise ConfigError(f"{place}.{key}: may hold a secret and does not belong in this file. {_REFERENCE}")
+        if channel.type == "webhook" and channel.secret is None:
+            raise ConfigError(f"{place}: `secret` is missing: what a webhook is signed with. {_REFERENCE}")
+
+
+def alert_rules(config: Config) -> list[Rule]:
+    """Return the rules that hold. Raises ValueError, naming the rule."""
+    return rules(config.alerts.rules, builtin=config.alerts.builtin, channels=tuple(config.alerts.channels))
+
+
+class Channel(msgspec.Struct, frozen=True):
+    """A channel with its secrets; never shown."""
+
+    name: str
+    settings: ChannelSettings
+    url: str
+    secret: str
+
+    def __repr__(self) -> str:
+        return f"Channel({self.name})"
+
+
+def alert_channels(config: Config, environ: Mapping[str, str] = os.environ) -> list[Channel]:
+    """Return the configured channels with their secrets. Raises ConfigError; no secret is in the message."""
+    found = []
+    for name, settings in config.alerts.channels.items():
+        where = f"alerts.channels.{name}"
+        url = _referred(settings.url, f"{where}.url", environ)
+        secret = _referred(settings.secret, f"{where}.secret", environ) if settings.secret is not None else ""
+        if settings.type == "webhook" and not re.match(r"https?://[^/]", url):
+            raise ConfigError(f"{where}.url: what it names is no http or https address")
+        found.append(Channel(name, settings, url, secret))
+    return found
+
+
+def _referred(reference: str, where: str, environ: Mapping[str, str]) -> str:
+    kind, _, rest = reference.partition(":")
+    try:
+        found = environ.get(rest, "") if kind == "env" else Path(rest).read_text().strip()
+    except (OSError, UnicodeDecodeError) as bad:
+        raise ConfigError(f"{where}: {rest} cannot be read ({type(bad).__name__})") from None
+    if not found:
+        raise ConfigError(f"{where}: {'environment variable ' if kind == 'env' else ''}{rest} is not set or empty")
+    return found
 
 
 def _check_venue(name: str, where: str) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from gateway.core.accounts import Account
 from gateway.core.alerts.entry import Entry, Subject
 from gateway.core.alerts.machine import Reading, Status, Telling, acknowledge, advance
-from gateway.core.alerts.records import AlertRecord, Notice, Silence
+from gateway.core.alerts.records import AlertRecord, Notice, Silence, severity_of
 from gateway.core.alerts.rules import Rule, Scope
 from gateway.core.alerts.sources import scope_of
 from gateway.core.publish import Changes
@@ -122,12 +122,14 @@ class Board:
 
     def _tell(self, entry: Entry, telling: Telling, now: int) -> None:
         self._counters[f"alerts_{telling}"] += 1
-        told = f"{entry.id} {telling} {entry.severity} {now}"
+        # The end is told to whoever was told of the worst, though it is milder by now.
+        severity = severity_of(entry.rule, entry.status.told_step) or entry.severity
+        told = f"{entry.id} {telling} {severity} {now}"
         self.outbox.append(
             Notice(
                 key=f"alert_{hashlib.sha256(told.encode()).hexdigest()[:32]}",
                 state=telling,
-                severity=entry.severity,
+                severity=severity,
                 message=str(entry.shown["message"]),
                 at=now,
                 row={"id": entry.id, **entry.shown},
