@@ -107,13 +107,14 @@ class Ground:
 
     def _uncovered(self) -> Iterable[tuple[int, str]]:
         register = self.register
-        unknown = self.keeps & np.isnan(self.lack(self._present)) & (self.owner >= 0)
-        for pool in np.flatnonzero(unknown).tolist():
-            yield int(self.owner[pool]), f"equity or maintenance of its pool {register.pool_name(pool)} is not known"
+        # The most telling reason comes last, and stays.
         price = register.purses.floats[Register.USD]
         money = (register.purses.ints[Register.HELD] == 1) & ~np.isnan(price) & np.isnan(self._purses)
         for purse in np.flatnonzero(money).tolist():
             yield int(register.purses.ints[Register.OWNER, purse]), f"its equity in {register.ccy(purse)} is not known"
+        unknown = self.keeps & np.isnan(self.lack(self._present)) & (self.owner >= 0)
+        for pool in np.flatnonzero(unknown).tolist():
+            yield int(self.owner[pool]), f"equity or maintenance of its pool {register.pool_name(pool)} is not known"
         yield from register.gaps.items()
         for number, account in enumerate(register.accounts):
             if not account.known:

@@ -1,0 +1,206 @@
+"""What a move of the market does to accounts, against sums made by hand and against the book step by step."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exchanges.events import AccountMode, CoinBalance, PoolState
+from gateway.core.columns import Bases
+from gateway.core.stress import StressSettings, factors, moves, walk
+from gateway.engine import Engine
+from tests.gateway.events_of import BYBIT, OKX, balance, engine, instrument, mark, position, row
+
+
+def ladder(one: Engine, summary: str = "ann") -> dict[str, Any]:
+    one.clock(9_000)
+    found: dict[str, Any] = row(one, "summary", summary)["stress"]
+    return found
+
+
+def test_every_underlying_moves_by_its_beta_and_money_does_not() -> None:
+    bases = Bases()
+    for name, fixed in (("BTC", False), ("USDT", True), ("DOGE", False)):
+        bases.number(name, fixed=fixed)
+    assert moves(bases).tolist() == [1.0, 0.0, 1.0]
+    assert moves(bases, betas={"DOGE": 1.5, "USDT": 2.0, "NONE": 3.0}).tolist() == [1.0, 0.0, 1.5]
+    assert moves(bases, only=["BTC", "NONE"], betas={"DOGE": 1.5}).tolist() == [1.0, 0.0, 0.0]
+    assert factors(-0.8 * moves(bases, betas={"DOGE": 1.5})).tolist() == pytest.approx([0.2, 1.0, 1e-6]), (
+        "no price is 0"
+    )
+
+
+def test_equity_and_ratio_follow_the_move_until_a_pool_is_spent() -> None:
+    """A long of 2 coins from 100, at 110, with 60 of cash: equity 80, maintenance 0.55 % of the notional."""
+    one = engine(OKX)
+    one.turn([instrument(), balance("60"), position()], 1_000)
+    found = ladder(one)
+    assert list(found) == ["-50", "-40", "-30", "-20", "-10", "-5", "0", "5", "10", "20", "30", "40", "50"]
+    assert found["0"] == {
+        "equity_usd": 80.0,
+        "margin_ratio": pytest.approx(1.21 / 80, abs=1e-4),
+        "liquidated": [],
+        "not_covered": [],
+    }
+    assert found["-30"]["equity_usd"] == 80 - 66
+    assert found["-30"]["margin_ratio"] == pytest.approx(0.7 * 1.21 / 14, abs=1e-4)
+    assert found["50"]["equity_usd"] == 80 + 110
+    # 220 k - 140 = 1.21 k: k = 0.6399
+    assert found["-40"] == {"equity_usd": 0.0, "margin_ratio": 1.0, "liquidated": ["okx-main"], "not_covered": []}
+    assert found["-50"] == found["-40"], "what is liquidated cannot lose more"
+    assert row(one, "accounts", "okx-main")["liquidation_shock"] == pytest.approx(140 / (220 - 1.21) - 1, abs=1e-4)
+
+
+def test_a_hedge_across_venues_is_none_once_one_leg_is_liquidated() -> None:
+    one = engine(OKX, BYBIT)
+    short = position("BTCUSDT", "bybit-main", side="short", entry_price="110", pool="USDT")
+    one.turn(
+        [
+            instrument(),
+            instrument("BTCUSDT", "bybit"),
+            balance("1000"),
+            balance("50", account="bybit-main"),
+            position(entry_price="110"),
+            short,
+        ],
+        1_000,
+    )
+    found = ladder(one)
+    assert row(one, "summary", "ann")["net_exposure"] == {"BTC": 0.0}
+    assert row(one, "summary", "ann")["gross_exposure"] == {"BTC": 440.0}
+    assert {found[step]["equity_usd"] for step in ("-50", "-10", "0", "20")} == {1050.0}, "hedged"
+    assert found["30"]["liquidated"] == ["bybit-main"]
+    assert found["30"]["equity_usd"] == 1000 + 66, "the long's profit alone"
+
+
+def test_accounts_are_liquidated_in_the_order_in_which_they_are_met() -> None:
+    one = engine(BYBIT, OKX)
+    near = position("BTCUSDT", "bybit-main", entry_price="110", pool="USDT")
+    one.turn(
+        [instrument(), instrument("BTCUSDT", "bybit"), balance("29"), balance("27", account="bybit-main"), near], 1_000
+    )
+    one.turn([position(entry_price="110")], 1_000)
+    found = ladder(one)
+    # both between -10 % and -20 %
+    assert found["-10"]["liquidated"] == []
+    assert found["-20"]["liquidated"] == ["bybit-main", "okx-main"]
+    one.turn([balance("25")], 9_500)
+    assert ladder(one)["-20"]["liquidated"] == ["okx-main", "bybit-main"]
+
+
+def test_coins_that_back_nothing_move_with_their_price_and_money_stays() -> None:
+    one = engine(OKX)
+    coins = (
+        CoinBalance(ccy="USDT", total="100", cash="100", usd_price="1"),
+        CoinBalance(ccy="ETH", total="0.1", cash="0.1", usd_price="2000"),
+    )
+    one.turn([balance(coins=coins)], 1_000)
+    found = ladder(one)
+    assert found["-50"]["equity_usd"] == 200.0
+    assert found["10"]["equity_usd"] == 320.0
+    assert "margin_ratio" not in found["0"], "nothing is held that could be liquidated"
+    assert "liquidation_shock" not in row(one, "accounts", "okx-main")
+    assert "missing" not in row(one, "accounts", "okx-main")
+
+
+@pytest.mark.parametrize(
+    ("events", "why"),
+    [
+        (
+            [AccountMode(account="okx-main", mode="portfolio", computable=False)],
+            "its mode (portfolio) cannot be computed",
+        ),
+        ([position("BTC-OPT", kind="option", side="short")], "no formula revalues okx-main:BTC-OPT:short"),
+        ([position("ETH-USDT-SWAP", mark_price=None)], "equity or maintenance of its pool USDT is not known"),
+        (
+            [balance(pools=(PoolState(pool="USDT", ccy="USDT", venue_equity="1000"),))],
+            "what backs its pool USDT is not known",
+        ),
+    ],
+)
+def test_what_cannot_be_said_is_not_covered_and_never_survives(events: list[Any], why: str) -> None:
+    one = engine(OKX, BYBIT)
+    other = position("BTCUSDT", "bybit-main", pool="USDT")
+    one.turn(
+        [instrument(), balance(), position(), instrument("BTCUSDT", "bybit"), balance(account="bybit-main"), other],
+        1_000,
+    )
+    one.turn(events, 2_000)
+    found = ladder(one)
+    assert {step["equity_usd"] for step in (found["0"],)} == {1020.0}, "the other account alone"
+    assert all(step["not_covered"] == ["okx-main"] and "okx-main" not in step["liquidated"] for step in found.values())
+    account = row(one, "accounts", "okx-main")
+    assert account["not_covered"] == why
+    assert account["missing"] == ["liquidation_shock"]
+
+
+def test_an_account_of_which_nothing_is_known_is_not_covered() -> None:
+    one = engine(OKX, BYBIT)
+    one.turn([balance()], 1_000)
+    assert ladder(one)["-50"] == {"equity_usd": 1000.0, "liquidated": [], "not_covered": ["bybit-main"]}
+
+
+def test_demo_has_a_ladder_of_its_own() -> None:
+    from tests.gateway.events_of import DEMO
+
+    one = engine(OKX, DEMO)
+    one.turn([balance("70"), balance("30", account="okx-demo")], 1_000)
+    assert ladder(one)["0"]["equity_usd"] == 70.0
+    assert ladder(one, "ann:demo")["0"]["equity_usd"] == 30.0
+
+
+def test_a_ladder_is_published_only_when_what_it_shows_changed() -> None:
+    one = engine(OKX)
+    one.turn([instrument(), balance("60"), position()], 1_000)
+    ladder(one)
+    assert not one.clock(10_000)
+    one.turn([mark("111")], 10_500)
+    assert one.clock(11_000)
+
+
+def test_the_ladder_is_a_setting() -> None:
+    from gateway.config import EngineSettings
+
+    one = Engine("e", (OKX,), EngineSettings(), stress=StressSettings((-10, 2.5), ("ETH",), {"ETH": 2.0}))
+    eth = position("ETH-USDT-SWAP")
+    one.turn([instrument(), instrument("ETH-USDT-SWAP", base="ETH"), balance(), position(), eth], 1_000)
+    found = ladder(one)
+    assert list(found) == ["-10", "0", "2.5"]
+    assert found["-10"]["equity_usd"] == 1040 - 44
+    assert found["2.5"]["equity_usd"] == 1040 + 11
+
+
+legs = st.tuples(st.sampled_from(["BTC", "ETH", "SOL"]), st.booleans(), st.integers(1, 50))
+
+
+@settings(max_examples=60)
+@given(st.lists(legs, min_size=1, max_size=5, unique_by=lambda leg: leg[:2]), st.integers(20, 900), st.booleans())
+def test_where_a_pool_is_crossed_its_equity_meets_its_maintenance(
+    held: list[tuple[str, bool, int]], cash: int, falls: bool
+) -> None:
+    one = engine(OKX)
+    events: list[Any] = [balance(str(cash))]
+    for base, short, size in held:
+        symbol = f"{base}-USDT-SWAP"
+        events += [instrument(symbol, base=base), position(symbol, side="short" if short else "long", size=str(size))]
+    one.turn(events, 1_000)
+    one.clock(2_000)
+    ground = one._portfolio.ground()
+    move = moves(one.book.bases)
+    way = walk(ground, [-0.3, -0.6, -0.9] if falls else [0.3, 0.6, 0.9], move)
+    pool = one.accounts["okx-main"].pools["USDT"].number
+    lack_at = lambda shock: float(ground.lack(one.book.at(factors(shock * move)))[pool])  # noqa: E731
+    crossed = float(way.crossed[pool])
+    scale = sum(size * 110 for _, _, size in held)
+    if math.isinf(crossed):
+        assert all(lack_at(shock) < 0 for shock in np.linspace(0, -0.9 if falls else 0.9, 19))
+    elif crossed == 0.0:
+        assert lack_at(0.0) >= 0.0
+    else:
+        assert abs(lack_at(crossed)) <= 1e-7 * scale
+        assert all(lack_at(crossed * part) < 1e-9 * scale for part in (0.0, 0.5, 0.99))
