@@ -127,7 +127,8 @@ class Replay:
             }
         if with_explain:
             found["positions"] = {
-                row_id: row | {"explain": explain(self.engine.positions[row_id], self.engine.book)}
+                row_id: row
+                | {"explain": explain(self.engine.positions[row_id], self.engine.book, self.engine.positions)}
                 for row_id, row in dict(found["positions"]).items()  # type: ignore[call-overload]  # built just above
             }
         return found

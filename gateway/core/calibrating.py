@@ -124,7 +124,7 @@ class Calibration:
         record, at = pool.calibration, max((member.as_of for member in members), default=now)
         shown = record.verdict, float(self._book.delta[pool.number])
         self._drop_if_changed(account, pool, record, members)
-        for row_id in record.beyond.keys() - pool.members:
+        for row_id in (record.rows.keys() | record.beyond.keys()) - pool.members:
             record.forget(row_id, at)
         for message in {member.message for member in members if member.message is not None}:
             self._compare(account, pool, record, members, message, now)
@@ -151,7 +151,7 @@ class Calibration:
         money = (state.cash if state is not None else None, coins)
         if (positions, money) == record.pool_was:
             return
-        if record.pool_was is None or record.pool_was[0] != positions:
+        if record.pool_was is not None and record.pool_was[0] != positions:
             record.changed_seq = self._holdings.seq
         record.pool_was = (positions, money)
         record.drop()

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 from gateway.core.anchor import ulp
-from gateway.core.margin.scalar import Leg, Snapshot, price_of, x_of
+from gateway.core.margin.scalar import Leg, Snapshot, x_of
 
 Verdict = Literal["venue", "calibrated", "model"]
 
@@ -50,7 +50,7 @@ class Comparison(NamedTuple):
         slack: What of ``delta`` rounding and the inputs' different moments explain.
         share: |delta| / pool equity.
         distance: |model's - venue's| distance; NaN where only one side has a price.
-        model: The model's price (unrounded), NaN where it has none.
+        model: The model's price, NaN where it has none.
         one_sided: Only one side has a price.
         beyond: Not to be believed: ``one_sided``, or beyond a bound by more than ``slack``.
     """
@@ -77,7 +77,7 @@ def compare(
     equity = pool.equity
     if not (math.isfinite(pool.surplus(leg, leg.x)) and equity > 0.0 and leg.quantity):
         return None
-    model = price_of(pool.root(leg), inverse=leg.inverse) + leg.maintenance.shift
+    model = leg.published(pool.root(leg))
     mark = leg.mark
     if stated is None:
         # A price next to nothing and none at all are the same distance.
@@ -129,6 +129,7 @@ class Calibrated:
         anchored_at: The moment of the last comparison that counted (ms); None: there was none since the pool last changed.
         skew_ms: How far apart in time its inputs were.
         share, distance: The worst of its rows (see ``Comparison``), NaN where nothing was to be measured.
+        rows: The last comparison of each row.
         beyond: Rows whose last comparison was beyond the bounds: the share (1 where only one side has a price), and why.
         since: Since when there are such rows (ms).
         pool_was: What has to stay as it was for ``delta`` to hold: of the positions, and of the balance.
@@ -136,7 +137,7 @@ class Calibrated:
     """
 
     __slots__ = (
-        "anchored_at", "beyond", "changed_seq", "delta", "distance", "pool_was", "share", "since", "skew_ms",
+        "anchored_at", "beyond", "changed_seq", "delta", "distance", "pool_was", "rows", "share", "since", "skew_ms",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -144,6 +145,7 @@ class Calibrated:
         self.anchored_at: int | None = None
         self.skew_ms: int | None = None
         self.share = self.distance = math.nan
+        self.rows: dict[str, Comparison] = {}
         self.beyond: dict[str, tuple[float, str]] = {}
         self.since: int | None = None
         self.pool_was: tuple[object, object] | None = None
@@ -161,12 +163,14 @@ class Calibrated:
         self.delta = 0.0
         self.anchored_at = self.skew_ms = None
         self.share = self.distance = math.nan
+        self.rows.clear()
 
     def take(self, found: dict[str, Comparison], at: int, skew_ms: int) -> None:
         """Take the comparisons of one moment, by row."""
         self.anchored_at, self.skew_ms = at, skew_ms
         self.share = _worst(one.share for one in found.values())
         self.distance = _worst(one.distance for one in found.values())
+        self.rows |= found
         for row_id, one in found.items():
             if one.beyond:
                 self.beyond[row_id] = (1.0 if one.one_sided else one.share, _reason(one))
@@ -177,6 +181,7 @@ class Calibrated:
 
     def forget(self, row_id: str, at: int) -> None:
         """Let a row's comparison count no more: it is gone, or its venue states nothing any longer."""
+        self.rows.pop(row_id, None)
         self.beyond.pop(row_id, None)
         self.flag(at)
 

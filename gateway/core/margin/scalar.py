@@ -59,6 +59,11 @@ class Leg(NamedTuple):
         now = self.maintenance.at_notional(self.notional)
         return self.weight * (self.notional * now.rate + now.constant)
 
+    def published(self, x: float) -> float:
+        """Return the price at a root as the venue's definition rounds it; NaN where it is none."""
+        price, tick = price_of(x, inverse=self.inverse) + self.maintenance.shift, self.maintenance.floor_to
+        return math.floor(price / tick + 1e-9) * tick if tick > 0.0 and not math.isnan(price) else price
+
     def moved(self, x: float) -> float:
         """Return what its pool's surplus gains with it at ``x`` (pool currency), by the published definition."""
         notional = abs(self.quantity * x)
