@@ -212,6 +212,18 @@ class Symbols:
         self.mark[number] = mark
         self.x[number] = mark if self.orientation[number] > 0 else -1.0 / mark
 
+    def copy(self) -> Symbols:
+        """Return symbols of its own with the same numbers and marks."""
+        other = Symbols()
+        other.x, other.mark, other.orientation = self.x.copy(), self.mark.copy(), self.orientation.copy()
+        other._count = self._count
+        return other
+
+    def multiply(self, factors: Floats) -> None:
+        """Multiply every mark by its factor, (len(mark),), above 0."""
+        self.mark *= factors
+        self.x *= np.where(self.orientation > 0.0, factors, 1.0 / factors)
+
 
 class Bases:
     """Numbers of underlyings. What moves together has one number: swaps, dated futures and a coin held as collateral.

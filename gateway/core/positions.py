@@ -6,6 +6,7 @@ venues, events or tables. Pure: no clock, no I/O.
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -291,6 +292,32 @@ class Book:
         self._arrange()
         c = self._live
         return self._at(np.maximum(1.0 + way[c.pool] * moves[c.base], LEAST))
+
+    def moved(self, factors: Floats) -> Book:
+        """Return a book of its own in which every underlying's price is multiplied by its factor, with all figures.
+
+        To be read only: rows have the handles that they have here.
+
+        Args:
+            factors: (n_bases,), above 0.
+        """
+        self._arrange()
+        other = copy.copy(self)
+        other._block, other._ints, other._pools = self._block.copy(), self._ints.copy(), self._pools.copy()
+        other.symbols = self.symbols.copy()
+        other._bind()
+        c, factor = other._live, factors[self._live.base]
+        priced = c.slot != _COIN
+        by_symbol = np.ones(len(other.symbols.mark))
+        by_symbol[c.symbol[priced]] = factor[priced]
+        other.symbols.multiply(by_symbol)
+        # What a row settles in, or the coin that it is, may be its own underlying.
+        weighed = np.flatnonzero(~priced | (c.scale == 1.0))
+        c.weight[weighed] *= factor[weighed]
+        derive(c, weighed)
+        other._laid = False
+        other.recompute()
+        return other
 
     def _at(self, factors: Floats) -> Shocked:
         c = self._live

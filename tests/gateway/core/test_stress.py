@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exchanges.events import AccountMode, CoinBalance, PoolState
+from exchanges.events import AccountMode, CoinBalance, CurrencyPrice, PoolState
 from gateway.core.columns import Bases
 from gateway.core.stress import StressSettings, factors, moves, walk
 from gateway.engine import Engine
@@ -204,3 +204,52 @@ def test_where_a_pool_is_crossed_its_equity_meets_its_maintenance(
     else:
         assert abs(lack_at(crossed)) <= 1e-7 * scale
         assert all(lack_at(crossed * part) < 1e-9 * scale for part in (0.0, 0.5, 0.99))
+
+
+@settings(max_examples=40)
+@given(st.lists(legs, min_size=1, max_size=5, unique_by=lambda leg: leg[:2]), st.floats(0.3, 2.0), st.floats(0.3, 2.0))
+def test_a_book_of_its_own_at_other_prices_agrees_with_the_revaluation(
+    held: list[tuple[str, bool, int]], btc: float, eth: float
+) -> None:
+    one = engine(BYBIT)
+    coins = (
+        CoinBalance(ccy="USDT", total="500", cash="500", usd_price="1"),
+        CoinBalance(ccy="ETH", total="2", cash="2", usd_price="110", discount="0.9"),
+    )
+    events: list[Any] = [
+        balance(account="bybit-main", coins=coins, pools=(PoolState(pool="USD", ccy="USD", from_coins=True),))
+    ]
+    for base, short, size in held:
+        symbol, side = f"{base}USDT", "short" if short else "long"
+        events += [
+            instrument(symbol, "bybit", base=base),
+            position(symbol, "bybit-main", side=side, size=str(size), pool="USD"),
+        ]
+    events += [
+        instrument("BTCUSD", "bybit", contract_type="inverse", settle="BTC", contract_ccy="USD"),
+        position(
+            "BTCUSD",
+            "bybit-main",
+            pool="USD",
+            size="300",
+            settle="BTC",
+            contract_type="inverse",
+            venue_unrealized_pnl="0.2727272727",
+        ),
+        CurrencyPrice(venue="bybit", env="live", ccy="BTC", usd="110"),
+    ]
+    one.turn(events, 1_000)
+    one.clock(2_000)
+    book = one.book
+    factor = np.ones(len(book.bases))
+    factor[[book.bases.number("BTC"), book.bases.number("ETH")]] = btc, eth
+    before = {row.handle: book.figures(row.handle) for row in one.positions.values()}
+    there, revalued = book.moved(factor), book.at(factor)
+    pool = one.accounts["bybit-main"].pools["USD"].number
+    assert there.equity[pool] == pytest.approx(revalued.equity[pool], rel=1e-9)
+    assert there.maintenance[pool] == pytest.approx(revalued.maintenance[pool], rel=1e-9)
+    assert {handle: book.figures(handle) for handle in before} == before, "the live one is not touched"
+    for held_row in one.positions.values():
+        mine, shocked = before[held_row.handle], there.figures(held_row.handle)
+        by = btc if held_row.symbol.key[2].startswith("BTC") else eth if "ETH" in held_row.symbol.key[2] else 1.0
+        assert shocked["mark"] == pytest.approx(mine["mark"] * by)
