@@ -29,7 +29,7 @@ from tests.system.spent import distance
 
 TICK_MS = 1_000
 FOLLOW_LIMIT_S = 20.0
-START_LIMIT_S = 60.0
+START_LIMIT_S = 15.0
 # While the feeds come up under the venues' limits, time passes ten times as fast: each look of ``eventually`` leaps so far.
 START_LEAP_MS = 100
 RULE = "liquidation"  # the built-in rule of distances: 20, 10, 5 %
@@ -79,9 +79,7 @@ async def play(plot: Script, fields: LiquidationFields, dsn: str, data: Path) ->
         async with desk(
             simulator, data, changes=(stored_at(dsn), _as_an_operator), clock=clock, tables=tables
         ) as shown:
-            await _leaping(clock, shown.all_live)
-            await _leaping(clock, shown.quiet)
-            await shown.settled()
+            await _begun(shown, clock)
             for tick, moves in enumerate(plot.path):
                 clock.leap(TICK_MS)
                 simulator.world.move(moves)
@@ -176,16 +174,16 @@ def _alerted(played: Played, world: World, tick: int, row: Row, alert: Row) -> N
         )
 
 
-async def _leaping(clock: LeapingClock, condition: Callable[[], bool]) -> None:
-    """Wait for what the venues' limits delay."""
-
-    def leapt() -> bool:
-        if not condition():
-            clock.leap(START_LEAP_MS)
-            return False
-        return True
-
-    await eventually(leapt, "the feeds are live and no question is under way", START_LIMIT_S)
+async def _begun(shown: Desk, clock: LeapingClock) -> None:
+    """Wait until all positions are shown as they are; time passes meanwhile, since the venues' limits delay the first questions."""
+    loop = asyncio.get_running_loop()
+    deadline, left = loop.time() + START_LIMIT_S, ["not every feed is live"]
+    while left:
+        assert loop.time() < deadline, f"not in {START_LIMIT_S} s:\n" + "\n".join(left[:20])
+        clock.leap(START_LEAP_MS)
+        await asyncio.sleep(0.01)
+        if shown.all_live():
+            left = [one for one in shown.differences(await shown.snapshot()) if ": equity " not in one]
 
 
 async def _closed(shown: Desk, simulator: Simulator, clock: LeapingClock) -> list[str]:

@@ -7,6 +7,7 @@ OKX, whose formula moves it without the other.
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import cache
 
 import pytest
 
@@ -17,6 +18,7 @@ from exchanges.sim.state import Account, State
 from exchanges.sim.world import World
 from tests.system.episodes import script
 
+of_seed = cache(script)
 EXACT = Decimal("1e-6")  # of the gross notional: what prices are rounded to
 
 
@@ -49,7 +51,7 @@ def spare_at(world: World, account: Account, position: Position, price: Decimal)
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("venue", ["okx", "hyperliquid", "aster"])
 def test_at_the_published_price_the_pool_is_spent(seed: int, venue: VenueName) -> None:
-    plot = script(seed)
+    plot = of_seed(seed)
     world = plot.world()
     for moves in plot.path[:5]:
         world.move(moves)
