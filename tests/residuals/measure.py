@@ -19,7 +19,7 @@ from tests.residuals.recorded import STATED_MAINTENANCE, Case, Evidence
 FIGURES = ("unrealised PnL", "maintenance margin", "margin ratio", "liquidation price")
 PNL, MAINTENANCE, RATIO, PRICE = FIGURES
 
-UNIFIED = "unified account: the collateral is not in the perpetuals' state"
+UNIFIED = "unified account whose spot balance, which backs it, was not captured at the same moment"
 NOT_COMPUTABLE = "account mode that cannot be computed locally"
 NO_MAX_LEVERAGE = "row without `maxLeverage`"
 NO_CROSS_MAINTENANCE = "message without `crossMaintenanceMarginUsed`"
@@ -85,7 +85,15 @@ def replayed(case: Case) -> tuple[Replay, list[str]]:
     replay = Replay(refused.append)
     replay.feed(case.context, case.name)
     replay.feed(case.lines, case.name)
+    replay.engine.book.delta[:] = 0.0  # what is compared is the model itself, not the model moved to where the venue is
+    replay.engine.book.recompute()
     return replay, refused
+
+
+def own_price(replay: Replay, position: Position) -> float | None:
+    """Return the model's published price; None: no price, or no model."""
+    price = replay.engine.book.figures(position.handle).get("liq")
+    return price if position.maintenance.model is not None else None
 
 
 def _by_tiers(case: Case) -> Replay:
@@ -105,7 +113,9 @@ def _rule(position: Position) -> str | None:
     """Return why nothing of a position's margin can be compared, the most general reason first."""
     account, state = position.account, position.state
     if not account.computable:
-        return UNIFIED if account.mode and account.mode.mode == "unifiedAccount" else NOT_COMPUTABLE
+        return NOT_COMPUTABLE
+    if account.mode and account.mode.mode == "unifiedAccount" and not position.pool.cash_known:
+        return UNIFIED
     if account.info.venue == "hyperliquid":
         if state.max_leverage is None:
             return NO_MAX_LEVERAGE
@@ -139,20 +149,19 @@ def _pnl(case: Case, replay: Replay, position: Position) -> Found:
 
 
 def _price(case: Case, replay: Replay, position: Position) -> Found:
-    told = explain(position, replay.engine.book)["liquidation_price"]
-    assert isinstance(told, dict)
     mode, subject = mode_of(position), position.state.symbol
+    ours, theirs = own_price(replay, position), position.state.venue_liquidation_price
     rule = _rule(position)
-    if rule is None and "model" not in told and "venue" not in told:
-        rule = NONE_ON_BOTH if position.state.liquidation_known == "none" else SAYS_NOTHING
-    if rule is None and "venue" not in told and position.state.liquidation_known == "unknown":
+    if rule is None and theirs is None and position.state.liquidation_known == "unknown":
         rule = SAYS_NOTHING
-    if rule is None and ("venue" not in told or "model" not in told):
+    if rule is None and ours is None and theirs is None:
+        rule = NONE_ON_BOTH
+    if rule is None and (ours is None or theirs is None):
         rule = ONE_SIDED
-    if rule is not None:
-        return LeftOut(case.venue, mode, PRICE, case.name, subject, rule)
-    ours, theirs = float(told["model"]), float(told["venue"])
-    return Compared(case.venue, mode, PRICE, case.name, subject, ours, theirs, abs(ours / theirs - 1.0), case.evidence)
+    if rule is not None or ours is None or theirs is None:
+        return LeftOut(case.venue, mode, PRICE, case.name, subject, rule or ONE_SIDED)
+    residual = abs(ours / float(theirs) - 1.0)
+    return Compared(case.venue, mode, PRICE, case.name, subject, ours, float(theirs), residual, case.evidence)
 
 
 def _maintenance(case: Case, replay: Replay, position: Position, unstated: Replay) -> Found:
@@ -223,12 +232,13 @@ def _stated_ratio(position: Position) -> float | None:
 
 
 def _is_partial(replay: Replay, position: Position) -> bool:
-    """Say whether the venue's equity holds more than cash and rows of one message make up: rows were left out of a capture."""
-    book, pool = replay.engine.book, position.pool
-    if pool.state is None or pool.state.cash is None or pool.state.venue_equity is None:
+    """Say whether the venue's equity holds more than balance and rows of its message make up: rows were left out of the capture."""
+    state, members = position.pool.state, position.pool.members
+    if state is None or state.basis != "value" or state.cash is None or state.venue_equity is None:
         return False
-    held = float(book.cash[pool.number]) - float(pool.state.cash)
-    return abs(held) > 1e-6 * abs(float(pool.state.venue_equity))
+    values = (replay.engine.book.figures(replay.engine.positions[each].handle)["value"] for each in members)
+    gap = float(state.venue_equity) - float(state.cash) - sum(values)
+    return abs(gap) > 1e-6 * abs(float(state.venue_equity))
 
 
 def _subject(position: Position) -> str:

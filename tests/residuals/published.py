@@ -15,7 +15,7 @@ from tests.residuals.recorded import Case, line, okx_contract
 def cases() -> Iterator[Case]:
     """Yield the published examples."""
     yield _okx_isolated_inverse()
-    yield _okx_cross_single()
+    yield _okx_cross()
     yield _bybit_isolated()
     yield _aster_isolated_hedge()
     yield _aster_cross()
@@ -38,7 +38,7 @@ def _okx_isolated_inverse() -> Case:
     )
 
 
-def _okx_cross_single() -> Case:
+def _okx_cross() -> Case:
     row = {
         "adl": "1", "availPos": "", "avgPx": "0.52668", "cTime": "1", "ccy": "USDT", "imr": "17.564000000000004",
         "instId": "XRP-USDT-SWAP", "instType": "SWAP", "interest": "", "lever": "3", "liqPx": "0.3287514731020614",

@@ -1,0 +1,232 @@
+"""Every margin model through the real engine against the plain Decimal reference, and what must hold of any of them."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.gateway.core.margin.reference import D, Leg, Pool
+from tests.gateway.core.margin.worlds import MODES, Held, Mode, pools_of, tiers_of
+
+BY_MODE = pytest.mark.parametrize("mode", MODES, ids=lambda mode: f"{mode.model}-{mode.ccy}")
+SHARED = tuple(mode for mode in MODES if mode.pool is not None)
+BY_SHARED = pytest.mark.parametrize("mode", SHARED, ids=lambda mode: f"{mode.model}-{mode.ccy}")
+FEW = settings(max_examples=15)
+# OKX's multi-currency pool counts a currency's equity in tiers: straight lines only while no tier of it is crossed.
+_FAR = D(10) ** 9
+
+
+def scale_of(pool: Pool) -> float:
+    """Return how much is at stake in pool currency: what float64 can be wrong about."""
+    usd = {coin.ccy: coin.usd for coin in pool.coins}
+    legs = sum((leg.notional(leg.mark) + abs(leg.pnl(leg.mark))) * usd.get(leg.settle, D(1)) for leg in pool.legs)
+    return float(legs + abs(pool.cash) + sum((abs(coin.amount) * coin.usd for coin in pool.coins), D(0)))
+
+
+def assert_same(ours: float, theirs: Decimal | None, mark: Decimal, why: str = "") -> None:
+    """Compare a price with the reference's; None: no price."""
+    if theirs is None or theirs > _FAR * mark:
+        assert math.isnan(ours) or ours > float(_FAR * mark) / 2, why
+    else:
+        assert ours == pytest.approx(float(theirs), rel=1e-9), why
+
+
+@BY_MODE
+@FEW
+@given(data=st.data())
+def test_equity_and_maintenance_are_the_references(mode: Mode, data: st.DataObject) -> None:
+    pool = data.draw(pools_of(mode))
+    held = Held(mode, pool)
+    equity, maintenance = pool.value({})
+    assert held.equity == pytest.approx(float(equity), rel=1e-9, abs=1e-12 * scale_of(pool))
+    assert held.maintenance == pytest.approx(float(maintenance), rel=1e-9)
+
+
+@BY_MODE
+@FEW
+@given(data=st.data())
+def test_the_trigger_is_where_full_revaluation_finds_it(mode: Mode, data: st.DataObject) -> None:
+    pool = data.draw(pools_of(mode))
+    held = Held(mode, pool)
+    assert None not in held.models
+    roots = {leg.base: pool.trigger(leg.base) for leg in pool.legs}
+    for index, leg in enumerate(pool.legs):
+        factor = roots[leg.base]
+        assert_same(held.trigger(index), None if factor is None else factor * leg.mark, leg.mark, f"{index} of {pool}")
+
+
+@BY_MODE
+@FEW
+@given(data=st.data())
+def test_at_the_trigger_equity_meets_maintenance(mode: Mode, data: st.DataObject) -> None:
+    pool = data.draw(pools_of(mode))
+    held = Held(mode, pool)
+    for index, leg in enumerate(pool.legs):
+        trigger = held.trigger(index)
+        if not math.isnan(trigger):
+            move = {leg.base: D(trigger) / leg.mark}
+            equity, maintenance = pool.value(move)
+            there = float(leg.notional(leg.mark * move[leg.base])) * (
+                trigger if leg.inverse and mode.ccy == "USD" else 1
+            )
+            assert float(equity - maintenance) == pytest.approx(0.0, abs=1e-9 * (scale_of(pool) + there)), pool
+
+
+@BY_MODE
+@FEW
+@given(data=st.data(), factor=st.sampled_from([D("0.001"), D(7), D(1000)]))
+def test_amounts_in_another_unit_change_no_price(mode: Mode, data: st.DataObject, factor: Decimal) -> None:
+    pool = data.draw(pools_of(mode))
+    other = Held(mode, scaled(pool, factor))
+    held = Held(mode, pool)
+    assert other.triggers() == pytest.approx(held.triggers(), rel=1e-9, nan_ok=True)
+    assert other.prices() == pytest.approx(held.prices(), rel=1e-9, nan_ok=True)
+
+
+def scaled(pool: Pool, factor: Decimal) -> Pool:
+    """Return the pool with every amount, tiers included, multiplied."""
+    legs = tuple(
+        leg._replace(
+            size=leg.size * factor,
+            fixed=leg.fixed * factor,
+            tiers=tuple(t._replace(lower=t.lower * factor, deduction=t.deduction * factor) for t in leg.tiers),
+        )
+        for leg in pool.legs
+    )
+    coins = tuple(
+        coin._replace(
+            amount=coin.amount * factor, haircuts=tuple((lower * factor, rate) for lower, rate in coin.haircuts)
+        )
+        for coin in pool.coins
+    )
+    return pool._replace(legs=legs, cash=pool.cash * factor, coins=coins)
+
+
+@pytest.mark.parametrize(
+    "mode", [mode for mode in MODES if mode.linear and not mode.coins], ids=lambda mode: mode.model
+)
+@FEW
+@given(value=st.integers(100, 40_000), part=st.integers(3, 50))
+def test_long_and_short_lose_the_same_surplus_on_the_way(mode: Mode, value: int, part: int) -> None:
+    """(mark - trigger) (1 - rate) of a long = (trigger - mark) (1 + rate) of a short, of the same size from the same price."""
+    tiers = tiers_of(mode.venue, inverse=False)[:1]
+    size, cash = D(value) / 1000, D(value) * part
+    triggers, rate = [], tiers[0].rate
+    for side in (1, -1):
+        leg = Leg("S", "BTC", side, size, D(1000), D(1000), tiers, mode.ccy, by_size=mode.venue == "okx")
+        if mode.venue == "okx":
+            leg = leg._replace(fee_rate=D("0.0005"))
+        triggers.append(Held(mode, Pool(mode.ccy, (leg,), cash / 100)).trigger(0))
+        rate = leg.tiers[0].rate + leg.fee_rate
+    down, up = (1000 - triggers[0]) * float(1 - rate), (triggers[1] - 1000) * float(1 + rate)
+    assert down == pytest.approx(up, rel=1e-9)
+
+
+@FEW
+@given(data=st.data())
+def test_an_inverse_contract_is_a_linear_one_of_the_reciprocal_price(data: st.DataObject) -> None:
+    linear = data.draw(pools_of(MODES[0], most=1))
+    (leg,) = linear.legs
+    mirrored = leg._replace(
+        symbol="BTC-USD", base="BTC", side=-leg.side, entry=1 / leg.entry, mark=1 / leg.mark, settle="BTC", inverse=True
+    )
+    straight = Held(MODES[0], linear).trigger(0)
+    mirror = Held(MODES[1], Pool("BTC", (mirrored,), linear.cash)).trigger(0)
+    assert mirror == pytest.approx(1 / straight, rel=1e-9, nan_ok=True)
+
+
+@BY_SHARED
+@FEW
+@given(data=st.data())
+def test_the_order_of_the_rows_does_not_matter(mode: Mode, data: st.DataObject) -> None:
+    pool = data.draw(pools_of(mode))
+    order = data.draw(st.permutations(range(len(pool.legs))))
+    held = Held(mode, pool)
+    other = Held(mode, pool._replace(legs=tuple(pool.legs[index] for index in order)))
+    assert other.triggers() == pytest.approx([held.trigger(index) for index in order], rel=1e-12, nan_ok=True)
+    assert other.prices() == pytest.approx([held.prices()[index] for index in order], rel=1e-12, nan_ok=True)
+
+
+@BY_SHARED
+@FEW
+@given(data=st.data(), part=st.sampled_from([D("0.25"), D("0.5"), D("0.875")]))
+def test_a_position_in_two_rows_is_the_same_position(mode: Mode, data: st.DataObject, part: Decimal) -> None:
+    """With one rate: where the tier follows from each row's own notional, two halves are not one whole."""
+    pool = data.draw(pools_of(mode))
+    pool = pool._replace(legs=tuple(leg._replace(tiers=leg.tiers[:1]) for leg in pool.legs))
+    first, *rest = pool.legs
+    halves = [first._replace(size=first.size * each, fixed=first.fixed * each) for each in (part, 1 - part)]
+    held, other = Held(mode, pool), Held(mode, pool._replace(legs=(*halves, *rest)))
+    assert other.trigger(0) == pytest.approx(other.trigger(1), rel=1e-12, nan_ok=True)
+    assert other.triggers()[1:] == pytest.approx(held.triggers(), rel=1e-9, nan_ok=True)
+
+
+@BY_SHARED
+@FEW
+@given(data=st.data())
+def test_more_collateral_never_brings_the_trigger_nearer(mode: Mode, data: st.DataObject) -> None:
+    pool = data.draw(pools_of(mode))
+    part = D(data.draw(st.integers(1, 200))) / 100
+    if mode.coins:
+        more = pool.coins[0]._replace(amount=pool.coins[0].amount * (1 + part))
+        richer = pool._replace(coins=(more, *pool.coins[1:]))
+    else:
+        richer = pool._replace(cash=pool.cash + part * sum((leg.notional(leg.mark) for leg in pool.legs), D(0)))
+    near, far = Held(mode, pool), Held(mode, richer)
+    for index, leg in enumerate(pool.legs):
+        before, after = abs(near.trigger(index) - float(leg.mark)), abs(far.trigger(index) - float(leg.mark))
+        assert math.isnan(after) or after >= before * (1 - 1e-9), f"{index} of {pool}"
+
+
+@BY_SHARED
+@FEW
+@given(data=st.data())
+def test_all_of_one_underlying_shows_one_root(mode: Mode, data: st.DataObject) -> None:
+    """Both legs of a hedge, swap and dated contract: the same price, or the same move where their marks differ."""
+    pool = data.draw(pools_of(mode))
+    held = Held(mode, pool)
+    moves: dict[str, list[float]] = {}
+    for index, leg in enumerate(pool.legs):
+        moves.setdefault(leg.base, []).append(held.trigger(index) / float(leg.mark))
+    for found in moves.values():
+        assert found == pytest.approx([found[0]] * len(found), rel=1e-12, nan_ok=True)
+
+
+@BY_SHARED
+@FEW
+@given(data=st.data())
+def test_a_uniform_shock_is_where_full_revaluation_finds_it(mode: Mode, data: st.DataObject) -> None:
+    pool = data.draw(pools_of(mode))
+    held = Held(mode, pool)
+    root = pool.uniform()
+    ours = float(held.engine.book.shock()[held.rows[0].pool.number])
+    if root is None or root > _FAR:
+        assert math.isinf(ours), pool
+    else:
+        assert ours == pytest.approx(float(root) - 1, rel=1e-9, abs=1e-12), pool
+
+
+@BY_SHARED
+@FEW
+@given(data=st.data(), percent=st.sampled_from([-50, -20, -3, 4, 35]))
+def test_the_book_revalued_is_the_reference_revalued(mode: Mode, data: st.DataObject, percent: int) -> None:
+    pool = data.draw(pools_of(mode))
+    held = Held(mode, pool)
+    book = held.engine.book
+    base = data.draw(st.sampled_from(sorted({leg.base for leg in pool.legs})))
+    factor = 1 + D(percent) / 100
+    factors = [float(factor) if book.bases.name(number) == base else 1.0 for number in range(len(book.bases))]
+    before = book.equity.copy(), book.maintenance.copy()
+    found = book.at(np.array(factors))
+    equity, maintenance = pool.value({base: factor})
+    number = held.rows[0].pool.number
+    scale = scale_of(pool) * 2
+    assert found.equity[number] == pytest.approx(float(equity), rel=1e-9, abs=1e-12 * scale)
+    assert found.maintenance[number] == pytest.approx(float(maintenance), rel=1e-9)
+    assert (book.equity == before[0]).all()
+    assert (book.maintenance == before[1]).all()
