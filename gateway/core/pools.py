@@ -7,7 +7,7 @@ Pure.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from exchanges.events import BalanceState, PoolState
 from gateway.core.accounts import Account, Pool
@@ -26,13 +26,18 @@ class Pools:
 
     Attributes:
         dirty: Pools whose cash has to be settled before the next recompute, by number.
+        beyond: What a pool holds beyond its balance and rows, equity and maintenance, by number: constants of one message.
+        carried: The same, by account and pool, where it comes from elsewhere and not from messages.
     """
 
     def __init__(self, book: Book, positions: Mapping[str, Position], market: Market, bases: Mapping[str, str]) -> None:
         self.dirty: dict[int, Pool] = {}
         self._book, self._positions, self._market, self._bases = book, positions, market, bases
+        self.beyond: dict[int, tuple[float, float]] = {}
+        self.carried: dict[tuple[str, str], tuple[float, float]] = {}
         self._owners: dict[int, Account] = {}
         self._backing: dict[int, Backing] = {}  # of pools in dollars
+        self._solvable: dict[int, bool] = {}
         self._coins: dict[int, dict[str, int]] = {}  # pool → currency → handle of its row
 
     def owner(self, number: int) -> Account | None:
@@ -47,18 +52,23 @@ class Pools:
             self._owners[pool.number] = account
         return pool
 
-    def join(self, pool: Pool, row_id: str) -> set[str]:
+    def join(self, pool: Pool, position: Position) -> set[str]:
         """Add a position; who else is in its pool decides which formula applies."""
-        pool.members.add(row_id)
+        pool.members.add(position.state.id)
         self.dirty[pool.number] = pool
-        return set(pool.members)
+        return self._beside(pool, position)
 
-    def leave(self, account: Account, pool: Pool, row_id: str) -> set[str]:
+    def leave(self, account: Account, pool: Pool, position: Position) -> set[str]:
         """Remove a position, and the pool with its last one."""
-        pool.members.discard(row_id)
+        pool.members.discard(position.state.id)
         self.dirty[pool.number] = pool
         self._drop_if_empty(account, pool)
-        return set(pool.members)
+        return self._beside(pool, position)
+
+    @staticmethod
+    def _beside(pool: Pool, position: Position) -> set[str]:
+        """Return whose formula depends on whether a position is there: one that is alone else, and the legs of its symbol."""
+        return set(pool.members) if len(pool.members) <= 2 else pool.members & position.symbol.positions
 
     def report(self, account: Account, balance: BalanceState, seq: int) -> None:
         """Take the pools of a balance report; a full one ends the pools of its scope that it does not name."""
@@ -86,6 +96,7 @@ class Pools:
             del account.pools[pool.name], self._owners[pool.number]
             self.dirty.pop(pool.number, None)
             self._backing.pop(pool.number, None)
+            self._solvable.pop(pool.number, None)
             self._book.remove_pool(pool.number)
 
     # --- what backs a pool -----------------------------------------------------------------------------------------
@@ -97,15 +108,15 @@ class Pools:
                 self.dirty[pool.number] = pool
 
     def weigh(self) -> set[str]:
-        """Find out what backs the pools that changed; return the positions whose formula or weight that changes."""
+        """Find out what is known of the pools that changed; return the positions whose formula or weight that changes."""
         concerned: set[str] = set()
         for pool in self.dirty.values():
             concerned |= self._weigh(self._owners[pool.number], pool)
         return concerned
 
     def _weigh(self, account: Account, pool: Pool) -> set[str]:
-        number, state, before = pool.number, pool.state, (pool.cash_known, self._backing.get(pool.number))
-        found = None
+        number, state, found = pool.number, pool.state, None
+        before = pool.cash_known, self._solvable.get(number), self._backing.get(number, Backing())
         if state is not None and pool.ccy == "USD" and (state.cash is not None or state.from_coins):
             found = self._back(account, pool, state)
             self._backing[number] = found
@@ -113,11 +124,14 @@ class Pools:
             self._backing.pop(number, None)
         if not pool.isolated:
             pool.cash_known = state is not None and (state.cash is not None or (found is not None and found.known))
-        return set(pool.members) if _differ(before, (pool.cash_known, found)) else set()
+            self._solvable[number] = self._can_be_solved(pool, found)
+        now = pool.cash_known, self._solvable.get(number), found or Backing()
+        same = before[:2] == now[:2] and before[2].held == now[2].held and _fractions(before[2]) == _fractions(now[2])
+        return set() if same else set(pool.members)
 
     def _back(self, account: Account, pool: Pool, state: PoolState) -> Backing:
         info, pnl = account.info, dict[str, float]()
-        for member in (self._positions[row_id] for row_id in pool.members):
+        for member in self._members(pool) if state.pnl_discounted else ():
             settle = settle_of(member)
             if settle is not None and settle != "USD" and computable(member.state, member.instrument):
                 last = float(member.state.venue_unrealized_pnl or 0)
@@ -144,8 +158,7 @@ class Pools:
 
     def hedged(self, position: Position) -> bool:
         """Say whether another row of its symbol shares a position's pool."""
-        others = (self._positions[row_id] for row_id in position.pool.members)
-        return any(other is not position and other.symbol is position.symbol for other in others)
+        return any(other != position.state.id for other in position.symbol.positions & position.pool.members)
 
     def solvable(self, pool: Pool) -> bool:
         """Say whether all that moves a pool's equity and maintenance is known.
@@ -153,12 +166,18 @@ class Pools:
         Not where the coins behind a pool in dollars, or what counts of them, are not known; nor with a member whose margin no
         formula here gives: a written option, a margin or event position.
         """
-        if pool.ccy == "USD":
-            found = self._backing.get(pool.number)
-            if found is None or not found.known:
-                return False
-        members = (self._positions[row_id] for row_id in pool.members)
-        return all(computable(member.state, member.instrument) or is_bought_option(member.state) for member in members)
+        return self._solvable.get(pool.number, True)
+
+    def _can_be_solved(self, pool: Pool, found: Backing | None) -> bool:
+        if pool.ccy == "USD" and not (found is not None and found.known):
+            return False
+        return all(
+            computable(member.state, member.instrument) or is_bought_option(member.state)
+            for member in self._members(pool)
+        )
+
+    def _members(self, pool: Pool) -> Iterator[Position]:
+        return (self._positions[row_id] for row_id in pool.members)
 
     def _place_coins(self, pool: Pool) -> None:
         """Bring the rows of a pool's coins to what backs it now, at the present prices."""
@@ -208,14 +227,12 @@ class Pools:
         found, held = self._backing.get(number), float(state.held or 0)
         start = found.beside if found is not None else float(state.cash or 0)
         cash[number] = start - held + self._options(members, state, parts)
-        if state.cash is None or any(member.message != pool.message for member in members):
-            return
-        if state.venue_equity is not None:
-            whole = float(state.venue_equity) + (held if state.equity_after_held else 0.0)
-            gap = whole - float(state.cash) - equity
-            cash[number] += _constant(gap, abs(float(state.cash)) + abs(equity))
-            if state.venue_maintenance_margin is not None:
-                extra_mm[number] = _constant(float(state.venue_maintenance_margin) - maintenance, maintenance)
+        beyond = self.carried.get((self._owners[number].info.name, pool.name))
+        if beyond is None and all(member.message == pool.message for member in members):
+            beyond = _beyond(state, held, equity, maintenance)
+        self.beyond[number] = beyond or (0.0, 0.0)
+        cash[number] += self.beyond[number][0]
+        extra_mm[number] = self.beyond[number][1]
 
     @staticmethod
     def _options(members: Sequence[Position], state: PoolState, parts: Sequence[tuple[float, float]]) -> float:
@@ -239,14 +256,19 @@ class Pools:
         return self._book.contribution(member.handle, stated, at_anchor=at_anchor)
 
 
-def _differ(before: tuple[bool, Backing | None], now: tuple[bool, Backing | None]) -> bool:
-    """Say whether rows of a pool have to be put anew: another formula applies, or profit weighs otherwise."""
-    one, other = before[1] or Backing(), now[1] or Backing()
-    if before[0] != now[0] or (one.known, one.held) != (other.known, other.held):
-        return True
-    return {ccy: part.counts for ccy, part in one.parts.items()} != {
-        ccy: part.counts for ccy, part in other.parts.items()
-    }
+def _fractions(found: Backing) -> dict[str, float]:
+    return {ccy: part.counts for ccy, part in found.parts.items()}
+
+
+def _beyond(state: PoolState, held: float, equity: float, maintenance: float) -> tuple[float, float]:
+    """Return what a message's equity and maintenance hold beyond the balance and the rows of that same message."""
+    if state.cash is None or state.venue_equity is None:
+        return 0.0, 0.0
+    whole = float(state.venue_equity) + (held if state.equity_after_held else 0.0)
+    gap = _constant(whole - float(state.cash) - equity, abs(float(state.cash)) + abs(equity))
+    if state.venue_maintenance_margin is None:
+        return gap, 0.0
+    return gap, _constant(float(state.venue_maintenance_margin) - maintenance, maintenance)
 
 
 def _constant(gap: float, scale: float) -> float:
