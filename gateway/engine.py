@@ -375,6 +375,8 @@ class Engine:
         for account in self.accounts.values():
             if (account.info.venue, account.info.env) == (tiers.venue, tiers.env):
                 self._holdings.reprice(account)
+        if self._changes.sink:
+            self._changes.sink.put_collateral(tiers)
 
     def _on_feed(self, status: FeedStatus, now: int) -> None:
         account = self.accounts.get(status.account) if status.account is not None else None

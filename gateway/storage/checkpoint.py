@@ -24,6 +24,7 @@ from exchanges.backoff import Backoff
 from exchanges.events import (
     AccountMode,
     BalanceState,
+    CollateralTiers,
     Fill,
     FundingPayment,
     Instrument,
@@ -144,6 +145,10 @@ class Checkpoint:
 
     def put_tiers(self, tiers: MarginTiers) -> None:
         self._mirror.put_tiers(tiers)
+        self._due.set()
+
+    def put_collateral(self, tiers: CollateralTiers) -> None:
+        self._mirror.put_collateral(tiers, self._now_ms())
         self._due.set()
 
     def put_balance(self, balance: BalanceState) -> None:

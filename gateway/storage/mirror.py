@@ -18,10 +18,12 @@ import msgspec
 from exchanges.events import (
     AccountMode,
     BalanceState,
+    CollateralTiers,
     Execution,
     Fill,
     FundingPayment,
     Instrument,
+    MarginMode,
     MarginTiers,
     PositionState,
     Transfer,
@@ -45,8 +47,10 @@ Record = Fill | FundingPayment | Transfer | ClosedCycle | Correction | AlertReco
 RecordKey = tuple[str, str]  # kind, id
 ContractKey = tuple[str, str, str]  # venue, env, symbol
 TiersKey = tuple[str, str, str]  # venue, env, tiers_key
+Whose = tuple[MarginMode | None, str | None]  # margin mode, account
+CollateralKey = tuple[str, str, str]  # venue, env, ccy
 BalanceKey = tuple[str, str]  # account, scope
-Value = str | int | msgspec.Struct | None  # one cell; a record is written as JSON
+Value = str | int | msgspec.Struct | tuple[msgspec.Struct, ...] | None  # one cell; records are written as JSON
 Row = tuple[Value, ...]
 
 
@@ -67,6 +71,7 @@ class Dirty:
     def __init__(self) -> None:
         self.accounts: set[str] = set()
         self.contracts: set[ContractKey] = set()
+        self.collateral: set[CollateralKey] = set()
         self.positions: set[str] = set()
         self.balances: set[BalanceKey] = set()
         self.prune: set[str] = set()
@@ -74,12 +79,13 @@ class Dirty:
 
     def __len__(self) -> int:
         marked = len(self.accounts) + len(self.contracts) + len(self.positions) + len(self.balances)
-        return marked + len(self.prune) + len(self.records)
+        return marked + len(self.collateral) + len(self.prune) + len(self.records)
 
     def add(self, other: Dirty) -> None:
         """Take over all keys of ``other``."""
         self.accounts |= other.accounts
         self.contracts |= other.contracts
+        self.collateral |= other.collateral
         self.positions |= other.positions
         self.balances |= other.balances
         self.prune |= other.prune
@@ -90,7 +96,7 @@ class Batch(NamedTuple):
     """One consistent cut to write.
 
     Attributes:
-        accounts, contracts, positions, balances: Whole rows, in the column order of ``gateway.storage.tables``.
+        accounts, contracts, collateral, positions, balances: Whole rows, in the column order of ``gateway.storage.tables``.
         removed: Ids of positions that are gone.
         prune: Accounts of which every stored position is to be deleted that is not in ``keep``.
         records: Append-only rows by kind.
@@ -98,6 +104,7 @@ class Batch(NamedTuple):
 
     accounts: Sequence[Row]
     contracts: Sequence[Row]
+    collateral: Sequence[Row]
     positions: Sequence[Row]
     balances: Sequence[Row]
     removed: Sequence[str]
@@ -122,7 +129,8 @@ class Mirror:
         self.accounts: dict[str, tuple[StoredAccount, int]] = {}
         self.modes: dict[str, AccountMode] = {}
         self.contracts: dict[ContractKey, tuple[Instrument, int]] = {}
-        self.tiers: dict[TiersKey, MarginTiers] = {}
+        self.tiers: dict[TiersKey, dict[Whose, MarginTiers]] = {}
+        self.collateral: dict[CollateralKey, tuple[CollateralTiers, int]] = {}
         self.positions: dict[str, _Position] = {}
         self.balances: dict[BalanceKey, tuple[BalanceState, int]] = {}
         self.standing: dict[RecordKey, AlertRecord | Silence] = {}  # alerts that are not ok, silences
@@ -147,8 +155,13 @@ class Mirror:
 
     def put_tiers(self, tiers: MarginTiers) -> None:
         key = (tiers.venue, tiers.env, tiers.key)
-        self.tiers[key] = tiers
+        self.tiers.setdefault(key, {})[tiers.margin_mode, tiers.account] = tiers
         self.dirty.contracts |= self._tiers_users.get(key, set())
+
+    def put_collateral(self, tiers: CollateralTiers, at: int) -> None:
+        key = (tiers.venue, tiers.env, tiers.ccy)
+        self.collateral[key] = tiers, at
+        self.dirty.collateral.add(key)
 
     def put_balance(self, balance: BalanceState, at: int) -> None:
         key = (balance.account, balance.scope)
@@ -205,6 +218,7 @@ class Mirror:
         """Mark every row: the database is not the one that we wrote into."""
         self.dirty.accounts |= self.accounts.keys()
         self.dirty.contracts |= self.contracts.keys()
+        self.dirty.collateral |= self.collateral.keys()
         self.dirty.positions |= self.positions.keys()
         self.dirty.balances |= self.balances.keys()
         self.dirty.prune |= set(prune)
@@ -217,6 +231,11 @@ class Mirror:
             self.contracts[key] = instrument, at
             self._use_tiers(instrument, key)
 
+    def learn_tiers(self, tiers: MarginTiers) -> None:
+        """Note what the database holds, unless something newer is known."""
+        known = self.tiers.setdefault((tiers.venue, tiers.env, tiers.key), {})
+        known.setdefault((tiers.margin_mode, tiers.account), tiers)
+
     def learn_position(self, state: PositionState, seq: int, at: int) -> None:
         """Note what the database holds, unless something newer is known (a removal is known as a dirty key)."""
         if state.id not in self.positions and state.id not in self.dirty.positions:
@@ -228,6 +247,7 @@ class Mirror:
         batch = Batch(
             accounts=[self._account_row(key) for key in sorted(taken.accounts)],
             contracts=[self._contract_row(key) for key in sorted(taken.contracts)],
+            collateral=[(*key, *self.collateral[key]) for key in sorted(taken.collateral)],
             positions=[self._position_row(key) for key in sorted(taken.positions) if key in self.positions],
             balances=[(*key, *self.balances[key]) for key in sorted(taken.balances)],
             removed=[key for key in sorted(taken.positions) if key not in self.positions],
@@ -256,7 +276,9 @@ class Mirror:
     def _contract_row(self, key: ContractKey) -> Row:
         instrument, at = self.contracts[key]
         tiers_key = _tiers_key(instrument)
-        return (*key, instrument, self.tiers.get(tiers_key) if tiers_key else None, at)
+        known = self.tiers.get(tiers_key) if tiers_key else None
+        tiers = tuple(known[whose] for whose in sorted(known, key=_whose)) if known else None
+        return (*key, instrument, tiers, at)
 
     def _position_row(self, row_id: str) -> Row:
         row = self.positions[row_id]
@@ -292,6 +314,10 @@ def _moment(record: Record) -> int:
 
 def _tiers_key(instrument: Instrument) -> TiersKey | None:
     return (instrument.venue, instrument.env, instrument.tiers_key) if instrument.tiers_key else None
+
+
+def _whose(key: Whose) -> tuple[str, str]:
+    return key[0] or "", key[1] or ""
 
 
 def _is_zero(size: str) -> bool:

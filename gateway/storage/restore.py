@@ -10,7 +10,17 @@ from typing import TypeVar
 
 import msgspec
 
-from exchanges.events import AccountMode, BalanceState, Event, Fill, Instrument, MarginTiers, PositionState, Transfer
+from exchanges.events import (
+    AccountMode,
+    BalanceState,
+    CollateralTiers,
+    Event,
+    Fill,
+    Instrument,
+    MarginTiers,
+    PositionState,
+    Transfer,
+)
 from gateway.core.alerts.records import AlertRecord, EquitySample, Silence
 from gateway.core.records import ClosedCycle, Correction
 from gateway.storage.mirror import Mirror, StoredAccount
@@ -41,6 +51,7 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True):
     modes: tuple[AccountMode, ...] = ()
     instruments: tuple[Instrument, ...] = ()
     tiers: tuple[MarginTiers, ...] = ()
+    collateral: tuple[CollateralTiers, ...] = ()
     balances: tuple[BalanceState, ...] = ()
     positions: tuple[PositionState, ...] = ()
     fills: tuple[Fill, ...] = ()
@@ -54,7 +65,8 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True):
 
     def events(self) -> list[Event]:
         """Return everything in the order in which an engine needs it: contracts first, positions last."""
-        states = (*self.instruments, *self.tiers, *self.modes, *self.balances, *self.positions)
+        tables = (*self.instruments, *self.tiers, *self.collateral)
+        states = (*tables, *self.modes, *self.balances, *self.positions)
         of_today = (*self.transfers, *self.equity)
         return [*states, *self.fills, *self.closed, *self.corrections, *of_today, *self.silences, *self.alerts]
 
@@ -74,7 +86,8 @@ async def read(connection: Connection, mirror: Mirror, now: int) -> Restored:
             accounts=accounts,
             modes=tuple(mirror.modes.values()),
             instruments=contracts,
-            tiers=tuple(mirror.tiers.values()),
+            tiers=tuple(tiers for of_key in mirror.tiers.values() for tiers in of_key.values()),
+            collateral=await reader.collateral(connection, mirror),
             balances=await reader.balances(connection, mirror),
             positions=await reader.positions(connection, mirror),
             fills=await reader.newest(connection, "fills", Fill, NEWEST_FILLS),
@@ -101,6 +114,13 @@ class _Reader:
             self.unreadable += 1
             return None
 
+    def _tiers(self, text: str) -> tuple[MarginTiers, ...]:
+        try:
+            return msgspec.json.decode(text, type=tuple[MarginTiers, ...])
+        except msgspec.ValidationError:
+            self.unreadable += 1
+            return ()
+
     async def accounts(self, connection: Connection, mirror: Mirror) -> tuple[StoredAccount, ...]:
         found = []
         for row in await connection.fetch("SELECT * FROM accounts ORDER BY name"):
@@ -121,12 +141,19 @@ class _Reader:
     async def contracts(self, connection: Connection, mirror: Mirror) -> tuple[Instrument, ...]:
         found = []
         for row in await connection.fetch("SELECT state, tiers, last_sync FROM contracts ORDER BY venue, env, symbol"):
-            if row["tiers"] is not None and (tiers := self._decode(row["tiers"], MarginTiers)):
-                mirror.tiers.setdefault((tiers.venue, tiers.env, tiers.key), tiers)
+            if row["tiers"] is not None:
+                for tiers in self._tiers(row["tiers"]):
+                    mirror.learn_tiers(tiers)
             if instrument := self._decode(row["state"], Instrument):
                 found.append(instrument)
                 mirror.learn_instrument(instrument, row["last_sync"])
         return tuple(found)
+
+    async def collateral(self, connection: Connection, mirror: Mirror) -> tuple[CollateralTiers, ...]:
+        for row in await connection.fetch("SELECT state, last_sync FROM collateral ORDER BY venue, env, ccy"):
+            if tiers := self._decode(row["state"], CollateralTiers):
+                mirror.collateral.setdefault((tiers.venue, tiers.env, tiers.ccy), (tiers, row["last_sync"]))
+        return tuple(tiers for tiers, _ in mirror.collateral.values())
 
     async def balances(self, connection: Connection, mirror: Mirror) -> tuple[BalanceState, ...]:
         found = []

@@ -70,6 +70,11 @@ CONTRACTS = Table(
         ("last_sync", "bigint"),
     ),
 )
+COLLATERAL = Table(
+    "collateral",
+    3,
+    (("venue", "text"), ("env", "text"), ("ccy", "text"), ("state", "jsonb"), ("last_sync", "bigint")),
+)
 POSITIONS = Table(
     "current_positions",
     1,
@@ -147,6 +152,7 @@ async def write(connection: Connection, batch: Batch, *, row_by_row: bool) -> li
     for table, rows in (
         (ACCOUNTS, batch.accounts),
         (CONTRACTS, batch.contracts),
+        (COLLATERAL, batch.collateral),
         (POSITIONS, batch.positions),
         (BALANCES, batch.balances),
         *((RECORDS[kind], rows) for kind, rows in batch.records.items()),
@@ -188,4 +194,4 @@ def _halving(connection: Connection, refused: list[RefusedRow]) -> _Insert:
 
 
 def _cell(value: Value) -> str | int | None:
-    return msgspec.json.encode(value).decode() if isinstance(value, msgspec.Struct) else value
+    return msgspec.json.encode(value).decode() if isinstance(value, msgspec.Struct | tuple) else value

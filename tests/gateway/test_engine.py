@@ -317,7 +317,7 @@ class Written:
     def put_instrument(self, instrument: object) -> None:
         self.others.append(instrument)
 
-    put_tiers = put_balance = put_mode = put_instrument
+    put_tiers = put_collateral = put_balance = put_mode = put_instrument
     put_fill = put_funding = put_transfer = put_correction = put_closed = put_instrument
 
 

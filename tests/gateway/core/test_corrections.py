@@ -308,7 +308,7 @@ def test_records_come_back_as_they_were_put() -> None:
 
         def ignore(self, *_: object) -> None: ...
 
-        put_position = remove_position = put_instrument = put_tiers = ignore
+        put_position = remove_position = put_instrument = put_tiers = put_collateral = ignore
         put_balance = put_mode = put_funding = put_transfer = ignore
 
     sink = Kept()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from exchanges.events import (
     BalanceState,
     CoinBalance,
+    CollateralTier,
+    CollateralTiers,
     Instrument,
     MarginTier,
     MarginTiers,
@@ -65,6 +67,11 @@ def tiers(rate: str = "0.0040", key: str = "BTC-USDT") -> MarginTiers:
         unit="contracts",
         tiers=(MarginTier(lower="0", rate=rate, max_leverage="100"), MarginTier(lower="1000", rate="0.0065")),
     )
+
+
+def collateral(rate: str = "0.950", ccy: str = "BTC") -> CollateralTiers:
+    steps = (CollateralTier(lower="0", rate=rate), CollateralTier(lower="20.0", rate="0"))
+    return CollateralTiers(venue="okx", env="live", ccy=ccy, tiers=steps)
 
 
 def balance(total: str = "1000.10", ccy: str = "USDT", *, full: bool = True) -> BalanceState:

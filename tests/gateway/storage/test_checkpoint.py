@@ -22,7 +22,7 @@ from gateway.storage.errors import MigrationError, PostgresRefused, StorageError
 from gateway.storage.mirror import StoredAccount
 from gateway.storage.postgres import Database
 from tests.gateway.storage.conftest import at_database, eventually
-from tests.gateway.storage.states import balance, instrument, position, tiers
+from tests.gateway.storage.states import balance, collateral, instrument, position, tiers
 
 _ACCOUNT = StoredAccount(name="main", venue="okx", env="live", region="eea", user="ann")
 
@@ -68,6 +68,9 @@ async def test_restore_is_exact(dsn: str, sql: asyncpg.Connection) -> None:
     first.put_mode(mode)
     first.put_instrument(instrument())
     first.put_tiers(tiers())
+    isolated = msgspec.structs.replace(tiers("0.0050"), margin_mode="isolated", account="main")
+    first.put_tiers(isolated)
+    first.put_collateral(collateral())
     first.put_balance(balance())
     first.put_position(position("A"), 41)
     first.put_position(position("B", size="-0.10000000000000000000000000001", entry_price=None), 42)
@@ -78,6 +81,8 @@ async def test_restore_is_exact(dsn: str, sql: asyncpg.Connection) -> None:
     assert restored.events() == [
         instrument(),
         tiers(),
+        isolated,
+        collateral(),
         mode,
         balance(),
         position("A"),

@@ -6,7 +6,7 @@ import msgspec
 
 from exchanges.events import AccountMode
 from gateway.storage.mirror import Mirror, StoredAccount, merged
-from tests.gateway.storage.states import balance, instrument, position, tiers
+from tests.gateway.storage.states import balance, collateral, instrument, position, tiers
 
 
 def test_a_thousand_changes_of_a_row_wait_once() -> None:
@@ -54,7 +54,39 @@ def test_tiers_are_written_with_every_contract_that_uses_them() -> None:
     mirror.take()
     mirror.put_tiers(tiers())
     batch, _ = mirror.take()
-    assert [(row[2], row[4]) for row in batch.contracts] == [("X", tiers()), ("Y", tiers())]
+    assert [(row[2], row[4]) for row in batch.contracts] == [("X", (tiers(),)), ("Y", (tiers(),))]
+
+
+def test_tiers_of_a_margin_mode_or_an_account_stand_beside_those_of_all() -> None:
+    mirror = Mirror()
+    mirror.put_instrument(instrument("X"), 1)
+    variants = [msgspec.structs.replace(tiers(), **whose) for whose in ({}, {"margin_mode": "cross"}, {"account": "a"})]
+    for one in variants:
+        mirror.put_tiers(one)
+    mirror.put_tiers(newer := msgspec.structs.replace(variants[2], tiers=tiers("0.0100").tiers))
+    (row,) = mirror.take()[0].contracts
+    assert sorted(row[4], key=repr) == sorted([*variants[:2], newer], key=repr)
+    mirror.learn_tiers(variants[2])
+    mirror.put_instrument(instrument("X"), 2)
+    (row,) = mirror.take()[0].contracts
+    assert newer in row[4], "what was read back never replaces newer knowledge"
+
+
+def test_the_newest_collateral_of_a_currency_is_written_once() -> None:
+    mirror = Mirror()
+    mirror.put_collateral(collateral("0.95"), 1)
+    mirror.put_collateral(collateral("0.90"), 2)
+    mirror.put_collateral(collateral(ccy="ETH"), 3)
+    assert len(mirror.dirty) == 2
+    batch, taken = mirror.take()
+    assert batch.collateral == [
+        ("okx", "live", "BTC", collateral("0.90"), 2),
+        ("okx", "live", "ETH", collateral(ccy="ETH"), 3),
+    ]
+    mirror.give_back(taken)
+    assert mirror.take()[0].collateral == batch.collateral
+    mirror.everything(())
+    assert mirror.take()[0].collateral == batch.collateral
 
 
 def test_account_gives_its_positions_venue_and_env() -> None:

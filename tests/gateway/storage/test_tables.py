@@ -36,7 +36,7 @@ async def test_columns_hold_the_digits_that_were_sent(sql: asyncpg.Connection, m
     assert row["opened_at"] is None
     assert row["take_profit"] is None, "not a number: in state alone"
     assert row["stop_loss"] is None
-    contract = await sql.fetchrow("SELECT *, tiers -> 'tiers' -> 0 ->> 'rate' AS rate FROM contracts")
+    contract = await sql.fetchrow("SELECT *, tiers -> 0 -> 'tiers' -> 0 ->> 'rate' AS rate FROM contracts")
     assert (str(contract["contract_size"]), str(contract["tick_size"])) == ("0.0100", "0.10")
     assert (contract["kind"], contract["rate"], contract["last_sync"]) == ("perp", "0.0040", 9)
     coin = await sql.fetchrow("SELECT * FROM balance_coins")
