@@ -113,7 +113,7 @@ class Holdings:
         account.positions.discard(row_id)
         self.fresh.add(account.info.name)
         self._market.release(position.symbol, row_id)
-        self.dirty |= self.pools.leave(account, position.pool, row_id)
+        self.dirty |= self.pools.leave(account, position.pool, position)
         self._changes.touch("accounts", account.info.name)
         self._gone = True
         if self._changes.sink:
@@ -173,7 +173,7 @@ class Holdings:
         handle = self._book.add(symbol.number, pool.number, slot, self._book.bases.number(base))
         position = Position(account, symbol, pool, handle, slot, state)
         self.open[state.id] = self.slots[slot] = position
-        self.dirty |= self.pools.join(pool, state.id)
+        self.dirty |= self.pools.join(pool, position)
         return position
 
     def _join_pool(self, position: Position, account: Account, state: PositionState) -> None:
@@ -182,7 +182,7 @@ class Holdings:
         if position.pool.name != name:
             left, position.pool = position.pool, self.pools.get(account, name)
             self._book.move(position.handle, position.pool.number)
-            self.dirty |= self.pools.join(position.pool, state.id) | self.pools.leave(account, left, state.id)
+            self.dirty |= self.pools.join(position.pool, position) | self.pools.leave(account, left, position)
 
     def _put(self, position: Position) -> None:
         """Write one position's inputs into the columns."""
