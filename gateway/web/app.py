@@ -16,7 +16,8 @@ from gateway.core.protocol import Refusal
 from gateway.web import openapi
 from gateway.web.auth import check_host, check_origin
 from gateway.web.problem import PROBLEM_JSON, problem_body
-from gateway.web.rest import Operation, Rest
+from gateway.web.rest import Rest
+from gateway.web.route import Operation
 from gateway.web.state import ServerState
 from gateway.web.stream import PATH as STREAM_PATH
 

@@ -10,10 +10,12 @@ from typing import Any
 
 import msgspec
 
+from gateway.core.alerts.records import Silence
 from gateway.core.protocol import ERRORS, Close
 from gateway.web.problem import PROBLEM_JSON
-from gateway.web.rest import LIVE, Operation
-from gateway.web.state import ReconcileRequest
+from gateway.web.rest import LIVE
+from gateway.web.route import Operation
+from gateway.web.state import AlertTestRequest, ReconcileRequest, SilenceRequest
 
 Rows = dict[str, dict[str, Any]]
 
@@ -57,6 +59,19 @@ class Reconciled(msgspec.Struct):
     accounts: dict[str, Any]
 
 
+class Silences(msgspec.Struct):
+    """Silences that are not over."""
+
+    silences: list[Silence]
+
+
+class AlertTested(msgspec.Struct):
+    """What each channel said to a test."""
+
+    rule: str
+    channels: dict[str, dict[str, Any]]
+
+
 class Changes(msgspec.Struct):
     """What changed in a table: whole rows, and null for each id that is gone."""
 
@@ -94,7 +109,9 @@ def _types(tables: Sequence[str]) -> dict[str, Any]:
         for name in LIVE
         if name in tables
     }
-    plain = {t.__name__: t for t in (Problem, Health, Readiness, Instruments, Reconciled, ReconcileRequest)}
+    kinds = (Problem, Health, Readiness, Instruments, Reconciled, ReconcileRequest)
+    of_alerts = (Silence, Silences, SilenceRequest, AlertTested, AlertTestRequest)
+    plain = {kind.__name__: kind for kind in (*kinds, *of_alerts)}
     return {**snapshots, **pages, **plain, "Object": dict[str, Any]}
 
 
@@ -103,6 +120,10 @@ def describe(operations: Sequence[Operation], tables: Sequence[str], version: st
     types = _types(tables)
     schemas, components = msgspec.json.schema_components(types.values(), ref_template="#/components/schemas/{name}")
     by_name = dict(zip(types, schemas, strict=True))
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in operations:
+        item = paths.setdefault(operation.path, {})
+        item[operation.method.lower()] = _operation(operation, by_name, again=bool(item))
     return {
         "openapi": "3.1.0",
         "info": {
@@ -110,14 +131,14 @@ def describe(operations: Sequence[Operation], tables: Sequence[str], version: st
             "version": version,
             "description": "Live perpetual-futures positions of every venue. The stream is a WebSocket at /v1/stream.",
         },
-        "paths": {
-            operation.path: {operation.method.lower(): _operation(operation, by_name)} for operation in operations
-        },
+        "paths": paths,
         "components": {"schemas": components},
     }
 
 
-def _operation(operation: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
+def _operation(operation: Operation, schemas: dict[str, Any], *, again: bool) -> dict[str, Any]:
+    """Describe one operation; ``again``: another one of its path was described before."""
+    name = operation.path.strip("/").translate(str.maketrans("/", "_", "{}"))
     answers = [schemas[name] for name in operation.schemas]
     schema = {"type": "string"} if operation.media.startswith("text/") else {"anyOf": answers}
     media = operation.media.partition(";")[0]
@@ -125,22 +146,25 @@ def _operation(operation: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
     if operation.unready:
         responses["503"] = _problem("A required feed is not live, or a venue cannot be asked", schemas)
     responses["default"] = _problem("A problem", schemas)
-    body = {"requestBody": {"required": True, "content": {"application/json": {"schema": schemas["ReconcileRequest"]}}}}
+    body: dict[str, Any] = {}
+    if operation.body is not None:
+        content = {"application/json": {"schema": schemas[operation.body]}}
+        body = {"requestBody": {"required": True, "content": content}}
     return {
-        "operationId": operation.path.strip("/").replace("/", "_"),
+        "operationId": f"{name}_{operation.method.lower()}" if again else name,
         "summary": operation.summary,
         "parameters": [
             {
                 "name": param.name,
-                "in": "query",
-                "required": False,
+                "in": "path" if f"{{{param.name}}}" in operation.path else "query",
+                "required": f"{{{param.name}}}" in operation.path,
                 "description": param.text,
                 "schema": {"type": param.type} | ({"enum": list(param.values)} if param.values else {}),
             }
             for param in operation.params
         ],
         "responses": responses,
-    } | (body if operation.method == "POST" else {})
+    } | body
 
 
 def _problem(text: str, schemas: dict[str, Any]) -> dict[str, Any]:

@@ -6,8 +6,8 @@ API description is made of, so that no route can be without one.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import NamedTuple, get_args
+from collections.abc import Iterable
+from typing import get_args
 
 import msgspec
 import orjson
@@ -15,40 +15,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.core.access import Principal, resolve
+from gateway.core.alerts.rules import SEVERITIES
 from gateway.core.protocol import Refusal, gone_member, row_member, sub_of
 from gateway.core.records import CorrectionClass
 from gateway.core.state import FEED_STATES
 from gateway.core.tables import RowKey, Selection, Table, Version
 from gateway.metrics import CONTENT_TYPE
+from gateway.web.alerts import AlertRoutes
 from gateway.web.problem import PROBLEM_JSON, problem
+from gateway.web.route import Handler, Operation, Param, Query, answer_json, principal_of
 from gateway.web.state import ReconcileRequest, ServerState, Verification
 
-Handler = Callable[[Request], Awaitable[Response]]
-
 DEFAULT_LIMIT, MAX_LIMIT = 500, 5_000
-
-
-class Param(NamedTuple):
-    """A query parameter: its name, its JSON type, what it means; ``values``: all that it may be, where they are few."""
-
-    name: str
-    type: str
-    text: str
-    values: tuple[str, ...] = ()
-
-
-class Operation(NamedTuple):
-    """A route: path, handler, summary, parameters, the answer's media type and the names of
-    its possible schemas (openapi.py)."""
-
-    path: str
-    handler: Handler
-    summary: str
-    params: tuple[Param, ...] = ()
-    media: str = "application/json"
-    schemas: tuple[str, ...] = ("Object",)
-    unready: bool = False  # also answers 503
-    method: str = "GET"
 
 
 _PAGE = (
@@ -77,6 +55,14 @@ LIVE: dict[str, tuple[Param, ...]] = {
     ),
     "summary": (Param("user", "string", "Users, separated by commas"),),
     "feeds": (_ACCOUNT, _VENUE, Param("state", "string", "States of a feed, separated by commas", FEED_STATES)),
+    "alerts": (
+        _ACCOUNT,
+        _VENUE,
+        _SYMBOL,
+        Param("rule", "string", "Names of rules, separated by commas"),
+        Param("state", "string", "States of an alert, separated by commas", ("pending", "firing", "resolved")),
+        Param("severity", "string", "Severities, separated by commas", SEVERITIES),
+    ),
 }
 # Filters that a row's key answers; the others are compared with the row's own field of that name.
 _BY_KEY = ("account", "venue", "symbol", "user")
@@ -89,45 +75,6 @@ _SNAPSHOT = (
     Param("epoch", "string", "The epoch of that answer"),
     Param("sub", "string", "The sub of that answer: its selection must be the one asked for now"),
 )
-
-
-class Query:
-    """The parameters of one request, checked against those that the route knows."""
-
-    def __init__(self, request: Request, known: Sequence[Param]) -> None:
-        self._values = request.query_params
-        self._allowed = {param.name: param.values for param in known}
-        names = [param.name for param in known]
-        for name in self._values:
-            if name not in names:
-                known_names = ", ".join(names) or "none"
-                raise Refusal("bad_filter", f"{request.url.path} has no parameter {name!r}; it has {known_names}")
-
-    def text(self, name: str) -> str | None:
-        """Return a parameter as it came."""
-        return self._values.get(name)
-
-    def names(self, name: str) -> list[str] | None:
-        """Return a list separated by commas; None where the parameter is absent."""
-        if name not in self._values:
-            return None
-        found = [part for value in self._values.getlist(name) for part in value.split(",") if part]
-        if not found:
-            raise Refusal("bad_filter", f"{name} is empty; leave it out to get all")
-        allowed = self._allowed[name]
-        for value in found if allowed else ():
-            if value not in allowed:
-                raise Refusal("bad_filter", f"{name} is {value!r}; it must be one of {', '.join(allowed)}")
-        return found
-
-    def integer(self, name: str, low: int, high: int) -> int | None:
-        """Return a whole number within bounds; None where the parameter is absent."""
-        value = self._values.get(name)
-        if value is None:
-            return None
-        if not (value.isascii() and value.isdigit() and low <= int(value[:20]) <= high):
-            raise Refusal("bad_filter", f"{name} is {value!r}; it must be a whole number from {low} to {high}")
-        return int(value)
 
 
 class Rest:
@@ -172,7 +119,9 @@ class Rest:
                 "Compare the store with the venues; with apply: correct it; with force: close the rows of an account",
                 schemas=("Reconciled",),
                 method="POST",
+                body="ReconcileRequest",
             ),
+            *(AlertRoutes(state).operations if "alerts" in state.tables else ()),
             Operation("/metrics", self.metrics, "Figures for Prometheus", media=CONTENT_TYPE),
         ]
 
@@ -181,7 +130,7 @@ class Rest:
     async def snapshot(self, request: Request) -> Response:
         """Answer with one member per table: all rows, or what changed since a cursor where that is known for certain."""
         query = Query(request, _SNAPSHOT)
-        principal = self._principal(request)
+        principal = principal_of(self._state, request)
         selections = self._selections(query, principal)
         tables, sub = self._state.tables, sub_of(*selections)
         since = self._since(query, principal, selections, sub)
@@ -235,7 +184,7 @@ class Rest:
 
     async def _page(self, request: Request, table: Table) -> Response:
         query = Query(request, LIVE[table.name] + _PAGE)
-        principal = self._principal(request)
+        principal = principal_of(self._state, request)
         named = query.names("account") if "accounts" in table.filters else None
         selection = resolve(self._state.tables, table.name, principal, self._state.accounts(), accounts=named)
         limit = query.integer("limit", 1, MAX_LIMIT) or DEFAULT_LIMIT
@@ -279,7 +228,7 @@ class Rest:
     async def reconcile(self, request: Request) -> Response:
         """Compare, and correct where asked to; for the command line of whoever runs the gateway."""
         Query(request, ())
-        if not self._principal(request).sees_everything:
+        if not principal_of(self._state, request).sees_everything:
             raise Refusal("unauthorized", "only who may see every account may correct the store")
         try:
             asked = msgspec.json.decode(await request.body(), type=ReconcileRequest)
@@ -293,25 +242,25 @@ class Rest:
             raise Refusal(
                 "bad_command", "force needs the accounts by name and a reason: it closes rows that nobody can check"
             )
-        return _json({"mode": asked.mode, "accounts": await self._state.reconcile(asked)})
+        return answer_json({"mode": asked.mode, "accounts": await self._state.reconcile(asked)})
 
     # --- The gateway itself -----------------------------------------------------------------------------------------
 
     async def instruments(self, request: Request) -> Response:
         """Answer with the contract table."""
         Query(request, ())
-        self._principal(request)
-        return _json({"instruments": self._state.instruments()})
+        principal_of(self._state, request)
+        return answer_json({"instruments": self._state.instruments()})
 
     async def config(self, request: Request) -> Response:
         """Answer with the running configuration."""
         Query(request, ())
-        self._principal(request)
-        return _json(self._state.config_view())
+        principal_of(self._state, request)
+        return answer_json(self._state.config_view())
 
     async def healthz(self, request: Request) -> Response:
         """Answer that the process lives."""
-        return _json({"status": "ok", "version": self._state.version})
+        return answer_json({"status": "ok", "version": self._state.version})
 
     async def readyz(self, request: Request) -> Response:
         """Answer whether clients can be served, and in what state each feed is."""
@@ -320,18 +269,12 @@ class Rest:
         required = query.integer("feeds", 0, 1)
         if required and not live:
             refusal = Refusal("not_ready", "a required feed is not live; see feeds")
-            return _json({**problem(refusal), "feeds": feeds}, status=503, media=PROBLEM_JSON)
-        return _json({"status": "ready", "feeds_live": live, "feeds": feeds})
+            return answer_json({**problem(refusal), "feeds": feeds}, status=503, media=PROBLEM_JSON)
+        return answer_json({"status": "ready", "feeds_live": live, "feeds": feeds})
 
     async def metrics(self, request: Request) -> Response:
         """Answer with figures for Prometheus."""
         return Response(self._state.metrics.render(), headers={"content-type": CONTENT_TYPE})
-
-    def _principal(self, request: Request) -> Principal:
-        principal = self._state.principal(request.headers)
-        if principal is None:
-            raise Refusal("unauthorized", "the request carries no token that is known here")
-        return principal
 
 
 def _matching(
@@ -371,7 +314,3 @@ def _answer(
 ) -> Response:
     parts = [orjson.dumps(head)[1:-1], *(orjson.dumps(name) + b":" + body for name, body in members)]
     return Response(_object(parts), status_code=status, media_type=media)
-
-
-def _json(body: object, *, status: int = 200, media: str = "application/json") -> Response:
-    return Response(orjson.dumps(body), status_code=status, media_type=media)

@@ -6,11 +6,12 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
 from gateway.core.access import Principal
+from gateway.core.alerts.records import Silence
 from gateway.core.protocol import Limits
 from gateway.core.tables import Tables
 from gateway.hub import Hub
@@ -31,6 +32,68 @@ class ReconcileRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mode: Literal["dry-run", "apply", "force"]
     accounts: tuple[str, ...] | None = None
     reason: str | None = None
+
+
+class SilenceRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which alerts are to be quiet, None: all, and until when: ``until`` (ms), or ``for_s`` from now."""
+
+    rules: tuple[str, ...] | None = None
+    accounts: tuple[str, ...] | None = None
+    venues: tuple[str, ...] | None = None
+    symbols: tuple[str, ...] | None = None
+    until: int | None = None
+    for_s: float | None = None
+    reason: str = ""
+
+
+class AlertTestRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The rule whose channels are to be tested."""
+
+    rule: str
+
+
+class AlertDesk(Protocol):
+    """What people do with alerts."""
+
+    def rules(self) -> Collection[str]:
+        """Return the names of the rules that hold."""
+
+    def acknowledge(self, alert: str) -> None:
+        """Take note of a firing alert. Raises KeyError."""
+
+    def silences(self) -> list[Silence]:
+        """Return the silences that are not over."""
+
+    def silence(self, asked: SilenceRequest, until: int, by: str) -> Silence:
+        """Keep alerts quiet."""
+
+    def unsilence(self, silence: str) -> Silence:
+        """End a silence. Raises KeyError."""
+
+    async def test(self, rule: str) -> Mapping[str, Mapping[str, object]]:
+        """Send a test of a rule and return what each channel said."""
+
+
+class NoAlerts:
+    """The desk of a server without alerts."""
+
+    def rules(self) -> Collection[str]:
+        return ()
+
+    def acknowledge(self, alert: str) -> None:
+        raise KeyError(alert)
+
+    def silences(self) -> list[Silence]:
+        return []
+
+    def silence(self, asked: SilenceRequest, until: int, by: str) -> Silence:
+        raise KeyError(by)
+
+    def unsilence(self, silence: str) -> Silence:
+        raise KeyError(silence)
+
+    async def test(self, rule: str) -> Mapping[str, Mapping[str, object]]:
+        return {}
 
 
 def _wall_clock_ms() -> int:
@@ -58,6 +121,7 @@ class ServerState:
         instruments: Returns the contract table.
         verify: Asks the venues (all, or those named) of accounts where they were asked longer ago than so many milliseconds.
         reconcile: Compares the store with the venues, and corrects it where asked to; per account for humans.
+        alerts: What people do with alerts.
         now_ms: Wall clock.
         principal: Returns for whom a request is made, from its headers (names in lower case); None: not known, 401.
         allowed_hosts, allowed_origins: Further names than loopback's, and further whole origins.
@@ -72,6 +136,7 @@ class ServerState:
     instruments: Callable[[], list[dict[str, object]]] = list
     verify: Callable[[Collection[str], int, Collection[str] | None], Awaitable[Verification]] = _no_venues
     reconcile: Callable[[ReconcileRequest], Awaitable[dict[str, object]]] = _nothing
+    alerts: AlertDesk = field(default_factory=NoAlerts)
     now_ms: Callable[[], int] = _wall_clock_ms
     principal: Callable[[Mapping[str, str]], Principal | None] = local_principal
     allowed_hosts: Collection[str] = ()

@@ -1,0 +1,96 @@
+"""What a route is: its operation as the description tells it, its checked query, and its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.core.access import Principal
+from gateway.core.protocol import Refusal
+from gateway.web.state import ServerState
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Param(NamedTuple):
+    """A query parameter: its name, its JSON type, what it means; ``values``: all that it may be, where they are few."""
+
+    name: str
+    type: str
+    text: str
+    values: tuple[str, ...] = ()
+
+
+class Operation(NamedTuple):
+    """A route: path, handler, summary, parameters, the answer's media type and the names of
+    its possible schemas (openapi.py)."""
+
+    path: str
+    handler: Handler
+    summary: str
+    params: tuple[Param, ...] = ()
+    media: str = "application/json"
+    schemas: tuple[str, ...] = ("Object",)
+    unready: bool = False  # also answers 503
+    method: str = "GET"
+    body: str | None = None  # the schema of what is sent along
+
+
+class Query:
+    """The parameters of one request, checked against those that the route knows."""
+
+    def __init__(self, request: Request, known: Sequence[Param]) -> None:
+        self._values = request.query_params
+        self._allowed = {param.name: param.values for param in known}
+        names = [param.name for param in known]
+        for name in self._values:
+            if name not in names:
+                known_names = ", ".join(names) or "none"
+                raise Refusal("bad_filter", f"{request.url.path} has no parameter {name!r}; it has {known_names}")
+
+    def text(self, name: str) -> str | None:
+        """Return a parameter as it came."""
+        return self._values.get(name)
+
+    def names(self, name: str) -> list[str] | None:
+        """Return a list separated by commas; None where the parameter is absent."""
+        if name not in self._values:
+            return None
+        found = [part for value in self._values.getlist(name) for part in value.split(",") if part]
+        if not found:
+            raise Refusal("bad_filter", f"{name} is empty; leave it out to get all")
+        allowed = self._allowed[name]
+        for value in found if allowed else ():
+            if value not in allowed:
+                raise Refusal("bad_filter", f"{name} is {value!r}; it must be one of {', '.join(allowed)}")
+        return found
+
+    def integer(self, name: str, low: int, high: int) -> int | None:
+        """Return a whole number within bounds; None where the parameter is absent."""
+        value = self._values.get(name)
+        if value is None:
+            return None
+        if not (value.isascii() and value.isdigit() and low <= int(value[:20]) <= high):
+            raise Refusal("bad_filter", f"{name} is {value!r}; it must be a whole number from {low} to {high}")
+        return int(value)
+
+
+def principal_of(state: ServerState, request: Request) -> Principal:
+    """Return for whom a request is made.
+
+    Raises:
+        Refusal: unauthorized.
+    """
+    principal = state.principal(request.headers)
+    if principal is None:
+        raise Refusal("unauthorized", "the request carries no token that is known here")
+    return principal
+
+
+def answer_json(body: object, *, status: int = 200, media: str = "application/json") -> Response:
+    """Answer with JSON."""
+    return Response(orjson.dumps(body), status_code=status, media_type=media)
