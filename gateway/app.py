@@ -7,6 +7,7 @@ about figures, venues or clients.
 from __future__ import annotations
 
 import asyncio
+import random
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
@@ -14,20 +15,22 @@ from pathlib import Path
 
 import msgspec
 import structlog
-from prometheus_client.core import Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 
 from exchanges.actions import Policy
 from exchanges.clock import Clock, SystemClock
 from exchanges.errors import Rejected
 from exchanges.events import Event
 from exchanges.venue import AccountSpec
-from gateway.config import Config, public_view, verify_every_s
+from gateway.alert_desk import AlertDesk
+from gateway.config import Channel, Config, alert_rules, public_view, verify_every_s
 from gateway.core.accounts import AccountInfo
 from gateway.core.rows import present
 from gateway.engine import Engine
 from gateway.feeds import Feeds
 from gateway.hub import Hub
-from gateway.metrics import Metrics, counter, gauge
+from gateway.metrics import Metrics, counter, gauge, labelled
+from gateway.notify.notifier import Notifier
 from gateway.operator import Operator
 from gateway.replay import Recorder
 from gateway.store import Store
@@ -40,6 +43,8 @@ log = structlog.get_logger("perpwire")
 _CLOCK_TURN_S = 1.0
 # A fill may come a moment before the position that it changed: the stream's own word is waited for so long.
 _STREAM_FIRST_MS = 300
+# What is being delivered at a stop is waited for so long.
+_LAST_NOTICES_S = 0.5
 
 
 class Turns:
@@ -97,6 +102,7 @@ class Gateway:
         specs: The accounts, with their secrets.
         recorder: Sees every raw input.
         policy: How patient the feeds are; None: their own default.
+        channels: Where alerts are told, with their secrets.
     """
 
     def __init__(
@@ -107,6 +113,7 @@ class Gateway:
         clock: Clock | None = None,
         recorder: Recorder | None = None,
         policy: Policy | None = None,
+        channels: Sequence[Channel] = (),
     ) -> None:
         check_bind(config.server.host, auth_configured=False)
         self.config, self.specs = config, specs
@@ -114,6 +121,7 @@ class Gateway:
         self.store = Store(config.storage)
         self.metrics = Metrics()
         self.server = Server()
+        self.notifier = Notifier(channels, self.clock, random.random)
         self.feeds: Feeds
         self._recorder, self._policy = recorder, policy
         self._wanted_version = -1
@@ -153,15 +161,18 @@ class Gateway:
             self.config.models.promoted,
             risk=self.config.risk,
             stress=self.config.stress,
+            rules=alert_rules(self.config),
         )
         self.engine.restore(restored, self.clock.now_ms(), stored_at)
         self.hub = Hub.on(asyncio.get_running_loop(), self.engine.tables, self.config.limits)
         self.turns = Turns(self.engine, self.hub, self.clock, self._after)
         self.operator = Operator(self.engine, self.feeds, self.clock, self.turns.act)
+        self.alerts = AlertDesk(self.engine, self.notifier, self.clock, self.turns.act)
         self.metrics.watch(self._figures)
         await self.server.start(self.config.server.host, self.config.server.port, self._state())
         self._tasks.append(asyncio.create_task(self._clock_turns(), name="clock turns"))
         self._tasks += [asyncio.create_task(work, name=name) for name, work in self.feeds.coroutines()]
+        self._tasks += [asyncio.create_task(work, name=name) for name, work in self.notifier.coroutines()]
         self._tasks.append(asyncio.create_task(self.store.run(), name="checkpoint"))
         self._after()
         log.info("serving", url=self.url, accounts=len(self.specs), restored=len(self.engine.positions))
@@ -173,11 +184,13 @@ class Gateway:
         feeds = [task for task in self._tasks if task.get_name().startswith("feed ")]
         if feeds:
             await asyncio.wait(feeds, timeout=0.8)
+        await self.notifier.settle(_LAST_NOTICES_S)
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=0.3)
         self._tasks.clear()
+        await self.notifier.close()
         await self.server.stop()
         await self.store.stop()
         if hasattr(self, "feeds"):
@@ -236,6 +249,7 @@ class Gateway:
     def _after(self) -> None:
         """Do what the engine asks for after a turn: other prices, another look at an account, evidence."""
         engine = self.engine
+        self.alerts.tell()
         if engine.market.version != self._wanted_version:
             self._wanted_version = engine.market.version
             self.feeds.want(engine.market.wanted(), engine.market.wanted_currencies())
@@ -287,6 +301,7 @@ class Gateway:
             ],
             verify=self.operator.verify,
             reconcile=self.operator.reconcile,
+            alerts=self.alerts,
             now_ms=self.clock.now_ms,
             allowed_hosts=self.config.server.allowed_hosts,
             allowed_origins=self.config.server.allowed_origins,
@@ -304,6 +319,9 @@ class Gateway:
             yield counter(f"engine_{name}", f"Engine events: {name.replace('_', ' ')}", value)
         yield counter("engine_turn_failures", "Turns that raised", self.turns.failures)
         yield gauge("positions", "Open positions", len(self.engine.positions))
+        firing = self.engine.alerts.board.firing().items()
+        yield labelled(GaugeMetricFamily, "alerts_firing", "Alerts that fire", "severity", sorted(firing))
+        yield from self.notifier.figures()
         yield from self.feeds.figures()
         yield from self.store.figures()
 

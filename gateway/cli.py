@@ -32,6 +32,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+alerts_app = typer.Typer(help="What fires, and whether the channels work.", no_args_is_help=True)
+app.add_typer(alerts_app, name="alerts")
+
 # What an operator can mend: shown as one line. Anything else is a defect and shows its traceback.
 OPERATOR = (ConfigError, VenueError, StorageError, BindRefused, CannotListen, SimulatorFailed)
 
@@ -108,6 +111,7 @@ def serve(
     try:
         settings = configuration.load(config)
         specs = configuration.account_specs(settings)
+        channels = configuration.alert_channels(settings)
     except ConfigError as error:
         fail(str(error))
     configure(settings.log)
@@ -121,7 +125,7 @@ def serve(
                 recorder = Recorder(record.open("ab"))
             except OSError as error:
                 raise ConfigError(f"--record {record}: cannot be written ({error.strerror})") from None
-        gateway = Gateway(settings, specs, recorder=recorder)
+        gateway = Gateway(settings, specs, recorder=recorder, channels=channels)
         await gateway.run(stop, lambda: print(f"Perpwire: {gateway.url}", flush=True))
 
     run(main)
@@ -205,8 +209,7 @@ def reconcile(
             fail("reconcile --force needs --reason: it is kept with the rows")
         if not yes:
             typer.confirm(f"Close every row of {', '.join(accounts)} whose venue cannot be asked?", abort=True)
-    host = "127.0.0.1" if settings.server.host in ("0.0.0.0", "::") else settings.server.host
-    address = url or f"http://{f'[{host}]' if ':' in host else host}:{settings.server.port}"
+    address = url or _address(settings)
 
     async def main(_stop: Stop) -> None:
         try:
@@ -219,6 +222,54 @@ def reconcile(
             fail(str(error))
         for line in reconciling.report(answer):
             print(line)
+
+    run(main)
+
+
+def _address(settings: configuration.Config) -> str:
+    """Return where the gateway of a configuration is reached from this machine."""
+    host = "127.0.0.1" if settings.server.host in ("0.0.0.0", "::") else settings.server.host
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.server.port}"
+
+
+_Url = Annotated[str | None, typer.Option(help="The running gateway; default: as configured.")]
+_ConfigFile = Annotated[Path, typer.Option(help="Configuration file.")]
+
+
+@alerts_app.command("list")
+def list_alerts(url: _Url = None, config: _ConfigFile = Path("config.yaml")) -> None:
+    """Say what fires, the worst first."""
+    from gateway import alerting
+
+    async def main(_stop: Stop) -> None:
+        try:
+            rows = await alerting.listed(url or _address(configuration.load(config)))
+        except (alerting.NoGateway, ValueError) as error:
+            fail(str(error))
+        for line in alerting.report(rows):
+            print(line)
+
+    run(main)
+
+
+@alerts_app.command("test")
+def send_test(
+    rule: Annotated[str, typer.Argument(help="Name of a rule.")],
+    url: _Url = None,
+    config: _ConfigFile = Path("config.yaml"),
+) -> None:
+    """Send a test of a rule to its channels, for real, and say what each answered; status 1 where one did not take it."""
+    from gateway import alerting
+
+    async def main(_stop: Stop) -> None:
+        try:
+            channels = await alerting.tested(url or _address(configuration.load(config)), rule)
+        except (alerting.NoGateway, ValueError) as error:
+            fail(str(error))
+        for line in alerting.answers(channels):
+            print(line)
+        if not channels or not all(answer["ok"] for answer in channels.values()):
+            raise typer.Exit(1)
 
     run(main)
 

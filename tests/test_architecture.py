@@ -126,6 +126,13 @@ LAYERS = {
     ),
     "gateway.notify": ("exchanges.backoff", "exchanges.clock", "gateway.config", "gateway.core.alerts", "gateway.metrics"),
     "gateway.alerting": (),
+    "gateway.alert_desk": (
+        "exchanges.clock",
+        "gateway.core",
+        "gateway.engine",
+        "gateway.notify",
+        "gateway.web.state",
+    ),
     "gateway.rounds": ("exchanges",),
     "gateway.gate": ("exchanges.events",),
     "gateway.others": ("exchanges",),

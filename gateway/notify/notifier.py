@@ -137,11 +137,14 @@ class Notifier:
         answers = await asyncio.gather(*(_tried(line, notice) for line in lines))
         return {line.name: answer for line, answer in zip(lines, answers, strict=True)}
 
-    async def stop(self, patience_s: float) -> None:
-        """Wait a moment for what is being delivered, then let go; the workers are cancelled by whoever runs them."""
+    async def settle(self, patience_s: float) -> None:
+        """Wait a moment for what is being delivered; a channel that failed last is not waited for."""
         deadline = self._clock.now_ms() + round(1000 * patience_s)
         while any(line.waiting and not line.failures for line in self.lines) and self._clock.now_ms() < deadline:
             await sleep_until(self._clock, self._clock.now_ms() + 20)
+
+    async def close(self) -> None:
+        """Let go of the channels; their workers have ended."""
         for line in self.lines:
             await line.sender.close()
 

@@ -56,6 +56,12 @@ class Board:
         """Return a row of the table. Raises KeyError."""
         return dict(self._entry(row_id).shown)
 
+    def fires(self, row_id: str) -> bool:
+        """Say whether an alert of this id fires."""
+        rule, _, subject = row_id.partition(":")
+        entry = self._entries.get(rule, {}).get(subject)
+        return entry is not None and entry.status.state == "firing"
+
     def firing(self) -> Counter[str]:
         """Return how many alerts fire, by severity."""
         return Counter(
@@ -145,9 +151,9 @@ class Board:
         Raises:
             KeyError: There is no such alert, or it does not fire.
         """
-        entry = self._entry(row_id)
-        if entry.status.state != "firing":
+        if not self.fires(row_id):
             raise KeyError(row_id)
+        entry = self._entry(row_id)
         if entry.status.acknowledged_at is None:
             entry.place(acknowledge(entry.status, now))
             self._show(entry)
