@@ -30,7 +30,7 @@ class Layout(NamedTuple):
 
     Attributes:
         pool_starts, pools: The first row and the number of each pool that has rows.
-        group_starts, group_of: The first row of each group; (n,) the group of each row.
+        group_starts, group_sizes, group_of: The first row of each group and their number; (n,) the group of each row.
         shared: The groups of several rows.
         in_coin: Rows of groups in a pool of their coin: their price is 1/y of the present one.
         unlike: Rows of groups without a trigger.
@@ -46,6 +46,7 @@ class Layout(NamedTuple):
     pool_starts: Ints
     pools: Ints
     group_starts: Ints
+    group_sizes: Ints
     group_of: Ints
     shared: Segments
     in_coin: Ints
@@ -90,6 +91,7 @@ def layout_of(c: Columns, tables: Tables) -> Layout:
         pool_starts=pool_starts,
         pools=c.pool[pool_starts],
         group_starts=group_starts,
+        group_sizes=np.diff(group_starts, append=len(c)),
         group_of=group_of,
         shared=_several(new_group, np.ones(len(c), dtype=np.bool_)),
         in_coin=np.flatnonzero(coins[group_of]),

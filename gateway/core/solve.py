@@ -133,36 +133,36 @@ def _joint(c: Columns, where: Layout) -> None:
 def _price_across_tiers(c: Columns, where: Layout, tables: Tables) -> None:
     """Solve again where the price lies in another tier than the present one, or where there may be a second root."""
     left = _outside(c, c.liq)
-    if not (len(left) or len(where.stepped_rows) or len(where.curved_legs)):
-        return
-    again = np.zeros(len(c), dtype=np.bool_)
-    again[left] = c.follows[left] == 1.0
-    again[where.stepped_rows] = True
-    rows, starts, owner = where.legs
-    chosen = np.zeros(len(starts), dtype=np.bool_)
-    chosen[owner[again[rows]]] = chosen[where.curved_legs] = True
-    again[rows] = False
-    single, joint = np.flatnonzero(again), chosen[owner]
-    if len(single):
-        _resolve(c, where, tables, single, np.arange(len(single)))
-    if joint.any():
-        _resolve(c, where, tables, rows[joint], (np.cumsum(chosen) - 1)[owner[joint]])
+    left = np.concatenate([left[c.follows[left] == 1.0], where.stepped_rows])
+    if len(where.legs.rows):
+        rows, starts, owner = where.legs
+        place = np.searchsorted(rows, left)
+        joint = rows[np.minimum(place, len(rows) - 1)] == left
+        chosen = np.zeros(len(starts), dtype=np.bool_)
+        chosen[owner[place[joint]]] = chosen[where.curved_legs] = True
+        left, picked = left[~joint], chosen[owner]
+        if picked.any():
+            curved = np.zeros(len(starts), dtype=np.bool_)
+            curved[where.curved_legs] = True
+            _resolve(c, where, tables, rows[picked], (np.cumsum(chosen) - 1)[owner[picked]], curved[chosen])
+    if len(left):
+        _resolve(c, where, tables, left, np.arange(len(left)), np.zeros(len(left), dtype=np.bool_))
 
 
-def _resolve(c: Columns, where: Layout, tables: Tables, rows: Ints, segment: Ints) -> None:
+def _resolve(c: Columns, where: Layout, tables: Tables, rows: Ints, segment: Ints, curved: Flags) -> None:
     """Solve the price of segments of rows (``segment``: (len(rows),), counted from 0) in the tiers that it falls in."""
-    count = int(segment[-1]) + 1
-    first = rows[np.searchsorted(segment, np.arange(count))]
+    count = len(curved)
+    first = rows[np.searchsorted(segment, np.arange(count))] if len(rows) > count else rows
     weight = np.where(c.plain[rows] == 1.0, 1.0, c.weight[rows])
     tiered = (c.table[rows] >= 0) & (c.follows[rows] == 1.0)
-    own = np.where(tiered, weight * c.constant_liq[rows], 0.0)
+    resting = np.where(tiered, weight * c.constant_liq[rows], 0.0)
     moving = np.where(tiered, weight * c.rate_liq[rows] * c.notional[rows], 0.0)
-    level = sums(segment, own - c.scratch[rows], count) - c.lack[first]
-    slope = sums(segment, c.x[rows] * c.denominator[rows] + moving, count)
+    now = sums(segment, c.x[rows] * c.denominator[rows], count)
+    level = sums(segment, resting - c.scratch[rows], count) - c.lack[first]
+    slope = now + sums(segment, moving, count)
     picked = rows[tiered]
     alpha, beta = _lines(c, picked, tables, weight[tiered])
-    inverse = c.orientation[first] < 0.0
-    problem = Problem(level, slope, segment[tiered], alpha, beta, inverse)
+    problem = Problem(level, slope, segment[tiered], alpha, beta, now > 0.0, curved, c.orientation[first] < 0.0)
     factor = _roots(c, where, tables, picked, problem, np.zeros(len(picked), dtype=np.bool_))
     c.liq[rows] = c.mark[rows] * factor[segment]
 
@@ -177,8 +177,7 @@ def _lines(c: Columns, rows: Ints, tables: Tables, weight: Floats) -> tuple[Floa
 def _roots(c: Columns, where: Layout, tables: Tables, rows: Ints, problem: Problem, scaled: Flags) -> Floats:
     """Return the factors on the present price, by the solver that each segment needs."""
     factor = concave_roots(problem)
-    jumping = np.unique(problem.owner[where.stepped[rows]])
-    for segment in jumping.tolist():
+    for segment in np.unique(problem.owner[where.stepped[rows]]).tolist():
         own = problem.owner == segment
         walk = Walk(
             float(problem.level[segment]),
@@ -238,17 +237,17 @@ def _trigger_across_tiers(c: Columns, where: Layout, tables: Tables) -> None:
     left = _outside(c, c.trigger)
     if not (len(left) or len(where.curved)):
         return
-    again = np.zeros(len(where.group_starts), dtype=np.bool_)
-    again[where.group_of[left]] = again[where.curved] = True
-    number = np.cumsum(again) - 1
-    first = where.group_starts[again]
-    picked = where.tiered[again[where.group_of[where.tiered]]]
-    inverse = (c.orientation[picked] < 0.0) & (c.scale[picked] == 0.0)
-    owner = number[where.group_of[picked]]
-    in_coin = sums(owner, inverse, len(first)) > 0.0
-    found = _moved_roots(c, where, tables, picked, owner, -c.lack[first], c.scratch[first], in_coin)
-    rows = np.flatnonzero(again[where.group_of])
-    c.distance[rows] = found[number[where.group_of[rows]]]
+    groups = np.unique(np.concatenate([where.group_of[left], where.curved]))
+    first, sizes = where.group_starts[groups], where.group_sizes[groups]
+    owner = np.repeat(np.arange(len(groups)), sizes)
+    rows = np.arange(len(owner)) + (first - np.cumsum(sizes) + sizes)[owner]
+    tiered = c.table[rows] >= 0
+    curved = np.isin(groups, where.curved, assume_unique=True)
+    inverse = sums(owner, (c.orientation[rows] < 0.0) & (c.scale[rows] == 0.0), len(groups)) > 0.0
+    factor = _moved_roots(
+        c, where, tables, rows[tiered], owner[tiered], -c.lack[first], c.scratch[first], curved, inverse
+    )  # fmt: skip
+    c.distance[rows] = factor[owner]
     c.trigger[rows] = c.distance[rows] * c.mark[rows]
 
 
@@ -260,6 +259,7 @@ def _moved_roots(
     owner: Ints,
     free: Floats,
     slope: Floats,
+    curved: Flags,
     inverse: Flags,
 ) -> Floats:
     """Return, (s,), the factor on the present prices that brings each segment to equity = maintenance, over all tiers.
@@ -267,22 +267,24 @@ def _moved_roots(
     Args:
         rows, owner: (m,) the tiered rows, and the segment of each.
         free: (s,) equity - maintenance, now; ``slope``: (s,) of it, now, per unit of y.
+        curved: (s,) there may be a second root.
         inverse: (s,) the price is 1/y of the present one.
     """
-    scaled = c.scale[rows] == 1.0
     weight = c.weight[rows]
     alpha, beta = _lines(c, rows, tables, weight)
     resting, moving = weight * c.constant[rows], weight * c.rate[rows] * c.notional[rows]
+    scaled = c.scale[rows] == 1.0
     if scaled.any():  # in dollars it is the notional that rests, and the deduction that moves with the coin's price
         turned = scaled[:, None]
         alpha, beta = np.where(turned, beta, alpha), np.where(turned, alpha, beta)
-        beyond = np.arange(alpha.shape[1]) >= np.isfinite(tables.lower[c.table[rows]]).sum(axis=1)[:, None]
-        alpha[turned & beyond], beta[turned & beyond] = -np.inf, 0.0
+        beyond = turned & np.isinf(tables.lower[c.table[rows]])
+        alpha[beyond], beta[beyond] = -np.inf, 0.0
         resting, moving = np.where(scaled, moving, resting), np.where(scaled, resting, moving)
     count = len(free)
     level = free - slope + sums(owner, resting, count)
     tilt = slope + sums(owner, moving, count)
-    return _roots(c, where, tables, rows, Problem(level, tilt, owner, alpha, beta, inverse), scaled)
+    problem = Problem(level, tilt, owner, alpha, beta, slope > 0.0, curved, inverse)
+    return _roots(c, where, tables, rows, problem, scaled)
 
 
 def _conclude(c: Columns, where: Layout) -> None:
@@ -324,7 +326,8 @@ def uniform_moves(c: Columns, where: Layout, tables: Tables, short: Floats, fixe
     rows = where.tiered[~fixed[where.tiered]]
     with np.errstate(divide="ignore", invalid="ignore"):
         slope = sums(c.pool, moving, count)
-        factor = _moved_roots(c, where, tables, rows, c.pool[rows], -short, slope, coins)
+        everywhere = np.ones(count, dtype=np.bool_)
+        factor = _moved_roots(c, where, tables, rows, c.pool[rows], -short, slope, everywhere, coins)
     found = np.where(np.isnan(factor), np.inf, factor - 1.0)
     found[short >= 0.0] = 0.0
     found[np.isnan(short) | np.isnan(slope) | unlike] = np.nan

@@ -121,8 +121,10 @@ class Problem(NamedTuple):
     """Segments to solve (see the module): ``level`` and ``slope`` (s,), and the lines of their tiered rows.
 
     Attributes:
-        owner: (m,) the segment of each row.
+        owner: (m,) the segment of each row, ascending; every segment has one.
         alpha, beta: (m, n_tiers), -inf and 0 beyond a row's last tier.
+        rising: (s,) g rises with y in the present tiers, so that its root there is met coming down.
+        curved: (s,) g may rise and fall: there may be a second root.
         inverse: (s,) the price is 1/y of the present one, else y.
     """
 
@@ -131,33 +133,43 @@ class Problem(NamedTuple):
     owner: Ints
     alpha: Floats
     beta: Floats
+    rising: Flags
+    curved: Flags
     inverse: Flags
 
 
 def concave_roots(problem: Problem) -> Floats:
     """Return each segment's root as a factor of the present price, (s,): the one nearest to 1; NaN where none is above zero."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        low = _newton(problem, np.argmax(problem.alpha, axis=1), rising=True)
-        high = _newton(problem, np.argmax(problem.beta, axis=1), rising=False)
+        if not problem.curved.any():
+            single = len(problem.owner) == len(problem.level)
+            found = _straight(problem) if single else _newton(problem, problem.rising)
+            return np.where(problem.inverse, 1.0 / found, found)
+        low = _newton(problem, np.ones_like(problem.rising))
+        high = _newton(problem, np.zeros_like(problem.rising))
         low[problem.inverse] = 1.0 / low[problem.inverse]
         high[problem.inverse] = 1.0 / high[problem.inverse]
         return np.where(np.isnan(low) | (np.abs(high - 1.0) < np.abs(low - 1.0)), high, low)
 
 
-def _newton(problem: Problem, line: NDArray[np.intp], *, rising: bool) -> Floats:
-    """Return the root where g comes up through zero (from y = 0 on), or goes down for good; NaN where there is none.
+def _straight(problem: Problem) -> Floats:
+    """Return the root of segments of one tiered row each: of its lines' roots the highest where g rises, else the lowest."""
+    lines = (problem.alpha - problem.level[:, None]) / (problem.slope[:, None] - problem.beta)
+    y = np.where(problem.rising, lines.max(axis=1), lines.min(axis=1))
+    return np.where(y > 0.0, y, np.nan)
 
-    Args:
-        line: (m,) each row's line at the outer end, y = 0 or infinity.
-    """
-    level, slope, owner, alpha, beta, _ = problem
+
+def _newton(problem: Problem, rising: Flags) -> Floats:
+    """Return the root where g comes up through zero (from y = 0 on), or goes down for good; NaN where there is none."""
+    level, slope, owner, alpha, beta = problem[:5]
     count, each = len(level), np.arange(len(owner))
+    line = np.where(rising[owner], np.argmax(alpha, axis=1), np.argmax(beta, axis=1))  # at y = 0, or infinity
     none = np.zeros(count, dtype=np.bool_)
     while True:  # ends: a root only moves inwards, over at most all the edges of its segment
         above = level - sums(owner, alpha[each, line], count)
         tilt = slope - sums(owner, beta[each, line], count)
         y = -above / tilt
-        none |= ~(tilt > 0.0 if rising else tilt < 0.0) | ~(y > 0.0)
+        none |= ~np.where(rising, tilt > 0.0, tilt < 0.0) | ~(y > 0.0)
         y[none] = np.nan
         there = np.argmax(alpha + beta * y[owner][:, None], axis=1)
         there = np.where(none[owner], line, there)

@@ -11,17 +11,18 @@ from gateway.core.margin.solver import Problem, Tables, Walk, concave_roots, ste
 from tests.gateway.core.books import CONVEX, FLAT, JUMPS
 
 
-def tent(level: float, slope: float, *, inverse: bool = False) -> float:
-    """Solve level + slope * y - max(0, 10 * (y - 2)): up to y = 2 along the slope, from there 10 steeper."""
-    problem = Problem(
-        np.array([level]),
-        np.array([slope]),
-        np.array([0]),
-        np.array([[0.0, -20.0]]),
-        np.array([[0.0, 10.0]]),
-        np.array([inverse]),
+def problem(level: list[float], slope: list[float], owner: list[int], *, inverse: bool = False) -> Problem:
+    """Return segments less max(0, 10 * (y - 2)) for each row: up to y = 2 nothing, from there 10 steeper."""
+    rows, one = len(owner), np.ones(len(level), dtype=np.bool_)
+    alpha, beta = np.array([[0.0, -20.0]] * rows), np.array([[0.0, 10.0]] * rows)
+    return Problem(
+        np.array(level), np.array(slope), np.array(owner), alpha, beta, np.array(slope) > 0.0, one, one & inverse
     )
-    return float(concave_roots(problem)[0])
+
+
+def tent(level: float, slope: float, *, inverse: bool = False) -> float:
+    """Solve level + slope * y - max(0, 10 * (y - 2))."""
+    return float(concave_roots(problem([level], [slope], [0], inverse=inverse))[0])
 
 
 def test_of_two_roots_the_nearer_is_found() -> None:
@@ -44,18 +45,19 @@ def test_no_root_above_zero_is_none() -> None:
 
 
 def test_segments_do_not_touch_each_other() -> None:
-    problem = Problem(
-        np.array([-3.0, math.nan, 5.0]),
-        np.array([6.0, 1.0, -4.0]),
-        np.array([0, 1]),
-        np.array([[0.0, -20.0], [0.0, -20.0]]),
-        np.array([[0.0, 10.0], [0.0, 10.0]]),
-        np.zeros(3, dtype=np.bool_),
-    )
-    found = concave_roots(problem)
-    assert found[0] == pytest.approx(0.5)
-    assert math.isnan(found[1])
-    assert found[2] == pytest.approx(1.25)
+    found = concave_roots(problem([-3.0, math.nan, 5.0], [6.0, 1.0, -4.0], [0, 1, 2, 2]))
+    assert found.tolist() == pytest.approx([0.5, math.nan, 1.25], nan_ok=True)
+
+
+@pytest.mark.parametrize("slope", [-4.0, -1.0, 12.0, 40.0])
+@pytest.mark.parametrize("level", [-90.0, -3.0, 5.0, 90.0])
+def test_where_there_is_one_root_every_way_finds_it(level: float, slope: float) -> None:
+    both = problem([level], [slope], [0])
+    straight = both._replace(curved=np.zeros(1, dtype=np.bool_))
+    twice = problem([level, level], [slope, slope + 10.0], [0, 1, 1])._replace(curved=np.zeros(2, dtype=np.bool_))
+    wanted = concave_roots(both)[0]
+    assert concave_roots(straight)[0] == pytest.approx(wanted, nan_ok=True)
+    assert concave_roots(twice)[0] == pytest.approx(wanted, nan_ok=True), "by Newton's steps"
 
 
 def walk(level: float, slope: float, *, lower: float = 2.0) -> float:
