@@ -101,6 +101,10 @@ class Coin(NamedTuple):
             D(0),
         )
 
+    def tier(self, amount: Decimal) -> int:
+        """Return which of its straight lines an amount is on; -1: a debt."""
+        return -1 if amount < 0 else sum(lower <= amount for lower, _ in self.haircuts)
+
 
 class Pool(NamedTuple):
     """What is liquidated together, in ``ccy``; a pool in US dollars is made of coins, another has its ``cash``.
@@ -129,6 +133,18 @@ class Pool(NamedTuple):
             held = coin.counted(coin.amount + profit) if self.discounts_pnl else coin.counted(coin.amount) + profit
             equity += held * price[coin.ccy]
         return equity + sum((amount * price[ccy] for ccy, amount in pnl.items()), D(0)), maintenance
+
+    def bends(self, move: Mapping[str, Decimal]) -> bool:
+        """Say whether a currency's equity, profit included, leaves its haircut tier on the way (where the haircut is on both)."""
+        there = {leg.settle: D(0) for leg in self.legs}
+        here = dict(there)
+        for leg in self.legs:
+            here[leg.settle] += leg.pnl(leg.mark)
+            there[leg.settle] += leg.pnl(leg.mark * move.get(leg.symbol, move.get(leg.base, D(1))))
+        return self.discounts_pnl and any(
+            coin.tier(coin.amount + here.get(coin.ccy, D(0))) != coin.tier(coin.amount + there.get(coin.ccy, D(0)))
+            for coin in self.coins
+        )
 
     def surplus(self, move: Mapping[str, Decimal]) -> Decimal:
         """Return equity - maintenance."""

@@ -227,3 +227,14 @@ def test_the_published_price_moves_its_own_symbol_alone(name: str) -> None:
     wanted = [price_alone(one.pool, leg) for leg in legs]
     assert one.prices() == pytest.approx([math.nan if w is None else float(w) for w in wanted], rel=1e-9, nan_ok=True)
     assert one.prices()[0] != pytest.approx(one.trigger(0), rel=1e-3), "swap and dated contract do not move apart"
+
+
+def test_a_haircut_that_is_on_profit_too_is_followed_along_its_present_tier() -> None:
+    """A limit: where a currency's equity turns into a debt on the way, 5 % of what is lost beyond that are not seen."""
+    leg = okx(inverse(1, "60000", entry=D(60000)))
+    coins = (Coin("USDT", D(20000), D(1)), Coin("BTC", D("0.1"), D(60000), ((D(0), D("0.95")),)))
+    one = held(MODE["okx_multi-USD"], leg, coins=coins)
+    wanted = root(one.pool, leg)
+    assert one.pool.bends({"BTC": D(wanted) / 60000})
+    assert one.trigger(0) != pytest.approx(wanted, rel=1e-3)
+    assert (60000 - one.trigger(0)) / (60000 - wanted) == pytest.approx(1.0, abs=0.05)
