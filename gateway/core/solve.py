@@ -177,7 +177,8 @@ def _lines(c: Columns, rows: Ints, tables: Tables, weight: Floats) -> tuple[Floa
 def _roots(c: Columns, where: Layout, tables: Tables, rows: Ints, problem: Problem, scaled: Flags) -> Floats:
     """Return the factors on the present price, by the solver that each segment needs."""
     factor = concave_roots(problem)
-    for segment in np.unique(problem.owner[where.stepped[rows]]).tolist():
+    jumping = where.stepped[rows]
+    for segment in np.unique(problem.owner[jumping]).tolist() if jumping.any() else ():
         own = problem.owner == segment
         walk = Walk(
             float(problem.level[segment]),
@@ -238,11 +239,12 @@ def _trigger_across_tiers(c: Columns, where: Layout, tables: Tables) -> None:
     if not (len(left) or len(where.curved)):
         return
     groups = np.unique(np.concatenate([where.group_of[left], where.curved]))
+    curved = np.zeros(len(groups), dtype=np.bool_)
+    curved[np.searchsorted(groups, where.curved)] = True
     first, sizes = where.group_starts[groups], where.group_sizes[groups]
     owner = np.repeat(np.arange(len(groups)), sizes)
     rows = np.arange(len(owner)) + (first - np.cumsum(sizes) + sizes)[owner]
     tiered = c.table[rows] >= 0
-    curved = np.isin(groups, where.curved, assume_unique=True)
     inverse = sums(owner, (c.orientation[rows] < 0.0) & (c.scale[rows] == 0.0), len(groups)) > 0.0
     factor = _moved_roots(
         c, where, tables, rows[tiered], owner[tiered], -c.lack[first], c.scratch[first], curved, inverse

@@ -177,11 +177,14 @@ class Plain:
             leg = Leg(size, gross, mark, kept, tier)
             groups[pool, symbol].append(leg)
             now.append((upnl, leg))
-        shared = {key: _root(legs, free[key[0]]) for key, legs in groups.items()}
+        shared = {
+            key: _root(legs, free[key[0]]) if len(legs) > 1 else _own_root(legs[0], free[key[0]])
+            for key, legs in groups.items()
+        }
         found = []
         for (symbol, pool, *_), (upnl, leg) in zip(self._rows, now, strict=True):
             trigger = shared[pool, symbol]
-            own = trigger if len(groups[pool, symbol]) == 1 else _root([leg], free[pool])
+            own = trigger if len(groups[pool, symbol]) == 1 else _own_root(leg, free[pool])
             away = abs(leg.mark - trigger) / leg.mark if trigger is not None else Decimal(1)
             distance = away.copy_sign(free[pool]) if trigger is not None or free[pool] < 0 else None
             found.append(Figures(upnl, leg.kept, own, trigger, distance))
@@ -190,6 +193,20 @@ class Plain:
 
 def _tier(notional: Decimal) -> Tier:
     return TIERS[0] if notional < TIERS[1].lower else TIERS[1]
+
+
+def _own_root(leg: Leg, free: Decimal) -> Decimal | None:
+    """Return the price of one position at which its pool is spent, in the tier that it falls in."""
+    size, gross, mark, kept, tier = leg
+    start = size * mark - free - kept
+    while True:
+        price = (start - tier.deduction) / (size - gross * tier.rate)
+        if price <= 0:
+            return None
+        there = _tier(gross * price)
+        if there is tier:
+            return price
+        tier = there
 
 
 def _root(legs: list[Leg], free: Decimal) -> Decimal | None:

@@ -139,17 +139,19 @@ class Problem(NamedTuple):
 
 
 def concave_roots(problem: Problem) -> Floats:
-    """Return each segment's root as a factor of the present price, (s,): the one nearest to 1; NaN where none is above zero."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        if not problem.curved.any():
-            single = len(problem.owner) == len(problem.level)
-            found = _straight(problem) if single else _newton(problem, problem.rising)
-            return np.where(problem.inverse, 1.0 / found, found)
-        low = _newton(problem, np.ones_like(problem.rising))
-        high = _newton(problem, np.zeros_like(problem.rising))
-        low[problem.inverse] = 1.0 / low[problem.inverse]
-        high[problem.inverse] = 1.0 / high[problem.inverse]
-        return np.where(np.isnan(low) | (np.abs(high - 1.0) < np.abs(low - 1.0)), high, low)
+    """Return each segment's root as a factor of the present price, (s,): the one nearest to 1; NaN where none is above zero.
+
+    Divides by zero where a segment does not move: the caller has said ``np.errstate``.
+    """
+    if not problem.curved.any():
+        single = len(problem.owner) == len(problem.level)
+        found = _straight(problem) if single else _newton(problem, problem.rising)
+        return np.where(problem.inverse, 1.0 / found, found)
+    low = _newton(problem, np.ones_like(problem.rising))
+    high = _newton(problem, np.zeros_like(problem.rising))
+    low[problem.inverse] = 1.0 / low[problem.inverse]
+    high[problem.inverse] = 1.0 / high[problem.inverse]
+    return np.where(np.isnan(low) | (np.abs(high - 1.0) < np.abs(low - 1.0)), high, low)
 
 
 def _straight(problem: Problem) -> Floats:

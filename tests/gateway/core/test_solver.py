@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -18,6 +19,12 @@ def problem(level: list[float], slope: list[float], owner: list[int], *, inverse
     return Problem(
         np.array(level), np.array(slope), np.array(owner), alpha, beta, np.array(slope) > 0.0, one, one & inverse
     )
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        yield
 
 
 def tent(level: float, slope: float, *, inverse: bool = False) -> float:
