@@ -30,6 +30,7 @@ from gateway.engine import Engine
 from gateway.feeds import Feeds
 from gateway.hub import Hub
 from gateway.metrics import Metrics, counter, gauge, labelled
+from gateway.model_desk import ModelDesk
 from gateway.notify.notifier import Notifier
 from gateway.operator import Operator
 from gateway.replay import Recorder
@@ -168,7 +169,9 @@ class Gateway:
         self.turns = Turns(self.engine, self.hub, self.clock, self._after)
         self.operator = Operator(self.engine, self.feeds, self.clock, self.turns.act)
         self.alerts = AlertDesk(self.engine, self.notifier, self.clock, self.turns.act)
+        self.models = ModelDesk(self.engine)
         self.metrics.watch(self._figures)
+        self.metrics.watch(self.models.figures)
         await self.server.start(self.config.server.host, self.config.server.port, self._state())
         self._tasks.append(asyncio.create_task(self._clock_turns(), name="clock turns"))
         self._tasks += [asyncio.create_task(work, name=name) for name, work in self.feeds.coroutines()]
@@ -302,6 +305,7 @@ class Gateway:
             verify=self.operator.verify,
             reconcile=self.operator.reconcile,
             alerts=self.alerts,
+            models=self.models,
             now_ms=self.clock.now_ms,
             allowed_hosts=self.config.server.allowed_hosts,
             allowed_origins=self.config.server.allowed_origins,

@@ -133,6 +133,8 @@ LAYERS = {
         "gateway.notify",
         "gateway.web.state",
     ),
+    "gateway.model_desk": ("gateway.core", "gateway.engine", "gateway.metrics"),
+    "gateway.models": ("exchanges.events", "gateway.config", "gateway.core", "gateway.engine"),
     "gateway.rounds": ("exchanges",),
     "gateway.gate": ("exchanges.events",),
     "gateway.others": ("exchanges",),

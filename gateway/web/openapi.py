@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from gateway.core.alerts.records import Silence
+from gateway.core.margin.catalog import Evidence
 from gateway.core.protocol import ERRORS, Close
 from gateway.web.problem import PROBLEM_JSON
 from gateway.web.rest import LIVE
@@ -72,6 +73,54 @@ class AlertTested(msgspec.Struct):
     channels: dict[str, dict[str, Any]]
 
 
+class Residual(msgspec.Struct):
+    """Absolute residuals of one kind: how many, the median of the latest 1,000, the worst of all."""
+
+    n: int
+    median: float
+    worst: float
+
+
+class Agreement(msgspec.Struct, kw_only=True):
+    """How figures of ours agree with the venues' since the start; what was never compared is absent."""
+
+    name: str
+    anchors: int
+    one_sided: int
+    beyond: int
+    delta_share: Residual | msgspec.UnsetType = msgspec.UNSET
+    distance: Residual | msgspec.UnsetType = msgspec.UNSET
+    maintenance_margin: Residual | msgspec.UnsetType = msgspec.UNSET
+    margin_ratio: Residual | msgspec.UnsetType = msgspec.UNSET
+    pnl_anchors: int | msgspec.UnsetType = msgspec.UNSET
+    pnl_accuracy: float | msgspec.UnsetType = msgspec.UNSET
+
+
+class ModelAgreement(Agreement, kw_only=True):
+    """A margin model: what it covers, on what evidence, whether its figures are shown, and how it agrees."""
+
+    venue: str
+    mode: str
+    evidence: Evidence
+    formula: str
+    source: str
+    trusted: bool
+    flagged: int
+
+
+class Models(msgspec.Struct):
+    """Every margin model, and PnL by venue."""
+
+    models: list[ModelAgreement]
+    venues: list[Agreement]
+
+
+class Pairs(msgspec.Struct):
+    """What models read and what the venues said of the same moment."""
+
+    pairs: list[dict[str, Any]]
+
+
 class Changes(msgspec.Struct):
     """What changed in a table: whole rows, and null for each id that is gone."""
 
@@ -111,7 +160,7 @@ def _types(tables: Sequence[str]) -> dict[str, Any]:
     }
     kinds = (Problem, Health, Readiness, Instruments, Reconciled, ReconcileRequest)
     of_alerts = (Silence, Silences, SilenceRequest, AlertTested, AlertTestRequest)
-    plain = {kind.__name__: kind for kind in (*kinds, *of_alerts)}
+    plain = {kind.__name__: kind for kind in (*kinds, *of_alerts, Models, Pairs)}
     return {**snapshots, **pages, **plain, "Object": dict[str, Any]}
 
 

@@ -22,6 +22,7 @@ from gateway.core.state import FEED_STATES
 from gateway.core.tables import RowKey, Selection, Table, Version
 from gateway.metrics import CONTENT_TYPE
 from gateway.web.alerts import AlertRoutes
+from gateway.web.models import ModelRoutes
 from gateway.web.problem import PROBLEM_JSON, problem
 from gateway.web.route import Handler, Operation, Param, Query, answer_json, principal_of
 from gateway.web.state import ReconcileRequest, ServerState, Verification
@@ -122,6 +123,7 @@ class Rest:
                 body="ReconcileRequest",
             ),
             *(AlertRoutes(state).operations if "alerts" in state.tables else ()),
+            *ModelRoutes(state).operations,
             Operation("/metrics", self.metrics, "Figures for Prometheus", media=CONTENT_TYPE),
         ]
 

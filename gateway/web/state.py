@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -96,6 +96,38 @@ class NoAlerts:
         return {}
 
 
+class ModelDesk(Protocol):
+    """What people ask of margin models. Ids are those of rows that are there."""
+
+    def models(self) -> dict[str, object]:
+        """Return every model with its residuals, and PnL accuracy by venue."""
+
+    def explain_position(self, position: str) -> dict[str, object]:
+        """Return how a position's figures came about."""
+
+    def explain_account(self, account: str) -> dict[str, object]:
+        """Return how an account's figures came about."""
+
+    def pairs(self) -> list[Any]:
+        """Return what models read and what the venues said of the same moment."""
+
+
+class NoModels:
+    """The desk of a server without an engine."""
+
+    def models(self) -> dict[str, object]:
+        return {"models": [], "venues": []}
+
+    def explain_position(self, position: str) -> dict[str, object]:
+        return {}
+
+    def explain_account(self, account: str) -> dict[str, object]:
+        return {}
+
+    def pairs(self) -> list[Any]:
+        return []
+
+
 def _wall_clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
@@ -122,6 +154,7 @@ class ServerState:
         verify: Asks the venues (all, or those named) of accounts where they were asked longer ago than so many milliseconds.
         reconcile: Compares the store with the venues, and corrects it where asked to; per account for humans.
         alerts: What people do with alerts.
+        models: What people ask of margin models.
         now_ms: Wall clock.
         principal: Returns for whom a request is made, from its headers (names in lower case); None: not known, 401.
         allowed_hosts, allowed_origins: Further names than loopback's, and further whole origins.
@@ -137,6 +170,7 @@ class ServerState:
     verify: Callable[[Collection[str], int, Collection[str] | None], Awaitable[Verification]] = _no_venues
     reconcile: Callable[[ReconcileRequest], Awaitable[dict[str, object]]] = _nothing
     alerts: AlertDesk = field(default_factory=NoAlerts)
+    models: ModelDesk = field(default_factory=NoModels)
     now_ms: Callable[[], int] = _wall_clock_ms
     principal: Callable[[Mapping[str, str]], Principal | None] = local_principal
     allowed_hosts: Collection[str] = ()

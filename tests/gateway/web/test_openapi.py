@@ -33,6 +33,8 @@ async def test_the_description_is_whole_and_every_route_in_it_answers() -> None:
                 continue
             assert item["get"]["responses"].keys() >= {"200", "default"}
             assert all(parameter.keys() == PARAMETER for parameter in item["get"]["parameters"])
+            if "{" in path:
+                continue
             async with session.get(running.http + path) as answer:
                 assert answer.status == 200
                 assert answer.content_type in item["get"]["responses"]["200"]["content"]
@@ -52,6 +54,10 @@ async def test_every_route_of_the_contract_is_described() -> None:
         "/v1/config",
         "/healthz",
         "/readyz",
+        "/v1/models",
+        "/v1/positions/{id}/explain",
+        "/v1/accounts/{id}/explain",
+        "/internal/models/pairs",
         "/internal/reconcile",
         "/metrics",
         "/openapi.json",
