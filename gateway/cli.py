@@ -275,6 +275,54 @@ def send_test(
 
 
 @app.command()
+def models(
+    record: Annotated[
+        Path | None,
+        typer.Option(help="Write pairs of inputs and venue figures to this file; no account, id or secret."),
+    ] = None,
+    judge: Annotated[Path | None, typer.Option(help="Say by a file of pairs which models may be promoted.")] = None,
+    seconds: Annotated[float, typer.Option(min=0, help="How long to gather pairs with --record.")] = 60.0,
+    url: _Url = None,
+    config: _ConfigFile = Path("config.yaml"),
+) -> None:
+    """Say how the margin models agree with the venues, by the running gateway or by recorded pairs."""
+    from gateway import models as modelling
+
+    if record is not None and judge is not None:
+        fail("models: choose one of --record, --judge")
+    try:
+        settings = configuration.load(config) if url is None and judge is None else configuration.Config()
+    except ConfigError as error:
+        fail(str(error))
+    if judge is not None:
+        try:
+            with judge.open("rb") as lines:
+                found = modelling.judge(modelling.read(lines, str(judge)), settings.engine)
+        except OSError as error:
+            fail(f"--judge {judge}: cannot be read ({error.strerror})")
+        except ValueError as error:
+            fail(str(error))
+        print("\n".join(modelling.verdict(found)))
+        return
+    address = url or _address(settings)
+
+    async def main(stop: Stop) -> None:
+        try:
+            if record is None:
+                print("\n".join(modelling.table(await modelling.ask(address, "/v1/models"))))
+                return
+            with record.open("ab") as file:
+                written = await modelling.record(address, file, seconds, stop)
+        except OSError as error:
+            fail(f"--record {record}: cannot be written ({error.strerror})")
+        except modelling.NoAnswer as error:
+            fail(str(error))
+        print(f"{written} pairs written to {record}. They tell sizes, prices and balances, and not whose.")
+
+    run(main)
+
+
+@app.command()
 def check(
     config: Annotated[Path, typer.Option(help="Configuration file.")] = Path("config.yaml"),
     account: Annotated[list[str] | None, typer.Option(help="Accounts; default: all.")] = None,
