@@ -43,6 +43,11 @@ class AccountInfo(msgspec.Struct, frozen=True, kw_only=True):
     verify_every_ms: int = 10_000
 
 
+def message_of(scope: str, asked_at: int | None, seq: int) -> tuple[str, int]:
+    """Return what tells messages apart, and the change set that they came with: two questions of one round are two messages."""
+    return scope if asked_at is None else f"{scope}, asked at {asked_at}", seq
+
+
 class Pool:
     """What is liquidated together. ``number`` addresses its columns in the book.
 
@@ -50,7 +55,7 @@ class Pool:
         state: The venue's own report; None for isolated pools and until one arrives.
         cash_known: The pool's equity is rebuilt from cash; else it is anchored on the venue's own equity, or unknown.
         members: Ids of its positions.
-        message: (scope, seq) of the report: positions of one message with it carry the same.
+        message: Of the report (``message_of``): positions of one message with it carry the same.
         calibration: How its model agrees with the venue; None: it was never held against it.
     """
 

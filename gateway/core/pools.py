@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from exchanges.events import BalanceState, PoolState
-from gateway.core.accounts import Account, Pool
+from gateway.core.accounts import Account, Pool, message_of
 from gateway.core.anchor import computable, paid_apart
 from gateway.core.bases import fold, is_money
 from gateway.core.collateral import Backing, backing
@@ -86,7 +86,7 @@ class Pools:
     def _take(self, account: Account, balance: BalanceState, state: PoolState, seq: int) -> None:
         pool = self.get(account, state.pool)
         pool.state, pool.scope, pool.ccy = state, balance.scope, state.ccy
-        pool.message = (balance.scope, seq)
+        pool.message = message_of(balance.scope, balance.asked_at, seq)
         self.dirty[pool.number] = pool
 
     def _drop_if_empty(self, account: Account, pool: Pool) -> None:

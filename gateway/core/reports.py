@@ -21,7 +21,7 @@ from exchanges.events import (
     PositionState,
 )
 from gateway.core import executions
-from gateway.core.accounts import Account
+from gateway.core.accounts import Account, message_of
 from gateway.core.corrections import GRACE_MS, LONGEST_MS, ROUTINE_GRACE_MS, Corrections, by_hand
 from gateway.core.cycles import Cycles
 from gateway.core.evidence import Piece, piece_of
@@ -140,7 +140,7 @@ class Reports:
         position = self._holdings.put(account, state, now, feed_is_live=live)
         position.largest = largest
         if asked_at is not None:  # what happened between question and answer is not in it
-            position.as_of = asked_at
+            position.as_of, position.message = asked_at, message_of(state.scope, asked_at, self._holdings.seq)
         if position.pending_fill is not None and executions.shows(position.pending_fill, state, asked_at):
             position.pending_fill = None
             self._waiting[state.account].discard(state.id)

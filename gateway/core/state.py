@@ -77,7 +77,7 @@ class Position:
         self.maintenance = Maintenance()
         self.trusted = False  # its model's figures may be shown; else the model runs beside the venue's
         self.instrument: Instrument | None = None
-        self.message: tuple[str, int] | None = None  # (scope, seq) of the report
+        self.message: tuple[str, int] | None = None  # of the report (``message_of``)
         self.restored_at: int | None = None  # when it was loaded from storage; None once the venue has spoken
         self.static: dict[str, object] | None = None  # the venue-sent part of the row, built once per report
         self.counted = False  # the slow figures in its slot are its own

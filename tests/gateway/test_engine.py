@@ -8,7 +8,20 @@ import pytest
 from exchanges import events
 from exchanges.events import AccountMode, CoinBalance, PoolState, PositionsSnapshot, PositionState
 from gateway.core.records import ClosedCycle
-from tests.gateway.events_of import BYBIT, DEMO, OKX, balance, closed, engine, feed, instrument, mark, position, row
+from tests.gateway.events_of import (
+    BYBIT,
+    DEMO,
+    OKX,
+    balance,
+    closed,
+    engine,
+    feed,
+    instrument,
+    mark,
+    position,
+    row,
+    snapshot,
+)
 
 
 def test_every_mark_tick_moves_pnl_and_the_other_cross_positions() -> None:
@@ -231,6 +244,16 @@ def test_equity_without_a_stated_cash_is_anchored_on_the_venues() -> None:
     found = row(one, "accounts", "okx-main")["pools"]["USDT"]
     assert found["equity"] == pytest.approx(510.0)
     assert found["source"] == "venue"
+
+
+@pytest.mark.parametrize(("asked_at", "kept"), [(1_000, 30.0), (8_000, 0.0)])
+def test_what_an_equity_holds_beyond_its_rows_is_kept_only_of_one_answer(asked_at: int, kept: float) -> None:
+    # Two questions of one round: the mark moved between their answers, and what it moved is no money of the account.
+    one = engine()
+    pool = PoolState(pool="USDT", ccy="USDT", cash="1000", venue_equity="1050")
+    asked = [balance(pools=(pool,), scope="positions", asked_at=1_000), snapshot(position(), asked_at=asked_at)]
+    one.turn([*asked, mark("110")], 9_000)
+    assert row(one, "accounts", "okx-main")["pools"]["USDT"]["equity"] == pytest.approx(1_020.0 + kept)
 
 
 def test_an_account_in_a_mode_that_cannot_be_computed_keeps_the_venues_figures() -> None:
