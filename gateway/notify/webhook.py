@@ -109,6 +109,8 @@ class Webhook:
             if isinstance(error.os_error, PrivateAddress):
                 raise DeliveryFailed(_PRIVATE, again=False) from None
             raise DeliveryFailed("its host is not found", again=True) from None
+        except aiohttp.InvalidURL:
+            raise DeliveryFailed("its address is not a valid one", again=False) from None
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             # Only the kind of the error: its text may hold the address.
             raise DeliveryFailed(f"it cannot be reached ({type(error).__name__})", again=True) from None
