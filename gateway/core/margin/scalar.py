@@ -84,7 +84,7 @@ class Snapshot(NamedTuple):
     @property
     def equity(self) -> float:
         """Cash and what the legs add."""
-        return self.cash + sum(leg.weight * leg.counts * leg.equity for leg in self.legs)
+        return self.cash + sum(leg.equity for leg in self.legs)
 
     @property
     def maintenance(self) -> float:

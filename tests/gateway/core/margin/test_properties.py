@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.core.explain import explain
 from tests.gateway.core.margin.reference import D, Leg, Pool
 from tests.gateway.core.margin.worlds import MODES, Held, Mode, pools_of, tiers_of
 
@@ -294,3 +295,16 @@ def test_the_published_price_moves_the_symbol_alone(mode: Mode, data: st.DataObj
         assert_same(
             held.figure(index, "liq"), None if factor is None else factor * leg.mark, leg.mark, f"{index} of {pool}"
         )
+
+
+@BY_MODE
+@FEW
+@given(data=st.data())
+def test_what_is_explained_is_what_the_columns_solved(mode: Mode, data: st.DataObject) -> None:
+    """The scalar equation of one moment, which explanations and calibration use, against the vectorised one."""
+    held = Held(mode, data.draw(pools_of(mode)))
+    engine = held.engine
+    for index, row in enumerate(held.rows):
+        told = explain(row, engine.book, engine.positions)["liquidation_price"]
+        assert isinstance(told, dict)
+        assert told.get("model", math.nan) == pytest.approx(held.figure(index, "liq"), rel=1e-9, nan_ok=True), held.pool
