@@ -82,6 +82,8 @@ Feature = Literal[
     "start_position",  # fills state the size before them
     "refusals",  # a subscription of what does not exist is refused, rather than confirmed and silent
     "end_notice",  # the planned end of a connection is announced
+    "collateral_tiers",  # how much of each currency counts as collateral is public
+    "unified_accounts",  # one balance of a token may back all that is settled in it, and its pool can be rebuilt
 ]
 
 

@@ -52,6 +52,7 @@ class Bybit:
                 "key_permissions",
                 "currency_prices",
                 "refusals",
+                "collateral_tiers",
             }
         ),
     )

@@ -42,6 +42,7 @@ class Hyperliquid:
                 "currency_prices",
                 "refusals",
                 "start_position",
+                "unified_accounts",
             }
         ),
     )

@@ -43,6 +43,7 @@ class Okx:
                 "currency_prices",
                 "refusals",
                 "end_notice",
+                "collateral_tiers",
             }
         ),
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from exchanges import VENUES
 from tests.conformance import case as suite
-from tests.conformance import on_connections, on_messages, on_positions, on_records
+from tests.conformance import on_collateral, on_connections, on_messages, on_positions, on_records
 from tests.conformance.case import Case, cell
 from tests.conformance.through_ccxt import THROUGH
 
@@ -25,7 +25,7 @@ case is skipped. *ccxt*: the same case, asked through ccxt's ports of the venues
 only cases that ask have something to show."""
 
 # Their order is the table's, whichever was imported first.
-_MODULES = (on_messages, on_positions, on_records, on_connections)
+_MODULES = (on_messages, on_positions, on_collateral, on_records, on_connections)
 CASES = {name: case for module in _MODULES for name, case in suite.CASES.items() if case.module == module.__name__}
 
 
