@@ -117,13 +117,16 @@ class Portfolio:
         # Coins are no positions.
         rows: slice | Ints = slice(None) if (c.slot >= 0).all() else np.flatnonzero(c.slot >= 0)
         slot, distance = c.slot[rows], c.distance[rows].copy()
-        distance[np.isnan(distance) & self._safe(slot, rows)] = np.inf
+        blank = np.flatnonzero(np.isnan(distance))
+        if len(blank):  # few, as a rule: this is asked in every turn
+            places = blank if isinstance(rows, slice) else rows[blank]
+            distance[blank[self._safe(slot[blank], places)]] = np.inf
         return Now(slot, c.symbol[rows], c.pool[rows], c.mark[rows], c.notional[rows], c.upnl[rows], distance)
 
-    def _safe(self, slot: Ints, rows: slice | Ints) -> Flags:
+    def _safe(self, slot: Ints, rows: Ints) -> Flags:
         """Return which positions no price liquidates where no distance is known: ``rows.liquidation_source`` for all at once."""
         c, book = self._book.live, self._book
-        never, said = self.register.slots.ints[(Register.NEVER, Register.SAID_NEVER), :][:, slot] == 1
+        never, said = (self.register.slots.ints[column, slot] == 1 for column in (Register.NEVER, Register.SAID_NEVER))
         computed = ~np.isnan((book.maintenance + book.equity)[c.pool[rows]] + c.mm[rows])
         by_model = (c.model[rows] == 1.0) & (c.speaks[rows] == 1.0)
         found: Flags = never | np.where(by_model, computed, said)
