@@ -193,7 +193,9 @@ def test_a_context_brings_mark_index_and_the_rate_of_the_next_full_hour() -> Non
     mark, index, rate = public().receive(frame("activeAssetCtx", {"coin": "BTC", "ctx": ctx}), 5 * HOUR + 1)
     assert mark == Price(venue="hyperliquid", env="live", symbol="BTC", value="85814.0")
     assert index == Price(venue="hyperliquid", env="live", symbol="BTC", value="85828.0", kind="index")
-    assert rate == FundingRate(venue="hyperliquid", env="live", symbol="BTC", rate="-0.0000125", next_at=6 * HOUR)
+    assert rate == FundingRate(
+        venue="hyperliquid", env="live", symbol="BTC", rate="-0.0000125", next_at=6 * HOUR, paid_on="index"
+    )
 
 
 def test_a_token_is_priced_by_its_mid_against_usdc_and_by_its_mark_without_a_book() -> None:
