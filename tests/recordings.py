@@ -42,12 +42,14 @@ class Recording(NamedTuple):
         return [m["msg"] if isinstance(m, dict) and set(m) <= {"msg", "recv_ts"} and "msg" in m else m for m in found]
 
 
-def recordings(venue: str, kind: str | None = None, status: str | None = None) -> Iterator[Recording]:
+def recordings(
+    venue: str, kind: str | None = None, status: str | None = None, folder: Path = FOLDER
+) -> Iterator[Recording]:
     """Yield the recordings of a venue from the manifest, optionally of one kind and status; nothing where the folder is absent."""
-    manifest = FOLDER / "MANIFEST.tsv"
+    manifest = folder / "MANIFEST.tsv"
     if not manifest.is_file():
         return
     with manifest.open(newline="") as lines:
         for row in csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_MINIMAL):
             if row["venue"] == venue and kind in (None, row["kind"]) and status in (None, row["status"]):
-                yield Recording(FOLDER / row["path"], venue, row["kind"], row["status"], row["note"] or "")
+                yield Recording(folder / row["path"], venue, row["kind"], row["status"], row["note"] or "")

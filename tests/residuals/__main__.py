@@ -6,6 +6,7 @@ import argparse
 from itertools import chain
 from pathlib import Path
 
+from tests.recordings import FOLDER
 from tests.residuals import published, recorded, table
 from tests.residuals.measure import measured
 
@@ -14,7 +15,10 @@ def main() -> None:
     """Measure and print; the page is written from the captured messages alone, never from a user's own folder."""
     parser = argparse.ArgumentParser(prog="make residuals", description=__doc__)
     parser.add_argument(
-        "--recordings", type=Path, help="a folder with a manifest, or of recordings of `perpwire replay`"
+        "--recordings",
+        type=Path,
+        default=FOLDER,
+        help="a folder with a manifest, or of recordings of `perpwire replay`",
     )
     parser.add_argument("--write", action="store_true", help="write the table into docs/margin.md")
     given = parser.parse_args()

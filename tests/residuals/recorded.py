@@ -7,13 +7,12 @@ that the real codecs read it. A folder without a manifest holds recordings of ``
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import tests.recordings as folder
-from tests.recordings import Recording, recordings
+from tests.recordings import FOLDER, Recording, recordings
 
 AT = 1_700_000_000_000
 Evidence = Literal["measured", "published"]
@@ -67,26 +66,16 @@ def line(venue: str, data: Any, via: str = "rest", request: Any = None, *, publi
     return json.dumps(recorded).encode()
 
 
-def cases(where: Path | None = None) -> Iterator[Case]:
+def cases(at: Path = FOLDER) -> Iterator[Case]:
     """Yield the cases of a folder: captured messages by its manifest, or every ``*.jsonl`` in the form of ``perpwire replay``."""
-    at = where or folder.FOLDER
     if not (at / "MANIFEST.tsv").is_file():
         for path in sorted(at.rglob("*.jsonl")):
-            lines = tuple(path.read_bytes().splitlines())
-            yield Case(json.loads(lines[0])["venue"] if lines else "", path.name, lines)
+            lines = [line for line in path.read_bytes().splitlines() if line.strip()]
+            for venue in sorted({json.loads(line)["venue"] for line in lines}):
+                yield Case(venue, path.name, tuple(line for line in lines if json.loads(line)["venue"] == venue))
         return
-    for venue, kind, read in (
-        ("hyperliquid", "rest-clearinghouseState", _hyperliquid),
-        ("hyperliquid", "ws-clearinghouseState", _hyperliquid),
-        ("hyperliquid", "isolated-position-object", _hyperliquid_rows),
-        ("okx", "rest-account-positions", _okx),
-        ("bybit", "rest-position-list", _bybit),
-        ("bybit", "ws-position", _bybit),
-        ("bybit", "ws-private-sequence", _bybit),
-        ("aster", "rest-positionRisk", _aster),
-        ("binance", "rest-positionRisk", _aster),
-    ):
-        for recording in recordings(venue, kind, "captured"):
+    for venue, kind, read in _KINDS:
+        for recording in recordings(venue, kind, "captured", at):
             yield from read(recording)
 
 
@@ -128,7 +117,7 @@ def _okx(recording: Recording) -> Iterator[Case]:
         line(
             "okx", each.messages()[0], request=f"/api/v5/public/position-tiers?instType=SWAP&tdMode={mode}", public=True
         )
-        for each in recordings("okx", "rest-public-position-tiers", "captured")
+        for each in recordings("okx", "rest-public-position-tiers", "captured", _folder(recording))
         for mode in ("cross", "isolated")
     ]
     for message in recording.messages():
@@ -152,8 +141,25 @@ def _bybit(recording: Recording) -> Iterator[Case]:
 def _aster(recording: Recording) -> Iterator[Case]:
     """Aster's rows; those of Binance, whose schema and margin system they share, with the account captured seconds apart."""
     lines = [line("aster", {"multiAssetsMargin": False}, request="/fapi/v3/multiAssetsMargin")]
-    for account in recordings(recording.venue, "rest-account", "captured"):
+    for account in recordings(recording.venue, "rest-account", "captured", _folder(recording)):
         lines.append(line("aster", account.messages()[0], request="/fapi/v3/accountWithJoinMargin"))
     for rows in recording.messages():
         lines.append(line("aster", rows if isinstance(rows, list) else [rows], request="/fapi/v3/positionRisk"))
     yield Case("aster", recording.path.name, tuple(lines))
+
+
+def _folder(recording: Recording) -> Path:
+    return recording.path.parents[2]  # <folder>/<venue>/<kind>/<file>
+
+
+_KINDS: tuple[tuple[str, str, Callable[[Recording], Iterator[Case]]], ...] = (
+    ("hyperliquid", "rest-clearinghouseState", _hyperliquid),
+    ("hyperliquid", "ws-clearinghouseState", _hyperliquid),
+    ("hyperliquid", "isolated-position-object", _hyperliquid_rows),
+    ("okx", "rest-account-positions", _okx),
+    ("bybit", "rest-position-list", _bybit),
+    ("bybit", "ws-position", _bybit),
+    ("bybit", "ws-private-sequence", _bybit),
+    ("aster", "rest-positionRisk", _aster),
+    ("binance", "rest-positionRisk", _aster),
+)
