@@ -121,7 +121,8 @@ def _okx(recording: Recording) -> Iterator[Case]:
         for mode in ("cross", "isolated")
     ]
     for message in recording.messages():
-        contracts = [okx_contract(row["instId"], *_OKX_CONTRACTS[row["instId"]]) for row in message["data"]]
+        known = {row["instId"] for row in message["data"]} & _OKX_CONTRACTS.keys()
+        contracts = [okx_contract(name, *_OKX_CONTRACTS[name]) for name in sorted(known)]
         asked = line("okx", message, request="/api/v5/account/positions?instType=SWAP")
         yield Case("okx", recording.path.name, (asked,), context=(*contracts, *tiers))
 
