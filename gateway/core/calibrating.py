@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from operator import attrgetter
 from typing import NamedTuple
 
 from gateway.core.accounts import Account, Pool
@@ -28,6 +29,8 @@ from gateway.core.state import Position
 _FEE_BEYOND = {"okx": LIQUIDATION_FEE_RATE}
 # How the venues state a margin ratio: OKX as equity / maintenance, Bybit as maintenance / equity, which is ours.
 _RATIO_IS_INVERSE = {"okx": True, "bybit": False}
+# What of a row changes with every report, and with every other formula that applies to it.
+_SAID = attrgetter("message", "pending_fill", "maintenance", "restored_at")
 
 
 class _Seen(NamedTuple):
@@ -78,6 +81,9 @@ class Calibration:
 
     def clock(self, now: int) -> set[str]:
         """Take the time: a mark may have carried a pool with a delta into another tier."""
+        for pool in self._corrected.values():
+            if pool.calibration is not None:
+                pool.calibration.said = None
         self._holdings.settled |= self._corrected
         for kept in (self._seen, self._judged):
             for row_id in kept.keys() - self._holdings.open.keys():
@@ -115,6 +121,10 @@ class Calibration:
     def _take(self, account: Account, pool: Pool, now: int) -> bool:
         """Bring one pool's record up to date; return whether other figures of it are shown than before."""
         members = [self._holdings.open[row_id] for row_id in sorted(pool.members)]
+        # The prices of currencies settle every pool in dollars once a second: nothing of that is to be compared.
+        said = (pool.message, account.mode, self._transfers[account.info.name], tuple(map(_SAID, members)))
+        if pool.calibration is not None and pool.calibration.said == said:
+            return False
         for member in members:
             self._compare_pnl(account, member)
         if pool.calibration is None:
@@ -122,6 +132,7 @@ class Calibration:
                 return False
             pool.calibration = Calibrated()
         record, at = pool.calibration, max((member.as_of for member in members), default=now)
+        record.said = said
         shown = record.verdict, float(self._book.delta[pool.number])
         self._drop_if_changed(account, pool, record, members)
         for row_id in (record.rows.keys() | record.beyond.keys()) - pool.members:

@@ -133,11 +133,12 @@ class Calibrated:
         beyond: Rows whose last comparison was beyond the bounds: the share (1 where only one side has a price), and why.
         since: Since when there are such rows (ms).
         pool_was: What has to stay as it was for ``delta`` to hold: of the positions, and of the balance.
+        said: What was said of the pool when it was last looked at.
         changed_seq: The change set in which the positions last changed: a balance from before is of another moment.
     """
 
     __slots__ = (
-        "anchored_at", "beyond", "changed_seq", "delta", "distance", "pool_was", "rows", "share", "since", "skew_ms",
+        "anchored_at", "beyond", "changed_seq", "delta", "distance", "pool_was", "rows", "said", "share", "since", "skew_ms",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -149,6 +150,7 @@ class Calibrated:
         self.beyond: dict[str, tuple[float, str]] = {}
         self.since: int | None = None
         self.pool_was: tuple[object, object] | None = None
+        self.said: object = None
         self.changed_seq = 0
 
     @property

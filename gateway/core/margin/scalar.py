@@ -9,6 +9,8 @@ asks. Slow and direct: every bracket is evaluated as it stands, so that jumps an
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -74,19 +76,20 @@ class Leg(NamedTuple):
         return (equity - self.equity) - (kept - (self.kept if then.replaces else 0.0))
 
 
-class Snapshot(NamedTuple):
+@dataclass(frozen=True)
+class Snapshot:
     """A pool at one moment: what no price here moves, and its legs. Amounts in pool currency; NaN where anything is unknown."""
 
     cash: float
     extra: float
     legs: tuple[Leg, ...]
 
-    @property
+    @cached_property
     def equity(self) -> float:
         """Cash and what the legs add."""
         return self.cash + sum(leg.equity for leg in self.legs)
 
-    @property
+    @cached_property
     def maintenance(self) -> float:
         """What all legs must keep."""
         return self.extra + sum(leg.kept for leg in self.legs)
