@@ -49,6 +49,7 @@ from gateway.core.calibration import Bounds
 from gateway.core.feeds import Feeds
 from gateway.core.holdings import Holdings
 from gateway.core.market import Market
+from gateway.core.pools import Pools
 from gateway.core.portfolio import Portfolio
 from gateway.core.positions import Book
 from gateway.core.publish import Changes, key_of
@@ -108,7 +109,7 @@ class Engine:
             rules: Of alerts; None: those that are built in.
         """
         self.book = Book()
-        self.settings = settings
+        self.settings, self._promoted = settings, promoted
         self.counters: Counter[str] = Counter()
         self.accounts: dict[str, Account] = {}
         self.market = Market(self.book.symbols)
@@ -195,7 +196,21 @@ class Engine:
         self._changes.touch("accounts", info.name, key_of(info))
         self._changes.commit(self.tables.at)
 
+    def alike(self, accounts: Iterable[AccountInfo]) -> Engine:
+        """Return an engine of these accounts without state: what is tried in it touches nothing here."""
+        return Engine("trial", accounts, self.settings, promoted=self._promoted, rules=())
+
     # --- what others read ------------------------------------------------------------------------------------------
+
+    @property
+    def portfolio(self) -> Portfolio:
+        """What is worked out once a second over all accounts."""
+        return self._portfolio
+
+    @property
+    def pools(self) -> Pools:
+        """All pools of margin."""
+        return self._holdings.pools
 
     @property
     def positions(self) -> dict[str, Position]:

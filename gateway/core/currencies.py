@@ -43,6 +43,10 @@ class Currencies:
         self._elsewhere: dict[tuple[str, str], float] = {}  # env, ccy: of the first venue by name that has it
         self._wanted: dict[str, tuple[Place, frozenset[str]]] = {}  # account → what it holds or settles in
 
+    def take_over(self, other: Currencies) -> None:
+        """Let the prices that count there count here, too."""
+        self._prices, self._applied, self._elsewhere = dict(other._prices), dict(other._applied), dict(other._elsewhere)
+
     def put(self, price: CurrencyPrice) -> None:
         """Take an index price; it counts from the next ``moved`` on."""
         self._prices[price.venue, price.env, price.ccy] = float(price.usd), price.quote

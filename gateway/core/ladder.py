@@ -94,16 +94,18 @@ def first_crossings(ground: Ground, way: Way) -> Floats:
 def _by_summary(outcome: Outcome, ground: Ground, of: Ints, count: int) -> Floats:
     """Return the equity of the accounts that are covered, by summary in US dollars; NaN where none is."""
     covered = ground.covered
-    found = sums(of[covered], outcome.equity[covered], count).round(_CENTS)
+    found = sums(of[covered], outcome.equity[covered], count)
     found[np.bincount(of[covered], minlength=count) == 0] = np.nan
-    return found
+    rounded: Floats = np.round(found, _CENTS)
+    return rounded
 
 
 def _worst(outcome: Outcome, ground: Ground, of: Ints, count: int) -> Floats:
     known = ground.covered & ~np.isnan(outcome.ratio)
     found = np.full(count, -np.inf)
     np.maximum.at(found, of[known], outcome.ratio[known])
-    rounded: Floats = np.round(np.where(np.isinf(found), np.nan, found), _RATIO)
+    found[np.isinf(found)] = np.nan
+    rounded: Floats = np.round(found, _RATIO)
     return rounded
 
 

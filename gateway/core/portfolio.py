@@ -22,7 +22,7 @@ from gateway.core.rows import Row
 from gateway.core.slow import Now, Slow
 from gateway.core.state import Position
 from gateway.core.stress import Ground, StressSettings
-from gateway.core.summary import Bounds, Summaries
+from gateway.core.summary import Bounds, Summaries, purse_equity
 
 _SHOCK_DECIMALS = 4
 
@@ -80,11 +80,13 @@ class Portfolio:
 
     def ground(self) -> Ground:
         """Return where every move of the market starts from: the present state."""
-        return Ground(self._book, self.register, self.summaries.equity)
+        return Ground(self._book, self.register, purse_equity(self.register, self.standing(), self._book.equity))
 
     def position(self, position: Position) -> Row:
         """Return the slow fields of a position's row."""
-        own = position.counted and position.slot not in self.register.placed  # else the slot's figures are another one's
+        own = (
+            position.counted and position.slot not in self.register.placed
+        )  # else the slot's figures are another one's
         return self.slow.row(position.slot, position.symbol.number) if own else {}
 
     def account(self, name: str) -> Row:

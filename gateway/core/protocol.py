@@ -91,6 +91,7 @@ class ErrorKind(NamedTuple):
 ERRORS: dict[str, ErrorKind] = {
     "bad_command": ErrorKind(False, 400, "The command is not understood"),
     "bad_filter": ErrorKind(False, 400, "The filter does not fit"),
+    "bad_scenario": ErrorKind(False, 400, "The scenario cannot be computed"),
     "bad_interval": ErrorKind(False, 400, "The interval does not fit"),
     "unknown_account": ErrorKind(False, 400, "The account is not known"),
     "unknown_table": ErrorKind(False, 400, "The table is not known"),

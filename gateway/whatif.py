@@ -1,0 +1,225 @@
+"""Answers ``POST /v1/stress``: figures before and after moves of the market and changes that nobody made. Pure.
+
+The figures before are the live book's, and those after a move alone, too: a revaluation changes nothing. Changes are tried in a
+private engine of the accounts that they concern (``gateway.trial``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+
+import numpy as np
+
+from gateway.core.ladder import first_crossings
+from gateway.core.positions import Book
+from gateway.core.protocol import Refusal
+from gateway.core.register import Floats
+from gateway.core.rows import Row, present
+from gateway.core.scenario import Change, MaxSize, Scenario, accounts_of
+from gateway.core.state import Position
+from gateway.core.stress import NEVER, factors, moves, walk
+from gateway.engine import Engine
+from gateway.trial import Trial
+
+_MOST = 1e15  # contracts
+_HALVINGS = 30  # of a bracket whose ends differ by a factor of two, or of one contract
+
+
+def answer(engine: Engine, scenario: Scenario, allowed: Collection[str], now: int) -> Row:
+    """Return the figures before and after, and what was asked beside them.
+
+    Args:
+        engine: The live one, between turns.
+        allowed: Accounts that may be seen; others do not exist here.
+        now: Our clock, ms.
+
+    Raises:
+        Refusal: bad_scenario or unknown_account: something is named that is not there, or cannot be computed.
+    """
+    _check_names(engine, scenario, allowed)
+    changed = {_account_of(engine, change) for change in scenario.changes}
+    untouched = set(allowed) - changed
+    before, after = _Side(), _Side()
+    before.look(engine, allowed, None)
+    after.look(engine, untouched, scenario)
+    if changed:
+        after.look(_tried(engine, scenario, changed, now).engine, changed, scenario)
+    found: Row = {"before": before.row(), "after": after.row()}
+    if scenario.question is not None:
+        asked = scenario.question.max_size
+        found["max_size"] = _max_size(_tried(engine, scenario, {asked.account}, now), asked)
+    return found
+
+
+def _tried(engine: Engine, scenario: Scenario, accounts: Collection[str], now: int) -> Trial:
+    """Return a trial of accounts with the scenario's changes of them made."""
+    trial = Trial(engine, accounts, now)
+    for change in scenario.changes:
+        if _account_of(engine, change) in accounts:
+            _make(trial, change)
+    return trial
+
+
+def _make(trial: Trial, change: Change) -> None:
+    if change.close is not None:
+        trial.close(change.close, change.share if change.share is not None else 1.0)
+    elif change.add_collateral is not None:
+        trial.add(change.add_collateral, change.ccy or "", change.amount or 0.0)
+    elif change.open is not None and change.side is not None:
+        trial.open(change.open, change.symbol or "", change.side, change.size or 0.0, change.leverage, change.price)
+
+
+def _check_names(engine: Engine, scenario: Scenario, allowed: Collection[str]) -> None:
+    for name in accounts_of(scenario):
+        if name not in allowed:
+            raise Refusal("unknown_account", f"there is no account {name!r} that you may see")
+    for change in scenario.changes:
+        if change.close is not None:
+            position = engine.positions.get(change.close)
+            if position is None or position.account.info.name not in allowed:
+                raise Refusal("bad_scenario", f"there is no position {change.close!r} that you may see")
+    bases = engine.book.bases
+    known = {bases.name(number) for number in range(len(bases)) if not bases.fixed[number]}
+    opened = {change.symbol for change in scenario.changes}
+    known |= {one.base for one in engine.market.instruments.values() if one.symbol in opened}
+    for name in scenario.shocks if isinstance(scenario.shocks, dict) else scenario.betas:
+        if name not in known:
+            raise Refusal(
+                "bad_scenario", f"nothing that is held moves with {name!r}; there are {', '.join(sorted(known))}"
+            )
+
+
+def _account_of(engine: Engine, change: Change) -> str:
+    if change.close is not None:
+        return engine.positions[change.close].account.info.name
+    return change.add_collateral or change.open or ""
+
+
+def _moves(book: Book, scenario: Scenario | None) -> Floats:
+    """Return the move of every underlying of a book, (n_bases,): a private one numbers them otherwise."""
+    bases = book.bases
+    if scenario is None:
+        return np.zeros(len(bases))
+    if isinstance(scenario.shocks, dict):
+        return np.array([scenario.shocks.get(bases.name(number), 0.0) for number in range(len(bases))])
+    return scenario.shocks * moves(bases, betas=scenario.betas)
+
+
+# --- one side of the answer ------------------------------------------------------------------------------------------------
+
+
+class _Side:
+    """Figures before or after, gathered from one engine or several."""
+
+    def __init__(self) -> None:
+        self._accounts: dict[str, Row] = {}
+        self._positions: dict[str, Row] = {}
+        self._crossed: dict[str, float] = {}
+
+    def look(self, engine: Engine, accounts: Collection[str], scenario: Scenario | None) -> None:
+        """Add what becomes of some accounts."""
+        engine.portfolio.refresh(engine.accounts.values())
+        ground = engine.portfolio.ground()
+        move = _moves(engine.book, scenario)
+        way = walk(ground, [1.0], move)
+        outcome, crossed, register = way.outcomes[0], first_crossings(ground, way), ground.register
+        for number, account in enumerate(register.accounts):
+            name = account.info.name
+            if name not in accounts:
+                continue
+            row: Row = {"summary": register.summaries.all[register.summary_of[number]]}
+            if number in ground.reasons:
+                row["not_covered"] = ground.reasons[number]
+            else:
+                row["equity_usd"] = round(float(outcome.equity[number]), 2)
+                row["margin_ratio"] = round(float(outcome.ratio[number]), 4)
+                row["liquidated"] = bool(crossed[number] < NEVER)
+                self._crossed[name] = float(crossed[number])
+            self._accounts[name] = present(row)
+        book = engine.book.moved(factors(move)) if move.any() else engine.book
+        for row_id, position in engine.positions.items():
+            if position.account.info.name in accounts:
+                self._positions[row_id] = _prices(book, position)
+
+    def row(self) -> Row:
+        """Return the whole: by summary, since demo and live never mix, by account, and by position."""
+        names = sorted(self._accounts, key=lambda name: (self._crossed.get(name, NEVER), name))
+        summaries = sorted({str(row["summary"]) for row in self._accounts.values()})
+        totals = {
+            one: self._total([name for name in names if self._accounts[name]["summary"] == one]) for one in summaries
+        }
+        return {"summary": totals, "accounts": dict(sorted(self._accounts.items())), "positions": self._positions}
+
+    def _total(self, names: list[str]) -> Row:
+        rows = {name: self._accounts[name] for name in names}
+        covered = [row for row in rows.values() if "not_covered" not in row]
+        ratios = [float(str(row["margin_ratio"])) for row in covered if "margin_ratio" in row]
+        return present(
+            {
+                "equity_usd": round(sum(float(str(row["equity_usd"])) for row in covered), 2) if covered else None,
+                "margin_ratio": max(ratios, default=None),
+                "liquidated": [name for name, row in rows.items() if row.get("liquidated")],
+                "not_covered": {name: row["not_covered"] for name, row in rows.items() if "not_covered" in row},
+            }
+        )
+
+
+def _prices(book: Book, position: Position) -> Row:
+    """Return a position's prices by its own model, trusted or not; without a model it has none."""
+    figures = book.figures(position.handle)
+    model = position.maintenance.model
+    found: Row = {"mark_price": figures.get("mark", math.nan), "model": model}
+    if model is not None:
+        found |= {
+            "liquidation_price": figures.get("liq", math.nan),
+            "trigger_price": figures.get("trigger", math.nan),
+            "liquidation_distance": _distance(book, position),
+        }
+    return present(found)
+
+
+def _distance(book: Book, position: Position) -> float:
+    """Return the distance to the model's own trigger; inf: no price liquidates it, NaN: unknown."""
+    figures, pool = book.figures(position.handle), position.pool.number
+    lack = float(book.maintenance[pool] - book.equity[pool] - book.delta[pool])
+    if math.isnan(lack) or "mark" not in figures:
+        return math.nan
+    if "trigger" not in figures:
+        return math.inf if lack < 0.0 else -1.0
+    away = abs(1.0 - figures["trigger"] / figures["mark"])
+    return away if lack < 0.0 else -away
+
+
+# --- questions -----------------------------------------------------------------------------------------------------------
+
+
+def _max_size(trial: Trial, asked: MaxSize) -> Row:
+    """Return the largest size that can be added before the position's distance falls below what is asked."""
+    book, before = trial.engine.book, trial.state_of(asked.account, asked.symbol)
+
+    def tried(size: float) -> tuple[float, float]:
+        """Return distance and notional with so much added; what only closes something is safe."""
+        row_id = trial.open(asked.account, asked.symbol, asked.side, size, asked.leverage, asked.price)
+        position = trial.engine.positions.get(row_id)
+        there = position is not None and position.state.side == asked.side
+        found = (_distance(book, position), book.notional(position.handle)) if there and position else (math.inf, 0.0)
+        trial.restore(before)
+        if math.isnan(found[0]):
+            raise Refusal(
+                "bad_scenario", f"no model tells how far {asked.symbol} in {asked.account} would be from liquidation"
+            )
+        return found
+
+    enough, far = 0.0, 1.0
+    while far < _MOST and tried(far)[0] >= asked.distance:
+        enough, far = far, 2.0 * far
+    if far >= _MOST:
+        return {"size": None, "why": "no size brings it that near"}
+    for _ in range(_HALVINGS):
+        middle = (enough + far) / 2.0
+        enough, far = (middle, far) if tried(middle)[0] >= asked.distance else (enough, middle)
+    if enough < far * 1e-9:
+        return {"size": 0.0, "why": "it is that near already"}
+    distance, notional = tried(enough)
+    return {"size": enough, "liquidation_distance": round(distance, 6), "notional": round(notional, 2)}
