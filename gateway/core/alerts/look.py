@@ -166,7 +166,7 @@ class Look:
         known = np.bincount(owner[counts], minlength=count) > 0
         account = register.slots.ints[Register.ACCOUNT, now.slot]
         upnl: Floats = np.zeros(count)
-        np.add.at(upnl, account, self.upnl_usd)
+        upnl += np.bincount(account, weights=self.upnl_usd, minlength=count)
         return Worth([one.info.name for one in register.accounts], np.where(known, usd, np.nan), upnl)
 
     @cached_property

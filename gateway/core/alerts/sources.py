@@ -102,14 +102,23 @@ def margin_ratios(equity: Floats, maintenance: Floats) -> Floats:
     return found
 
 
-def pnl_shares(worth: Worth, _peaks: Floats) -> Floats:
+class Worths(Protocol):
+    """What accounts are worth, and the highest of their day, (n,) US dollars; NaN: none yet."""
+
+    @property
+    def worth(self) -> Worth: ...
+    @property
+    def peaks(self) -> Floats: ...
+
+
+def pnl_shares(day: Worths) -> Floats:
     """Return unrealised PnL over equity, (n,)."""
-    return _over(worth.upnl, worth.equity)
+    return _over(day.worth.upnl, day.worth.equity)
 
 
-def drawdowns(worth: Worth, peaks: Floats) -> Floats:
+def drawdowns(day: Worths) -> Floats:
     """Return how much of the day's peak is lost, (n,)."""
-    return 1.0 - _over(worth.equity, peaks)
+    return 1.0 - _over(day.worth.equity, day.peaks)
 
 
 def _over(part: Floats, whole: Floats) -> Floats:
@@ -118,7 +127,7 @@ def _over(part: Floats, whole: Floats) -> Floats:
     return found
 
 
-ACCOUNT_COLUMNS: dict[str, Callable[[Worth, Floats], Floats]] = {
+ACCOUNT_COLUMNS: dict[str, Callable[[Worths], Floats]] = {
     "unrealized_pnl_share": pnl_shares,
     "drawdown": drawdowns,
 }

@@ -209,7 +209,7 @@ class OfAccounts(_OfColumn):
                 self._judge(place, float(values[place]), look)
 
     def _values(self, look: Look) -> Floats:
-        return ACCOUNT_COLUMNS[self.rule.kind](look.worth, look.peaks)
+        return ACCOUNT_COLUMNS[self.rule.kind](look)
 
     def _judge(self, place: int, value: float, look: Look) -> None:
         account = look.scene.accounts[look.worth.names[place]]
@@ -224,6 +224,7 @@ class OfHappenings:
     def __init__(self, rule: Rule, board: Board) -> None:
         self.rule, self.board = rule, board
         self._source = SEEN[rule.kind]
+        self._selected: dict[str, bool] = {}  # accounts: what configuration says of them stands
 
     def turn(self, look: Look) -> None:
         if self.rule.kind not in BY_CLOCK:
@@ -238,7 +239,7 @@ class OfHappenings:
             if entry.status.active:
                 active.setdefault(entry.subject.scope.account, []).append(entry)
         for account in accounts:
-            if self.rule.select.matches(scope_of(account)):
+            if self._selects(account):
                 seen = {
                     one.subject
                     for one in self._source(look.scene, account, look.now)
@@ -248,8 +249,16 @@ class OfHappenings:
             else:
                 self._end(active.get(account.info.name, ()), (), account, look)
 
+    def _selects(self, account: Account) -> bool:
+        found = self._selected.get(account.info.name)
+        if found is None:
+            found = self._selected[account.info.name] = self.rule.select.matches(scope_of(account))
+        return found
+
     def _judge(self, one: Seen, account: Account, look: Look) -> bool:
         """Judge one value; False where the rule leaves it out."""
+        if one.subject not in self.board.of(self.rule) and self.rule.step_at(one.value) < 0:
+            return True  # nothing, as most of the time; unknown is nothing for these kinds, too
         if one.position is not None:
             subject = subject_of(one.position)._replace(id=one.subject)
             left_out = not self.rule.select.dust and look.is_dust(one.position)
