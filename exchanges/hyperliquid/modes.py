@@ -13,7 +13,7 @@ PnL of its cross positions, all of one moment. No captured account was at hand.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 
 import msgspec
@@ -24,7 +24,12 @@ from exchanges.hyperliquid.wire import DIGITS, computed, shown
 
 SCOPE = "shared"  # of the pools that span dexes
 Held = tuple[tuple[str, ...], ...]  # what the cash of a token was reckoned with: its positions without what marks move
-Settled = dict[str, tuple[Held, str]]  # token → that, and its cash
+Settled = dict[
+    str, tuple[Held, tuple[Decimal, ...]]
+]  # token → that, and its cash as it was last reckoned, newest first
+# Marks may have moved between two states of one moment: of so many reckonings the newest that another agrees with is believed.
+_RECKONINGS = 5
+_AGREED = Decimal("1e-6")
 _PORTFOLIO = "portfolio"
 
 
@@ -78,7 +83,7 @@ def shared(
         states: The last state of each dex.
         settle: Returns the collateral token of a dex.
         spot: The last spot state.
-        settled: The cash of each token as it was last reckoned; written here.
+        settled: The cash of each token as it was reckoned lately; written here.
         together: The spot state and those of the dexes are of one moment.
     """
     if spot is None or mode not in tables.SHARED_MODES:
@@ -116,8 +121,9 @@ def _unified(
     pnl = _total(each.venue_unrealized_pnl for each in _rows(states) if each.margin_mode == "cross")
     held = tuple(sorted((each.id, each.side or "", each.size, each.isolated_cash or "") for each in _rows(states)))
     if together and equity is not None and pnl is not None:
-        settled[token] = held, computed(DIGITS.subtract(equity, pnl))
-    cash = settled[token][1] if token in settled and settled[token][0] == held else None
+        before = settled[token][1] if token in settled and settled[token][0] == held else ()
+        settled[token] = held, (DIGITS.subtract(equity, pnl), *before)[:_RECKONINGS]
+    cash = computed(_believed(settled[token][1])) if token in settled and settled[token][0] == held else None
     if cash is not None and not together:
         equity = None
     ratio = None if equity is None or maintenance is None or equity <= 0 else DIGITS.divide(maintenance, equity)
@@ -130,6 +136,14 @@ def _unified(
         venue_initial_margin=None if initial is None else computed(initial),
         venue_ratio=None if ratio is None else computed(ratio),
     )
+
+
+def _believed(reckonings: Sequence[Decimal]) -> Decimal:
+    """Return the newest reckoning that another one agrees with, else the newest: what marks moved meanwhile is in no two alike."""
+    for place, one in enumerate(reckonings):
+        if any(abs(one - other) <= _AGREED for other in reckonings[place + 1 :]):
+            return one
+    return reckonings[0]
 
 
 def _isolated(states: Iterable[parse.DexState]) -> Decimal | None:

@@ -534,6 +534,29 @@ def test_the_cash_of_a_unified_account_is_reckoned_of_one_moment_and_holds_until
     assert pool(usdc("100.5"), 8 * later) == ("109.5", "100.5")
 
 
+def test_what_two_reckonings_agree_on_outlives_one_between_which_and_its_partner_marks_moved() -> None:
+    link = private("unifiedAccount")
+
+    def cash(frame: str, at: int) -> str | None:
+        (shared,) = [each for each in only(BalanceState, link.receive(frame, at)) if each.scope == "shared"]
+        return shared.pools[0].cash
+
+    def usdc(total: str) -> str:
+        return spot({"coin": "USDC", "token": 0, "total": total})
+
+    down = all_dexs(main=state(row("BTC", "1.0", "90.0", unrealizedPnl="-9.0")))
+    link.receive(usdc("111.0"), 0)
+    assert cash(all_dexs(main=state(BTC)), 1) == "110"
+    assert cash(usdc("111.0"), 5_000) == "110", "too far from the dex's state to be reckoned"
+    assert cash(down, 6_000) == "120", "the newest, while none agree: the mark moved between the two"
+    assert cash(usdc("101.0"), 6_500) == "110", "two agree"
+    link.receive(usdc("101.0"), 11_000)
+    assert cash(all_dexs(main=state(BTC)), 12_000) == "110", "the mark moved again, two still agree"
+    assert cash(usdc("116.0"), 12_500) == "110", "money came in: told once"
+    link.receive(usdc("116.0"), 17_000)
+    assert cash(all_dexs(main=state(BTC)), 17_100) == "115", "told twice"
+
+
 def test_a_change_of_mode_moves_positions_into_their_new_pool_and_back() -> None:
     link = private("default")
     link.receive(spot({"coin": "USDC", "token": 0, "total": "110.0"}), 1)
