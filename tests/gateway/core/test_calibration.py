@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from gateway.core.calibration import Bounds, Calibrated, Comparison, compare, drift, fitted, rounding
 from gateway.core.margin.pool import Bracket, Maintenance
 from gateway.core.margin.scalar import Leg, Snapshot, price_of, x_of
+from gateway.core.positions import Book, Row
 
 BOUNDS = Bounds()
 TIERS = (Bracket(0.0, 0.005, 0.0), Bracket(50_000.0, 0.01, 250.0), Bracket(400_000.0, 0.025, 6_250.0))
@@ -248,3 +249,39 @@ def test_a_record_keeps_its_flag_over_a_drop_until_it_is_compared_again() -> Non
     assert (record.verdict, record.since) == ("venue", 2), "b agrees, a was not compared again"
     record.forget("a", 4)
     assert (record.verdict, record.since) == ("model", None)
+
+
+MODELS = (
+    flat(0.01),
+    Maintenance("m", brackets=TIERS),
+    flat(0.0085, shift=0.01),
+    flat(0.005, replaces=False, plain=True)._replace(rate_at_liquidation=0.0),
+    flat(0.005)._replace(rate_at_liquidation=0.0, constant_at_liquidation=7.0, floor_to=0.1),
+)
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.floats(0.1, 50.0), st.floats(0.5, 1.0)), min_size=1, max_size=4),
+       st.floats(50.0, 5e4), st.floats(-5.0, 5.0), st.booleans())  # fmt: skip
+def test_the_columns_and_the_scalar_equation_are_one(
+    rows: list[tuple[int, bool, float, float]], cash: float, delta: float, legs_move_together: bool
+) -> None:
+    book = Book()
+    pool = book.add_pool()
+    book.cash[pool], book.delta[pool] = cash, delta
+    handles = []
+    for number, (kind, short, size, counts) in enumerate(rows):
+        model = MODELS[kind if not legs_move_together else kind % 2]._replace(both_legs=legs_move_together)
+        symbol = 0 if number and legs_move_together else book.symbols.add()
+        book.symbols.set(symbol, 100.0 + symbol)
+        quantity = -size if short else size
+        handle = book.add(symbol, pool, number, book.bases.number(str(symbol)))
+        book.put(handle, Row(quantity, 0.0, 101.0, False, 1.1, not short, math.nan, model, counts=counts))
+        handles.append((handle, model))
+    book.recompute()
+    legs = tuple(book.leg(handle, model) for handle, model in handles)
+    found = Snapshot(cash, 0.0, legs)
+    assert found.equity == pytest.approx(float(book.equity[pool]), rel=1e-12)
+    assert found.maintenance == pytest.approx(float(book.maintenance[pool]), rel=1e-12)
+    for (handle, _), one in zip(handles, legs, strict=True):
+        mine, columns = one.published(found.root(one, delta)), book.figures(handle).get("liq", math.nan)
+        assert mine == pytest.approx(columns, rel=1e-9, abs=one.maintenance.floor_to + 1e-9, nan_ok=True)
