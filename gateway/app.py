@@ -38,6 +38,7 @@ from gateway.store import Store
 from gateway.web.auth import check_bind
 from gateway.web.server import Server
 from gateway.web.state import ServerState
+from gateway.whatif import answer
 
 log = structlog.get_logger("perpwire")
 
@@ -303,6 +304,7 @@ class Gateway:
                 present(msgspec.structs.asdict(one)) for one in self.engine.market.instruments.values()
             ],
             verify=self.operator.verify,
+            stress=lambda scenario, accounts: answer(self.engine, scenario, accounts, self.clock.now_ms()),
             reconcile=self.operator.reconcile,
             alerts=self.alerts,
             models=self.models,

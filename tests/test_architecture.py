@@ -69,6 +69,8 @@ PURE = (
     "exchanges.aster",
     "gateway.core",
     "gateway.engine",
+    "gateway.trial",
+    "gateway.whatif",
 )
 
 # package → prefixes of this project that it may import (itself is always allowed)
@@ -147,6 +149,8 @@ LAYERS = {
         "gateway.replay",
         "gateway.rounds",
     ),
+    "gateway.trial": ("exchanges.events", "gateway.core", "gateway.engine"),
+    "gateway.whatif": ("gateway.core", "gateway.engine", "gateway.trial"),
     "gateway.operator": ("exchanges", "gateway.core", "gateway.engine", "gateway.feeds", "gateway.web.state"),
     "gateway.reconciling": ("gateway.config", "gateway.store"),
     # It serves and stores nothing.

@@ -13,6 +13,7 @@ import msgspec
 from gateway.core.alerts.records import Silence
 from gateway.core.margin.catalog import Evidence
 from gateway.core.protocol import ERRORS, Close
+from gateway.core.scenario import Scenario
 from gateway.web.problem import PROBLEM_JSON
 from gateway.web.rest import LIVE
 from gateway.web.route import Operation
@@ -121,6 +122,31 @@ class Pairs(msgspec.Struct):
     pairs: list[dict[str, Any]]
 
 
+class StressedSide(msgspec.Struct):
+    """Figures before or after: totals by summary, by account (``not_covered``: why nothing is said of it), by position."""
+
+    summary: Rows
+    accounts: Rows
+    positions: Rows
+
+
+class LargestSize(msgspec.Struct):
+    """How much can be added (the venue's unit); ``why`` where that is nothing, or without end."""
+
+    size: float | None
+    why: str | msgspec.UnsetType = msgspec.UNSET
+    liquidation_distance: float | msgspec.UnsetType = msgspec.UNSET
+    notional: float | msgspec.UnsetType = msgspec.UNSET
+
+
+class Stressed(msgspec.Struct):
+    """The answer to a scenario; ``max_size`` where it was asked."""
+
+    before: StressedSide
+    after: StressedSide
+    max_size: LargestSize | msgspec.UnsetType = msgspec.UNSET
+
+
 class Changes(msgspec.Struct):
     """What changed in a table: whole rows, and null for each id that is gone."""
 
@@ -160,7 +186,7 @@ def _types(tables: Sequence[str]) -> dict[str, Any]:
     }
     kinds = (Problem, Health, Readiness, Instruments, Reconciled, ReconcileRequest)
     of_alerts = (Silence, Silences, SilenceRequest, AlertTested, AlertTestRequest)
-    plain = {kind.__name__: kind for kind in (*kinds, *of_alerts, Models, Pairs)}
+    plain = {kind.__name__: kind for kind in (*kinds, *of_alerts, Models, Pairs, Scenario, Stressed)}
     return {**snapshots, **pages, **plain, "Object": dict[str, Any]}
 
 

@@ -26,6 +26,7 @@ from gateway.web.models import ModelRoutes
 from gateway.web.problem import PROBLEM_JSON, problem
 from gateway.web.route import Handler, Operation, Param, Query, answer_json, principal_of
 from gateway.web.state import ReconcileRequest, ServerState, Verification
+from gateway.web.stress import StressRoutes
 
 DEFAULT_LIMIT, MAX_LIMIT = 500, 5_000
 
@@ -124,6 +125,7 @@ class Rest:
             ),
             *(AlertRoutes(state).operations if "alerts" in state.tables else ()),
             *ModelRoutes(state).operations,
+            *StressRoutes(state).operations,
             Operation("/metrics", self.metrics, "Figures for Prometheus", media=CONTENT_TYPE),
         ]
 

@@ -13,6 +13,7 @@ import msgspec
 from gateway.core.access import Principal
 from gateway.core.alerts.records import Silence
 from gateway.core.protocol import Limits
+from gateway.core.scenario import Scenario
 from gateway.core.tables import Tables
 from gateway.hub import Hub
 from gateway.metrics import Metrics, serving
@@ -136,6 +137,10 @@ async def _no_venues(accounts: Collection[str], max_age_ms: int, venues: Collect
     return Verification({}, dict.fromkeys(accounts, "there is no venue to ask"))
 
 
+def _nothing_held(scenario: Scenario, accounts: Collection[str]) -> dict[str, object]:
+    return {}
+
+
 async def _nothing(asked: ReconcileRequest) -> dict[str, object]:
     return {}
 
@@ -152,6 +157,7 @@ class ServerState:
         config_view: Returns the running configuration without secrets.
         instruments: Returns the contract table.
         verify: Asks the venues (all, or those named) of accounts where they were asked longer ago than so many milliseconds.
+        stress: Returns what a scenario would do to these accounts. Raises Refusal where it cannot be computed.
         reconcile: Compares the store with the venues, and corrects it where asked to; per account for humans.
         alerts: What people do with alerts.
         models: What people ask of margin models.
@@ -168,6 +174,7 @@ class ServerState:
     config_view: Callable[[], dict[str, object]] = dict
     instruments: Callable[[], list[dict[str, object]]] = list
     verify: Callable[[Collection[str], int, Collection[str] | None], Awaitable[Verification]] = _no_venues
+    stress: Callable[[Scenario, Collection[str]], dict[str, object]] = _nothing_held
     reconcile: Callable[[ReconcileRequest], Awaitable[dict[str, object]]] = _nothing
     alerts: AlertDesk = field(default_factory=NoAlerts)
     models: ModelDesk = field(default_factory=NoModels)

@@ -55,6 +55,7 @@ async def test_every_route_of_the_contract_is_described() -> None:
         "/healthz",
         "/readyz",
         "/v1/models",
+        "/v1/stress",
         "/v1/positions/{id}/explain",
         "/v1/accounts/{id}/explain",
         "/internal/models/pairs",

@@ -9,8 +9,10 @@ import pytest
 from websockets.asyncio.client import connect
 
 from gateway.core.access import Principal
+from gateway.core.protocol import Refusal
+from gateway.core.scenario import Scenario
 from gateway.web.state import ReconcileRequest, Verification
-from tests.gateway.toy import Toy
+from tests.gateway.toy import ACCOUNTS, Toy
 from tests.gateway.web.serving import Gateway, gateway
 
 
@@ -293,3 +295,34 @@ async def test_a_reconciliation_is_asked_with_everything_it_needs() -> None:
         refused = await post({"mode": "dry-run"}, 403, Origin="https://elsewhere.example")
         assert refused["code"] == "forbidden_origin"
         assert [asked.mode for asked in seen] == ["dry-run", "force"]
+
+
+async def test_a_scenario_is_answered_for_the_accounts_that_may_be_seen() -> None:
+    seen: list[tuple[Scenario, set[str]]] = []
+
+    def stress(scenario: Scenario, accounts: Collection[str]) -> dict[str, object]:
+        seen.append((scenario, set(accounts)))
+        if scenario.changes:
+            raise Refusal("bad_scenario", "there is no position 'x'")
+        side: dict[str, object] = {"summary": {}, "accounts": {}, "positions": {}}
+        return {"before": side, "after": side}
+
+    async with gateway(stress=stress) as running, aiohttp.ClientSession() as session:
+
+        async def post(body: bytes, status: int = 200) -> Any:
+            async with session.post(running.http + "/v1/stress", data=body) as answer:
+                assert answer.status == status, await answer.text()
+                assert answer.content_type == ("application/json" if status == 200 else "application/problem+json")
+                return await answer.json(content_type=None)
+
+        assert (await post(b'{"shocks": {"BTC": -0.2}}')).keys() == {"before", "after"}
+        ((scenario, accounts),) = seen
+        assert scenario.shocks == {"BTC": -0.2}
+        assert accounts == set(ACCOUNTS)
+        refused = await post(b'{"changes": [{"close": "x"}]}', 400)
+        assert (refused["code"], refused["detail"]) == ("bad_scenario", "there is no position 'x'")
+        for body in (b"", b"[]", b"{", b'{"shocks": "half"}', b'{"x": 1}', b'{"shocks": 0' + b" " * 70_000 + b"}"):
+            assert (await post(body, 400))["code"] == "bad_scenario"
+        assert len(seen) == 2
+        async with session.get(running.http + "/v1/stress") as answer:
+            assert answer.status == 405
