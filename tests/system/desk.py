@@ -23,7 +23,7 @@ from exchanges.sim.server import Simulator
 from exchanges.venue import AccountSpec
 from gateway.app import Gateway
 from gateway.client import Client, Want
-from gateway.config import Config, StorageSettings
+from gateway.config import Config, StorageSettings, alert_channels
 from gateway.demo import configure
 from gateway.replay import Recorder
 from tests.system.truth import differences
@@ -197,7 +197,8 @@ async def desk(
     config, specs = configure(simulator.describe(), 0, data)
     for change in changes:
         config, specs = change(config, specs)
-    gateway = Gateway(config, specs, clock=clock, recorder=recorder, policy=policy)
+    channels = alert_channels(config)
+    gateway = Gateway(config, specs, clock=clock, recorder=recorder, policy=policy, channels=channels)
     await gateway.start()
     try:
         address = f"ws{gateway.url.removeprefix('http')}/v1/stream"

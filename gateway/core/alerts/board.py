@@ -127,7 +127,10 @@ class Board:
             self._changes.sink.put_alert(entry.record(now))
 
     def _tell(self, entry: Entry, telling: Telling, now: int) -> None:
-        self._counters[f"alerts_{telling}"] += 1
+        if telling == "firing":
+            self._counters["alerts_told"] += 1
+        else:
+            self._counters["alerts_resolved"] += 1
         # The end is told to whoever was told of the worst, though it is milder by now.
         severity = severity_of(entry.rule, entry.status.told_step) or entry.severity
         told = f"{entry.id} {telling} {severity} {now}"
