@@ -55,10 +55,11 @@ async def record(url: str, file: BinaryIO, seconds: float, stop: asyncio.Event) 
     until = loop.time() + seconds
     while True:
         for found in (await ask(url, "/internal/models/pairs"))["pairs"]:
-            line = encoder.encode(msgspec.convert(found, Pair))
-            if line not in written:
-                written.add(line)
-                file.write(line + b"\n")
+            pair = msgspec.convert(found, Pair)
+            said = encoder.encode((pair.venue, pair.at, pair.positions))  # prices of others go on moving
+            if said not in written:
+                written.add(said)
+                file.write(encoder.encode(pair) + b"\n")
         left = until - loop.time()
         if left <= 0.0 or stop.is_set():
             return len(written)
@@ -106,7 +107,8 @@ def judge(pairs: Iterable[Pair], settings: EngineSettings) -> list[Judged]:
                 positions.setdefault(one.maintenance.model, set()).add(
                     (state.symbol, state.side, state.size, state.entry_price)
                 )
-    return [Judged(name, it, len(positions.get(name, ()))) for name, it in sorted(residuals.models.items())]
+    found = sorted(residuals.models.items())
+    return [Judged(name, it, len(positions.get(name, ()))) for name, it in found if it.compared]
 
 
 def _play(pair: Pair, settings: EngineSettings, residuals: Residuals) -> Engine:
