@@ -207,6 +207,10 @@ class Engine:
         """What is worked out once a second over all accounts."""
         return self._portfolio
 
+    def position_at(self, slot: int) -> Position:
+        """Return the position in a table slot. Raises KeyError where there is none."""
+        return self._holdings.slots[slot]
+
     @property
     def pools(self) -> Pools:
         """All pools of margin."""

@@ -138,9 +138,7 @@ class _Side:
                 self._crossed[name] = float(crossed[number])
             self._accounts[name] = present(row)
         book = engine.book.moved(factors(move)) if move.any() else engine.book
-        for row_id, position in engine.positions.items():
-            if position.account.info.name in accounts:
-                self._positions[row_id] = _prices(book, position)
+        self._positions |= _prices(engine, book, accounts)
 
     def row(self) -> Row:
         """Return the whole: by summary, since demo and live never mix, by account, and by position."""
@@ -165,30 +163,38 @@ class _Side:
         )
 
 
-def _prices(book: Book, position: Position) -> Row:
-    """Return a position's prices by its own model, trusted or not; without a model it has none."""
-    figures = book.figures(position.handle)
-    model = position.maintenance.model
-    found: Row = {"mark_price": figures.get("mark", math.nan), "model": model}
-    if model is not None:
-        found |= {
-            "liquidation_price": figures.get("liq", math.nan),
-            "trigger_price": figures.get("trigger", math.nan),
-            "liquidation_distance": _distance(book, position),
-        }
-    return present(found)
+def _prices(engine: Engine, book: Book, accounts: Collection[str]) -> dict[str, Row]:
+    """Return positions' prices by their own models, trusted or not; without a model they have none."""
+    c, found = book.live, dict[str, Row]()
+    figures = c.mark.tolist(), c.liq.tolist(), c.trigger.tolist(), _distances(book).tolist()
+    for slot, mark, price, trigger, distance in zip(c.slot.tolist(), *figures, strict=True):
+        if slot < 0:  # a coin
+            continue
+        position = engine.position_at(slot)
+        if position.account.info.name not in accounts:
+            continue
+        row: Row = {} if math.isnan(mark) else {"mark_price": mark}
+        model = position.maintenance.model
+        if model is not None:
+            row["model"] = model
+            prices = ("liquidation_price", price), ("trigger_price", trigger), ("liquidation_distance", distance)
+            row |= {name: value for name, value in prices if math.isfinite(value)}
+        found[position.state.id] = row
+    return found
+
+
+def _distances(book: Book) -> Floats:
+    """Return every row's distance to its model's own trigger, (n_rows,); inf: no price liquidates it, NaN: unknown."""
+    c = book.live
+    lack = (book.maintenance - book.equity - book.delta)[c.pool]
+    away = np.abs(1.0 - c.trigger / c.mark)
+    none = np.where(lack < 0.0, np.inf, -1.0)
+    found: Floats = np.where(np.isnan(c.trigger), none, np.where(lack < 0.0, away, -away))
+    return np.where(np.isnan(lack + c.mark), np.nan, found)
 
 
 def _distance(book: Book, position: Position) -> float:
-    """Return the distance to the model's own trigger; inf: no price liquidates it, NaN: unknown."""
-    figures, pool = book.figures(position.handle), position.pool.number
-    lack = float(book.maintenance[pool] - book.equity[pool] - book.delta[pool])
-    if math.isnan(lack) or "mark" not in figures:
-        return math.nan
-    if "trigger" not in figures:
-        return math.inf if lack < 0.0 else -1.0
-    away = abs(1.0 - figures["trigger"] / figures["mark"])
-    return away if lack < 0.0 else -away
+    return float(_distances(book)[np.flatnonzero(book.live.handle == position.handle)[0]])
 
 
 # --- questions -----------------------------------------------------------------------------------------------------------
