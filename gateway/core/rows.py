@@ -117,15 +117,26 @@ def position_row(
         "stale": stale(position, marks_down_since),
         "dust": True if moving and notional * usd < dust_usd else None,
     }
-    source = liquidation_source(position, figures, book)
-    row["liquidation_source"] = source
-    if source in ("model", "calibrated", "venue"):
-        told = state.venue_liquidation_price
-        row["liquidation_price"] = figures.get("liq") if source != "venue" or told is None else float(told)
-        row["liquidation_distance"] = figures.get("distance")
-        if source == "calibrated" and position.pool.calibration is not None:
-            row["anchor_at"] = position.pool.calibration.anchored_at
+    row |= _liquidation(position, figures, book)
     return _joined(position.static | present(row), slow or {})
+
+
+def _liquidation(position: Position, figures: Mapping[str, float], book: Book) -> Row:
+    """Return the fields of liquidation: whose price is shown, the price, where the pool is spent, and how far that is."""
+    state, source = position.state, liquidation_source(position, figures, book)
+    row: Row = {"liquidation_source": source}
+    if source == "venue":
+        price, mark = float(state.venue_liquidation_price or "nan"), figures.get("mark", math.nan)
+        row["liquidation_price"] = price
+        row["liquidation_distance"] = (1.0 - price / mark) * (-1.0 if state.side == "short" else 1.0)
+    elif source in ("model", "calibrated"):
+        price, trigger = figures["liq"], figures.get("trigger", math.nan)
+        tick = float(position.instrument.tick_size or 0) if position.instrument else 0.0
+        row["liquidation_price"], row["liquidation_distance"] = price, figures.get("distance")
+        row["trigger_price"] = trigger if abs(trigger - price) > max(tick, 1e-9 * price) else None
+    if source == "calibrated" and position.pool.calibration is not None:
+        row["anchor_at"] = position.pool.calibration.anchored_at
+    return row
 
 
 def _joined(row: Row, slow: Row) -> Row:

@@ -368,3 +368,23 @@ def test_captured_messages_are_the_models_own(venue: Any) -> None:
     print(f"\n{venue.__name__}: {compared} rows, {flagged} of them flagged where the venue is 10 % wrong")
     assert compared >= 1
     assert flagged >= 0.5 * compared  # the others' prices are next to nothing, where 10 % are nothing
+
+
+def test_the_trigger_is_shown_where_it_is_another_price_than_the_published_one() -> None:
+    one = desk()
+    one.turn([told()], 1_000)
+    assert "trigger_price" not in row(one, "positions", BTC), "a lone linear position has one price"
+    dated = instrument("BTC-USDT-261225", kind="future", tick_size="0.1")
+    one.turn([dated, position("BTC-USDT-261225", size="1", kind="future")], 1_100)
+    found = row(one, "positions", BTC)
+    assert found["trigger_price"] > found["liquidation_price"], "the dated future falls with it"
+    assert found["liquidation_distance"] == pytest.approx(1 - found["trigger_price"] / 110)
+
+
+def test_a_trusted_model_without_its_inputs_gives_way_to_the_venue() -> None:
+    one = engine(promoted=("okx_cross",))
+    one.turn([instrument(), told()], 1_000)  # no balance was told
+    found = row(one, "positions", BTC)
+    assert found["liquidation_source"] == "venue"
+    assert found["liquidation_price"] == pytest.approx(price(100.0))
+    assert found["liquidation_distance"] == pytest.approx(1 - price(100.0) / 110)
