@@ -29,17 +29,21 @@ INPUTS = (
     "weight",  # settle currency in units of the pool's currency
     "counts",  # the fraction of profit that counts: where it is settled in a coin with a haircut; maintenance is never cut
     "backs",  # weight * counts: what one of its profit adds to the pool's equity
-    "rate",
+    "rate",  # of the present tier, as is the constant
     "constant",
+    "rate_trigger",  # of the tier that the trigger was in last: solved in it, a trigger that is still there needs no second look
+    "constant_trigger",
+    "bend",  # weight * (rate_trigger - rate)
+    "bend_constant",  # weight * (constant_trigger - constant)
     "beyond",  # the part of the constant that no tier changes
     "replace",  # flag: maintenance at the solved price replaces the present one, else the present one is held
     "follows",  # flag: the published price takes rate and constant of the tier that it falls in
     "plain",  # flag: the published price does not convert the settle currency
-    "rate_liq",
+    "rate_liq",  # where it follows tiers, of the tier that the published price was in last
     "constant_liq",
     "denominator",  # (backs * quantity - weight * rate_liq * |quantity| * orientation), weights as in the solve
     "skew",  # (backs - weight in the solve) * offset: 0 unless the venue's formula does not convert
-    "slope",  # backs * quantity - weight * rate * |quantity| * orientation: equity less maintenance, per x
+    "slope",  # backs * quantity - weight * rate_trigger * |quantity| * orientation: equity less maintenance, per x
     "sign",  # +1 long, -1 short
     "model",  # flag: the liquidation price is solved, else `venue_liq` is shown
     "speaks",  # flag: distance is to the model's trigger, else to the venue's price
@@ -48,8 +52,12 @@ INPUTS = (
     "venue_liq",
     "shift",
     "floor_to",
-    "tier_low",  # the present tier holds for marks from here
+    "tier_low",  # the present tier holds for prices from here
     "tier_high",  # up to here
+    "trigger_low",
+    "trigger_high",
+    "liq_low",
+    "liq_high",
 )
 # x, liq and trigger side by side, and what was last seen of them: one comparison tells which rows moved
 OUTPUTS = (
@@ -85,6 +93,10 @@ class Columns:
     backs: Floats
     rate: Floats
     constant: Floats
+    rate_trigger: Floats
+    constant_trigger: Floats
+    bend: Floats
+    bend_constant: Floats
     beyond: Floats
     replace: Floats
     follows: Floats
@@ -104,6 +116,10 @@ class Columns:
     floor_to: Floats
     tier_low: Floats
     tier_high: Floats
+    trigger_low: Floats
+    trigger_high: Floats
+    liq_low: Floats
+    liq_high: Floats
     x: Floats
     liq: Floats
     trigger: Floats

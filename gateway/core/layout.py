@@ -13,31 +13,49 @@ import numpy as np
 from gateway.core.columns import Columns, Flags, Floats, Ints
 from gateway.core.margin.solver import Tables
 
+_FEWER = 0.95  # marks of one underlying part from each other by less than this before the layout is made again
 
-class Segments(NamedTuple):
-    """Rows that are solved together: ``rows`` (m,), where in them each segment starts, and (m,) the segment of each."""
 
-    rows: Ints
+class Units(NamedTuple):
+    """Rows that are solved together: the rows of one underlying, or symbol, in one pool. They stand next to each other.
+
+    Attributes:
+        of: (n,) the unit of each row.
+        starts, sizes: (n_units,) the first row, and how many there are.
+        shared, shared_starts, shared_of: Rows of units of several, where in them each unit starts, and (m,) which one each is of.
+        curved: Units that may have a second root: tiers, and exposures both ways, or tiers that jump.
+    """
+
+    of: Ints
     starts: Ints
-    owner: Ints
+    sizes: Ints
+    shared: Ints
+    shared_starts: Ints
+    shared_of: Ints
+    curved: Ints
+
+    def members(self, numbers: Ints) -> tuple[Ints, Ints]:
+        """Return the rows of some units, and the place in ``numbers`` of each row's unit."""
+        sizes = self.sizes[numbers]
+        owner = np.repeat(np.arange(len(numbers)), sizes)
+        return np.arange(len(owner)) + (self.starts[numbers] - np.cumsum(sizes) + sizes)[owner], owner
+
+    def crossing(self, rows: Ints) -> Ints:
+        """Return the units of some rows, without those that may have a second root."""
+        numbers = np.unique(self.of[rows])
+        return np.setdiff1d(numbers, self.curved, assume_unique=True) if len(self.curved) else numbers
 
 
 class Layout(NamedTuple):
     """Index arrays into rows sorted by (pool, base, symbol).
 
-    A group is the rows of one underlying in one pool. Its coordinate is that of its rows with a size; groups whose rows have
-    none in common have no trigger.
-
     Attributes:
         pool_starts, pools: The first row and the number of each pool that has rows.
-        group_starts, group_sizes, group_of: The first row of each group and their number; (n,) the group of each row.
-        shared: The groups of several rows.
+        groups: The rows of one underlying in one pool: they share a trigger. A group's coordinate is that of its rows with a size.
+        priced: The rows of one symbol in one pool where the published price moves them together; else single rows.
         in_coin: Rows of groups in a pool of their coin: their price is 1/y of the present one.
-        unlike: Rows of groups without a trigger.
-        curved: Groups that may have a second root: tiers, and exposures both ways, or tiers that jump.
+        unlike: Rows of groups whose rows have no coordinate in common: they have no trigger.
         tiered: Rows with tiers; ``stepped``: (n,) those tiers jump.
-        legs: Rows whose published price moves all rows of their symbol in the pool.
-        curved_legs, stepped_rows: Segments of these, and single rows, that may have a second root.
         inverse, scaled, held, skewed, cut, shifted: Rows by trait (see the columns).
         quiet: Rows whose distance is to the venue's price; ``unmodelled``: those without a model.
         venue_side: (len(quiet),) +1: the venue's price is met falling, -1: rising.
@@ -45,18 +63,12 @@ class Layout(NamedTuple):
 
     pool_starts: Ints
     pools: Ints | slice
-    group_starts: Ints
-    group_sizes: Ints
-    group_of: Ints
-    shared: Segments
+    groups: Units
+    priced: Units
     in_coin: Ints
     unlike: Ints
-    curved: Ints
     tiered: Ints
     stepped: Flags
-    legs: Segments
-    curved_legs: Ints
-    stepped_rows: Ints
     inverse: Ints
     scaled: Ints
     held: Ints
@@ -68,42 +80,33 @@ class Layout(NamedTuple):
     venue_side: Floats
 
 
-def layout_of(c: Columns, tables: Tables) -> Layout:
-    """Return the layout of sorted rows."""
+def layout_of(c: Columns, x: Floats, tables: Tables) -> Layout:
+    """Return the layout of sorted rows; ``x``: (n,) their present price coordinates."""
     new_pool = np.diff(c.pool, prepend=-1) != 0
     new_group = new_pool | (np.diff(c.base, prepend=-1) != 0)
     new_symbol = new_group | (np.diff(c.symbol, prepend=-1) != 0)
-    pool_starts, group_starts = np.flatnonzero(new_pool), np.flatnonzero(new_group)
-    group_of = np.cumsum(new_group) - 1
-    scaled, tiered, follows = c.scale == 1.0, c.table >= 0, c.follows == 1.0
+    pool_starts = np.flatnonzero(new_pool)
+    scaled, tiered = c.scale == 1.0, c.table >= 0
     stepped = np.zeros(len(c), dtype=np.bool_)
     stepped[tiered] = tables.stepped[c.table[tiered]]
     in_coin, inert = (c.orientation < 0.0) & ~scaled & (c.quantity != 0.0), c.quantity == 0.0
-    coins = _any(in_coin, group_starts)
-    unlike = coins & _any(~in_coin & ~inert, group_starts)
-    rising = np.where(scaled, c.backs * c.offset - c.weight * c.constant, np.where(in_coin, -c.slope, c.slope))
-    legs = _several(new_symbol, c.both_legs == 1.0)
-    alone = np.ones(len(c), dtype=np.bool_)
-    alone[legs.rows] = False
+    coins = _spread(in_coin, new_group)
+    unlike = coins & _spread(~in_coin & ~inert, new_group)
+    exposure, rate = np.where(scaled, c.backs * c.offset, c.backs * c.quantity * x), c.rate.copy()
+    rate[tiered] = tables.highest[c.table[tiered]]
+    most = c.weight * rate * np.abs(c.quantity * x)
+    joint = _spread(c.both_legs == 1.0, new_symbol)
+    follows = tiered & (c.follows == 1.0)
     quiet = np.flatnonzero((c.model == 0.0) | (c.speaks == 0.0))
-    leg_tiers = (tiered & follows)[legs.rows]
     return Layout(
         pool_starts=pool_starts,
         pools=_span(c.pool[pool_starts]),
-        group_starts=group_starts,
-        group_sizes=np.diff(group_starts, append=len(c)),
-        group_of=group_of,
-        shared=_several(new_group, np.ones(len(c), dtype=np.bool_)),
-        in_coin=np.flatnonzero(coins[group_of]),
-        unlike=np.flatnonzero(unlike[group_of]),
-        curved=np.flatnonzero(~unlike & _curved(rising, tiered, stepped | (tiered & scaled), group_starts)),
+        groups=_units(new_group, exposure, most, tiered & ~unlike, stepped | scaled),
+        priced=_units(new_symbol | ~joint, exposure, most, follows, stepped),
+        in_coin=np.flatnonzero(coins),
+        unlike=np.flatnonzero(unlike),
         tiered=np.flatnonzero(tiered),
         stepped=stepped,
-        legs=legs,
-        curved_legs=np.flatnonzero(
-            _curved(c.quantity[legs.rows], leg_tiers, stepped[legs.rows] & leg_tiers, legs.starts)
-        ),
-        stepped_rows=np.flatnonzero(stepped & alone & follows),
         inverse=np.flatnonzero(c.orientation < 0.0),
         scaled=np.flatnonzero(scaled),
         held=np.flatnonzero(c.replace == 0.0),
@@ -116,10 +119,37 @@ def layout_of(c: Columns, tables: Tables) -> Layout:
     )
 
 
-def _span(numbers: Ints) -> Ints | slice:
-    """Return ascending numbers, as a slice where none is left out: it is read several times faster."""
-    whole = len(numbers) > 0 and int(numbers[-1] - numbers[0]) == len(numbers) - 1
-    return slice(int(numbers[0]), int(numbers[-1]) + 1) if whole else numbers
+def _units(new: Flags, exposure: Floats, most: Floats, tiered: Flags, unsure: Flags) -> Units:
+    """Return units.
+
+    A second root is possible where the slope may change its sign with the tiers, or is unsure: unless the exposures of one side
+    outweigh those of the other, and the most that can be kept for them.
+
+    Args:
+        new: (n,) a unit starts here.
+        exposure, most: (n,) what a row's equity changes per unit of y, and its maintenance at most, in the pool's currency.
+    """
+    starts = np.flatnonzero(new)
+    sizes = np.diff(starts, append=len(new))
+    shared = np.flatnonzero(np.repeat(sizes > 1, sizes))
+    first = new[shared]
+    curved = np.zeros(0, dtype=np.bool_)
+    if len(starts):
+        up, down = (
+            np.add.reduceat(np.maximum(exposure, 0.0), starts),
+            np.add.reduceat(np.maximum(-exposure, 0.0), starts),
+        )
+        one_way = (_FEWER * up > down + np.add.reduceat(most, starts)) | (_FEWER * down > up)
+        curved = _any(tiered, starts) & ~(one_way & ~_any(tiered & unsure, starts))
+    return Units(
+        of=np.cumsum(new) - 1,
+        starts=starts,
+        sizes=sizes,
+        shared=shared,
+        shared_starts=np.flatnonzero(first),
+        shared_of=np.cumsum(first) - 1,
+        curved=np.flatnonzero(curved),
+    )
 
 
 def _any(flags: Flags, starts: Ints) -> Flags:
@@ -128,19 +158,16 @@ def _any(flags: Flags, starts: Ints) -> Flags:
     return found
 
 
-def _curved(slope: Floats, tiered: Flags, unsure: Flags, starts: Ints) -> Flags:
-    """Return which segments with tiers may change the sign of their slope with the tier: exposures both ways, or unsure ones."""
-    both = _any(slope > 0.0, starts) & _any(slope < 0.0, starts)
-    return _any(tiered, starts) & (both | _any(unsure, starts))
+def _spread(flags: Flags, new: Flags) -> Flags:
+    """Return, (n,), whether a row's segment has a row with a flag."""
+    found: Flags = _any(flags, np.flatnonzero(new))[np.cumsum(new) - 1]
+    return found
 
 
-def _several(new: Flags, wanted: Flags) -> Segments:
-    """Return the segments of more than one row in which some row is wanted; ``new``: (n,) a segment starts here."""
-    starts = np.flatnonzero(new)
-    lengths = np.diff(starts, append=len(new))
-    rows = np.flatnonzero(np.repeat((lengths > 1) & _any(wanted, starts), lengths))
-    first = new[rows]
-    return Segments(rows, np.flatnonzero(first), np.cumsum(first) - 1)
+def _span(numbers: Ints) -> Ints | slice:
+    """Return ascending numbers, as a slice where none is left out: it is read several times faster."""
+    whole = len(numbers) > 0 and int(numbers[-1] - numbers[0]) == len(numbers) - 1
+    return slice(int(numbers[0]), int(numbers[-1]) + 1) if whole else numbers
 
 
 def _net_side(c: Columns, new_symbol: Flags) -> Floats:

@@ -33,7 +33,6 @@ from gateway.core.solve import (
     derive,
     liquidation_prices,
     pool_sums,
-    retier,
     revalue,
     revalued,
     triggers,
@@ -44,6 +43,7 @@ __all__ = ["Bases", "Book", "Changed", "Row", "Rows", "Shocked", "Symbols"]
 
 _FIGURES = ("mark", "value", "notional", "upnl", "mm", "liq", "trigger", "distance")
 _COIN = -1  # the table slot of a coin
+_ANYWHERE, _NOWHERE = (-math.inf, math.inf), (math.inf, -math.inf)  # [low, high) of prices
 _POOL_INPUTS, _POOL_OUTPUTS = 3, 2
 
 LEAST = 1e-6  # of a price is left by any move: no price is 0
@@ -77,7 +77,7 @@ class Book:
         self._pool_count = 0
         self._pools = np.zeros((_POOL_INPUTS + 2 * _POOL_OUTPUTS, 16))
         self._bind()
-        self._where: Layout = layout_of(self._live, self._tables)
+        self._where: Layout = layout_of(self._live, np.zeros(0), self._tables)
 
     # --- structure -----------------------------------------------------------------------------------------------
 
@@ -178,27 +178,22 @@ class Book:
         self._laid = False
 
     def _put_maintenance(self, index: int, maintenance: Maintenance) -> None:
-        c = self._all
-        c.model[index] = maintenance.model is not None
-        c.rate[index], c.constant[index], c.beyond[index] = maintenance.rate, maintenance.constant, maintenance.beyond
-        c.rate_liq[index] = maintenance.rate_at_liquidation
-        c.constant_liq[index] = maintenance.constant_at_liquidation
-        c.replace[index], c.plain[index], c.follows[index], c.both_legs[index] = (
-            maintenance.replaces,
-            maintenance.plain,
-            maintenance.tiered,
-            maintenance.both_legs,
-        )
-        c.shift[index], c.floor_to[index] = maintenance.shift, maintenance.floor_to
-        tiered = len(maintenance.brackets) > 1
+        c, tiered = self._all, len(maintenance.brackets) > 1
+        notional = abs(float(c.quantity[index] * self.symbols.x[c.symbol[index]]))
+        now = maintenance.at_notional(0.0 if math.isnan(notional) else notional)
+        c.rate[index] = c.rate_trigger[index] = now.rate
+        c.constant[index] = c.constant_trigger[index] = now.constant
+        c.rate_liq[index], c.constant_liq[index] = now.rate_at_liquidation, now.constant_at_liquidation
+        c.model[index], c.beyond[index] = now.model is not None, now.beyond
+        c.replace[index], c.plain[index] = now.replaces, now.plain
+        c.follows[index], c.both_legs[index] = now.tiered, now.both_legs
+        c.shift[index], c.floor_to[index] = now.shift, now.floor_to
         self._retable(index, maintenance.brackets if tiered else ())
-        notional = abs(c.quantity[index] * self.symbols.x[c.symbol[index]])
-        # An unknown price is in every tier, a known one looks for its own.
-        c.tier_low[index], c.tier_high[index] = (math.inf, -math.inf) if tiered else (-math.inf, math.inf)
-        if tiered and not math.isnan(notional):
-            retier(c, np.array([index]), np.array([notional]), self._tables)
-        else:
-            derive(c, index)
+        # No price is in a tier yet: the next recompute looks for those of the mark, the trigger and the published price.
+        bounds = _NOWHERE if tiered else _ANYWHERE
+        c.tier_low[index], c.tier_high[index] = c.trigger_low[index], c.trigger_high[index] = bounds
+        c.liq_low[index], c.liq_high[index] = bounds if now.tiered else _ANYWHERE
+        derive(c, index)
 
     def _retable(self, row: int, brackets: tuple[Bracket, ...]) -> None:
         """Hold another table of tiers for a row, and give back the one before."""
@@ -238,7 +233,7 @@ class Book:
                 self._rows = {handle: row for row, handle in enumerate(c.handle[:n].tolist())}
             self._live = Columns(self._block, self._ints, n)
         if not self._laid:
-            self._where = layout_of(self._live, self._tables)
+            self._where = layout_of(self._live, self.symbols.x[c.symbol[:n]], self._tables)
         self._ordered = self._laid = True
 
     def recompute(self) -> Changed:

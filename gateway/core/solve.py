@@ -14,6 +14,8 @@ S and T per unit, so that
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from gateway.core.columns import Columns, Flags, Floats, Ints
@@ -21,36 +23,52 @@ from gateway.core.layout import Layout
 from gateway.core.margin.solver import Problem, Tables, Walk, concave_roots, stepped_root, sums
 
 _FAR = 1e15  # a root beyond this is no price (Hyperliquid's own bound for a null liquidation price)
+_NEAR = 1e-15  # as good as 0
 
 
 def derive(c: Columns, rows: Ints | int) -> None:
-    """Bring what follows from quantity, weight, rates and offset up to date: backs, slope, denominator, skew."""
-    orientation = c.orientation[rows]
-    size = np.abs(c.quantity[rows]) * orientation
+    """Bring what follows from quantity, weight, rates and offset up to date: backs, slope, bends, denominator, skew."""
+    size = np.abs(c.quantity[rows]) * c.orientation[rows]
     weight = np.where(c.plain[rows] == 1.0, 1.0, c.weight[rows])
     c.backs[rows] = c.weight[rows] * c.counts[rows]
     backs = np.where(c.plain[rows] == 1.0, 1.0, c.backs[rows])
-    c.slope[rows] = c.backs[rows] * c.quantity[rows] - c.weight[rows] * c.rate[rows] * size
+    c.slope[rows] = c.backs[rows] * c.quantity[rows] - c.weight[rows] * c.rate_trigger[rows] * size
+    c.bend[rows] = c.weight[rows] * (c.rate_trigger[rows] - c.rate[rows])
+    c.bend_constant[rows] = c.weight[rows] * (c.constant_trigger[rows] - c.constant[rows])
     c.denominator[rows] = backs * c.quantity[rows] - weight * c.rate_liq[rows] * size
     c.skew[rows] = (c.backs[rows] - backs) * c.offset[rows]
 
 
-def retier(c: Columns, rows: Ints, notional: Floats, tables: Tables) -> None:
-    """Give rows with tiers the rate and constant of the tier that their notional (settle currency) falls in."""
-    table = c.table[rows]
-    tier = tables.tier(table, notional)
-    rate, constant = tables.rate[table, tier], c.beyond[rows] - tables.deduction[table, tier]
-    c.rate[rows], c.constant[rows] = rate, constant
-    follows = c.follows[rows] == 1.0
-    c.rate_liq[rows] = np.where(follows, rate, c.rate_liq[rows])
-    c.constant_liq[rows] = np.where(follows, constant, c.constant_liq[rows])
-    lower, upper = tables.bounds(table, tier)
-    size, inverse = np.abs(c.quantity[rows]), c.orientation[rows] < 0.0
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # a price below zero is no tier's: rows of the first are not solved again for it
-        c.tier_low[rows] = np.where(inverse, size / upper, np.where(tier == 0, -np.inf, lower / size))
-        c.tier_high[rows] = np.where(inverse, size / lower, upper / size)
+def retier(c: Columns, rows: Ints, tables: Tables) -> None:
+    """Give rows with tiers the rate and constant of the tier that their notional at the mark is in."""
+    tier = _Tier.at(c, rows, c.mark[rows], tables)
+    c.rate[rows], c.constant[rows], c.tier_low[rows], c.tier_high[rows] = tier
     derive(c, rows)
+
+
+class _Tier(NamedTuple):
+    """Rate and constant of rows, (m,), and the prices that they hold for: from ``low``, up to ``high``."""
+
+    rate: Floats
+    constant: Floats
+    low: Floats
+    high: Floats
+
+    @classmethod
+    def at(cls, c: Columns, rows: Ints, price: Floats, tables: Tables) -> _Tier:
+        """Return the tiers that rows are in at a price; without one (NaN), where no price is left.
+
+        The end that is next to no price is open, so that a root below zero counts as found in it: in no tier is there another.
+        """
+        size, inverse, table = np.abs(c.quantity[rows]), c.orientation[rows] < 0.0, c.table[rows]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            price = np.where(price > 0.0, price, _NEAR)
+            tier = tables.tier(table, np.where(inverse, size / price, size * price))
+            lower, upper = tables.bounds(table, tier)
+            low = np.where(inverse, size / upper, lower / size)
+            high = np.where(inverse, size / lower, upper / size)
+        low[np.where(inverse, np.isinf(upper), tier == 0)] = -np.inf
+        return cls(tables.rate[table, tier], c.beyond[rows] - tables.deduction[table, tier], low, high)
 
 
 def revalue(c: Columns, where: Layout, tables: Tables) -> None:
@@ -61,9 +79,9 @@ def revalue(c: Columns, where: Layout, tables: Tables) -> None:
     np.multiply(c.upnl, c.quantity, out=c.upnl)
     np.add(c.upnl, c.upnl0, out=c.upnl)
     if len(where.tiered):
-        left = _outside(c, c.mark)
+        left = _outside(c.mark, c.tier_low, c.tier_high)
         if len(left):
-            retier(c, left, c.notional[left], tables)
+            retier(c, left, tables)
     np.multiply(c.notional, c.rate, out=c.mm)
     np.add(c.mm, c.constant, out=c.mm)
 
@@ -83,9 +101,9 @@ def _missing(c: Columns, price: Floats) -> Floats:
     return np.divide(0.0, (price > 0.0) & (price <= _FAR), out=c.scratch)
 
 
-def _outside(c: Columns, price: Floats) -> Ints:
-    """Return the rows that would be in another tier than now at a price, (n,)."""
-    return np.flatnonzero((price < c.tier_low) | (price >= c.tier_high))
+def _outside(price: Floats, low: Floats, high: Floats) -> Ints:
+    """Return the rows that are in another tier at a price, all (n,)."""
+    return np.flatnonzero((price < low) | (price >= high))
 
 
 # --- liquidation prices: one symbol moves ----------------------------------------------------------------------------------
@@ -98,6 +116,27 @@ def liquidation_prices(c: Columns, where: Layout, tables: Tables) -> None:
 
     with numerators and denominators of all rows of the symbol added where the definition moves them together.
     """
+    _straight_prices(c, where)
+    if len(where.tiered):
+        crossing = where.priced.crossing(_outside(c.liq, c.liq_low, c.liq_high))
+        if len(crossing):
+            rows = _resolve_prices(c, where, tables, crossing, both_ways=False)
+            c.rate_liq[rows], c.constant_liq[rows], c.liq_low[rows], c.liq_high[rows] = _Tier.at(
+                c, rows, c.liq[rows], tables
+            )
+            derive(c, rows)
+            _straight_prices(c, where)
+        if len(where.priced.curved):
+            _resolve_prices(c, where, tables, where.priced.curved, both_ways=True)
+    np.add(c.liq, _missing(c, c.liq), out=c.liq)
+    if len(where.unmodelled):
+        c.liq[where.unmodelled] = c.venue_liq[where.unmodelled]
+    if len(where.shifted):
+        _round(c, where.shifted)
+
+
+def _straight_prices(c: Columns, where: Layout) -> None:
+    """Solve all rows in the tiers that their prices were in last; ``scratch`` holds the numerators without the pool's part."""
     scratch, liq = c.scratch, c.liq
     np.subtract(c.constant_liq, c.mm, out=scratch)
     if len(where.held):
@@ -110,61 +149,31 @@ def liquidation_prices(c: Columns, where: Layout, tables: Tables) -> None:
         scratch[where.skewed] += c.skew[where.skewed]
     np.add(scratch, c.lack, out=liq)
     np.divide(liq, c.denominator, out=liq)
-    if len(where.legs.rows):
-        _joint(c, where)
+    if len(where.priced.shared):
+        _, _, _, rows, starts, owner, _ = where.priced
+        above = np.add.reduceat(scratch[rows], starts) + c.lack[rows[starts]]
+        liq[rows] = (above / np.add.reduceat(c.denominator[rows], starts))[owner]
     if len(where.inverse):
         liq[where.inverse] = -1.0 / liq[where.inverse]
-    if len(where.tiered):
-        _price_across_tiers(c, where, tables)
-    np.add(liq, _missing(c, liq), out=liq)
-    if len(where.unmodelled):
-        liq[where.unmodelled] = c.venue_liq[where.unmodelled]
-    if len(where.shifted):
-        _round(c, where.shifted)
 
 
-def _joint(c: Columns, where: Layout) -> None:
-    """Solve rows whose symbol moves with other rows of their pool; ``scratch`` holds the numerators."""
-    rows, starts, owner = where.legs
-    above = np.add.reduceat(c.scratch[rows], starts) + c.lack[rows[starts]]
-    c.liq[rows] = (above / np.add.reduceat(c.denominator[rows], starts))[owner]
-
-
-def _price_across_tiers(c: Columns, where: Layout, tables: Tables) -> None:
-    """Solve again where the price lies in another tier than the present one, or where there may be a second root."""
-    left = _outside(c, c.liq)
-    left = np.concatenate([left[c.follows[left] == 1.0], where.stepped_rows])
-    if len(where.legs.rows):
-        rows, starts, owner = where.legs
-        place = np.searchsorted(rows, left)
-        joint = rows[np.minimum(place, len(rows) - 1)] == left
-        chosen = np.zeros(len(starts), dtype=np.bool_)
-        chosen[owner[place[joint]]] = chosen[where.curved_legs] = True
-        left, picked = left[~joint], chosen[owner]
-        if picked.any():
-            curved = np.zeros(len(starts), dtype=np.bool_)
-            curved[where.curved_legs] = True
-            _resolve(c, where, tables, rows[picked], (np.cumsum(chosen) - 1)[owner[picked]], curved[chosen])
-    if len(left):
-        _resolve(c, where, tables, left, np.arange(len(left)), np.zeros(len(left), dtype=np.bool_))
-
-
-def _resolve(c: Columns, where: Layout, tables: Tables, rows: Ints, segment: Ints, curved: Flags) -> None:
-    """Solve the price of segments of rows (``segment``: (len(rows),), counted from 0) in the tiers that it falls in."""
-    count = len(curved)
-    first = rows[np.searchsorted(segment, np.arange(count))] if len(rows) > count else rows
+def _resolve_prices(c: Columns, where: Layout, tables: Tables, units: Ints, *, both_ways: bool) -> Ints:
+    """Solve the price of some units in the tiers that it falls in; return their rows that follow tiers."""
+    rows, owner = where.priced.members(units)
+    first, count = where.priced.starts[units], len(units)
     weight = np.where(c.plain[rows] == 1.0, 1.0, c.weight[rows])
     tiered = (c.table[rows] >= 0) & (c.follows[rows] == 1.0)
     resting = np.where(tiered, weight * c.constant_liq[rows], 0.0)
     moving = np.where(tiered, weight * c.rate_liq[rows] * c.notional[rows], 0.0)
-    now = sums(segment, c.x[rows] * c.denominator[rows], count)
-    level = sums(segment, resting - c.scratch[rows], count) - c.lack[first]
-    slope = now + sums(segment, moving, count)
-    picked = rows[tiered]
+    now = sums(owner, c.x[rows] * c.denominator[rows], count)
+    level = sums(owner, resting - c.scratch[rows], count) - c.lack[first]
+    picked: Ints = rows[tiered]
     alpha, beta = _lines(c, picked, tables, weight[tiered])
-    problem = Problem(level, slope, segment[tiered], alpha, beta, now > 0.0, curved, c.orientation[first] < 0.0)
-    factor = _roots(c, where, tables, picked, problem, np.zeros(len(picked), dtype=np.bool_))
-    c.liq[rows] = c.mark[rows] * factor[segment]
+    inverse = c.orientation[first] < 0.0
+    problem = Problem(level, now + sums(owner, moving, count), owner[tiered], alpha, beta, now > 0.0, inverse)
+    factor = _roots(c, where, tables, picked, problem, np.zeros(len(picked), dtype=np.bool_), both_ways=both_ways)
+    c.liq[rows] = c.mark[rows] * factor[owner]
+    return picked
 
 
 def _lines(c: Columns, rows: Ints, tables: Tables, weight: Floats) -> tuple[Floats, Floats]:
@@ -174,9 +183,11 @@ def _lines(c: Columns, rows: Ints, tables: Tables, weight: Floats) -> tuple[Floa
     return alpha, tables.rate[table] * (weight * c.notional[rows])[:, None]
 
 
-def _roots(c: Columns, where: Layout, tables: Tables, rows: Ints, problem: Problem, scaled: Flags) -> Floats:
+def _roots(
+    c: Columns, where: Layout, tables: Tables, rows: Ints, problem: Problem, scaled: Flags, *, both_ways: bool
+) -> Floats:
     """Return the factors on the present price, by the solver that each segment needs."""
-    factor = concave_roots(problem)
+    factor = concave_roots(problem, both_ways=both_ways)
     jumping = where.stepped[rows]
     for segment in np.unique(problem.owner[jumping]).tolist() if jumping.any() else ():
         own = problem.owner == segment
@@ -207,22 +218,39 @@ def _round(c: Columns, rows: Ints) -> None:
 
 def triggers(c: Columns, where: Layout, tables: Tables) -> None:
     """Solve the price of every row at which its pool is spent if its underlying alone moves, and the distance to it."""
+    _straight_triggers(c, where)
+    if len(where.tiered):
+        crossing = where.groups.crossing(_outside(c.trigger, c.trigger_low, c.trigger_high))
+        if len(crossing):
+            rows = _resolve_triggers(c, where, tables, crossing, both_ways=False)
+            found = _Tier.at(c, rows, c.trigger[rows], tables)
+            c.rate_trigger[rows], c.constant_trigger[rows], c.trigger_low[rows], c.trigger_high[rows] = found
+            derive(c, rows)
+            _straight_triggers(c, where)
+        if len(where.groups.curved):
+            _resolve_triggers(c, where, tables, where.groups.curved, both_ways=True)
+    np.subtract(1.0, c.distance, out=c.distance)
+    np.abs(c.distance, out=c.distance)
+    _conclude(c, where)
+
+
+def _straight_triggers(c: Columns, where: Layout) -> None:
+    """Solve all rows in the tiers that their triggers were in last; ``scratch`` holds the slopes, ``distance`` the factors."""
     factor, trigger = c.distance, c.trigger
     _slopes(c, where)
-    if len(where.shared.rows):
-        rows, starts, owner = where.shared
+    np.multiply(c.notional, c.bend, out=trigger)
+    np.add(trigger, c.bend_constant, out=trigger)
+    if len(where.groups.shared):
+        _, _, _, rows, starts, owner, _ = where.groups
         c.scratch[rows] = np.add.reduceat(c.scratch[rows], starts)[owner]
-    np.divide(c.lack, c.scratch, out=factor)
+        trigger[rows] = np.add.reduceat(trigger[rows], starts)[owner]
+    np.add(trigger, c.lack, out=trigger)
+    np.divide(trigger, c.scratch, out=factor)
     np.add(factor, 1.0, out=factor)
     if len(where.in_coin):
         factor[where.in_coin] = 1.0 / factor[where.in_coin]
         factor[where.unlike] = np.nan
     np.multiply(factor, c.mark, out=trigger)
-    if len(where.tiered):
-        _trigger_across_tiers(c, where, tables)
-    np.subtract(1.0, factor, out=c.distance)
-    np.abs(c.distance, out=c.distance)
-    _conclude(c, where)
 
 
 def _slopes(c: Columns, where: Layout) -> None:
@@ -230,27 +258,21 @@ def _slopes(c: Columns, where: Layout) -> None:
     np.multiply(c.slope, c.x, out=c.scratch)
     if len(where.scaled):
         rows = where.scaled
-        c.scratch[rows] = c.backs[rows] * c.offset[rows] - c.weight[rows] * c.constant[rows]
+        c.scratch[rows] = c.backs[rows] * c.offset[rows] - c.weight[rows] * c.constant_trigger[rows]
 
 
-def _trigger_across_tiers(c: Columns, where: Layout, tables: Tables) -> None:
-    """Solve again the groups in which a row leaves its tier on the way, or which may have a second root."""
-    left = _outside(c, c.trigger)
-    if not (len(left) or len(where.curved)):
-        return
-    groups = np.unique(np.concatenate([where.group_of[left], where.curved]))
-    curved = np.zeros(len(groups), dtype=np.bool_)
-    curved[np.searchsorted(groups, where.curved)] = True
-    first, sizes = where.group_starts[groups], where.group_sizes[groups]
-    owner = np.repeat(np.arange(len(groups)), sizes)
-    rows = np.arange(len(owner)) + (first - np.cumsum(sizes) + sizes)[owner]
-    tiered = c.table[rows] >= 0
+def _resolve_triggers(c: Columns, where: Layout, tables: Tables, groups: Ints, *, both_ways: bool) -> Ints:
+    """Solve the trigger of some groups in the tiers that it falls in; return their rows with tiers."""
+    rows, owner = where.groups.members(groups)
+    first, tiered = where.groups.starts[groups], c.table[rows] >= 0
+    picked: Ints = rows[tiered]
     inverse = sums(owner, (c.orientation[rows] < 0.0) & (c.scale[rows] == 0.0), len(groups)) > 0.0
     factor = _moved_roots(
-        c, where, tables, rows[tiered], owner[tiered], -c.lack[first], c.scratch[first], curved, inverse
+        c, where, tables, picked, owner[tiered], -c.lack[first], c.scratch[first], inverse, both_ways=both_ways
     )  # fmt: skip
     c.distance[rows] = factor[owner]
     c.trigger[rows] = c.distance[rows] * c.mark[rows]
+    return picked
 
 
 def _moved_roots(
@@ -261,32 +283,33 @@ def _moved_roots(
     owner: Ints,
     free: Floats,
     slope: Floats,
-    curved: Flags,
     inverse: Flags,
+    *,
+    both_ways: bool,
 ) -> Floats:
     """Return, (s,), the factor on the present prices that brings each segment to equity = maintenance, over all tiers.
 
     Args:
         rows, owner: (m,) the tiered rows, and the segment of each.
-        free: (s,) equity - maintenance, now; ``slope``: (s,) of it, now, per unit of y.
-        curved: (s,) there may be a second root.
+        free: (s,) equity - maintenance, now; ``slope``: (s,) of it per unit of y, in the tiers of the triggers.
         inverse: (s,) the price is 1/y of the present one.
     """
     weight = c.weight[rows]
     alpha, beta = _lines(c, rows, tables, weight)
-    resting, moving = weight * c.constant[rows], weight * c.rate[rows] * c.notional[rows]
+    kept = weight * (c.rate[rows] * c.notional[rows] + c.constant[rows])
+    moving = weight * c.rate_trigger[rows] * c.notional[rows]
     scaled = c.scale[rows] == 1.0
     if scaled.any():  # in dollars it is the notional that rests, and the deduction that moves with the coin's price
         turned = scaled[:, None]
         alpha, beta = np.where(turned, beta, alpha), np.where(turned, alpha, beta)
         beyond = turned & np.isinf(tables.lower[c.table[rows]])
         alpha[beyond], beta[beyond] = -np.inf, 0.0
-        resting, moving = np.where(scaled, moving, resting), np.where(scaled, resting, moving)
+        moving = np.where(scaled, weight * c.constant_trigger[rows], moving)
     count = len(free)
-    level = free - slope + sums(owner, resting, count)
     tilt = slope + sums(owner, moving, count)
-    problem = Problem(level, tilt, owner, alpha, beta, slope > 0.0, curved, inverse)
-    return _roots(c, where, tables, rows, problem, scaled)
+    level = free + sums(owner, kept, count) - tilt
+    problem = Problem(level, tilt, owner, alpha, beta, slope > 0.0, inverse)
+    return _roots(c, where, tables, rows, problem, scaled, both_ways=both_ways)
 
 
 def _conclude(c: Columns, where: Layout) -> None:
@@ -328,8 +351,7 @@ def uniform_moves(c: Columns, where: Layout, tables: Tables, short: Floats, fixe
     rows = where.tiered[~fixed[where.tiered]]
     with np.errstate(divide="ignore", invalid="ignore"):
         slope = sums(c.pool, moving, count)
-        everywhere = np.ones(count, dtype=np.bool_)
-        factor = _moved_roots(c, where, tables, rows, c.pool[rows], -short, slope, everywhere, coins)
+        factor = _moved_roots(c, where, tables, rows, c.pool[rows], -short, slope, coins, both_ways=True)
     found = np.where(np.isnan(factor), np.inf, factor - 1.0)
     found[short >= 0.0] = 0.0
     found[np.isnan(short) | np.isnan(slope) | unlike] = np.nan

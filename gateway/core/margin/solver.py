@@ -34,7 +34,7 @@ class Tables:
     """Distinct tier tables, by number; equal ones share a number.
 
     ``lower`` (settle currency, +inf beyond the last tier), ``rate`` and ``deduction`` (0 and +inf there): (n_tables, n_tiers).
-    ``stepped``: (n_tables,) bool: maintenance jumps at an edge, or rates fall.
+    (n_tables,): ``highest`` rate; ``stepped``: maintenance jumps at an edge, or rates fall.
     """
 
     def __init__(self) -> None:
@@ -45,6 +45,7 @@ class Tables:
         self.lower: Floats = np.zeros((0, 2))
         self.rate: Floats = np.zeros((0, 2))
         self.deduction: Floats = np.zeros((0, 2))
+        self.highest: Floats = np.zeros(0)
         self.stepped: Flags = np.zeros(0, dtype=np.bool_)
 
     def hold(self, brackets: tuple[Bracket, ...]) -> int:
@@ -74,6 +75,7 @@ class Tables:
             self.lower = _padded(self.lower, grown, math.inf)
             self.rate = _padded(self.rate, grown, 0.0)
             self.deduction = _padded(self.deduction, grown, math.inf)
+            self.highest = np.append(self.highest, np.zeros(grown[0] - rows))
             self.stepped = np.append(self.stepped, np.zeros(grown[0] - rows, dtype=np.bool_))
         return self._free.pop()
 
@@ -83,6 +85,7 @@ class Tables:
         self.lower[number, :count] = [bracket.lower for bracket in brackets]
         self.rate[number, :count] = [bracket.rate for bracket in brackets]
         self.deduction[number, :count] = [bracket.deduction for bracket in brackets]
+        self.highest[number] = self.rate[number].max()
         self.stepped[number] = any(
             after.rate < before.rate or abs(_gap(before, after)) > _CONTINUOUS * after.lower * after.rate
             for before, after in itertools.pairwise(brackets)
@@ -124,7 +127,6 @@ class Problem(NamedTuple):
         owner: (m,) the segment of each row, ascending; every segment has one.
         alpha, beta: (m, n_tiers), -inf and 0 beyond a row's last tier.
         rising: (s,) g rises with y in the present tiers, so that its root there is met coming down.
-        curved: (s,) g may rise and fall: there may be a second root.
         inverse: (s,) the price is 1/y of the present one, else y.
     """
 
@@ -134,23 +136,26 @@ class Problem(NamedTuple):
     alpha: Floats
     beta: Floats
     rising: Flags
-    curved: Flags
     inverse: Flags
 
 
-def concave_roots(problem: Problem) -> Floats:
+def concave_roots(problem: Problem, *, both_ways: bool) -> Floats:
     """Return each segment's root as a factor of the present price, (s,): the one nearest to 1; NaN where none is above zero.
 
     Divides by zero where a segment does not move: the caller has said ``np.errstate``.
+
+    Args:
+        both_ways: g may rise and fall, so that there may be a second root; else ``rising`` says where the only one is.
     """
-    if not problem.curved.any():
+    if not both_ways:
         single = len(problem.owner) == len(problem.level)
-        found = _straight(problem) if single else _newton(problem, problem.rising)
+        found = _straight(problem) if single else _newton(problem)
         return np.where(problem.inverse, 1.0 / found, found)
-    low = _newton(problem, np.ones_like(problem.rising))
-    high = _newton(problem, np.zeros_like(problem.rising))
-    low[problem.inverse] = 1.0 / low[problem.inverse]
-    high[problem.inverse] = 1.0 / high[problem.inverse]
+    count = len(problem.level)
+    level, slope, owner, alpha, beta, _, inverse = (np.concatenate([each, each]) for each in problem)
+    owner[len(problem.owner) :] += count
+    y = _newton(Problem(level, slope, owner, alpha, beta, np.arange(2 * count) < count, inverse))
+    low, high = np.split(np.where(inverse, 1.0 / y, y), 2)
     return np.where(np.isnan(low) | (np.abs(high - 1.0) < np.abs(low - 1.0)), high, low)
 
 
@@ -161,9 +166,9 @@ def _straight(problem: Problem) -> Floats:
     return np.where(y > 0.0, y, np.nan)
 
 
-def _newton(problem: Problem, rising: Flags) -> Floats:
+def _newton(problem: Problem) -> Floats:
     """Return the root where g comes up through zero (from y = 0 on), or goes down for good; NaN where there is none."""
-    level, slope, owner, alpha, beta = problem[:5]
+    level, slope, owner, alpha, beta, rising, _ = problem
     count, each = len(level), np.arange(len(owner))
     line = np.where(rising[owner], np.argmax(alpha, axis=1), np.argmax(beta, axis=1))  # at y = 0, or infinity
     none = np.zeros(count, dtype=np.bool_)

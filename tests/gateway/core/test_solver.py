@@ -16,9 +16,7 @@ def problem(level: list[float], slope: list[float], owner: list[int], *, inverse
     """Return segments less max(0, 10 * (y - 2)) for each row: up to y = 2 nothing, from there 10 steeper."""
     rows, one = len(owner), np.ones(len(level), dtype=np.bool_)
     alpha, beta = np.array([[0.0, -20.0]] * rows), np.array([[0.0, 10.0]] * rows)
-    return Problem(
-        np.array(level), np.array(slope), np.array(owner), alpha, beta, np.array(slope) > 0.0, one, one & inverse
-    )
+    return Problem(np.array(level), np.array(slope), np.array(owner), alpha, beta, np.array(slope) > 0.0, one & inverse)
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +27,7 @@ def quiet() -> Iterator[None]:
 
 def tent(level: float, slope: float, *, inverse: bool = False) -> float:
     """Solve level + slope * y - max(0, 10 * (y - 2))."""
-    return float(concave_roots(problem([level], [slope], [0], inverse=inverse))[0])
+    return float(concave_roots(problem([level], [slope], [0], inverse=inverse), both_ways=True)[0])
 
 
 def test_of_two_roots_the_nearer_is_found() -> None:
@@ -52,19 +50,17 @@ def test_no_root_above_zero_is_none() -> None:
 
 
 def test_segments_do_not_touch_each_other() -> None:
-    found = concave_roots(problem([-3.0, math.nan, 5.0], [6.0, 1.0, -4.0], [0, 1, 2, 2]))
+    found = concave_roots(problem([-3.0, math.nan, 5.0], [6.0, 1.0, -4.0], [0, 1, 2, 2]), both_ways=True)
     assert found.tolist() == pytest.approx([0.5, math.nan, 1.25], nan_ok=True)
 
 
 @pytest.mark.parametrize("slope", [-4.0, -1.0, 12.0, 40.0])
 @pytest.mark.parametrize("level", [-90.0, -3.0, 5.0, 90.0])
 def test_where_there_is_one_root_every_way_finds_it(level: float, slope: float) -> None:
-    both = problem([level], [slope], [0])
-    straight = both._replace(curved=np.zeros(1, dtype=np.bool_))
-    twice = problem([level, level], [slope, slope + 10.0], [0, 1, 1])._replace(curved=np.zeros(2, dtype=np.bool_))
-    wanted = concave_roots(both)[0]
-    assert concave_roots(straight)[0] == pytest.approx(wanted, nan_ok=True)
-    assert concave_roots(twice)[0] == pytest.approx(wanted, nan_ok=True), "by Newton's steps"
+    one, two = problem([level], [slope], [0]), problem([level, level], [slope, slope + 10.0], [0, 1, 1])
+    wanted = concave_roots(one, both_ways=True)[0]
+    assert concave_roots(one, both_ways=False)[0] == pytest.approx(wanted, nan_ok=True)
+    assert concave_roots(two, both_ways=False)[0] == pytest.approx(wanted, nan_ok=True), "by Newton's steps"
 
 
 def walk(level: float, slope: float, *, lower: float = 2.0) -> float:
