@@ -7,6 +7,7 @@ account names the environment variables or the file that hold them.
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import os
 import re
 from collections.abc import Mapping
@@ -366,6 +367,8 @@ def alert_channels(config: Config, environ: Mapping[str, str] = os.environ) -> l
     found = []
     for name, settings in config.alerts.channels.items():
         where = f"alerts.channels.{name}"
+        if settings.type == "apprise" and importlib.util.find_spec("apprise") is None:
+            raise ConfigError(f"{where}: apprise is not installed. Install the extra: pip install 'perpwire[notify]'")
         url = _referred(settings.url, f"{where}.url", environ)
         secret = _referred(settings.secret, f"{where}.secret", environ) if settings.secret is not None else ""
         if settings.type == "webhook" and not re.match(r"https?://[^/]", url):

@@ -1,5 +1,6 @@
 /** The dashboard: which tables are subscribed, and which part of the page shows which of them. */
 
+import { acknowledge, Alerts } from "./alerts.js";
 import { COLUMNS, decorate, words } from "./columns.js";
 import { Connection } from "./connection.js";
 import { element, setText } from "./dom.js";
@@ -11,6 +12,7 @@ const SUBSCRIPTIONS = [
   { table: "accounts", min_interval_ms: 250 },
   { table: "summary" },
   { table: "feeds" },
+  { table: "alerts" },
 ];
 
 const $ = (id) => document.getElementById(id);
@@ -56,6 +58,7 @@ const positions = new LiveTable($("positions"), {
 const totals = new Totals($("summary"));
 const accounts = new Accounts($("accounts"));
 const feeds = new Feeds($("feeds"));
+const alerts = new Alerts($("alerts"), acknowledge);
 const gateway = new Gateway();
 
 const painters = {
@@ -63,6 +66,7 @@ const painters = {
   accounts: () => accounts.update(rowsOf("accounts"), (id) => rowsOf("positions").get(id)?.symbol),
   summary: () => totals.update(rowsOf("summary")),
   feeds: () => feeds.update(rowsOf("feeds"), gatewayNow()),
+  alerts: () => alerts.update(rowsOf("alerts"), gatewayNow()),
   gateway: () => gateway.update(connection, Date.now()),
 };
 
@@ -79,7 +83,7 @@ function paintPositions() {
 /** Ages move by themselves; a silent connection is found; an order that was put off is made. */
 function tick() {
   connection.check();
-  for (const part of ["gateway", "feeds", "positions"]) schedule(part);
+  for (const part of ["gateway", "feeds", "alerts", "positions"]) schedule(part);
 }
 
 function showSort({ column, direction }) {

@@ -133,7 +133,7 @@ async def test_routes_and_their_parameters_are_documented() -> None:
     documented = {
         cells[0].strip("`"): re.findall(r"`(\w+)`", cells[1])
         for cells in rows(section("docs/protocol.md", "## REST"))
-        if cells[0].startswith(("`GET ", "`POST "))
+        if cells[0].startswith(("`GET ", "`POST ", "`DELETE "))
     }
     assert documented == {
         f"{method.upper()} {path}": [parameter["name"] for parameter in operation["parameters"]]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from pathlib import Path
 
 import msgspec
@@ -11,6 +13,7 @@ import yaml
 
 from gateway import config
 from gateway.config import Config, ConfigError, account_specs, credentials, endpoints, load, parse, public_view
+from gateway.core.alerts.rules import KINDS, RuleSettings, Select, rules
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -116,3 +119,126 @@ def test_the_public_view_has_no_password() -> None:
     found = parse({"storage": {"dsn": "postgresql://ann:hunter2@db/x"}}, "x")
     assert "hunter2" not in json.dumps(public_view(found))
     assert "ann" in json.dumps(public_view(found))
+
+
+# --- Alerts --------------------------------------------------------------------------------------------------------------
+
+WEBHOOK = {"type": "webhook", "url": "env:DESK_URL", "secret": "env:DESK_SECRET"}
+
+
+@pytest.mark.parametrize(
+    ("alerts", "said"),
+    [
+        ({"rulez": {}}, "alerts: unknown key `rulez`; did you mean `rules`?"),
+        (
+            {"rules": {"x": {"kind": "liquidation_distanse", "steps": {"info": 1}}}},
+            "did you mean `liquidation_distance`?",
+        ),
+        ({"rules": {"x": {"steps": {"info": 1}}}}, "alerts.rules.x: `kind` is missing"),
+        ({"rules": {"x": {"kind": "adl"}}}, "alerts.rules.x: `steps` is missing"),
+        ({"rules": {"x": {"kind": "adl", "stepz": {}}}}, "alerts.rules.x: unknown key `stepz`; did you mean `steps`?"),
+        ({"rules": {"x": {"kind": "adl", "steps": {"high": 1}}}}, "Invalid enum value 'high'"),
+        (
+            {"rules": {"liquidation": {"steps": {"info": 0.1, "error": 0.2}}}},
+            "steps.error must be smaller than steps.info",
+        ),
+        (
+            {"rules": {"margin_ratio": {"steps": {"info": 0.3, "error": 0.2}}}},
+            "steps.error must be larger than steps.info",
+        ),
+        ({"rules": {"x": {"kind": "adl", "steps": {"info": 1}, "for_s": -1}}}, "Expected `float` >= 0"),
+        (
+            {"rules": {"blind": {"select": {"acounts": ["a"]}}}},
+            "blind.select: unknown key `acounts`; did you mean `accounts`?",
+        ),
+        ({"rules": {"blind": {"select": {"accounts": ["a"]}}}}, "there is no account `a`; there are: none"),
+        ({"rules": {"blind": {"select": {"venues": ["okex"]}}}}, "unknown venue `okex`; did you mean `okx`?"),
+        ({"rules": {"margin_ratio": {"select": {"symbols": ["A"]}}}}, "select.symbols does not fit"),
+        ({"rules": {"blind": {"notify": ["desk"]}}}, "the channel `desk`, which is not under alerts.channels: none"),
+        ({"rules": {"a:b": {"kind": "adl", "steps": {"info": 1}}}}, "`a:b` is no name"),
+        ({"channels": {"desk": {**WEBHOOK, "type": "hook"}}}, "alerts.channels.desk: Invalid enum value 'hook'"),
+        ({"channels": {"desk": {"type": "webhook", "url": "env:URL"}}}, "alerts.channels.desk: `secret` is missing"),
+        ({"channels": 5}, "alerts.channels: must be a mapping of names"),
+    ],
+)
+def test_what_is_wrong_with_alerts_is_named_with_its_place(alerts: object, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse({"alerts": alerts}, "config.yaml")
+    assert said in str(caught.value)
+    assert str(caught.value).startswith("config.yaml")
+
+
+@pytest.mark.parametrize("field", ["url", "secret"])
+def test_an_address_or_a_secret_of_a_channel_is_refused_without_repeating_it(field: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse({"alerts": {"channels": {"desk": WEBHOOK | {field: "https://hooks.example/hunter2"}}}}, "config.yaml")
+    assert f"alerts.channels.desk.{field}" in str(caught.value)
+    assert "`env:NAME` or `file:PATH`" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_channels_get_their_secrets_from_where_they_are_named(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("https://hooks.example/hunter2\n")
+    settings = parse({"alerts": {"channels": {"desk": WEBHOOK | {"url": f"file:{tmp_path / 'url'}"}}}}, "config.yaml")
+    (channel,) = config.alert_channels(settings, {"DESK_SECRET": "swordfish"})
+    assert (channel.name, channel.url, channel.secret) == ("desk", "https://hooks.example/hunter2", "swordfish")
+    assert "hunter2" not in f"{channel!r} {public_view(settings)}"
+    with pytest.raises(
+        ConfigError, match=r"alerts\.channels\.desk\.secret: environment variable DESK_SECRET is not set"
+    ):
+        config.alert_channels(settings, {})
+    (tmp_path / "url").write_text("ftp://hunter2")
+    with pytest.raises(ConfigError, match="no http or https address") as caught:
+        config.alert_channels(settings, {"DESK_SECRET": "swordfish"})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_channel_through_apprise_needs_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = parse({"alerts": {"channels": {"phone": {"type": "apprise", "url": "env:PHONE"}}}}, "config.yaml")
+    monkeypatch.setitem(sys.modules, "apprise", None)
+    with pytest.raises(ConfigError, match=r"pip install 'perpwire\[notify\]'"):
+        config.alert_channels(settings, {"PHONE": "tgram://token"})
+
+
+def test_rules_are_the_built_in_ones_changed_by_what_is_said_of_them() -> None:
+    plain = {rule.name: rule for rule in config.alert_rules(Config())}
+    assert plain.keys() >= {
+        "blind",
+        "liquidation",
+        "margin_ratio",
+        "correction",
+        "allocation",
+        "model_residual",
+        "key_expiry",
+    }
+    assert [tuple(step) for step in plain["liquidation"].steps] == [
+        ("warning", 0.2),
+        ("error", 0.1),
+        ("critical", 0.05),
+    ]
+    given = {
+        "liquidation": {"cooldown_s": 60}, "blind": {"enabled": False},
+        "margin_ratio": {"kind": "drawdown", "steps": {"info": 0.1}}, "mine": {"kind": "adl", "steps": {"info": 4}},
+    }  # fmt: skip
+    changed = {rule.name: rule for rule in config.alert_rules(parse({"alerts": {"rules": given}}, "config.yaml"))}
+    assert changed["liquidation"] == msgspec.structs.replace(plain["liquidation"], cooldown_ms=60_000)
+    assert "blind" not in changed
+    assert (changed["margin_ratio"].kind, changed["margin_ratio"].clear) == ("drawdown", 0.0)
+    assert changed["mine"].steps == (("info", 4.0),)
+    alone = parse(
+        {"alerts": {"builtin": False, "rules": {"mine": {"kind": "adl", "steps": {"info": 4}}}}}, "config.yaml"
+    )
+    assert [rule.name for rule in config.alert_rules(alone)] == ["mine"]
+
+
+def test_the_shipped_file_shows_the_built_in_rules_as_they_are_and_every_key() -> None:
+    text = (ROOT / "config.yaml").read_text()
+    section = text[text.index("\nalerts:") + 1 : text.index("\nverify:")]
+    shown = yaml.safe_load(re.sub(r"^  #(  .*)$", r"  \1", section, flags=re.MULTILINE).replace("{}  ", "  "))["alerts"]
+    own = shown["rules"].pop("big-loss")
+    given = msgspec.convert(shown["rules"], dict[str, RuleSettings])
+    assert rules(given, builtin=False) == rules({})
+    assert own.keys() == set(RuleSettings.__struct_fields__)
+    assert own["select"].keys() == set(Select.__struct_fields__)
+    assert shown["channels"]["desk"].keys() == set(config.ChannelSettings.__struct_fields__)
+    assert set(KINDS) <= set(re.findall(r"\w+", section))
