@@ -135,7 +135,7 @@ class Engine:
             MarginTiers: self._on_tiers,
             CollateralTiers: self._on_collateral,
             FundingRate: lambda rate, _now: self.market.funding.put(rate),
-            CurrencyPrice: lambda price, _now: self.market.currencies.put(price),
+            CurrencyPrice: self.market.currencies.put,
             FeedStatus: self._on_feed,
             AlertRecord: lambda record, now: self.alerts.restore(record, self.accounts, now),
             Silence: lambda silence, _now: self.alerts.restore_silence(silence),

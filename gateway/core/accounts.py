@@ -173,7 +173,7 @@ class Account:
 
     def quote(self, ccy: str) -> Quote:
         """Return what a currency is worth to this account now (see ``Currencies``)."""
-        return self._currencies.price(self.info.venue, self.info.env, ccy, self._stated.get(ccy))
+        return self._currencies.price(self.info.venue, self.info.env, ccy, self._stated.get(ccy), self.balance_at)
 
     def usd(self, ccy: str | None) -> float:
         """Return the price of a currency in US dollars, NaN where it is unknown."""

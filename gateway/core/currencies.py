@@ -21,10 +21,30 @@ Place = tuple[str, str]  # venue, env
 
 
 class Quote(NamedTuple):
-    """A price in US dollars, NaN where unknown; ``assumed``: nobody stated it."""
+    """A price in US dollars, NaN where unknown.
+
+    Attributes:
+        source: "index" (the venue's own), "account" (stated by the account's own messages), another venue's name (its index),
+            "par" (US dollars), "assumed" (nobody states it); "" where unknown.
+        at: When it was stated, ms, where that is known.
+    """
 
     usd: float
-    assumed: bool = False
+    source: str = ""
+    at: int | None = None
+
+    @property
+    def assumed(self) -> bool:
+        """Say whether nobody states it."""
+        return self.source == "assumed"
+
+
+class _Index(NamedTuple):
+    """The newest report of an index."""
+
+    price: float
+    quote: str
+    at: int | None
 
 
 class Currencies:
@@ -38,46 +58,49 @@ class Currencies:
     def __init__(self) -> None:
         self.version = 0
         self.moved_since: set[str] = set()
-        self._prices: dict[tuple[str, str, str], tuple[float, str]] = {}  # venue, env, ccy → price, counted in
+        self._prices: dict[tuple[str, str, str], _Index] = {}  # venue, env, ccy
         self._applied: dict[tuple[str, str, str], float] = {}  # as the columns know them
-        self._elsewhere: dict[tuple[str, str], float] = {}  # env, ccy: of the first venue by name that has it
+        self._elsewhere: dict[tuple[str, str], str] = {}  # env, ccy: the first venue by name that has it
         self._wanted: dict[str, tuple[Place, frozenset[str]]] = {}  # account → what it holds or settles in
 
     def take_over(self, other: Currencies) -> None:
         """Let the prices that count there count here, too."""
         self._prices, self._applied, self._elsewhere = dict(other._prices), dict(other._applied), dict(other._elsewhere)
 
-    def put(self, price: CurrencyPrice) -> None:
+    def put(self, price: CurrencyPrice, now: int | None = None) -> None:
         """Take an index price; it counts from the next ``moved`` on."""
-        self._prices[price.venue, price.env, price.ccy] = float(price.usd), price.quote
+        at = price.at if price.at is not None else now
+        self._prices[price.venue, price.env, price.ccy] = _Index(float(price.usd), price.quote, at)
 
     def moved(self) -> set[str]:
         """Let the newest prices count; return the currencies whose price moved by more than a hair."""
         found = set()
         # What counts in dollars goes first: the others are worth what their stablecoin is.
-        for key, (price, quote) in sorted(self._prices.items(), key=lambda entry: entry[1][1] != "USD"):
-            usd = price * self.price(key[0], key[1], quote, None).usd
+        for key, index in sorted(self._prices.items(), key=lambda entry: entry[1].quote != "USD"):
+            usd = index.price * self.price(key[0], key[1], index.quote, None).usd
             before = self._applied.get(key)
             if before is None or abs(usd - before) > _STEP * abs(before):
                 self._applied[key] = usd
-                self._elsewhere[key[1:]] = self._applied[min(one for one in self._applied if one[1:] == key[1:])]
+                self._elsewhere[key[1:]] = min(one[0] for one in self._applied if one[1:] == key[1:])
                 found.add(key[2])
         self.moved_since |= found
         return found
 
-    def price(self, venue: str, env: str, ccy: str, stated: float | None) -> Quote:
+    def price(self, venue: str, env: str, ccy: str, stated: float | None, stated_at: int | None = None) -> Quote:
         """Return what a currency is worth; ``stated``: by the account's own last message."""
         if ccy == "USD":
-            return Quote(1.0)
-        own = self._applied.get((venue, env, ccy))
-        if own is not None:
-            return Quote(own)
+            return Quote(1.0, "par")
+        if (venue, env, ccy) in self._applied:
+            return self._quote(venue, env, ccy, "index")
         if stated is not None:
-            return Quote(stated)
+            return Quote(stated, "account", stated_at)
         other = self._elsewhere.get((env, ccy))
         if other is not None:
-            return Quote(other)
-        return Quote(1.0, assumed=True) if ccy in DOLLARS else Quote(math.nan)
+            return self._quote(other, env, ccy, other)
+        return Quote(1.0, "assumed") if ccy in DOLLARS else Quote(math.nan)
+
+    def _quote(self, venue: str, env: str, ccy: str, source: str) -> Quote:
+        return Quote(self._applied[venue, env, ccy], source, self._prices[venue, env, ccy].at)
 
     def want(self, account: str, place: Place, currencies: Iterable[str]) -> None:
         """State which currencies an account holds or settles in."""

@@ -17,6 +17,10 @@ from gateway.core.state import Position
 
 Row = dict[str, object]
 
+_MINUTE_MS = 60_000
+# A ratio is at most this: the pool's equity is gone.
+_WORST_RATIO = 1_000.0
+
 _VENUE_SENT = (
     "margin_mode",
     "status",
@@ -284,6 +288,7 @@ def account_row(account: Account, positions: Iterable[Position], book: Book) -> 
             "unpriced": sorted(ccy for ccy, price in usd.items() if math.isnan(price)) or None,
             # Priced at one dollar because nobody states their price.
             "assumed_dollars": sorted(ccy for ccy in usd if account.quote(ccy).assumed) or None,
+            "rates": _rates(account, equity) or None,
             "equity": present(equity) or None,
             "unrealized_pnl_usd": sum(
                 figures.get("upnl", math.nan) * account.usd(settle_of(position)) for position, figures in held
@@ -296,6 +301,16 @@ def account_row(account: Account, positions: Iterable[Position], book: Book) -> 
             "positions": len(held),
         }
     )
+
+
+def _rates(account: Account, ccys: Iterable[str]) -> dict[str, Row]:
+    """Return what currencies are worth: the price, whose it is, and of when, to the minute (it is confirmed all the time)."""
+    quotes = {ccy: account.quote(ccy) for ccy in ccys if ccy != "USD"}
+    return {
+        ccy: present({"usd": quote.usd, "source": quote.source, "at": quote.at and quote.at // _MINUTE_MS * _MINUTE_MS})
+        for ccy, quote in quotes.items()
+        if quote.source
+    }
 
 
 def _permissions(account: Account) -> Row | None:
@@ -362,7 +377,7 @@ def pool_row(pool: Pool, held: Held, book: Book) -> Row:
             "initial_margin": initial,
             "order_margin": state.order_margin if state else None,
             "available": state.available if state else None,
-            "ratio": maintenance / equity if equity > 0 else None,
+            "ratio": margin_ratio(equity, maintenance),
             "source": _pool_source(pool, held),
             "calibration": _calibration(pool),
         }
@@ -393,6 +408,13 @@ def _calibration(pool: Pool) -> Row | None:
             "flagged": {row_id: why for row_id, (_, why) in record.beyond.items()} or None,
         }
     )
+
+
+def margin_ratio(equity: float, maintenance: float) -> float:
+    """Return maintenance / equity: from 1 on a pool is liquidated; at most 1,000, also where its equity is gone. NaN: unknown."""
+    if maintenance > 0.0 and equity <= maintenance / _WORST_RATIO:
+        return _WORST_RATIO
+    return maintenance / equity if equity > 0.0 else math.nan
 
 
 def nearest_liquidation(held: Held, book: Book) -> Row | None:

@@ -193,20 +193,42 @@ def test_the_next_funding_is_paid_by_longs_and_received_by_shorts(side: str, amo
 
 def test_which_price_of_a_currency_goes_first() -> None:
     prices = Currencies()
-    assert prices.price("okx", "live", "USDT", None) == (1.0, True)
-    assert prices.price("okx", "live", "USD", None) == (1.0, False)
+    assert prices.price("okx", "live", "USDT", None) == (1.0, "assumed", None)
+    assert prices.price("okx", "live", "USD", None) == (1.0, "par", None)
     assert prices.price("okx", "live", "BTC", None)[0] != prices.price("okx", "live", "BTC", None)[0], "unknown"
-    prices.put(usd("USDT", "0.999", "bybit"))
-    assert prices.price("okx", "live", "USDT", None) == (1.0, True), "it counts from the next clock on"
+    prices.put(usd("USDT", "0.999", "bybit"), 1_500)
+    assert prices.price("okx", "live", "USDT", None) == (1.0, "assumed", None), "it counts from the next clock on"
     assert prices.moved() == {"USDT"}
-    assert prices.price("okx", "live", "USDT", None) == (0.999, False)
-    assert prices.price("okx", "demo", "USDT", None) == (1.0, True), "environments never mix"
-    assert prices.price("okx", "live", "USDT", 0.998) == (0.998, False)
-    prices.put(usd("USDT", "0.997"))
+    assert prices.price("okx", "live", "USDT", None) == (0.999, "bybit", 1_500)
+    assert prices.price("okx", "demo", "USDT", None) == (1.0, "assumed", None), "environments never mix"
+    assert prices.price("okx", "live", "USDT", 0.998, 7) == (0.998, "account", 7)
+    prices.put(usd("USDT", "0.997"), 1_500)
     prices.moved()
-    assert prices.price("okx", "live", "USDT", 0.998) == (0.997, False)
+    assert prices.price("okx", "live", "USDT", 0.998) == (0.997, "index", 1_500)
     prices.put(usd("USDT", "0.9970000001"))
     assert prices.moved() == set(), "a hair"
+
+
+def test_an_account_says_what_its_currencies_are_worth_by_whom_and_of_when() -> None:
+    one = engine()
+    coins = tuple(CoinBalance(ccy=ccy, total="1", cash="1") for ccy in ("USD", "USDT", "USDC", "SHIB"))
+    stated = CoinBalance(ccy="ETH", total="1", cash="1", usd_price="1800")
+    one.turn([balance(coins=(*coins, stated), venue_at=70_000), usd("USDT", "0.999")], 130_000)
+    one.clock(131_000)
+    assert row(one, "accounts", "okx-main")["rates"] == {
+        "USDT": {"usd": 0.999, "source": "index", "at": 120_000},
+        "USDC": {"usd": 1.0, "source": "assumed"},
+        "ETH": {"usd": 1800.0, "source": "account", "at": 60_000},
+    }
+
+
+def test_a_pool_whose_equity_is_gone_is_the_worst() -> None:
+    one = engine()
+    isolated = position("ETH-USDT-SWAP", margin_mode="isolated", isolated_cash="100")
+    one.turn([balance("-30"), position(), isolated], 1_000)
+    account = row(one, "accounts", "okx-main")
+    assert account["pools"]["USDT"]["equity"] == -10.0
+    assert (account["worst_pool"], account["margin_ratio"]) == ("USDT", 1000.0)
 
 
 def test_equity_moves_with_the_price_of_its_coins() -> None:
