@@ -55,7 +55,6 @@ class PrivateLink(Session):
         self._spot_state: parse.SpotState | None = None
         self._states_at: dict[str, int] = {}  # when each of them arrived, and when that one did
         self._spot_at = 0
-        self._settled: modes.Settled = {}
         self._tokens = dict(tables.COLLATERAL.get(env, {}))  # names of tokens
         self._fundings: list[msgspec.Raw] = []  # payments whose currency is not known yet
 
@@ -307,7 +306,7 @@ class PrivateLink(Session):
             self._states,
             self._settle,
             self._spot_state,
-            self._settled,
+            self._known.settled,
             together=together,
         )
         return [] if found is None else [found]

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from exchanges.errors import ProtocolViolation
-from exchanges.hyperliquid import build, tables, wire
+from exchanges.hyperliquid import build, modes, tables, wire
 from exchanges.venue import (
     Ask,
     Data,
@@ -43,6 +43,7 @@ class Known:
         dexes: Every dex beside the main one; None until the contracts were read.
         coins: Every perpetual there is.
         pairs: Spot market of each token against USDC.
+        settled: Of a unified account, the cash of each token; a round whose answers come too far apart has no other.
     """
 
     mode: str | None = None
@@ -50,6 +51,7 @@ class Known:
     dexes: tuple[str, ...] | None = None
     coins: set[str] = field(default_factory=set)
     pairs: dict[str, str] = field(default_factory=dict)
+    settled: modes.Settled = field(default_factory=dict)
 
     def learn(self, metas: Iterable[tuple[str, int]]) -> None:
         """Note the dexes there are and the collateral token of each."""

@@ -557,6 +557,18 @@ def test_what_two_reckonings_agree_on_outlives_one_between_which_and_its_partner
     assert cash(all_dexs(main=state(BTC)), 17_100) == "115", "told twice"
 
 
+def test_a_round_whose_answers_come_too_far_apart_keeps_the_cash_that_the_stream_reckoned() -> None:
+    known = Known(mode="unifiedAccount")
+    stream, asking = (PrivateLink("wss://host/ws", "main", "live", USER, known) for _ in range(2))
+    stream.subscribe(stream.topics())
+    stream.receive(spot({"coin": "USDC", "token": 0, "total": "110.0"}), 0)
+    stream.receive(all_dexs(main=state(BTC)), 1)
+    answer(asking, "spotClearinghouseState", {"balances": [{"coin": "USDC", "token": 0, "total": "111.0"}]}, at=1)
+    found = answer(asking, "clearinghouseState", state(BTC), dex="", at=tables.TOGETHER_MS + 2)
+    (shared,) = [each for each in only(BalanceState, found) if each.scope == "shared"]
+    assert [each.cash for each in shared.pools] == ["109"]
+
+
 def test_a_change_of_mode_moves_positions_into_their_new_pool_and_back() -> None:
     link = private("default")
     link.receive(spot({"coin": "USDC", "token": 0, "total": "110.0"}), 1)
