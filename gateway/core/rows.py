@@ -132,7 +132,9 @@ def _liquidation(position: Position, figures: Mapping[str, float], book: Book) -
     if source == "venue":
         price, mark = float(state.venue_liquidation_price or "nan"), figures.get("mark", math.nan)
         row["liquidation_price"] = price
-        row["liquidation_distance"] = (1.0 - price / mark) * (-1.0 if state.side == "short" else 1.0)
+        # The book knows on which side of the mark the price is met: legs of a hedge share one.
+        own = (1.0 - price / mark) * (-1.0 if state.side == "short" else 1.0)
+        row["liquidation_distance"] = figures.get("distance", own)
     elif source in ("model", "calibrated"):
         price, trigger = figures["liq"], figures.get("trigger", math.nan)
         tick = float(position.instrument.tick_size or 0) if position.instrument else 0.0
