@@ -318,6 +318,20 @@ def test_a_row_put_before_its_mark_is_known_finds_its_tier() -> None:
     assert book.figures(handle)["mm"] == pytest.approx(120_000.0 * 0.02 - 500.0)
 
 
+@settings(max_examples=100, deadline=None)
+@given(world=worlds(tiers=ALL), walk=st.lists(st.floats(0.3, 3.0), max_size=4))
+def test_a_book_has_no_memory_of_the_tiers_that_it_went_through(world: World, walk: list[float]) -> None:
+    (book, (handles,)), (fresh, (others,)) = book_of(world), book_of(world)
+    marks, priced = book.symbols.mark.copy(), set(book.live.symbol[book.live.slot >= 0].tolist())
+    for factor in (*walk, 1.0):
+        for symbol in priced:
+            book.symbols.set(symbol, float(marks[symbol]) * factor)
+        book.recompute()
+        assert not len(book.recompute().slots), "nothing moved"
+    for handle, other in zip(handles, others, strict=True):
+        assert book.figures(handle) == pytest.approx(fresh.figures(other), rel=1e-9, abs=1e-9)
+
+
 @settings(max_examples=60, deadline=None)
 @given(world=worlds(), gone=st.integers(0, 5))
 def test_a_row_that_comes_and_goes_leaves_no_trace(world: World, gone: int) -> None:
