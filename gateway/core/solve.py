@@ -266,9 +266,10 @@ def _resolve_triggers(c: Columns, where: Layout, tables: Tables, groups: Ints, *
     rows, owner = where.groups.members(groups)
     first, tiered = where.groups.starts[groups], c.table[rows] >= 0
     picked: Ints = rows[tiered]
-    inverse = sums(owner, (c.orientation[rows] < 0.0) & (c.scale[rows] == 0.0), len(groups)) > 0.0
+    inverse = np.zeros(len(c), dtype=np.bool_)
+    inverse[where.in_coin] = True
     factor = _moved_roots(
-        c, where, tables, picked, owner[tiered], -c.lack[first], c.scratch[first], inverse, both_ways=both_ways
+        c, where, tables, picked, owner[tiered], -c.lack[first], c.scratch[first], inverse[first], both_ways=both_ways
     )  # fmt: skip
     c.distance[rows] = factor[owner]
     c.trigger[rows] = c.distance[rows] * c.mark[rows]
@@ -345,9 +346,9 @@ def uniform_moves(c: Columns, where: Layout, tables: Tables, short: Floats, fixe
     count = len(short)
     _slopes(c, where)
     moving = np.where(fixed, 0.0, c.scratch)
-    in_coin = (c.orientation < 0.0) & (c.scale == 0.0) & ~fixed
-    coins = sums(c.pool, in_coin, count) > 0.0
-    unlike = coins & (sums(c.pool, ~in_coin & (moving != 0.0), count) > 0.0)
+    inverse = (c.orientation < 0.0) & (c.scale == 0.0) & (c.quantity != 0.0) & ~fixed
+    coins = sums(c.pool, inverse, count) > 0.0
+    unlike = coins & (sums(c.pool, ~inverse & (moving != 0.0), count) > 0.0)
     rows = where.tiered[~fixed[where.tiered]]
     with np.errstate(divide="ignore", invalid="ignore"):
         slope = sums(c.pool, moving, count)
