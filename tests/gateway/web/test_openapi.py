@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any
 
 import aiohttp
 
-from gateway.core.protocol import ERRORS, Close
+from gateway.core.protocol import ERRORS, Close, Limits
+from gateway.hub import Hub
+from gateway.web.openapi import describe
+from gateway.web.rest import Rest
+from gateway.web.state import ServerState
+from tests.gateway.events_of import engine
 from tests.gateway.web.serving import gateway
 
 PARAMETER = {"name", "in", "required", "description", "schema"}
@@ -73,3 +79,19 @@ async def test_the_page_for_humans_loads_nothing_and_lists_every_code() -> None:
     assert not re.search(r"src=|<script|@import|https?://", page)
     assert all(code in page for code in ERRORS)
     assert all(str(close.code) in page for close in Close)
+
+
+async def test_operations_that_share_a_path_and_parts_of_a_path_are_described() -> None:
+    hub = Hub.on(asyncio.get_running_loop(), engine().tables, Limits())
+    state = ServerState(hub=hub, version="0", accounts=tuple)
+    described = describe(Rest(state).operations, state.tables.names, "0")
+    assert described["paths"]["/v1/alerts/silences"].keys() == {"get", "post"}
+    schema = described["paths"]["/v1/alerts/silences"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert schema == {"$ref": "#/components/schemas/SilenceRequest"}
+    (id_,) = described["paths"]["/v1/alerts/{id}/ack"]["post"]["parameters"]
+    assert (id_["in"], id_["required"]) == ("path", True)
+    assert "requestBody" not in described["paths"]["/v1/alerts/{id}/ack"]["post"]
+    assert described["paths"]["/v1/alerts/silences/{id}"].keys() == {"delete"}
+    names = [operation["operationId"] for item in described["paths"].values() for operation in item.values()]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"\w+(\.\w+)?", name) for name in names)
