@@ -89,11 +89,18 @@ class Desk:
         """Say whether every connection to a venue is live."""
         return all(state == "live" for state in self.gateway.feeds.states().values())
 
-    def quiet(self) -> bool:
-        """Say whether nobody has a REST question under way."""
-        feeds = self.gateway.feeds
-        asking = any(isinstance(one.inquiry, Inquirer) and one.inquiry.busy for one in feeds.rounds.values())
-        return not asking and not any(supervisor.feed._questions for supervisor in feeds.supervisors.values())
+    def quiet(self, venue: str | None = None) -> bool:
+        """Say whether nobody (at this venue) has a REST question under way; of twelve accounts somebody often has."""
+        feeds, accounts = self.gateway.feeds, self.gateway.engine.accounts
+
+        def meant(name: str) -> bool:
+            owner = name.partition(":")[0]
+            return venue in (None, accounts[owner].info.venue if owner in accounts else owner)
+
+        rounds = (one.inquiry for name, one in feeds.rounds.items() if meant(name))
+        if any(isinstance(inquiry, Inquirer) and inquiry.busy for inquiry in rounds):
+            return False
+        return not any(one.feed._questions for name, one in feeds.supervisors.items() if meant(name))
 
     async def get(self, path: str) -> Any:
         """Return the JSON of a REST answer, whatever its status."""

@@ -132,7 +132,7 @@ async def test_malformed_frames_are_counted_and_cost_nothing(running: Desk) -> N
 
 async def test_a_venue_that_has_enough_of_us_is_asked_again_later(running: Desk) -> None:
     """Reconnecting needs REST at Bybit, and REST is refused for a second."""
-    await eventually(running.quiet, "nothing is being asked", 60)
+    await eventually(lambda: running.quiet("bybit"), "nothing is being asked")
     running.fault("429", venue="bybit", seconds=1)
     running.fault("drop", venue="bybit")
     errors: set[str] = set()
@@ -152,14 +152,14 @@ async def test_a_venue_that_has_enough_of_us_is_asked_again_later(running: Desk)
 
 async def test_a_refused_question_does_not_keep_a_known_account_from_being_live(running: Desk) -> None:
     """Hyperliquid's states come by themselves; what its connections ask besides is asked again."""
-    await eventually(running.quiet, "nothing is being asked", 60)
+    await eventually(lambda: running.quiet("hyperliquid"), "nothing is being asked")
     running.fault("429", venue="hyperliquid", count=4)
     running.fault("drop", venue="hyperliquid")
     await running.client.wait_for(
         lambda client: any("too many requests" in row.get("last_error", "") for row in client.tables["feeds"].values())
     )
     await running.live()
-    await eventually(running.quiet, "every question is answered", 60)
+    await eventually(lambda: running.quiet("hyperliquid"), "every question is answered", 30)
     await equal_to_the_truth(running)
 
 
