@@ -92,6 +92,21 @@ def distance(state: State, account: Account, position: Position) -> Decimal | No
     return nearest if here > 0 else -nearest
 
 
+def nearest_between(before: State, moves: Moves, after: State, account: Account, position: Position) -> Decimal | None:
+    """Return the least true distance while the marks of a tick come one after the other, in whatever order.
+
+    Between the two ends stands the worst of all orders: what harms the pool has come, what helps it has not.
+    """
+    here = pool_of(before, account, position)
+    harm = {}
+    for base, fraction in moves.items():
+        moved = pool_of(before.scaled({base: 1 + fraction}), account, position)
+        if moved.equity - moved.requirement < here.equity - here.requirement:
+            harm[base] = 1 + fraction
+    found = [distance(state, account, position) for state in (before, before.scaled(harm), after)]
+    return min((one for one in found if one is not None), default=None)
+
+
 def pool_of(state: State, account: Account, position: Position) -> Pool:
     """Return the pool that a position is liquidated with."""
     return next(pool for pool in state.pools(account) if position in pool.positions)
