@@ -46,7 +46,7 @@ _MODELS = (
         "okx",
         "isolated, inverse",
         "published",
-        "Q·(1 + s·r) / (margin + s·Q/A), then one tick towards the mark",
+        "Q·(s + r) / (margin + s·Q/A), then one tick towards the mark",
         "the sample of the positions channel in OKX's API documentation: 2352.8496681818233",
     ),
     Model(

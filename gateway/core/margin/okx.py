@@ -3,7 +3,7 @@
 With r = maintenance rate + liquidation fee rate and Q = contracts * contract size:
 
     isolated linear   price = (side * entry * Q - margin) / (Q * (side - r)), then one tick: + for longs, - for shorts
-    isolated inverse  price = Q * (1 + side * r) / (margin + side * Q / entry), then the same tick
+    isolated inverse  price = Q * (side + r) / (margin + side * Q / entry), then the same tick
     cross             where the pool's equity = sum of r * notional over its positions, every other row held at its mark; no tick
 
 A pool in futures mode is one currency: its balance, less what orders hold, plus unrealised PnL (settle currency). In
