@@ -8,6 +8,7 @@ formulas serves both (``pnl = quantity * (x - x0)``, ``notional = |quantity * x|
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -50,6 +51,7 @@ INPUTS = (
     "both_legs",  # flag: the published price moves every row of the symbol in the pool
     "scale",  # flag: weight moves with the row's own underlying (an inverse contract in a pool of dollars)
     "venue_liq",
+    "venue_side",  # +1: the venue's price is met falling, -1: rising
     "shift",
     "floor_to",
     "tier_low",  # the present tier holds for prices from here
@@ -112,6 +114,7 @@ class Columns:
     both_legs: Floats
     scale: Floats
     venue_liq: Floats
+    venue_side: Floats
     shift: Floats
     floor_to: Floats
     tier_low: Floats
@@ -160,6 +163,7 @@ class Row(NamedTuple):
             underlying, so that what was settled moves with it too.
         speaks: The model's figures are shown and distance is to the trigger; else distance is to the venue's price.
         counts: The fraction of profit that counts in the pool (a haircut of its settle coin); maintenance is not cut.
+        mark0: The mark of the venue's message, on whose one side the venue's price lay; NaN: a long's lies below.
     """
 
     quantity: float
@@ -173,6 +177,14 @@ class Row(NamedTuple):
     scales_offset: bool = False
     speaks: bool = True
     counts: float = 1.0
+    mark0: float = math.nan
+
+    @property
+    def venue_side(self) -> float:
+        """Return +1 where the venue's price is met falling, -1 rising: a leg of a hedge may have it on either side."""
+        if math.isnan(self.venue_liq) or math.isnan(self.mark0) or self.venue_liq == self.mark0:
+            return 1.0 if self.long else -1.0
+        return 1.0 if self.venue_liq < self.mark0 else -1.0
 
 
 class Rows(NamedTuple):

@@ -218,6 +218,7 @@ class Holdings:
                 scales_offset=pool.ccy == "USD" and is_inverse(state, instrument),
                 speaks=speaker(position) in ("model", "calibrated"),
                 counts=self.pools.counts(position),
+                mark0=found.mark0,
             ),
         )
 

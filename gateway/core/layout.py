@@ -58,7 +58,6 @@ class Layout(NamedTuple):
         tiered: Rows with tiers; ``stepped``: (n,) those tiers jump.
         inverse, scaled, held, skewed, cut, shifted: Rows by trait (see the columns).
         quiet: Rows whose distance is to the venue's price; ``unmodelled``: those without a model.
-        venue_side: (len(quiet),) +1: the venue's price is met falling, -1: rising.
     """
 
     pool_starts: Ints
@@ -77,7 +76,6 @@ class Layout(NamedTuple):
     shifted: Ints
     quiet: Ints
     unmodelled: Ints
-    venue_side: Floats
 
 
 def layout_of(c: Columns, x: Floats, tables: Tables) -> Layout:
@@ -115,7 +113,6 @@ def layout_of(c: Columns, x: Floats, tables: Tables) -> Layout:
         shifted=np.flatnonzero(((c.shift != 0.0) | (c.floor_to > 0.0)) & (c.model == 1.0)),
         quiet=quiet,
         unmodelled=np.flatnonzero(c.model == 0.0),
-        venue_side=_net_side(c, new_symbol)[quiet],
     )
 
 
@@ -168,12 +165,3 @@ def _span(numbers: Ints) -> Ints | slice:
     """Return ascending numbers, as a slice where none is left out: it is read several times faster."""
     whole = len(numbers) > 0 and int(numbers[-1] - numbers[0]) == len(numbers) - 1
     return slice(int(numbers[0]), int(numbers[-1]) + 1) if whole else numbers
-
-
-def _net_side(c: Columns, new_symbol: Flags) -> Floats:
-    """Return +1 where the rows of a row's symbol in its pool are long together, else -1; a row's own side where they are even."""
-    if not len(c):
-        return np.zeros(0)
-    net = np.sign(np.add.reduceat(c.quantity, np.flatnonzero(new_symbol)))[np.cumsum(new_symbol) - 1]
-    side: Floats = np.where(np.abs(net) == 1.0, net, c.sign)
-    return side

@@ -328,7 +328,7 @@ def _conclude(c: Columns, where: Layout) -> None:
     if len(where.quiet):
         rows = where.quiet
         c.trigger[where.unmodelled] = np.nan
-        c.distance[rows] = (1.0 - c.venue_liq[rows] / c.mark[rows]) * where.venue_side
+        c.distance[rows] = (1.0 - c.venue_liq[rows] / c.mark[rows]) * c.venue_side[rows]
 
 
 # --- what if: several underlyings move -------------------------------------------------------------------------------------

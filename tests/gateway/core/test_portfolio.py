@@ -207,3 +207,21 @@ def test_a_mark_that_moves_nothing_that_is_shown_publishes_no_slow_figure() -> N
     moved = one.tables.seq
     assert not one.clock(4_000)
     assert one.tables.seq == moved
+
+
+@pytest.mark.parametrize("short", ["150", "90"])
+def test_the_venues_price_of_a_leg_is_met_from_where_its_message_had_the_mark(short: str) -> None:
+    """The larger leg of a hedge decides for both at some venues; elsewhere each leg has its own price."""
+    one = engine(OKX)
+    said: dict[str, Any] = {"liquidation_known": "price"}
+    legs = [
+        position(size="5", venue_liquidation_price="90", **said),
+        position(size="2", side="short", venue_liquidation_price=short, **said),
+    ]
+    one.turn([instrument(), balance(cash=None), *legs], 1_000)
+    for leg in legs:
+        found = row(one, "positions", leg.id)
+        assert found["liquidation_source"] == "venue"
+        assert found["liquidation_distance"] == pytest.approx(abs(1 - found["liquidation_price"] / 110))
+    one.turn([mark("160" if short == "150" else "80")], 2_000)
+    assert row(one, "positions", legs[1].id)["liquidation_distance"] < 0, "through it"

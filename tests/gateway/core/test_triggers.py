@@ -271,7 +271,8 @@ def test_where_the_model_is_silent_distance_is_to_the_venues_price() -> None:
     legs = []
     for slot, quantity in enumerate((1.0, -2.0)):
         legs.append(book.add(symbol, pool, slot, book.bases.number("BTC")))
-        book.put(legs[slot], Row(quantity, 0.0, 100.0, False, 1.0, quantity > 0, 130.0, model, speaks=False))
+        row = Row(quantity, 0.0, 100.0, False, 1.0, quantity > 0, 130.0, model, speaks=False, mark0=100.0)
+        book.put(legs[slot], row)
     book.recompute()
     assert [book.figures(leg)["distance"] for leg in legs] == pytest.approx([0.3, 0.3])
     assert book.figures(legs[1])["liq"] == pytest.approx(1_199.0 / 2.02), "the model runs in the shadow"
