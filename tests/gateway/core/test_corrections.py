@@ -310,6 +310,7 @@ def test_records_come_back_as_they_were_put() -> None:
 
         put_position = remove_position = put_instrument = put_tiers = put_collateral = ignore
         put_balance = put_mode = put_funding = put_transfer = ignore
+        put_alert = put_silence = put_equity = ignore
 
     sink = Kept()
     one = engine(sink=sink)
