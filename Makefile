@@ -1,4 +1,4 @@
-# make run · make test · make bench · make cuts · make soak; `make install` alone makes a .venv with .venv/bin/perpwire.
+# make run · make test · make bench · make cuts · make soak · make liquidations; `make install` alone makes a .venv with .venv/bin/perpwire.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ COUNT ?= 20
 SECONDS ?= 20
 ROUNDS ?= 7
 
-.PHONY: install install-test run test lint bench cuts soak conformance-table residuals lock clean
+.PHONY: install install-test run test lint bench cuts soak conformance-table residuals liquidations lock clean
 install: $(VENV)/.run
 install-test: $(VENV)/.test
 
@@ -48,6 +48,11 @@ cuts: install-test
 # A bad night: random faults from SEED for SECONDS; ends with one line of JSON.
 soak: install-test
 	$(BIN)/python -m tests.system.soak --seed $(SEED) --seconds $(SECONDS)
+
+# COUNT liquidations from SEED, the venues' own fields sent, blanked and wrong; ends with one line of JSON.
+liquidations: COUNT = 200
+liquidations: install-test
+	$(BIN)/python -m tests.system.liquidations --seed $(SEED) --count $(COUNT)
 
 # Write the table of the conformance suite into docs/venues.md.
 conformance-table: install-test

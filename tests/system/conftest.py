@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
@@ -53,6 +54,13 @@ async def cluster(memory: Path) -> AsyncIterator[str]:
 @pytest.fixture
 async def dsn(cluster: str) -> AsyncIterator[str]:
     """A migrated database for one test."""
+    async with fresh_database(cluster) as made:
+        yield made
+
+
+@asynccontextmanager
+async def fresh_database(cluster: str) -> AsyncIterator[str]:
+    """Make a migrated database and drop it afterwards."""
     name = f"system_{next(_numbers)}"
     await execute(cluster, f"CREATE DATABASE {name} TEMPLATE pristine")
     yield at_database(cluster, name)
