@@ -8,6 +8,11 @@ const FAR = 0.5;
 const NEAR = 0.05;
 const WATCH = 0.1;
 
+// Risk scores from which a cell is amber and red.
+const RAISED = 0.4;
+const HIGH = 0.7;
+const SCORE_PARTS = ["weight", "leverage", "liquidation_distance"];
+
 const VENUES = { okx: "OKX", bybit: "Bybit", hyperliquid: "Hyperliquid", aster: "Aster" };
 const REASONS = {
   restored: "restored, not confirmed yet",
@@ -138,7 +143,9 @@ function paintLiquidation(cell, row) {
   setText(source, known ? (from ?? "").slice(0, 1) : "");
   setAttribute(cell, "data-known", known ? undefined : "no");
   const why = { none: "no price above zero liquidates it", unknown: "it could not be determined" }[from];
-  setTitle(cell, [`liquidation price ${text}`, why ?? SOURCES[from]]);
+  // Where the whole pool is spent, when that is another price than the venue's definition gives.
+  const spent = row.trigger_price !== undefined && `the pool is spent at ${number(row.trigger_price, priceDecimals(cell, row))}`;
+  setTitle(cell, [`liquidation price ${text}`, spent, why ?? SOURCES[from]]);
 }
 
 function paintDistance(cell, row) {
@@ -148,6 +155,17 @@ function paintDistance(cell, row) {
   const filled = distance === undefined ? undefined : 1 - distance / FAR;
   setBar(bar, filled, distance === undefined && source !== "none" ? "unknown" : level(distance));
   setText(text, percent(distance, distance >= 10 ? 0 : 1)); // so far away its width matters more than its digits
+}
+
+function paintRisk(cell, row) {
+  const { risk_score: score, missing = [] } = row;
+  setText(cell, number(score, 2));
+  setAttribute(cell, "data-level", score === undefined ? undefined : score >= HIGH ? "near" : score >= RAISED ? "watch" : "calm");
+  const without = SCORE_PARTS.filter((part) => missing.includes(part)).map((part) => part.replaceAll("_", " "));
+  setTitle(cell, [
+    `risk score ${number(score, 2)}, from 0 to 1: share of the portfolio, leverage, nearness of liquidation`,
+    without.length > 0 && `made without ${without.join(", ")}`,
+  ]);
 }
 
 function paintMode(cell, row) {
@@ -261,7 +279,7 @@ export const COLUMNS = [
     id: "liquidation",
     title: "Liq. price",
     label: true,
-    fields: ["liquidation_price", "liquidation_source", "mark_price", "entry_price"],
+    fields: ["liquidation_price", "liquidation_source", "trigger_price", "mark_price", "entry_price"],
     value: (row) => row.liquidation_price,
     first: -1,
     build: parts("price", "source"),
@@ -275,6 +293,15 @@ export const COLUMNS = [
     value: nearness,
     build: parts("bar", "share"),
     paint: paintDistance,
+  },
+  {
+    id: "risk",
+    title: "Risk",
+    hint: "score from 0 to 1",
+    fields: ["risk_score", "missing"],
+    value: (row) => row.risk_score,
+    first: -1,
+    paint: paintRisk,
   },
 ];
 

@@ -36,6 +36,9 @@ class Strip {
   #risk = element("small");
   #bases;
   #chips = new Map();
+  #stress;
+  #ladder;
+  #steps = new Map();
 
   constructor(id) {
     this.#name = element("h3", {}, id);
@@ -44,8 +47,10 @@ class Strip {
     this.#values = titles.map(() => element("dd"));
     this.#values[2].append(element("span"), this.#risk);
     const pairs = titles.map((title, place) => element("div", {}, element("dt", {}, title), this.#values[place]));
+    this.#ladder = element("ul", { class: "ladder" });
+    this.#stress = element("div", { class: "stress" }, element("dt"), element("dd", {}, this.#ladder));
     const exposure = element("div", { class: "exposure" }, element("dt", {}, "Net exposure"), element("dd", {}, this.#bases));
-    this.node = element("div", { class: "strip" }, this.#name, element("dl", { class: "totals" }, ...pairs, exposure));
+    this.node = element("div", { class: "strip" }, this.#name, element("dl", { class: "totals" }, ...pairs, exposure, this.#stress));
   }
 
   update(row, named) {
@@ -61,6 +66,27 @@ class Strip {
     setText(leverage, times(row.gross_leverage));
     setText(margin, dollars(money(row.total_margin_usd)));
     this.#exposures(Object.entries(row.net_exposure ?? {}));
+    this.#stresses(row.stress ?? {});
+  }
+
+  #stresses(stress) {
+    const now = stress[0]?.equity_usd;
+    const steps = Object.keys(stress).filter((step) => Number(step) !== 0).sort((a, b) => a - b);
+    this.#stress.hidden = steps.length === 0;
+    const apart = stress[0]?.not_covered.length ?? 0;
+    setText(this.#stress.firstChild, `If the market moves${apart > 0 ? ` (without ${apart} of the accounts)` : ""}`);
+    keyed(this.#ladder, this.#steps, steps, (step) => {
+      const value = element("span");
+      return { node: element("li", {}, element("b", {}, percent(step / 100, 0, true)), " ", value), value };
+    });
+    for (const step of steps) {
+      const { node, value } = this.#steps.get(step);
+      const { equity_usd: equity, margin_ratio: ratio, liquidated, not_covered: apart } = stress[step];
+      setText(value, equity === undefined ? UNKNOWN : shortMoney(equity - now, true));
+      setAttribute(value, "data-sign", signOf(equity - now));
+      setAttribute(node, "data-level", liquidated.length > 0 ? "near" : ratioLevel(ratio));
+      setAttribute(node, "title", stressText(equity, ratio, liquidated, apart));
+    }
   }
 
   #exposures(bases) {
@@ -83,6 +109,14 @@ class Strip {
 
 const dollars = (text) => (text === UNKNOWN ? text : text.replace(/^([+−]?)/, "$1$"));
 
+function stressText(equity, ratio, liquidated, apart) {
+  return [
+    `equity ${dollars(money(equity))}, worst margin ratio ${percent(ratio)}`,
+    liquidated.length > 0 && `liquidated, in this order: ${liquidated.join(", ")}`,
+    apart.length > 0 && `not covered: ${apart.join(", ")}`,
+  ].filter(Boolean).join("\n");
+}
+
 /** One card an account: equity, and the worst pool's way to liquidation as a bar. */
 export class Accounts {
   #root;
@@ -102,7 +136,7 @@ export class Accounts {
 
 function makeCard(id) {
   const part = (name, text = "") => element("span", { class: name }, text);
-  const parts = Object.fromEntries(["equity", "bar", "ratio", "pool", "pnl"].map((name) => [name, part(name)]));
+  const parts = Object.fromEntries(["equity", "bar", "ratio", "pool", "shock", "pnl"].map((name) => [name, part(name)]));
   const node = element("li", { class: "card" }, part("name", id), ...Object.values(parts));
   return { node, ...parts };
 }
@@ -116,6 +150,7 @@ function paintCard(card, row, symbolOf) {
   const pool = poolName(row.worst_pool, symbolOf);
   const rest = pool ? `${venue} · ${pool}` : venue;
   setText(card.pool, row.refused ? "refused: it is not read" : row.stale ? staleReason(row.stale) : rest);
+  setText(card.shock, row.liquidation_shock === undefined ? "" : `at ${percent(row.liquidation_shock, 0, true)}`);
   setText(card.pnl, signedMoney(row.unrealized_pnl_usd));
   setAttribute(card.pnl, "data-sign", signOf(row.unrealized_pnl_usd));
   setAttribute(card.node, "data-stale", row.stale?.reason);
@@ -140,6 +175,8 @@ function describe(row, rest) {
     row.mode && `mode: ${row.mode}`,
     `margin ratio of the worst pool, 100 % = liquidation: ${percent(row.margin_ratio)}`,
     `gross leverage: ${times(row.gross_leverage)}`,
+    row.liquidation_shock !== undefined && `liquidated if everything moves by ${percent(row.liquidation_shock, 1, true)}`,
+    row.not_covered && `not in the stress figures: ${row.not_covered}`,
     row.partly_modelled && `partly modelled: ${row.partly_modelled.length} positions with the venue's figures`,
     row.refused && `refused: ${row.refused}`,
     row.same_owner_as && `the same account at the venue as: ${row.same_owner_as.join(", ")}`,

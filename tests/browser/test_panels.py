@@ -55,3 +55,36 @@ async def test_a_card_says_why_its_figures_are_not_live(
     assert stale == row.get("stale", {}).get("reason")
     assert shown in text
     assert told in title
+
+
+TOTALS = """async (row) => {
+    const { Totals } = await import('/panels.js');
+    const root = document.createElement('div');
+    new Totals(root).update(new Map([['ann', row]]));
+    const steps = [...root.querySelectorAll('.ladder li')];
+    return [root.querySelector('.stress').hidden, steps.map((step) => [step.textContent, step.dataset.level, step.title])];
+}"""
+
+
+async def test_the_ladder_shows_what_is_lost_who_is_liquidated_and_what_is_not_covered(modules: Page) -> None:
+    calm = {"liquidated": [], "not_covered": ["opts"]}
+    stress = {
+        "-20": {"equity_usd": 400.0, "margin_ratio": 1.0, "liquidated": ["b", "a"], "not_covered": ["opts"]},
+        "0": {"equity_usd": 1000.0, "margin_ratio": 0.2, **calm},
+        "5": {"equity_usd": 1250.0, "margin_ratio": 0.6, **calm},
+    }
+    hidden, steps = await modules.evaluate(TOTALS, {"stress": stress})
+    assert not hidden
+    assert [step[:2] for step in steps] == [["−20 % −600", "near"], ["+5 % +250", "watch"]]
+    assert "liquidated, in this order: b, a" in steps[0][2]
+    assert all("not covered: opts" in step[2] for step in steps)
+    assert (await modules.evaluate(TOTALS, {}))[0], "nothing to show is not shown"
+    uncovered = {"-20": dict(calm), "0": dict(calm)}
+    assert (await modules.evaluate(TOTALS, {"stress": uncovered}))[1][0][0] == "−20 % –"
+
+
+async def test_a_card_tells_the_move_that_liquidates_the_account(modules: Page) -> None:
+    _, _, title = await modules.evaluate(ACCOUNTS, ACCOUNT | {"liquidation_shock": -0.321})
+    assert "liquidated if everything moves by −32.1 %" in title
+    _, _, title = await modules.evaluate(ACCOUNTS, ACCOUNT | {"not_covered": "its mode (portfolio) cannot be computed"})
+    assert "not in the stress figures: its mode (portfolio) cannot be computed" in title

@@ -30,6 +30,7 @@ ROW = {
     "side": "long", "base": "BTC", "settle": "USDT", "margin_mode": "cross", "leverage": "10", "size": "1234.50",
     "entry_price": "86000.10", "mark_price": 86120.5, "unrealized_pnl": 12.5, "unrealized_pnl_usd": 12.49, "roe": 0.0145,
     "notional_usd": 8612.05, "liquidation_source": "model", "liquidation_price": 77508.449, "liquidation_distance": 0.1,
+    "risk_score": 0.6184,
 }  # fmt: skip
 
 
@@ -54,6 +55,7 @@ async def test_a_row_says_what_the_gateway_says(modules: Page) -> None:
         "roe": "+1.45 %",
         "liquidation": "77,508.4m",
         "distance": "10.0 %",
+        "risk": "0.62",
     }
 
 
