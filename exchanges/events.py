@@ -149,6 +149,7 @@ class PositionState(Event, frozen=True, kw_only=True):
             unrealised PnL, or plus signed value where ``isolated_basis`` is "value" (Hyperliquid ``rawUsd``).
         pnl_price: The price that unrealised PnL counts from where it is not ``entry_price``: after a periodic settlement
             (Bybit USDC ``sessionAvgPrice``) profit has moved into the balance while the shown entry stayed.
+        funding: Funding since the position was opened, as the venue itself counts it (+ received), in settle currency.
         venue_value: An option's present value in settle currency, signed, as the venue states it.
         venue_maintenance_margin: Amount in settle currency as sent. Not derived from a liquidation price: models may read it.
         venue_liquidation_price, venue_margin_ratio: What models are compared with; no model may read them.
@@ -194,6 +195,7 @@ class PositionState(Event, frozen=True, kw_only=True):
     venue_liquidation_price: str | None = None
     liquidation_known: LiquidationKnown = "unknown"
     trading_fee: str | None = None
+    funding: str | None = None
 
 
 class PositionsSnapshot(Event, frozen=True, kw_only=True):

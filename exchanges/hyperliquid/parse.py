@@ -33,6 +33,12 @@ class Leverage(Wire):
     raw_usd: Decimal | None = None
 
 
+class CumFunding(Wire):
+    """Funding that the user *paid*, in US dollars."""
+
+    since_open: Decimal | None = None
+
+
 class Position(Wire):
     """One row. ``entryPx`` is rounded to five digits; ``liquidationPx`` null says that no price liquidates."""
 
@@ -45,6 +51,7 @@ class Position(Wire):
     liquidation_px: Decimal | msgspec.UnsetType | None = msgspec.UNSET
     margin_used: Decimal | None = None
     max_leverage: Decimal | None = None
+    cum_funding: CumFunding | None = None
 
 
 class AssetPosition(Wire):
@@ -250,7 +257,15 @@ def _position(account: str, dex: str, settle: str, row: Position, fence: tuple[i
         venue_initial_margin=shown(row.margin_used) if mode == "cross" else None,
         venue_liquidation_price=liquidation,
         liquidation_known=known,
+        funding=_received(row.cum_funding),
     )
+
+
+def _received(paid: CumFunding | None) -> str | None:
+    """Return funding as an effect on the balance: the sign is turned, the digits are not."""
+    if paid is None or paid.since_open is None:
+        return None
+    return exact(paid.since_open.copy_negate() if paid.since_open else paid.since_open.copy_abs())
 
 
 def _mark(value: Decimal | None, size: Decimal) -> str | None:

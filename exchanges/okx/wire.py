@@ -94,6 +94,7 @@ class PositionRow(msgspec.Struct, rename="camel"):
     mmr: Maybe = None
     mgn_ratio: Maybe = None
     adl: MaybeInt | None = None
+    funding_fee: Maybe = None
     close_order_algo: list[CloseOrder] | None = None
 
 

@@ -32,6 +32,7 @@ _VENUE_SENT = (
     "adl",
     "take_profit",
     "stop_loss",
+    "funding",
     "venue_unrealized_pnl",
     "venue_liquidation_price",
     "opened_at",

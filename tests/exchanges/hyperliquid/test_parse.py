@@ -38,6 +38,15 @@ def test_a_short_cross_row() -> None:
     assert (short.fence, short.venue_at) == ((1_790_000_000_000,), 1_790_000_000_000)
 
 
+@pytest.mark.parametrize(
+    ("paid", "funding"), [("81.316830", "-81.316830"), ("-0.5", "0.5"), ("0.0", "0.0"), ("-0.0", "0.0")]
+)
+def test_funding_that_was_paid_is_turned_into_an_effect_on_the_balance(paid: str, funding: str) -> None:
+    of = {"allTime": "7.0", "sinceOpen": paid, "sinceChange": "9.0"}
+    assert one(state(row("BTC", "1.0", "10.0", cumFunding=of))).funding == funding
+    assert one(state(row("BTC", "1.0", "10.0", cumFunding=None))).funding is None
+
+
 def test_an_isolated_row_has_a_pool_of_its_own_and_its_dollar_leg() -> None:
     long = one(state(row("xyz:XYZ100", "2.0", "100.0", cross=False)), "xyz")
     assert long.id == position_id("main", "xyz:XYZ100")

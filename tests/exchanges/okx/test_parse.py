@@ -64,6 +64,11 @@ def test_a_cross_position() -> None:
     )
 
 
+@pytest.mark.parametrize(("sent", "funding"), [("-0.513", "-0.513"), ("0", "0"), ("", None)])
+def test_funding_since_the_opening_is_an_effect_on_the_balance(sent: str, funding: str | None) -> None:
+    assert state(fundingFee=sent).funding == funding
+
+
 def test_an_isolated_position_is_a_pool_of_its_own() -> None:
     found = state(mgnMode="isolated", margin="60.25", imr="", liqPx="54321.1")
     assert found.pool == "iso:main:BTC-USDT-SWAP:net:isolated:USDT"
