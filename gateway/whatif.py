@@ -135,6 +135,9 @@ class _Side:
                 row["equity_usd"] = round(float(outcome.equity[number]), 2)
                 row["margin_ratio"] = round(float(outcome.ratio[number]), 4)
                 row["liquidated"] = bool(crossed[number] < NEVER)
+                spent = [pool for pool in register.pools_of[number] if way.crossed[pool] < NEVER]
+                spent.sort(key=lambda pool: abs(way.crossed[pool]))
+                row["liquidated_pools"] = [register.pool_name(pool) for pool in spent] or None
                 self._crossed[name] = float(crossed[number])
             self._accounts[name] = present(row)
         book = engine.book.moved(factors(move)) if move.any() else engine.book

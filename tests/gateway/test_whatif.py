@@ -57,6 +57,7 @@ def test_a_shock_moves_prices_profit_and_liquidation_prices() -> None:
     assert there["mark_price"] == pytest.approx(88.0)
     assert there["liquidation_distance"] == pytest.approx(1 - there["trigger_price"] / 88)
     assert ask(one, shocks=-0.4)["after"]["summary"]["ann"]["liquidated"] == ["okx-main"]
+    assert ask(one, shocks=-0.4)["after"]["accounts"]["okx-main"]["liquidated_pools"] == ["USDT"]
     assert ask(one, shocks=-0.2, betas={"BTC": 0.5})["after"]["summary"]["ann"]["equity_usd"] == 80 - 22
 
 
