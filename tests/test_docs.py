@@ -7,6 +7,7 @@ import asyncio
 import fnmatch
 import importlib
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -39,17 +40,25 @@ from exchanges.events import (
 from exchanges.hyperliquid import tables as hyperliquid
 from exchanges.okx import tables as okx
 from exchanges.sim.plan import KINDS, read_plan
-from gateway import config
+from gateway import config, model_desk
 from gateway.cli import app as command_line
 from gateway.core.accounts import AccountInfo
+from gateway.core.alerts.machine import State as AlertState
+from gateway.core.alerts.records import Silence
+from gateway.core.alerts.rules import BUILTIN, Severity
+from gateway.core.alerts.rules import KINDS as ALERT_KINDS
 from gateway.core.margin import CATALOG
 from gateway.core.protocol import ERRORS, Close, Limits, may_return
 from gateway.core.records import ClosedCycle, CloseReason, Correction, CorrectionClass, Trigger
+from gateway.core.scenario import Change, MaxSize, Scenario
+from gateway.core.scenario import parse as parse_scenario
 from gateway.engine import Engine
 from gateway.hub import Hub
+from gateway.notify.webhook import sign
 from gateway.web.app import build_app
 from gateway.web.state import ServerState
-from tests.gateway.events_of import balance, engine, instrument, mark, position
+from tests.gateway.events_of import balance, engine, instrument, mark, position, snapshot
+from tests.gateway.events_of import feed as feed_of
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -142,6 +151,14 @@ async def test_routes_and_their_parameters_are_documented() -> None:
     }
 
 
+def test_the_scenario_that_is_shown_is_one_and_its_words_are_all_there() -> None:
+    text = section("docs/protocol.md", "### What if: `POST /v1/stress`")
+    (example,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    assert len(parse_scenario(example.encode()).changes) == 3
+    named = set(re.findall(r"`(\w+)`", text)) | set(re.findall(r'"(\w+)":', example))
+    assert {name for kind in (Scenario, Change, MaxSize) for name in kind.__struct_fields__} <= named
+
+
 # --- Rows --------------------------------------------------------------------------------------------------------------
 
 
@@ -228,16 +245,51 @@ def scenario() -> Engine:
     return one
 
 
-def sent(one: Engine, table: str) -> dict[str, set[str]]:
-    """Return the fields of a table's rows, and of the objects in them, as they are sent."""
+def alarming() -> Engine:
+    """Return an engine with a pool beyond the bounds of its model, one that is calibrated, and every field of an alert."""
+    one = engine(
+        AccountInfo(name="okx-main", venue="okx", env="live", user="ann"),
+        AccountInfo(name="okx-two", venue="okx", env="live", user="ann"),
+        AccountInfo(name="okx-three", venue="okx", env="live", user="ann"),
+        promoted=CATALOG,
+    )
+    live = [instrument(), feed_of("live"), feed_of("live", account=None), feed_of("live", "okx-two")]
+    off = position(venue_liquidation_price="60", liquidation_known="price", size="10")
+    near = position(account="okx-two", venue_liquidation_price="50.4", liquidation_known="price", size="10")
+    one.turn([*live, balance("500"), snapshot(off)], 1_000)
+    one.turn([balance("500", "okx-two"), snapshot(near, account="okx-two")], 1_001)
+    dated = instrument("BTC-USDT-261225", kind="future")  # of the same underlying: both move together
+    both = [position(account="okx-three"), position("BTC-USDT-261225", account="okx-three")]
+    one.turn([dated, balance("100", "okx-three"), snapshot(*both, account="okx-three")], 1_002)
+    one.turn([mark("61", at=2_000)], 2_000)
+    for row_id in [row_id for row_id in one.tables["alerts"].ids() if one.alerts.board.fires(row_id)]:
+        one.acknowledge(row_id, 3_000)
+    one.silence(Silence(id="s", at=3_000, until=90_000, by="ann"), 3_000)
+    without = msgspec.structs.replace(off, mark_price=None, venue_unrealized_pnl=None, contract_size=None, fence=(2,))
+    one.turn([msgspec.structs.replace(without, id="okx-main:X:long", symbol="X")], 4_000)
+    one.clock(15_000, {"okx-main:private": 15_000, "okx:public": 15_000})
+    return one
+
+
+@cache
+def everything() -> tuple[Engine, ...]:
+    """Return the engines in which, together, every field that can be sent is there."""
+    return scenario(), alarming()
+
+
+def rows_of(one: Engine, table: str) -> Iterator[dict[str, Any]]:
+    for row_id in one.tables[table].ids():
+        version = one.tables[table].get(row_id)
+        assert version is not None
+        yield dict(version.row)
+
+
+def sent(table: str) -> dict[str, set[str]]:
+    """Return the fields of a table's rows, and of the pools in them, as they are sent."""
     found: dict[str, set[str]] = {"": set()}
-    for slot in (one.tables[table].slot(row_id) for row_id in one.tables[table].ids()):
-        assert slot is not None
-        row = one.tables[table].version(slot).row
+    for row in (row for one in everything() for row in rows_of(one, table)):
         found[""] |= row.keys()
-        pools = row.get("pools", {})
-        assert isinstance(pools, dict)
-        for pool in pools.values():
+        for pool in row.get("pools", {}).values():
             found.setdefault("pool", set()).update(pool)
     return found
 
@@ -246,7 +298,7 @@ def sent(one: Engine, table: str) -> dict[str, set[str]]:
 def test_every_field_that_is_sent_is_documented_and_no_other(table: str) -> None:
     text = section("docs/protocol.md", f"## Table `{table}`")
     of_rows, _, of_pools = text.partition("| field of a pool |")
-    found = sent(scenario(), table)
+    found = sent(table)
     assert sorted(fields(of_rows)) == sorted(found[""])
     if of_pools:
         assert sorted(fields("| field of a pool |" + of_pools)) == sorted(found["pool"])
@@ -258,13 +310,32 @@ def test_the_documented_tables_are_those_that_exist() -> None:
 
 def test_what_is_absent_for_now_is_absent() -> None:
     text = section("docs/protocol.md", "## Absent for now")
-    one = scenario()
-    for table in one.tables.names:
+    for table in engine().tables.names:
         line = re.search(rf"^- {table}: (.*?)[;.]$", text, re.MULTILINE | re.DOTALL)
         if line:
             names = set(re.findall(r"`(\w+)`", line[1].partition(";")[0]))
             assert names
-            assert not names & sent(one, table)[""]
+            assert not names & sent(table)[""]
+
+
+def inner(table: str) -> dict[str, set[str]]:
+    """Return the names within the objects of a table's rows, by field."""
+    found: dict[str, set[str]] = {}
+    for row in (row for one in everything() for row in rows_of(one, table)):
+        for pool in row.get("pools", {}).values():
+            found.setdefault("calibration", set()).update(pool.get("calibration", {}))
+        for name in ("rates", "stress"):
+            for entry in row.get(name, {}).values():
+                found.setdefault(name, set()).update(entry)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("table", "field"), [("accounts", "calibration"), ("accounts", "rates"), ("summary", "stress")]
+)
+def test_every_name_within_an_object_is_documented(table: str, field: str) -> None:
+    (row,) = [cells for cells in rows(section("docs/protocol.md", f"## Table `{table}`")) if cells[0] == f"`{field}`"]
+    assert inner(table)[field] <= set(re.findall(r"`(\w+)`", row[2]))
 
 
 @pytest.mark.parametrize(
@@ -273,11 +344,29 @@ def test_what_is_absent_for_now_is_absent() -> None:
         ("feeds", "state", FeedState),
         ("closed", "reason", CloseReason),
         ("reconciliations", "trigger", Trigger),
+        ("alerts", "severity", Severity),
     ],
 )
 def test_every_word_of_a_field_is_documented(table: str, field: str, words: Any) -> None:
     (row,) = [cells for cells in rows(section("docs/protocol.md", f"## Table `{table}`")) if cells[0] == f"`{field}`"]
     assert re.findall(r"`(\w+)`", row[2]) == list(get_args(words))
+
+
+def test_every_state_of_an_alert_that_is_shown_is_documented() -> None:
+    (row,) = [cells for cells in rows(section("docs/protocol.md", "## Table `alerts`")) if cells[0] == "`state`"]
+    assert set(get_args(AlertState)) - {"ok"} == set(re.findall(r"`(\w+)`", row[2])) - {"for_s"}
+
+
+def test_every_source_of_a_liquidation_price_is_documented() -> None:
+    listed = first_cells(section("docs/margin.md", "## What `liquidation_source` says"))
+    (row,) = [
+        cells
+        for cells in rows(section("docs/protocol.md", "## Table `positions`"))
+        if cells[0] == "`liquidation_source`"
+    ]
+    assert listed == re.findall(r"`(\w+)`", row[2])
+    shown = {str(row["liquidation_source"]) for one in everything() for row in rows_of(one, "positions")}
+    assert {"model", "calibrated", "venue"} <= shown <= set(listed)
 
 
 def test_every_class_of_a_correction_is_documented() -> None:
@@ -304,6 +393,12 @@ def metrics() -> set[str]:
     counted = {f"corrections_{cls}" for cls in get_args(CorrectionClass)}  # the one f-string
     for path in (ROOT / "gateway").rglob("*.py"):
         counted |= set(re.findall(r'self\._?counters\["(\w+)"\]', path.read_text()))
+    computed: dict[str, Iterable[str]] = {
+        "f'engine_{name}'": counted,
+        "f'model_{name}'": model_desk._COUNTS,
+        "f'model_{name}_median'": model_desk._KINDS,
+        "f'model_{name}_worst'": model_desk._KINDS,
+    }
     found = set()
     for call in (call for path in SOURCES for call in calls(path)):
         maker = call.func.id if isinstance(call.func, ast.Name) else ""
@@ -314,8 +409,9 @@ def metrics() -> set[str]:
         if isinstance(name, ast.Constant):
             found.add(f"perpwire_{name.value}{suffix}")
         else:
-            assert ast.unparse(name) == "f'engine_{name}'", f"a metric whose name cannot be told: {ast.unparse(name)}"
-            found |= {f"perpwire_engine_{one}{suffix}" for one in counted}
+            text = ast.unparse(name)
+            assert text in computed, f"a metric whose name cannot be told: {text}"
+            found |= {f"perpwire_{text[2:-1].format(name=one)}{suffix}" for one in computed[text]}
     return found
 
 
@@ -333,7 +429,10 @@ def test_every_command_and_option_is_documented() -> None:
     assert documented.keys() == commands.keys()
     operations = section("docs/operations.md", "## Start")
     for name, command in commands.items():
-        options = {param.opts[0] for param in command.params if param.opts[0].startswith("--")}
+        parts = getattr(command, "commands", {})  # of a group
+        assert all(f"perpwire {name} {part}" in read("README.md") for part in parts)
+        params = [param for each in (command, *parts.values()) for param in each.params]
+        options = {param.opts[0] for param in params if param.opts[0].startswith("--")}
         assert set(re.findall(r"--[\w-]+", documented[name])) == options, f"README, {name}"
         (listed,) = re.findall(rf"`perpwire {name}` \(([^)]*)\)", operations)
         assert set(re.findall(r"--[\w-]+", listed)) == options, f"operations.md, {name}"
@@ -342,7 +441,9 @@ def test_every_command_and_option_is_documented() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_configuration_keys_that_are_named_exist(page: Path) -> None:
     known = config.Config()
-    for part, key in re.findall(r"`(server|limits|storage|engine|verify|log)\.(\w+)(?::[^`]*)?`", page.read_text()):
+    for part, key in re.findall(
+        r"`(server|limits|storage|engine|models|risk|stress|alerts|verify|log)\.(\w+)(?:[.:][^`]*)?`", page.read_text()
+    ):
         assert hasattr(getattr(known, part), key), f"{page.name}: {part}.{key}"
 
 
@@ -355,6 +456,35 @@ def test_the_examples_of_the_readme_are_right() -> None:
     for imported in (node for node in ast.parse(program).body if isinstance(node, ast.ImportFrom)):
         module = importlib.import_module(str(imported.module))
         assert all(hasattr(module, alias.name) for alias in imported.names)
+
+
+def test_the_rules_of_alerts_that_are_shown_are_ones_and_every_kind_is_documented() -> None:
+    text = section("docs/operations.md", "## Alerts")
+    (example,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    shown = config.parse(config.read_yaml("accounts: {okx-main: {venue: okx}}\n" + example), "operations.md")
+    assert {rule.name for rule in config.alert_rules(shown)} == {*BUILTIN, "big-loss"}
+    words = {"position": "position", "pool": "pool", "account": "account", "feed": "account, position, venue or symbol"}
+    special = {"venue_warning": "position or account"}
+    listed = {cells[0].strip("`"): (cells[1], cells[3]) for cells in rows(text)}
+    assert listed == {
+        name: (special.get(name, words[kind.of]), "small" if kind.below else "large")
+        for name, kind in ALERT_KINDS.items()
+    }
+    builtin = text.partition("switches them off):")[2].partition("An entry of")[0]
+    assert set(re.findall(r"`(\w+)`", builtin)) == BUILTIN.keys()
+
+
+def test_the_check_of_a_webhooks_signature_that_is_shown_works() -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", section("docs/operations.md", "## Alerts"), re.DOTALL)
+    shown: dict[str, Any] = {}
+    exec(compile(program, "operations.md", "exec"), shown)
+    now, body = int(time.time()), b'{"type":"alert.test"}'
+    for secret in ("any words", "whsec_c2VjcmV0"):
+        headers = {"webhook-id": "k", "webhook-timestamp": str(now), "webhook-signature": sign(secret, "k", now, body)}
+        assert shown["genuine"](headers, body, secret)
+        assert not shown["genuine"](headers, body + b" ", secret)
+        assert not shown["genuine"](headers, body, "whsec_b3RoZXI=")
+        assert not shown["genuine"](headers | {"webhook-timestamp": str(now - 600)}, body, secret)
 
 
 def test_the_plan_of_faults_that_is_shown_is_one() -> None:
