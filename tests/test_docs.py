@@ -217,7 +217,7 @@ def scenario() -> Engine:
     one.restore(records(), 10)
     everything = position(
         break_even_price="101", adl=1, take_profit="200", stop_loss="90", opened_at=1, venue_liquidation_price="50",
-        liquidation_known="price",
+        liquidation_known="price", funding="-1",
     )  # fmt: skip
     isolated = position("ETH-USDT-SWAP", margin_mode="isolated", isolated_margin="20", isolated_cash="20", size="0.001")
     option = position("BTC-USD-251226-90000-C", kind="option", pool="USD", contract_size=None, venue_value="30")
