@@ -145,11 +145,10 @@ class _Side:
 
     def row(self) -> Row:
         """Return the whole: by summary, since demo and live never mix, by account, and by position."""
-        names = sorted(self._accounts, key=lambda name: (self._crossed.get(name, NEVER), name))
-        summaries = sorted({str(row["summary"]) for row in self._accounts.values()})
-        totals = {
-            one: self._total([name for name in names if self._accounts[name]["summary"] == one]) for one in summaries
-        }
+        members: dict[str, list[str]] = {}
+        for name in sorted(self._accounts, key=lambda name: (abs(self._crossed.get(name, NEVER)), name)):
+            members.setdefault(str(self._accounts[name]["summary"]), []).append(name)
+        totals = {summary: self._total(names) for summary, names in sorted(members.items())}
         return {"summary": totals, "accounts": dict(sorted(self._accounts.items())), "positions": self._positions}
 
     def _total(self, names: list[str]) -> Row:

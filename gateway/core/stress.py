@@ -70,11 +70,13 @@ class Outcome(NamedTuple):
         equity: (n_accounts,) US dollars; currencies without a price are left out, as in the totals.
         ratio: (n_accounts,) of the worst pool, at most 1; NaN: no pool keeps positions.
         spent: (n_pools,) pools that are liquidated, or were on the way here.
+        lack: (n_pools,) maintenance - equity.
     """
 
     equity: Floats
     ratio: Floats
     spent: Flags
+    lack: Floats
 
 
 class Ground:
@@ -125,10 +127,6 @@ class Ground:
         found: Floats = at.maintenance - at.equity - self.book.delta
         return found
 
-    def spent(self, at: Shocked) -> Flags:
-        """Return the pools that are liquidated at these prices, (n_pools,)."""
-        return self.keeps & (self.lack(at) >= 0.0)
-
     def outcome(self, move: Floats, before: Flags | None = None) -> Outcome:
         """Return all accounts after a move.
 
@@ -138,7 +136,10 @@ class Ground:
         """
         register, factor = self.register, factors(move)
         at = self.book.at(factor)
-        spent = self.spent(at) if before is None else self.spent(at) | before
+        lack = self.lack(at)
+        spent = self.keeps & (lack >= 0.0)
+        if before is not None:
+            spent |= before
         gained = at.upnl - self._present.upnl
         amount = self._purses.copy()
         if len(self._rows):
@@ -148,7 +149,7 @@ class Ground:
         accounts = len(register.accounts)
         equity = sums(register.purses.ints[Register.OWNER, counted], amount[counted] * usd[counted], accounts)
         equity -= self._lost(at, spent, usd, accounts)
-        return Outcome(equity, self._ratios(at, spent, accounts), spent)
+        return Outcome(equity, self._ratios(at, spent, accounts), spent, lack)
 
     def shocks(self) -> Floats:
         """Return, (n_accounts,), the uniform move of all underlyings nearest to 0 that liquidates a pool of the account.
@@ -200,21 +201,28 @@ def walk(ground: Ground, shocks: Iterable[float], move: Floats) -> Way:
     """
     pools = len(ground.book.cash)
     spent, crossed = np.zeros(pools, dtype=np.bool_), np.full(pools, NEVER)
-    outcomes, last = [], 0.0
+    outcomes: list[Outcome] = []
+    last, lack = 0.0, np.zeros(pools)
     for shock in (0.0, *shocks):
         found = ground.outcome(shock * move, spent)
         news = found.spent & ~spent
         if news.any():
-            crossed[news] = _crossings(ground, last, shock, move, news)[news] if shock else 0.0
+            crossed[news] = _crossings(ground, (last, lack), (shock, found.lack), move, news)[news] if shock else 0.0
         outcomes.append(found)
-        spent, last = found.spent, shock
+        spent, last, lack = found.spent, shock, found.lack
     return Way(outcomes[1:], crossed)
 
 
-def _crossings(ground: Ground, near: float, far: float, move: Floats, pools: Flags) -> Floats:
-    """Return where between two shocks these pools meet equity = maintenance, (n_pools,), by regula falsi (Illinois)."""
-    low, high = np.full(len(pools), near), np.full(len(pools), far)
-    at_low, at_high = (ground.lack(ground.book.along(way, move)) for way in (low, high))
+def _crossings(
+    ground: Ground, near: tuple[float, Floats], far: tuple[float, Floats], move: Floats, pools: Flags
+) -> Floats:
+    """Return where between two shocks these pools meet equity = maintenance, (n_pools,), by regula falsi (Illinois).
+
+    Args:
+        near, far: The shocks, and what every pool lacks there.
+    """
+    low, high = np.full(len(pools), near[0]), np.full(len(pools), far[0])
+    at_low, at_high = near[1], far[1]
     enough = _CLOSE * (np.abs(at_low) + np.abs(at_high))
     side = np.zeros(len(pools))  # on which side of the root the last point was
     for _ in range(_ROOT_STEPS):

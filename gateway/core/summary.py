@@ -7,6 +7,7 @@ own, ``user:env``. The same goes for paper trading and backtests: ``user:paper``
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
@@ -33,9 +34,15 @@ class Spread:
     """Sums by summary and name, e.g. notional by base: (m,) each, sorted by summary. NaN: unknown."""
 
     def __init__(self, summary: Ints, name: Ints, names: int, values: Floats) -> None:
-        keys, places = np.unique(summary * max(names, 1) + name, return_inverse=True)
+        keys, self._places = np.unique(summary * max(names, 1) + name, return_inverse=True)
         self.summary, self.name = np.divmod(keys, max(names, 1))
-        self.values = sums(places, values, len(keys))
+        self.values = sums(self._places, values, len(keys))
+
+    def other(self, values: Floats) -> Spread:
+        """Return sums of other values of the same things."""
+        found = copy.copy(self)
+        found.values = sums(self._places, values, len(self.name))
+        return found
 
     def of(self, summary: int) -> Iterable[tuple[int, float]]:
         """Yield one summary's names and sums."""
@@ -92,14 +99,10 @@ class Summaries:
         places = register.slots.ints[:, now.slot]
         usd = now.notional * register.purses.floats[Register.USD, places[Register.PURSE]]
         self.equity = purse_equity(register, now, self._book_equity())
+        gross = Spread(places[Register.SUMMARY], places[Register.BASE], bases, usd)
         spreads = {
-            "gross": Spread(places[Register.SUMMARY], places[Register.BASE], bases, usd),
-            "net": Spread(
-                places[Register.SUMMARY],
-                places[Register.BASE],
-                bases,
-                usd * register.slots.floats[Register.SIGN, now.slot],
-            ),
+            "gross": gross,
+            "net": gross.other(usd * register.slots.floats[Register.SIGN, now.slot]),
             "venues": Spread(places[Register.SUMMARY], places[Register.VENUE], len(register.venues), usd),
             "symbols": Spread(places[Register.SUMMARY], places[Register.SYMBOL], len(register.symbols), usd),
         }
