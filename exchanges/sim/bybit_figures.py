@@ -53,16 +53,16 @@ def isolated_liquidation(contract: Contract, position: Position, maintenance_rat
     return (price / contract.tick).to_integral_value(ROUND_DOWN) * contract.tick
 
 
-def cross_liquidation(contract: Contract, position: Position, spare: Decimal) -> Decimal:
+def cross_liquidation(contract: Contract, position: Position, mark: Decimal, spare: Decimal) -> Decimal:
     """Return the venue's estimate: the price at which this position alone uses up what is above maintenance; 0 for none.
 
-    ``spare`` = totalWalletBalance + upl of the others − totalMaintenanceMargin. Linear ``entry − side × spare / size``, inverse
-    ``1 / (1/entry + side × spare / size)`` with ``spare`` in coins: maintenance and everything else are held at their values.
+    ``spare`` = totalMarginBalance − totalMaintenanceMargin. Linear ``mark − side × spare / size``, inverse
+    ``1 / (1/mark + side × spare / size)`` with ``spare`` in coins: maintenance and everything else are held at their values.
     """
     each = position.sign * spare / position.size
     if not contract.inverse:
-        return position.entry_price - each
-    inverted = 1 / position.entry_price + each
+        return mark - each
+    inverted = 1 / mark + each
     return 1 / inverted if inverted > 0 else _ZERO
 
 
@@ -87,9 +87,9 @@ def liquidation_text(world: World, account: Account, position: Position) -> str:
         price = isolated_liquidation(contract, position, rate)
     else:
         totals = Totals.of(world, account)
-        other = totals.upl - world.unrealized_pnl(position) * world.usd(contract.settle)
-        spare = totals.wallet + other - totals.maintenance
-        price = cross_liquidation(contract, position, spare / world.usd(contract.settle) if contract.inverse else spare)
+        spare = totals.wallet + totals.upl - totals.maintenance
+        coins = spare / world.usd(contract.settle) if contract.inverse else spare
+        price = cross_liquidation(contract, position, world.mark("bybit", position.symbol), coins)
     lowest, highest = market.price_limits(contract)
     told = quoted_price(world.liquidation_fields, price if lowest < price < highest else None)
     return "" if told is None else figure(told)

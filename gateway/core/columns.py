@@ -43,7 +43,6 @@ INPUTS = (
     "rate_liq",  # where it follows tiers, of the tier that the published price was in last
     "constant_liq",
     "denominator",  # (backs * quantity - weight * rate_liq * |quantity| * orientation), weights as in the solve
-    "skew",  # (backs - weight in the solve) * offset: 0 unless the venue's formula does not convert
     "slope",  # backs * quantity - weight * rate_trigger * |quantity| * orientation: equity less maintenance, per x
     "sign",  # +1 long, -1 short
     "model",  # flag: the liquidation price is solved, else `venue_liq` is shown
@@ -106,7 +105,6 @@ class Columns:
     rate_liq: Floats
     constant_liq: Floats
     denominator: Floats
-    skew: Floats
     slope: Floats
     sign: Floats
     model: Floats

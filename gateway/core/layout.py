@@ -56,7 +56,7 @@ class Layout(NamedTuple):
         in_coin: Rows of groups in a pool of their coin: their price is 1/y of the present one.
         unlike: Rows of groups whose rows have no coordinate in common: they have no trigger.
         tiered: Rows with tiers; ``stepped``: (n,) those tiers jump.
-        inverse, scaled, held, skewed, cut, shifted: Rows by trait (see the columns).
+        inverse, scaled, held, plain, cut, shifted: Rows by trait (see the columns).
         quiet: Rows whose distance is to the venue's price; ``unmodelled``: those without a model.
     """
 
@@ -71,7 +71,7 @@ class Layout(NamedTuple):
     inverse: Ints
     scaled: Ints
     held: Ints
-    skewed: Ints
+    plain: Ints
     cut: Ints
     shifted: Ints
     quiet: Ints
@@ -108,7 +108,7 @@ def layout_of(c: Columns, x: Floats, tables: Tables) -> Layout:
         inverse=np.flatnonzero(c.orientation < 0.0),
         scaled=np.flatnonzero(scaled),
         held=np.flatnonzero(c.replace == 0.0),
-        skewed=np.flatnonzero(c.plain == 1.0),
+        plain=np.flatnonzero(c.plain == 1.0),
         cut=np.flatnonzero(c.counts != 1.0),
         shifted=np.flatnonzero(((c.shift != 0.0) | (c.floor_to > 0.0)) & (c.model == 1.0)),
         quiet=quiet,

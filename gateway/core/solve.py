@@ -27,7 +27,7 @@ _NEAR = 1e-15  # as good as 0
 
 
 def derive(c: Columns, rows: Ints | int) -> None:
-    """Bring what follows from quantity, weight, rates and offset up to date: backs, slope, bends, denominator, skew."""
+    """Bring what follows from quantity, weight, rates and offset up to date: backs, slope, bends, denominator."""
     size = np.abs(c.quantity[rows]) * c.orientation[rows]
     weight = np.where(c.plain[rows] == 1.0, 1.0, c.weight[rows])
     c.backs[rows] = c.weight[rows] * c.counts[rows]
@@ -36,7 +36,6 @@ def derive(c: Columns, rows: Ints | int) -> None:
     c.bend[rows] = c.weight[rows] * (c.rate_trigger[rows] - c.rate[rows])
     c.bend_constant[rows] = c.weight[rows] * (c.constant_trigger[rows] - c.constant[rows])
     c.denominator[rows] = backs * c.quantity[rows] - weight * c.rate_liq[rows] * size
-    c.skew[rows] = (c.backs[rows] - backs) * c.offset[rows]
 
 
 def retier(c: Columns, rows: Ints, tables: Tables) -> None:
@@ -145,8 +144,8 @@ def _straight_prices(c: Columns, where: Layout) -> None:
     np.multiply(scratch, c.weight, out=scratch)
     if len(where.cut):
         scratch[where.cut] += (c.backs[where.cut] - c.weight[where.cut]) * c.value[where.cut]
-    if len(where.skewed):
-        scratch[where.skewed] += c.skew[where.skewed]
+    if len(where.plain):
+        scratch[where.plain] += (1.0 - c.backs[where.plain]) * c.value[where.plain]
     np.add(scratch, c.lack, out=liq)
     np.divide(liq, c.denominator, out=liq)
     if len(where.priced.shared):

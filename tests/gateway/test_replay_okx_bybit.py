@@ -127,6 +127,6 @@ def test_a_lone_bybit_cross_position_is_solved_by_the_published_formula(factor: 
             figure = row["explain"]["liquidation_price"]
             if figure.get("name") == "bybit_cross_single":
                 published = float(figure["venue"]) / float(factor)
-                assert figure["model"] == pytest.approx(published, rel=5e-8), name
+                assert figure["model"] == pytest.approx(published, rel=1e-9), name
                 checked += 1
     assert checked >= 1

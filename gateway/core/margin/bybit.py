@@ -4,18 +4,20 @@ Published prices (Q = size, A = entry, side +1 long, -1 short):
 
     isolated linear   A - side * (initial margin - maintenance margin + margin added) / Q, rounded down to the tick
     isolated inverse  Q / (Q / A + side * (initial margin - maintenance margin + margin added)), rounded down to the tick
-    cross linear      A - side * (wallet balance + PnL of the others - maintenance margin) / Q
-    cross inverse     1 / (1 / A + side * spare / Q), spare = (the same) / price of the coin
+    cross linear      M - side * (margin balance - maintenance margin) / Q, M = mark
+    cross inverse     1 / (1 / M + side * spare / Q), spare = (the same) / price of the coin
 
 Isolated: both margins are counted from the entry (A * Q / leverage; A * Q * rate - deduction). Cross: maintenance is held at its
 *present* value (with maintenance at the solved price it misses the venue's figure by 2e-3); linear contracts take the totals in US
-dollars as if they were the settle currency (converted, it misses a captured row by 2e-4). The wallet balance is after haircuts.
+dollars as if they were the settle currency (converted, it misses a captured row by 2e-4). The margin balance is the wallet balance
+after haircuts and the profit of all contracts. Counted from the entry and the wallet balance, as the page words it, the captured
+row is missed in its sixth digit after the point, from mark and margin balance in none.
 
 The trigger follows the real maintenance at that price: mark notional * rate - deduction + estimated closing fee, by the risk limit
 tier there, against what the collateral counts after its haircuts. The fee is kept as it was stated.
 Source: Bybit help center, "Liquidation Price Calculation under Isolated Mode (UTA)" (19,700; 60,000 USD at 50,000), "The New Margin
 Calculation", "Key Terms and Formulas in Unified Trading Account" (account maintenance margin rate); cross of one linear position
-measured on captured rows (4e-8).
+measured on captured rows (2e-9).
 """
 
 from __future__ import annotations

@@ -86,15 +86,15 @@ _MODELS = (
         "bybit",
         "unified cross, one linear position on one collateral",
         "measured",
-        "A - s·(wallet balance - maintenance margin)/Q, dollars unconverted, maintenance held at its present value",
-        "captured rows (4e-8)",
+        "M - s·(margin balance - maintenance margin)/Q, dollars unconverted, maintenance held at its present value",
+        "captured rows (2e-9)",
     ),
     Model(
         "bybit_cross",
         "bybit",
         "unified cross, linear, several positions or collaterals",
         "derived",
-        "A - s·(wallet balance + other unrealised PnL - maintenance margin)/Q, dollars unconverted, maintenance held",
+        "M - s·(margin balance - maintenance margin)/Q, dollars unconverted, maintenance held",
         "the formula of a lone position with everything else held; no captured row",
     ),
     Model(
@@ -102,7 +102,7 @@ _MODELS = (
         "bybit",
         "unified cross, inverse contracts in the pool in US dollars",
         "derived",
-        "1 / (1/A + s·spare/Q), spare = (wallet balance + other unrealised PnL - maintenance margin) in the coin",
+        "1 / (1/M + s·spare/Q), spare = (margin balance - maintenance margin) in the coin",
         "the formula of a lone position in the coin; no captured row",
     ),
     Model(

@@ -71,9 +71,9 @@ class Leg(NamedTuple):
         notional = abs(self.quantity * x)
         then = self.maintenance.at_notional(notional)
         backs, weight = (1.0, 1.0) if then.plain else (self.weight * self.counts, self.weight)
-        equity = backs * (self.offset + self.quantity * x)
+        equity = backs * self.quantity * (x - self.x)
         kept = weight * then.rate_at_liquidation * notional + self.weight * then.constant_at_liquidation
-        return (equity - self.equity) - (kept - (self.kept if then.replaces else 0.0))
+        return equity - (kept - (self.kept if then.replaces else 0.0))
 
 
 @dataclass(frozen=True)

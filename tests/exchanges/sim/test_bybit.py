@@ -154,9 +154,8 @@ async def test_cross_liquidation_is_the_documented_estimate(venue: Venue, name: 
     prices = [row for row in rows if row["liqPrice"]]
     assert prices
     for row in prices:
-        sign_, size, entry = (1 if row["side"] == "Buy" else -1), Decimal(row["size"]), Decimal(row["avgPrice"])
-        others = upl - Decimal(row["unrealisedPnl"]) * Decimal("0.9996")
-        expected = entry - sign_ * (balance + others - needed) / size
+        sign_, size, mark = (1 if row["side"] == "Buy" else -1), Decimal(row["size"]), Decimal(row["markPrice"])
+        expected = mark - sign_ * (balance + upl - needed) / size
         assert abs(Decimal(row["liqPrice"]) / expected - 1) < Decimal("1e-7")
 
 

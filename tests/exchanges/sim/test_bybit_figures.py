@@ -40,8 +40,9 @@ def test_isolated_initial_margin_counts_the_entry_price() -> None:
 
 def test_liquidation_of_a_recorded_single_cross_position() -> None:
     position = held("long", "0.2", "233.02", 10)
-    price = figures.cross_liquidation(ETH, position, Decimal("11.48511863") - Decimal("0.26041992"))
-    assert abs(price / Decimal("176.89650029") - 1) < Decimal("4e-8")
+    spare = Decimal("11.48691986") - Decimal("0.26041992")
+    price = figures.cross_liquidation(ETH, position, Decimal("233.029"), spare)
+    assert abs(price - Decimal("176.89650029")) <= Decimal("1e-8")
 
 
 @pytest.mark.parametrize(("side", "expected"), [("long", "19700"), ("short", "20300")])
