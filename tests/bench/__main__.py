@@ -46,6 +46,7 @@ def main() -> None:
     figures = {
         "machine": machine,
         "recompute": bench("recompute", "--rounds", str(options.rounds)),
+        "second": bench("second"),
         "latency": bench("latency", "--seconds", str(options.seconds)),
         "fanout": bench("fanout", "--rounds", str(options.rounds)),
     }
