@@ -2,8 +2,8 @@
 
     python -m tests.bench.second [--rounds 21]
 
-10,000 cross positions in 1,000 accounts and 400 symbols: shares, risk scores, funding, summaries, the stress ladder of 12 steps with
-the order of liquidations, and the shock of every account. Once with one user, once with a thousand.
+10,000 cross positions in 1,000 accounts and 400 symbols: shares, risk scores, funding, summaries, the stress ladder of 12 steps and
+its order of liquidations, the shock of every account. Once with one user, once with a thousand.
 """
 
 from __future__ import annotations
