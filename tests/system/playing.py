@@ -30,6 +30,8 @@ from tests.system.spent import Moves, nearest_between
 
 TICK_MS = 1_000
 FOLLOW_LIMIT_S = 20.0
+# OKX repeats an account's state every 5 s, Hyperliquid every 4 to 5 s.
+REPORTED_WITHIN_MS = 6_000
 START_LIMIT_S = 30.0
 # While the feeds come up under the venues' limits, time passes ten times as fast: each look of ``eventually`` leaps so far.
 START_LEAP_MS = 100
@@ -98,6 +100,7 @@ async def play(plot: Script, fields: LiquidationFields, dsn: str, data: Path) ->
                 before = simulator.world.scaled({})
                 simulator.world.move(moves)
                 await _followed(shown, simulator)
+                await _reported(shown, simulator, clock)
                 _watch(played, shown, Tick(tick, before, moves, simulator.world))
                 simulator.world.liquidate_due()
             played.still_open = await _closed(shown, simulator, clock)
@@ -126,6 +129,19 @@ def _open(world: World) -> dict[Key, float]:
 
 def key_of(row: Row) -> Key:
     return row["account"], row["symbol"], row["side"], row["margin_mode"]
+
+
+async def _reported(shown: Desk, simulator: Simulator, clock: LeapingClock) -> None:
+    """Let the venues repeat at rest what they repeat every few seconds: no market moves by percents between two reports."""
+    for _ in range(REPORTED_WITHIN_MS // TICK_MS):
+        await _beat(simulator, clock)
+    await _followed(shown, simulator)
+
+
+async def _beat(simulator: Simulator, clock: LeapingClock) -> None:
+    clock.leap(TICK_MS)
+    moment = clock.now_ms()
+    await eventually(lambda: simulator.world.now_ms >= moment, "the venues' next beat")
 
 
 async def _followed(shown: Desk, simulator: Simulator) -> None:
