@@ -92,6 +92,7 @@ class Turns:
         except Exception:  # a defect that one message uncovers must not blind a desk to all others: told and counted
             self.failures += 1
             log.exception("a turn failed", of=what)
+            self._hub.flush()  # what was committed before the defect
             return False
         return True
 

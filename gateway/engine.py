@@ -263,13 +263,17 @@ class Engine:
             else:
                 concerned.add(self._apply(event, self._of_account, now))
         self._holdings.settle()
-        self._calibrate(self.calibration.turn(now))
+        concerned &= self.accounts.keys()
         if concerned:
             self._reports.executions.link(now)
             self._reports.corrections.age(now)
-            self._want(concerned & self.accounts.keys(), now)
-        self.alerts.turn(concerned & self.accounts.keys(), now)
-        return self._changes.commit(now)
+            self._want(concerned, now)
+
+        def judge() -> None:
+            self._calibrate(self.calibration.turn(now))
+            self.alerts.turn(concerned, now)
+
+        return self._commit(judge, now)
 
     def clock(self, now: int, last_messages: Mapping[str, int] | None = None) -> bool:
         """Apply a clock turn (about once a second): ages of marks, feeds and accounts, prices of currencies, slow figures."""
@@ -281,10 +285,22 @@ class Engine:
         self._standing.age(now)
         self._standing.reprice()
         self._holdings.settle()
-        self._calibrate(self.calibration.clock(now))
         self._want(self.accounts.keys(), now)
-        self._slow_figures()
-        self.alerts.clock(now)
+
+        def judge() -> None:
+            self._calibrate(self.calibration.clock(now))
+            self._slow_figures()
+            self.alerts.clock(now)
+
+        return self._commit(judge, now)
+
+    def _commit(self, judge: Callable[[], None], now: int) -> bool:
+        """Judge what changed and publish it. A defect in a judgement is raised, but the figures are published all the same."""
+        try:
+            judge()
+        except Exception:
+            self._changes.commit(now)
+            raise
         return self._changes.commit(now)
 
     def restore(self, events: Sequence[Event], now: int, stored_at: int | None = None) -> bool:

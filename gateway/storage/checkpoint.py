@@ -59,7 +59,7 @@ class CheckpointStatus(msgspec.Struct, frozen=True, kw_only=True):
             to act: another writer, a wrong password, a newer schema; tried again as well).
         since_at: When this state began, ms.
         reason: Why it is not ``ok``: what, where, what to do.
-        waiting: Rows that wait to be written.
+        waiting: Rows that are not written yet, those under way among them.
         writes: Transactions written in this life.
         written_at: When the last one was, ms.
         write_ms: How long the last one took.
@@ -119,12 +119,13 @@ class Checkpoint:
         self._due.set()
         self._hurry = asyncio.Event()  # do not wait for the interval or the back-off
         self._busy = asyncio.Lock()  # one user of the writer's connection
+        self._under_way = 0  # rows of the write in progress
         self._closing = False
 
     @property
     def status(self) -> CheckpointStatus:
         return msgspec.structs.replace(
-            self._status, waiting=len(self._mirror.dirty), records_lost=self._mirror.given_up
+            self._status, waiting=len(self._mirror.dirty) + self._under_way, records_lost=self._mirror.given_up
         )
 
     # --- What changes: synchronous, never failing -----------------------------------------------------------------------
@@ -299,6 +300,7 @@ class Checkpoint:
         if not self._mirror.dirty and not clean:
             return
         batch, taken = self._mirror.take()
+        self._under_way = len(taken)
         now = self._now_ms()
         checkpoint = LastCheckpoint(self._epoch, self._mirror.seq, self._revision + 1, now, clean)
         # Should the connection break during the commit, nobody can tell whether it happened: both are right afterwards.
@@ -311,6 +313,8 @@ class Checkpoint:
             self._mirror.give_back(taken)
             self._writer.drop()
             raise
+        finally:
+            self._under_way = 0
         self._revision += 1
         self._expected = {(self._epoch, self._revision)}
         self._note_write(now, (time.perf_counter() - started) * 1000, refused)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import msgspec
+import pytest
 
 from exchanges.clock import SystemClock
 from gateway.app import Turns
@@ -66,4 +67,22 @@ async def test_a_row_that_cannot_be_computed_does_not_stop_the_others() -> None:
     assert taking.failures > 0
     taking.take([mark("130")])
     await passed()
+    assert one.tables["positions"].get(position().id).row["mark_price"] == 130.0  # type: ignore[union-attr]
+
+
+async def test_a_judgement_that_fails_holds_no_figure_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = engine()
+    taking, _ = turns(one)
+    taking.take([position()])
+    await passed()
+
+    def broken(*_: object) -> None:
+        raise ArithmeticError("a rule met what it does not know")
+
+    monkeypatch.setattr(one.alerts, "turn", broken)
+    seq = one.tables.seq
+    taking.take([mark("130")])
+    await passed()
+    assert taking.failures == 1
+    assert one.tables.seq == seq + 1, "published all the same"
     assert one.tables["positions"].get(position().id).row["mark_price"] == 130.0  # type: ignore[union-attr]
