@@ -65,7 +65,7 @@ residuals: install-test
 
 # Needs `uv` on the PATH. The locks carry hashes and name no registry; what runs is what was tested.
 lock:
-	uv pip compile -q --universal --generate-hashes --no-annotate --no-header --extra build --extra aster --extra ccxt --extra test pyproject.toml -o locks/test.lock
+	uv pip compile -q --universal --generate-hashes --no-annotate --no-header --extra build --extra aster --extra ccxt --extra notify --extra test pyproject.toml -o locks/test.lock
 	uv pip compile -q --universal --generate-hashes --no-annotate --no-header --extra build --extra aster -c locks/test.lock pyproject.toml -o locks/run.lock
 
 clean:
