@@ -23,7 +23,7 @@ from exchanges.inquiry import Inquirer
 from exchanges.ports import connect
 from exchanges.rest import RestClient
 from exchanges.venue import AccountSpec, ConnectionCount, Endpoints
-from gateway.config import Config, ConfigError, account_specs, endpoints, verify_every_s
+from gateway.config import Config, account_specs, endpoints, verify_every_s
 from gateway.core.accounts import AccountInfo
 from gateway.core.anchor import computable
 from gateway.core.explain import explain
@@ -31,6 +31,7 @@ from gateway.core.rows import missing
 from gateway.core.state import Position
 from gateway.engine import Engine
 from gateway.feeds import Feeds, private_links
+from gateway.loading import ConfigError
 from gateway.rounds import refusal
 
 _FIGURES_S = 5.0  # how long figures may still be completed (marks, tiers) once every account is read

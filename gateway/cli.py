@@ -18,8 +18,8 @@ import typer
 from exchanges.errors import VenueError
 from exchanges.sim.quoted import LiquidationFields
 from gateway import config as configuration
-from gateway.config import ConfigError
 from gateway.demo import SimulatorFailed
+from gateway.loading import ConfigError
 from gateway.storage.errors import StorageError
 from gateway.web.auth import BindRefused
 from gateway.web.server import CannotListen

@@ -12,10 +12,9 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
-import yaml
 
 from exchanges import VENUES
 from exchanges.choice import resolve
@@ -27,10 +26,17 @@ from gateway.core.margin import CATALOG
 from gateway.core.protocol import Limits
 from gateway.core.risk import RiskSettings
 from gateway.core.stress import StressSettings
-
-
-class ConfigError(Exception):
-    """The operator's configuration cannot be used; the message says what, where and what to do."""
+from gateway.loading import (
+    BY_REFERENCE,
+    ConfigError,
+    check_keys,
+    check_section,
+    check_table,
+    convert,
+    key_of,
+    read_file,
+    referred,
+)
 
 
 class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -122,6 +128,11 @@ class AccountSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``dexes``: Hyperliquid's builder dexes to read; None: all where it holds something.
     """
 
+    SECRETS_GO: ClassVar[str] = (
+        "Put it into environment variables or a file of your own and name them: `credentials: env:PREFIX` (PREFIX_KEY, "
+        "PREFIX_SECRET, PREFIX_PASSPHRASE) or `credentials: file:PATH`"
+    )
+
     venue: str
     env: Literal["live", "demo", "testnet"] = "live"
     region: str | None = None
@@ -143,6 +154,8 @@ class ChannelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``url``, ``secret``: ``env:NAME`` or ``file:PATH``; a webhook is signed with its secret. ``allow_private``: the webhook may be
     on this machine or in this network. ``min_severity``: milder alerts are not told here.
     """
+
+    SECRETS_GO: ClassVar[str] = BY_REFERENCE
 
     type: Literal["webhook", "apprise"]
     url: str
@@ -189,24 +202,7 @@ _SECTIONS: dict[str, type[msgspec.Struct]] = {
 }
 _TABLES: dict[str, type[msgspec.Struct]] = {"venues": HostSettings, "accounts": AccountSettings}
 _ALERT_TABLES: dict[str, type[msgspec.Struct]] = {"rules": RuleSettings, "channels": ChannelSettings}
-_SECRETS = frozenset({"key", "secret", "passphrase", "api_key", "api_secret", "private_key", "password"})
 _ACCOUNT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML as SafeLoader reads it, except that ``0x…`` is text: an address is no number."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:int"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?(?:0|[1-9][0-9_]*)$"), list("-+0123456789"))
-
-
-def read_yaml(text: str) -> object:
-    """Return what a YAML text holds. Raises yaml.YAMLError."""
-    return yaml.load(text, _Loader)
 
 
 def load(path: Path) -> Config:
@@ -215,12 +211,7 @@ def load(path: Path) -> Config:
     Raises:
         ConfigError: The file cannot be read, is no YAML, or holds a key or value that is not understood.
     """
-    try:
-        data = read_yaml(path.read_text())
-    except OSError as bad:
-        raise ConfigError(f"{path}: cannot be read ({bad.strerror}). Name an existing file with --config") from None
-    except yaml.YAMLError as bad:
-        raise ConfigError(f"{path}: is not YAML: {bad}") from None
+    data = read_file(path)
     return parse(data if data is not None else {}, str(path))
 
 
@@ -228,57 +219,17 @@ def parse(data: object, where: str) -> Config:
     """Check and type a configuration that was read already. Raises ConfigError, naming key and place."""
     if not isinstance(data, dict):
         raise ConfigError(f"{where}: must be a mapping of sections such as `server:` and `accounts:`")
-    _check_keys(data, Config, where)
+    check_keys(data, Config, where)
     for section, kind in _SECTIONS.items():
-        _check_section(data.get(section), kind, f"{where}: {section}")
+        check_section(data.get(section), kind, f"{where}: {section}")
     for table, kind in _TABLES.items():
-        _check_table(data.get(table), kind, f"{where}: {table}")
+        check_table(data.get(table), kind, f"{where}: {table}")
     _check_alert_section(data.get("alerts"), f"{where}: alerts")
-    config: Config = _convert({key: value for key, value in data.items() if value is not None}, Config, where)
+    config: Config = convert({key: value for key, value in data.items() if value is not None}, Config, where)
     _check_accounts(config, where)
     _check_alerts(config, where)
     _check_models(config, where)
     return config
-
-
-def _check_table(data: object, kind: type[msgspec.Struct], where: str) -> None:
-    if not isinstance(data, dict | None):
-        raise ConfigError(f"{where}: must be a mapping of names to settings")
-    for name, entry in (data or {}).items():
-        _check_section(entry, kind, f"{where}.{name}")
-
-
-def _check_section(data: object, kind: type[msgspec.Struct], where: str) -> None:
-    if data is None:
-        return
-    if not isinstance(data, dict):
-        raise ConfigError(f"{where}: must be a mapping of settings")
-    _check_keys(data, kind, where)
-    _convert(data, kind, where)
-
-
-def _check_keys(data: Mapping[object, object], kind: type[msgspec.Struct], where: str) -> None:
-    known = kind.__struct_fields__
-    for key in data:
-        if key in known:
-            continue
-        if kind is AccountSettings and key in _SECRETS:
-            raise ConfigError(
-                f"{where}: `{key}` is a secret and does not belong in this file. Put it into environment variables or a file of "
-                "your own and name them: `credentials: env:PREFIX` (PREFIX_KEY, PREFIX_SECRET, PREFIX_PASSPHRASE) or "
-                "`credentials: file:PATH`"
-            )
-        if kind is ChannelSettings and key in _SECRETS:
-            raise ConfigError(f"{where}: `{key}` is a secret and does not belong in this file. {_REFERENCE}")
-        near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)
-        raise ConfigError(f"{where}: unknown key `{key}`; did you mean `{near[0]}`? Known: {', '.join(known)}")
-
-
-def _convert(data: object, kind: type[Any], where: str) -> Any:
-    try:
-        return msgspec.convert(data, kind)
-    except msgspec.ValidationError as bad:
-        raise ConfigError(f"{where}: {bad}") from None
 
 
 def _check_accounts(config: Config, where: str) -> None:
@@ -304,19 +255,16 @@ def _check_models(config: Config, where: str) -> None:
             )
 
 
-_REFERENCE = "Put it into an environment variable or a file of your own and name that: `env:NAME` or `file:PATH`"
-
-
 def _check_alert_section(data: object, where: str) -> None:
     if not isinstance(data, dict):
-        return _check_section(data, AlertSettings, where)
-    _check_keys(data, AlertSettings, where)
+        return check_section(data, AlertSettings, where)
+    check_keys(data, AlertSettings, where)
     rules_given = data.get("rules")
     for name, rule in rules_given.items() if isinstance(rules_given, dict) else ():
         if isinstance(rule, dict):
-            _check_section(rule.get("select"), Select, f"{where}.rules.{name}.select")
+            check_section(rule.get("select"), Select, f"{where}.rules.{name}.select")
     for table, kind in _ALERT_TABLES.items():
-        _check_table(data.get(table), kind, f"{where}.{table}")
+        check_table(data.get(table), kind, f"{where}.{table}")
     return None
 
 
@@ -340,9 +288,9 @@ def _check_alerts(config: Config, where: str) -> None:
         place = f"{where}: alerts.channels.{name}"
         for key, value in (("url", channel.url), ("secret", channel.secret)):
             if value is not None and not re.match(r"(env|file):.", value):
-                raise ConfigError(f"{place}.{key}: may hold a secret and does not belong in this file. {_REFERENCE}")
+                raise ConfigError(f"{place}.{key}: may hold a secret and does not belong in this file. {BY_REFERENCE}")
         if channel.type == "webhook" and channel.secret is None:
-            raise ConfigError(f"{place}: `secret` is missing: what a webhook is signed with. {_REFERENCE}")
+            raise ConfigError(f"{place}: `secret` is missing: what a webhook is signed with. {BY_REFERENCE}")
 
 
 def alert_rules(config: Config) -> list[Rule]:
@@ -369,22 +317,11 @@ def alert_channels(config: Config, environ: Mapping[str, str] = os.environ) -> l
         where = f"alerts.channels.{name}"
         if settings.type == "apprise" and importlib.util.find_spec("apprise") is None:
             raise ConfigError(f"{where}: apprise is not installed. Install the extra: pip install 'perpwire[notify]'")
-        url = _referred(settings.url, f"{where}.url", environ)
-        secret = _referred(settings.secret, f"{where}.secret", environ) if settings.secret is not None else ""
+        url = referred(settings.url, f"{where}.url", environ)
+        secret = referred(settings.secret, f"{where}.secret", environ) if settings.secret is not None else ""
         if settings.type == "webhook" and not re.match(r"https?://[^/]", url):
             raise ConfigError(f"{where}.url: what it names is no http or https address")
         found.append(Channel(name, settings, url, secret))
-    return found
-
-
-def _referred(reference: str, where: str, environ: Mapping[str, str]) -> str:
-    kind, _, rest = reference.partition(":")
-    try:
-        found = environ.get(rest, "") if kind == "env" else Path(rest).read_text().strip()
-    except (OSError, UnicodeDecodeError) as bad:
-        raise ConfigError(f"{where}: {rest} cannot be read ({type(bad).__name__})") from None
-    if not found:
-        raise ConfigError(f"{where}: {'environment variable ' if kind == 'env' else ''}{rest} is not set or empty")
     return found
 
 
@@ -395,40 +332,15 @@ def _check_venue(name: str, where: str) -> None:
         raise ConfigError(f"{where}: {unknown.what}") from None
 
 
-class CredentialsFile(msgspec.Struct, forbid_unknown_fields=True):
-    """The form of a credentials file (JSON)."""
-
-    key: str
-    secret: str
-    passphrase: str | None = None
-
-
 def credentials(name: str, account: AccountSettings, environ: Mapping[str, str] = os.environ) -> Credentials | None:
     """Fetch an account's secrets from where its settings say; None where it names nothing.
 
     Raises:
         ConfigError: The variables or the file are missing or incomplete. No secret is in the message.
     """
-    source = account.credentials
-    if source is None:
+    if account.credentials is None:
         return None
-    where = f"accounts.{name}.credentials"
-    kind, _, rest = source.partition(":")
-    if kind == "env" and rest:
-        missing = [f"{rest}_{part}" for part in ("KEY", "SECRET") if not environ.get(f"{rest}_{part}")]
-        if missing:
-            raise ConfigError(f"{where}: environment variable {' and '.join(missing)} is not set")
-        return Credentials(environ[f"{rest}_KEY"], environ[f"{rest}_SECRET"], environ.get(f"{rest}_PASSPHRASE"))
-    if kind == "file" and rest:
-        try:
-            found = msgspec.json.decode(Path(rest).read_bytes(), type=CredentialsFile)
-        except OSError as bad:
-            raise ConfigError(f"{where}: {rest} cannot be read ({bad.strerror})") from None
-        except msgspec.MsgspecError as bad:
-            form = '{"key": "…", "secret": "…", "passphrase": "…"}'
-            raise ConfigError(f"{where}: {rest} is not of the form {form}: {bad}") from None
-        return Credentials(found.key, found.secret, found.passphrase)
-    raise ConfigError(f"{where}: must be `env:PREFIX` or `file:PATH`")
+    return key_of(account.credentials, f"accounts.{name}.credentials", environ)
 
 
 def account_specs(config: Config, environ: Mapping[str, str] = os.environ) -> list[AccountSpec]:

@@ -118,8 +118,10 @@ LAYERS = {
     "gateway.client": ("exchanges.backoff", "gateway.core"),
     "gateway.storage": ("exchanges.backoff", "exchanges.events", "exchanges.venue", "gateway.core"),
     "gateway.web": ("gateway.core", "gateway.engine", "gateway.hub", "gateway.session", "gateway.metrics"),
+    "gateway.loading": ("exchanges.venue",),
     "gateway.config": (
         "exchanges",
+        "gateway.loading",
         "gateway.core.alerts.rules",
         "gateway.core.margin",
         "gateway.core.protocol",
@@ -160,6 +162,7 @@ LAYERS = {
         "gateway.core",
         "gateway.engine",
         "gateway.feeds",
+        "gateway.loading",
         "gateway.rounds",
     ),
     "gateway.reporting": ("exchanges", "gateway.check", "gateway.feeds"),

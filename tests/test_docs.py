@@ -54,6 +54,7 @@ from gateway.core.scenario import Change, MaxSize, Scenario
 from gateway.core.scenario import parse as parse_scenario
 from gateway.engine import Engine
 from gateway.hub import Hub
+from gateway.loading import read_yaml
 from gateway.notify.webhook import sign
 from gateway.web.app import build_app
 from gateway.web.state import ServerState
@@ -449,7 +450,7 @@ def test_configuration_keys_that_are_named_exist(page: Path) -> None:
 
 def test_the_examples_of_the_readme_are_right() -> None:
     (example,) = re.findall(r"```yaml\n(.*?)```", read("README.md"), re.DOTALL)
-    accounts = config.parse(config.read_yaml(example), "README.md").accounts
+    accounts = config.parse(read_yaml(example), "README.md").accounts
     assert {account.venue for account in accounts.values()} == {"okx", "bybit", "hyperliquid", "aster"}
     (program,) = re.findall(r"```python\n(.*?)```", read("README.md"), re.DOTALL)
     compile(program, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
@@ -461,7 +462,7 @@ def test_the_examples_of_the_readme_are_right() -> None:
 def test_the_rules_of_alerts_that_are_shown_are_ones_and_every_kind_is_documented() -> None:
     text = section("docs/operations.md", "## Alerts")
     (example,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
-    shown = config.parse(config.read_yaml("accounts: {okx-main: {venue: okx}}\n" + example), "operations.md")
+    shown = config.parse(read_yaml("accounts: {okx-main: {venue: okx}}\n" + example), "operations.md")
     assert {rule.name for rule in config.alert_rules(shown)} == {*BUILTIN, "big-loss"}
     words = {"position": "position", "pool": "pool", "account": "account", "feed": "account, position, venue or symbol"}
     special = {"venue_warning": "position or account"}

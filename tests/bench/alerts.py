@@ -2,9 +2,9 @@
 
     python -m tests.bench.alerts [--rounds 21]
 
-10,000 cross positions in 1,000 accounts and 400 symbols under the built-in rules. ``ordinary``: nothing is wrong. ``unknown``: nobody
-can say where any position is liquidated, and every one is an alert that fires. ``near``: every position is near its liquidation,
-fires, and its value moves each time. ``blind``: the same while no stream is live.
+10,000 cross positions in 1,000 accounts and 400 symbols under the built-in rules. ``ordinary``: nothing is wrong. ``unknown``:
+nobody can say where any position is liquidated, and every one is an alert that fires. ``blind``: the same while no stream is live.
+``near``: every position is near its liquidation, fires, and its value moves each time.
 """
 
 from __future__ import annotations

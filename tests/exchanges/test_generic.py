@@ -33,7 +33,8 @@ from exchanges.inquiry import Findings
 from exchanges.portfolio import Portfolio
 from exchanges.ports import connect, find
 from exchanges.venue import AccountSpec, Credentials, Endpoints
-from gateway.config import ConfigError, parse, verify_every_s
+from gateway.config import parse, verify_every_s
+from gateway.loading import ConfigError
 from tests.exchanges.doubles import StillClock, Watch
 
 Row = dict[str, Any]

@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 from gateway import config
-from gateway.config import Config, ConfigError, account_specs, credentials, endpoints, load, parse, public_view
+from gateway.config import Config, account_specs, credentials, endpoints, load, parse, public_view
 from gateway.core.alerts.rules import KINDS, RuleSettings, Select, rules
+from gateway.loading import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -12,8 +12,9 @@ from exchanges.okx import tables as okx
 from exchanges.sim.server import Simulator
 from exchanges.venue import AccountSpec, Credentials, Endpoints
 from gateway.check import Found, inspect
-from gateway.config import ConfigError, load
+from gateway.config import load
 from gateway.demo import configure
+from gateway.loading import ConfigError
 from gateway.reporting import NOT_COUNTED, public, report
 from tests.system.programs import ended
 from tests.system.written import written
