@@ -36,6 +36,7 @@ from exchanges.events import (
     VerificationFailed,
     Verified,
 )
+from gateway.core.account_rows import account_row
 from gateway.core.accounts import Account, AccountInfo
 from gateway.core.alerts.alerts import Alerts
 from gateway.core.alerts.look import Surroundings
@@ -57,7 +58,7 @@ from gateway.core.records import ClosedCycle, Correction, Sink, Trigger
 from gateway.core.reports import Reports
 from gateway.core.residuals import Residuals
 from gateway.core.risk import RiskSettings
-from gateway.core.rows import account_row, position_row
+from gateway.core.rows import position_row
 from gateway.core.standing import Standing
 from gateway.core.state import Feed, Position, Symbol
 from gateway.core.stress import StressSettings

@@ -46,7 +46,7 @@ INPUTS = (
     "slope",  # backs * quantity - weight * rate_trigger * |quantity| * orientation: equity less maintenance, per x
     "sign",  # +1 long, -1 short
     "model",  # flag: the liquidation price is solved, else `venue_liq` is shown
-    "speaks",  # flag: distance is to the model's trigger, else to the venue's price
+    "speaks",  # flag: the model's figures are to be shown (see ``heard``)
     "both_legs",  # flag: the published price moves every row of the symbol in the pool
     "scale",  # flag: weight moves with the row's own underlying (an inverse contract in a pool of dollars)
     "venue_liq",
@@ -60,25 +60,26 @@ INPUTS = (
     "liq_low",
     "liq_high",
 )
-# x, liq and trigger side by side, and what was last seen of them: one comparison tells which rows moved
+# x, liq, trigger and distance side by side, and what was last seen of them: one comparison tells which rows moved
 OUTPUTS = (
     "x",
     "liq",
     "trigger",
+    "distance",
     "seen_x",
     "seen_liq",
     "seen_trigger",
+    "seen_distance",
     "mark",
     "value",
     "notional",
     "upnl",
     "mm",
-    "distance",
     "lack",  # maintenance - equity of the row's pool, as solved for
     "scratch",
 )
 IDENTITY = ("symbol", "pool", "slot", "handle", "base", "table")  # int64; table: of tiers, -1 without
-_SEEN = 3
+_SEEN = 4
 
 
 class Columns:
@@ -152,6 +153,14 @@ class Columns:
     def __len__(self) -> int:
         return len(self.quantity)
 
+    def heard(self, rows: slice | Ints) -> Flags:
+        """Return of which rows the model's figures are shown, as of the last recompute: it is to speak, and lacks no input.
+
+        Everywhere else the venue's word counts: its price, and the distance to that.
+        """
+        found: Flags = (self.model[rows] == 1.0) & (self.speaks[rows] == 1.0) & ~np.isnan(self.lack[rows])
+        return found
+
 
 class Row(NamedTuple):
     """Everything the arithmetic needs of one position (see the columns above for units).
@@ -159,7 +168,8 @@ class Row(NamedTuple):
     Attributes:
         scales_offset: An inverse contract in a pool of dollars: the price of its coin, which is its ``weight``, is its own
             underlying, so that what was settled moves with it too.
-        speaks: The model's figures are shown and distance is to the trigger; else distance is to the venue's price.
+        speaks: The model's figures are shown, unless an input is missing, and distance is to the trigger; else distance is to the
+            venue's price.
         counts: The fraction of profit that counts in the pool (a haircut of its settle coin); maintenance is not cut.
         mark0: The mark of the venue's message, on whose one side the venue's price lay; NaN: a long's lies below.
     """

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from gateway.core.account_rows import account_equity
 from gateway.core.accounts import Account, Pool
 from gateway.core.anchor import is_inverse
 from gateway.core.margin.catalog import CATALOG
 from gateway.core.margin.scalar import Snapshot
 from gateway.core.positions import Book
 from gateway.core.residuals import Agreement
-from gateway.core.rows import Row, account_equity, present, settle_of
+from gateway.core.rows import Row, present, settle_of
 from gateway.core.state import Position
 
 _NO_POSITIONS: Mapping[str, Position] = {}

@@ -18,7 +18,7 @@ from gateway.core.market import Market
 from gateway.core.pools import Pools
 from gateway.core.positions import Book, Row
 from gateway.core.publish import Changes, key_of
-from gateway.core.rows import settle_of, speaker
+from gateway.core.rows import settle_of, speaks
 from gateway.core.state import Position
 from gateway.core.tables import Table
 
@@ -216,7 +216,7 @@ class Holdings:
                 venue_liq=float(state.venue_liquidation_price) if state.venue_liquidation_price else math.nan,
                 maintenance=position.maintenance,
                 scales_offset=pool.ccy == "USD" and is_inverse(state, instrument),
-                speaks=speaker(position) in ("model", "calibrated"),
+                speaks=speaks(position),
                 counts=self.pools.counts(position),
                 mark0=found.mark0,
             ),

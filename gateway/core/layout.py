@@ -57,7 +57,7 @@ class Layout(NamedTuple):
         unlike: Rows of groups whose rows have no coordinate in common: they have no trigger.
         tiered: Rows with tiers; ``stepped``: (n,) those tiers jump.
         inverse, scaled, held, plain, cut, shifted: Rows by trait (see the columns).
-        quiet: Rows whose distance is to the venue's price; ``unmodelled``: those without a model.
+        quiet: Rows whose distance is to the venue's price, whatever is known; ``unmodelled``: those without a model.
     """
 
     pool_starts: Ints

@@ -127,11 +127,8 @@ class Portfolio:
 
     def _safe(self, slot: Ints, rows: Ints) -> Flags:
         """Return which positions no price liquidates where no distance is known: ``rows.liquidation_source`` for all at once."""
-        c, book = self._book.live, self._book
         never, said = (self.register.slots.ints[column, slot] == 1 for column in (Register.NEVER, Register.SAID_NEVER))
-        computed = ~np.isnan((book.maintenance + book.equity)[c.pool[rows]] + c.mm[rows])
-        by_model = (c.model[rows] == 1.0) & (c.speaks[rows] == 1.0)
-        found: Flags = never | np.where(by_model, computed, said)
+        found: Flags = never | said | self._book.live.heard(rows)
         return found
 
     def refresh(self, accounts: Iterable[Account]) -> None:

@@ -213,13 +213,6 @@ class Book:
         self._all.weight[row] = weight
         derive(self._all, row)
 
-    def speak(self, handle: int, *, model: bool) -> None:
-        """Say whose figure is shown: the model's, or the venue's, and the model runs in the shadow."""
-        row = self._rows[handle]
-        if self._all.speaks[row] != model:
-            self._all.speaks[row] = model
-            self._laid = False
-
     # --- arithmetic ----------------------------------------------------------------------------------------------
 
     def _arrange(self) -> None:
@@ -352,11 +345,17 @@ class Book:
         """Return one row's outputs; unknown ones are left out. Liquidation "none" and "unknown" both lack ``liq``.
 
         ``liq`` is the published definition's price, ``trigger`` where the pool is spent if the underlying moves alone.
-        ``distance`` is to the trigger where the model speaks, 0 or less where the pool is spent already; else to the venue's price.
+        ``distance`` is to the trigger where the model is ``heard``, 0 or less where the pool is spent already, -1 where no price of
+        the underlying saves it; else to the venue's price.
         """
         row = self._rows[handle]
         found = {name: float(getattr(self._all, name)[row]) for name in _FIGURES}
         return {name: value for name, value in found.items() if not math.isnan(value)}
+
+    def heard(self, handle: int) -> bool:
+        """Say whether the model's figures are shown of a row, else the venue's word (``Columns.heard``)."""
+        row = self._rows[handle]
+        return bool(self._all.heard(slice(row, row + 1))[0])
 
     def notional(self, handle: int) -> float:
         """Return one row's notional (settle currency), NaN where unknown."""

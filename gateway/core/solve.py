@@ -324,10 +324,11 @@ def _conclude(c: Columns, where: Layout) -> None:
     if spent.any():
         rows = np.flatnonzero(spent)
         c.distance[rows] = np.where(np.isnan(c.trigger[rows]), -1.0, -c.distance[rows])
-    if len(where.quiet):
-        rows = where.quiet
-        c.trigger[where.unmodelled] = np.nan
-        c.distance[rows] = (1.0 - c.venue_liq[rows] / c.mark[rows]) * c.venue_side[rows]
+    c.trigger[where.unmodelled] = np.nan
+    rows = where.quiet
+    if np.isnan(c.lack).any():
+        rows = np.flatnonzero(~c.heard(slice(None)))
+    c.distance[rows] = (1.0 - c.venue_liq[rows] / c.mark[rows]) * c.venue_side[rows]
 
 
 # --- what if: several underlyings move -------------------------------------------------------------------------------------

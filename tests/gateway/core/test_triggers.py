@@ -277,10 +277,31 @@ def test_where_the_model_is_silent_distance_is_to_the_venues_price() -> None:
     assert [book.figures(leg)["distance"] for leg in legs] == pytest.approx([0.3, 0.3])
     assert book.figures(legs[1])["liq"] == pytest.approx(1_199.0 / 2.02), "the model runs in the shadow"
     trigger = book.figures(legs[0])["trigger"]
-    for leg in legs:
-        book.speak(leg, model=True)
+    for leg, quantity in zip(legs, (1.0, -2.0), strict=True):
+        book.put(leg, Row(quantity, 0.0, 100.0, False, 1.0, quantity > 0, 130.0, model, mark0=100.0))
     book.recompute()
     assert [book.figures(leg)["distance"] for leg in legs] == pytest.approx([trigger / 100.0 - 1.0] * 2)
+
+
+def test_where_the_model_lacks_an_input_distance_is_to_the_venues_price_and_the_row_counts_as_moved() -> None:
+    """Neither price nor trigger change with that: the model has none before, and none after."""
+    book, handles = Book(), []
+    for _ in range(2):
+        book.symbols.set(book.symbols.add(), 100.0)
+    book.cash[book.add_pool()] = 1_000.0
+    model = Maintenance("tested", rate=0.01, rate_at_liquidation=0.01)
+    for symbol, base in enumerate(("BTC", "ETH")):
+        handles.append(book.add(symbol, 0, symbol, book.bases.number(base)))
+        book.put(handles[-1], Row(1.0, 0.0, 100.0, False, 1.0, True, 40.0, model, mark0=100.0))
+    one = handles[0]
+    book.recompute()
+    assert book.heard(one)
+    assert "distance" not in book.figures(one)
+    for price, shown in ((math.nan, 0.6), (100.0, None)):
+        book.symbols.set(1, price)
+        assert 0 in book.recompute().slots.tolist()
+        assert book.heard(one) == (shown is None)
+        assert book.figures(one).get("distance") == shown
 
 
 def test_money_stays_as_it_is_in_a_shock_and_moves_where_it_is_named() -> None:

@@ -1,0 +1,223 @@
+"""Rows of accounts as clients see them: balances as sent, equity rebuilt, pools with their ratios.
+
+Owns names and presence of fields, like ``gateway.core.rows``. Pure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from gateway.core.accounts import Account, Pool
+from gateway.core.anchor import computable, paid_apart
+from gateway.core.positions import Book
+from gateway.core.rows import Row, initial_margin, liquidation_source, present, settle_of, warning_of
+from gateway.core.state import Position
+
+Held = Sequence[tuple[Position, Mapping[str, float]]]
+
+_MINUTE_MS = 60_000
+# A ratio is at most this: the pool's equity is gone.
+_WORST_RATIO = 1_000.0
+
+
+def account_row(account: Account, positions: Iterable[Position], book: Book) -> Row:
+    """Return an account's row."""
+    held = [(position, book.figures(position.handle)) for position in positions]
+    return present(_said(account, held) | _worth(account, held, book) | _margins(account, held, book))
+
+
+def _said(account: Account, held: Held) -> Row:
+    """Return who the account is, and what was said of it."""
+    info, beyond = account.info, account.unallocated()
+    partly = [
+        position.state.id
+        for position, _ in held
+        if not (account.computable and computable(position.state, position.instrument))
+    ]
+    return {
+        "user": info.user,
+        "venue": info.venue,
+        "env": info.env,
+        "region": info.region,
+        "strategy": info.strategy,
+        "execution": info.execution,
+        "mode": account.mode.mode if account.mode else None,
+        "balances": {coin.ccy: coin.total for coin in account.all_coins()} or None,
+        "available": account.available,
+        "withdrawable": account.withdrawable,
+        "allocated": dict(info.allocated) if info.allocated else None,
+        "unallocated": {ccy: format(amount, "f") for ccy, amount in beyond.items()} if beyond else None,
+        "permissions": _permissions(account),
+        "same_owner_as": list(account.same_owner_as) or None,
+        "verified_at": account.verified_at,
+        "refused": account.refused,
+        "venue_warning": warning_of(account.warning),
+        "partly_modelled": partly or None,
+        "stale": account.stale(),
+    }
+
+
+def _worth(account: Account, held: Held, book: Book) -> Row:
+    """Return equity and PnL, and what their currencies are worth."""
+    equity = account_equity(account, held, book)
+    usd = {ccy: account.usd(ccy) for ccy in equity}
+    priced = [amount * usd[ccy] for ccy, amount in equity.items() if not math.isnan(usd[ccy])]
+    equity_usd = sum(priced) if priced else math.nan
+    gross = sum(figures.get("notional", math.nan) * account.usd(settle_of(position)) for position, figures in held)
+    return {
+        "equity_usd": equity_usd,
+        # What equity_usd does not count: currencies whose price is not known (spot coins without a price feed yet).
+        "unpriced": sorted(ccy for ccy, price in usd.items() if math.isnan(price)) or None,
+        # Priced at one dollar because nobody states their price.
+        "assumed_dollars": sorted(ccy for ccy in usd if account.quote(ccy).assumed) or None,
+        "rates": _rates(account, equity) or None,
+        "equity": present(equity) or None,
+        "unrealized_pnl_usd": sum(
+            figures.get("upnl", math.nan) * account.usd(settle_of(position)) for position, figures in held
+        ),
+        "gross_leverage": gross / equity_usd if equity_usd and equity_usd > 0 else None,
+    }
+
+
+def _margins(account: Account, held: Held, book: Book) -> Row:
+    """Return the pools, and how near the account is to its liquidation."""
+    pools = {pool.name: pool_row(pool, held, book) for pool in account.pools.values()}
+    ratios = {name: float(str(row["ratio"])) for name, row in pools.items() if "ratio" in row}
+    worst = max(ratios, key=ratios.__getitem__) if ratios else None
+    return {
+        "pools": pools or None,
+        "margin_ratio": ratios[worst] if worst else None,
+        "worst_pool": worst,
+        "nearest_liquidation": nearest_liquidation(held, book),
+        "positions": len(held),
+    }
+
+
+def _rates(account: Account, ccys: Iterable[str]) -> dict[str, Row]:
+    """Return what currencies are worth: the price, whose it is, and of when, to the minute (it is confirmed all the time)."""
+    quotes = {ccy: account.quote(ccy) for ccy in ccys if ccy != "USD"}
+    return {
+        ccy: present({"usd": quote.usd, "source": quote.source, "at": quote.at and quote.at // _MINUTE_MS * _MINUTE_MS})
+        for ccy, quote in quotes.items()
+        if quote.source
+    }
+
+
+def _permissions(account: Account) -> Row | None:
+    key = account.key
+    if key is None:
+        return None
+    return present(
+        {
+            "powers": list(key.powers),
+            "expires_at": key.expires_at,
+            "ip_bound": key.ip_bound,
+            "label": key.label,
+            "owner": key.owner,
+        }
+    )
+
+
+def account_equity(account: Account, held: Held, book: Book) -> dict[str, float]:
+    """Rebuild equity per currency: mark-independent balances plus what positions add at present marks.
+
+    A position whose pool is on the "upnl" basis draws on its currency's balance; a pool on the "value" basis (Hyperliquid)
+    holds a balance of its own.
+    """
+    equity: dict[str, float] = {}
+    apart = {coin.ccy for coin in account.all_coins() if coin.isolated_apart}
+    for coin in account.all_coins():
+        cash = coin.cash if coin.cash is not None else coin.equity
+        equity[coin.ccy] = equity.get(coin.ccy, 0.0) + (float(cash) if cash is not None else math.nan)
+    for pool in account.pools.values():
+        if is_value_basis(pool, held) and pool.ccy:
+            equity[pool.ccy] = equity.get(pool.ccy, 0.0) + float(book.equity[pool.number])
+    for position, figures in held:
+        settle = settle_of(position)
+        if settle and not is_value_basis(position.pool, held):
+            margin = float(book.cash[position.pool.number]) if position.pool.isolated and settle in apart else 0.0
+            apart_paid = paid_apart(position.state, position.instrument)
+            equity[settle] = equity.get(settle, 0.0) + figures.get("upnl", math.nan) + margin + apart_paid
+    return equity
+
+
+def is_value_basis(pool: Pool, held: Held) -> bool:
+    """Say whether a pool's equity is cash + signed value rather than cash + unrealised PnL."""
+    if pool.state is not None:
+        return pool.state.basis == "value"
+    return any(position.pool is pool and position.state.isolated_basis == "value" for position, _ in held)
+
+
+def pool_row(pool: Pool, held: Held, book: Book) -> Row:
+    """Return one pool: equity and maintenance in its currency; ratio 1 = liquidation."""
+    equity, maintenance = float(book.equity[pool.number]), float(book.maintenance[pool.number])
+    state = pool.state
+    initial = 0.0
+    for position, figures in held:
+        if position.pool is pool:
+            initial += initial_margin(position, figures.get("notional", math.nan))
+    return present(
+        {
+            "ccy": pool.ccy,
+            "equity": equity,
+            "maintenance_margin": maintenance,
+            "initial_margin": initial,
+            "order_margin": state.order_margin if state else None,
+            "available": state.available if state else None,
+            "ratio": margin_ratio(equity, maintenance),
+            "source": _pool_source(pool, held),
+            "calibration": _calibration(pool),
+        }
+    )
+
+
+def _pool_source(pool: Pool, held: Held) -> str:
+    """Return whose figures a pool's are, as far as prices are solved in it."""
+    members = [position for position, _ in held if position.pool is pool]
+    if not pool.cash_known or (members and not any(position.trusted for position in members)):
+        return "venue"
+    return pool.calibration.verdict if pool.calibration is not None else "model"
+
+
+def _calibration(pool: Pool) -> Row | None:
+    """Return how a pool's model agrees with the venue, rounded: its last digits move with every message."""
+    record = pool.calibration
+    if record is None or not (record.beyond or record.anchored_at is not None):
+        return None
+    return present(
+        {
+            "delta": record.delta or None,
+            "residual": float(f"{record.share:.3g}"),
+            "distance_residual": float(f"{record.distance:.3g}"),
+            "anchor_at": record.anchored_at,
+            "anchor_skew_ms": record.skew_ms,
+            "flagged_since": record.since,
+            "flagged": {row_id: why for row_id, (_, why) in record.beyond.items()} or None,
+        }
+    )
+
+
+def margin_ratio(equity: float, maintenance: float) -> float:
+    """Return maintenance / equity: from 1 on a pool is liquidated; at most 1,000, also where its equity is gone. NaN: unknown."""
+    if maintenance > 0.0 and equity <= maintenance / _WORST_RATIO:
+        return _WORST_RATIO
+    return maintenance / equity if equity > 0.0 else math.nan
+
+
+def nearest_liquidation(held: Held, book: Book) -> Row | None:
+    """Return the position nearest to liquidation; one that could not be determined is nearest of all.
+
+    Where the model has no distance, no price of the underlying spends the pool (farthest, like ``none``).
+    """
+    best: tuple[float, str] | None = None
+    for position, figures in held:
+        source = liquidation_source(position, figures, book)
+        if source == "none" or ("distance" not in figures and source in ("model", "calibrated")):
+            continue
+        distance = figures.get("distance", -math.inf) if source != "unknown" else -math.inf
+        if best is None or distance < best[0]:
+            best = (distance, position.state.id)
+    if best is None:
+        return None
+    return {"id": best[1]} if math.isinf(best[0]) else {"id": best[1], "distance": best[0]}

@@ -1,0 +1,136 @@
+"""Whose liquidation figure a row shows: the same in the row, in its distance, in its account and in its alerts."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from exchanges.events import PoolState, PositionState
+from gateway.core.accounts import AccountInfo
+from gateway.engine import Engine
+from tests.gateway.events_of import balance, engine, instrument, mark, position, row
+
+HL = AccountInfo(name="hl-main", venue="hyperliquid", env="live", user="ann")
+OKX = AccountInfo(name="okx-main", venue="okx", env="live", user="ann")
+RATE = 0.005 + 0.0005  # of the reports below, and OKX's liquidation fee
+
+
+def coin(symbol: str, stated: str | None, **fields: Any) -> PositionState:
+    known: dict[str, Any] = {"venue_liquidation_price": stated, "liquidation_known": "price" if stated else "none"}
+    given: dict[str, Any] = {"max_leverage": "40", "pool": "main", "settle": "USDC", "venue_maintenance_margin": None}
+    return position(symbol, "hl-main", **(known | given | fields))
+
+
+def dex(*positions: PositionState, cash: str = "-300") -> Engine:
+    """A pool whose equity is cash + size * mark, without any alert's hysteresis in it."""
+    one = engine(HL)
+    contracts = [
+        instrument(one.symbol, "hyperliquid", base=one.symbol, settle="USDC", max_leverage="40") for one in positions
+    ]
+    pool = PoolState(pool="main", ccy="USDC", cash=cash, basis="value")
+    one.turn([*contracts, balance(cash, "hl-main", coins=(), pools=(pool,)), *positions], 1_000)
+    one.clock(2_000)
+    return one
+
+
+def distances(one: Engine) -> dict[str, float]:
+    """Return what alerts, scores and summaries count with, by position."""
+    now = one.portfolio.standing()
+    found = zip(now.slot.tolist(), now.distance.tolist(), strict=True)
+    return {one.position_at(slot).state.id: distance for slot, distance in found}
+
+
+def nearest(one: Engine, account: str = "hl-main") -> object:
+    return row(one, "accounts", account).get("nearest_liquidation")
+
+
+# --- an input is missing ----------------------------------------------------------------------------------------------------
+
+
+def test_where_an_input_is_missing_price_and_distance_are_the_venues_everywhere() -> None:
+    btc, eth = coin("BTC", "44"), coin("ETH", "55", mark_price=None)
+    one = dex(btc, eth)
+    assert one.positions[btc.id].trusted
+    shown = row(one, "positions", btc.id)
+    assert (shown["liquidation_source"], shown["liquidation_price"]) == ("venue", 44.0)
+    assert shown["liquidation_distance"] == pytest.approx(0.6)
+    assert "liquidation_distance" not in shown.get("missing", ())
+    assert distances(one)[btc.id] == pytest.approx(0.6)
+    assert math.isnan(distances(one)[eth.id]), "without a mark there is no distance to any price"
+    assert row(one, "positions", eth.id)["liquidation_price"] == 55.0
+    assert nearest(one) == {"id": eth.id}
+
+
+def test_what_was_missing_comes_and_the_model_speaks() -> None:
+    btc, eth = coin("BTC", "44"), coin("ETH", "55", mark_price=None)
+    one = dex(btc, eth)
+    one.turn([mark("110", "ETH", "hyperliquid")], 3_000)
+    shown = row(one, "positions", btc.id)
+    assert shown["liquidation_source"] == "model"
+    assert distances(one)[btc.id] == shown["liquidation_distance"]
+    assert nearest(one) == {"id": btc.id, "distance": pytest.approx(shown["liquidation_distance"])}
+
+
+def test_where_an_input_is_missing_the_venues_word_counts() -> None:
+    none, bare = coin("BTC", None), coin("ETH", None, mark_price=None, liquidation_known="unknown")
+    one = dex(none, bare)
+    assert row(one, "positions", none.id)["liquidation_source"] == "none"
+    assert distances(one)[none.id] == math.inf
+    assert row(one, "positions", bare.id)["liquidation_source"] == "unknown"
+    assert math.isnan(distances(one)[bare.id])
+
+
+def test_a_row_says_so_when_the_model_finds_that_nothing_liquidates_it() -> None:
+    """The mark that was missing moves neither price nor trigger of the other row: it had none, and has none."""
+    btc, eth = coin("BTC", "44", size="1"), coin("ETH", "55", size="1", mark_price=None)
+    one = dex(btc, eth, cash="500")
+    assert row(one, "positions", btc.id)["liquidation_source"] == "venue"
+    one.turn([mark("110", "ETH", "hyperliquid")], 3_000)
+    shown = row(one, "positions", btc.id)
+    assert shown["liquidation_source"] == "none"
+    assert not {"liquidation_price", "liquidation_distance"} & shown.keys()
+    assert distances(one)[btc.id] == math.inf
+
+
+# --- a pool that is spent ---------------------------------------------------------------------------------------------------
+
+
+def test_a_spent_pool_that_no_price_of_the_symbol_saves_is_through_its_liquidation() -> None:
+    lost, other = position("ETH-USDT-SWAP", size="1", side="short"), position(size="100")
+    one = engine(OKX, promoted=("okx_cross",))
+    one.turn([instrument(), instrument("ETH-USDT-SWAP", base="ETH"), balance("1"), lost, other], 1_000)
+    before = row(one, "positions", lost.id)
+    assert before["liquidation_distance"] > 0
+    one.turn([mark("80")], 2_000)
+    shown = row(one, "positions", lost.id)
+    assert shown["liquidation_source"] == "model"
+    assert shown["liquidation_distance"] == -1.0 == distances(one)[lost.id]
+    assert not {"liquidation_price", "trigger_price"} & shown.keys()
+    assert nearest(one, "okx-main") == {"id": lost.id, "distance": -1.0}
+
+
+def test_what_only_all_contracts_of_an_underlying_together_liquidate_has_a_trigger_and_no_price() -> None:
+    """Each of two longs alone may fall to nothing; both together may not."""
+    swap, dated = position(size="1"), position("BTC-USDT-261225", size="1")
+    one = engine(OKX, promoted=("okx_cross",))
+    one.turn([instrument(), instrument("BTC-USDT-261225"), balance("150"), swap, dated], 1_000)
+    shown = row(one, "positions", swap.id)
+    assert shown["liquidation_source"] == "model"
+    assert "liquidation_price" not in shown
+    assert shown["trigger_price"] == pytest.approx((200 - 150) / (2 * (1 - RATE)))
+    assert shown["liquidation_distance"] == distances(one)[swap.id] == pytest.approx(1 - shown["trigger_price"] / 110)
+
+
+def test_a_hedge_that_no_price_of_its_underlying_spends_is_farthest_and_not_unknown() -> None:
+    """Net long by little: falling, its legs make up for each other; the published price lets one leg fall alone."""
+    swap = position(size="1.2")
+    dated = position("BTC-USDT-261225", size="1", side="short", venue_maintenance_margin="0.55")
+    one = engine(OKX, promoted=("okx_cross",))
+    one.turn([instrument(), instrument("BTC-USDT-261225"), balance("50"), swap, dated], 1_000)
+    shown = row(one, "positions", swap.id)
+    assert (shown["liquidation_source"], "liquidation_price" in shown) == ("model", True)
+    assert not {"trigger_price", "liquidation_distance"} & shown.keys()
+    assert distances(one)[swap.id] == math.inf
+    assert nearest(one, "okx-main") is None
