@@ -41,10 +41,25 @@ export function staleText(stale) {
 export const warningText = (warning) => warning && `the venue warns (${moment(warning.at)}): ${warning.what}`;
 const staleWord = (stale) => String(stale.reason).replaceAll("_", " ");
 
+const byModel = (source) => source === "model" || source === "calibrated";
+
+/** Say whether nothing liquidates a row: by its own word, or since no price of its underlying spends its pool, as the model says. */
+const isSafe = ({ liquidation_source: source, liquidation_distance: distance }) =>
+  source === "none" || (byModel(source) && distance === undefined);
+
 /** Return how far liquidation is, for sorting: what cannot be told is nearest, what cannot happen farthest. */
-export function nearness({ liquidation_source: source, liquidation_distance: distance }) {
-  if (source === "none") return Infinity;
-  return distance ?? -Infinity;
+export function nearness(row) {
+  return isSafe(row) ? Infinity : (row.liquidation_distance ?? -Infinity);
+}
+
+/** Return what stands where a row has no liquidation price: a word, and why. */
+function priceless({ liquidation_source: source, liquidation_distance: distance }) {
+  if (source === "none") return ["none", "no price above zero liquidates it"];
+  if (source === "unknown") return ["unknown", "it could not be determined"];
+  if (!byModel(source)) return [UNKNOWN];
+  return distance <= 0
+    ? ["spent", "its pool is spent, and no price of this symbol saves it"]
+    : [UNKNOWN, "no price of this symbol alone liquidates it"];
 }
 
 /** Return how near a distance (fraction of the mark) is: near, watch or calm; undefined where there is none. */
@@ -136,13 +151,12 @@ function paintLiquidation(cell, row) {
   const [price, source] = cell.children;
   const from = row.liquidation_source;
   const known = row.liquidation_price !== undefined;
-  const word = from === "none" || from === "unknown" ? from : UNKNOWN;
+  const [word, why] = known ? [] : priceless(row);
   const text = known ? number(row.liquidation_price, priceDecimals(cell, row)) : word;
   setText(price, text);
   // One letter; the title says the word.
   setText(source, known ? (from ?? "").slice(0, 1) : "");
   setAttribute(cell, "data-known", known ? undefined : "no");
-  const why = { none: "no price above zero liquidates it", unknown: "it could not be determined" }[from];
   // Where the whole pool is spent, when that is another price than the venue's definition gives.
   const spent = row.trigger_price !== undefined && `the pool is spent at ${number(row.trigger_price, priceDecimals(cell, row))}`;
   setTitle(cell, [`liquidation price ${text}`, spent, why ?? SOURCES[from]]);
@@ -150,10 +164,10 @@ function paintLiquidation(cell, row) {
 
 function paintDistance(cell, row) {
   const [bar, text] = cell.children;
-  const { liquidation_source: source, liquidation_distance: distance } = row;
+  const { liquidation_distance: distance } = row;
   // The fuller, the nearer, as with an account's margin ratio.
   const filled = distance === undefined ? undefined : 1 - distance / FAR;
-  setBar(bar, filled, distance === undefined && source !== "none" ? "unknown" : level(distance));
+  setBar(bar, filled, distance === undefined && !isSafe(row) ? "unknown" : level(distance));
   setText(text, percent(distance, distance >= 10 ? 0 : 1)); // so far away its width matters more than its digits
 }
 
@@ -279,7 +293,7 @@ export const COLUMNS = [
     id: "liquidation",
     title: "Liq. price",
     label: true,
-    fields: ["liquidation_price", "liquidation_source", "trigger_price", "mark_price", "entry_price"],
+    fields: ["liquidation_price", "liquidation_source", "liquidation_distance", "trigger_price", "mark_price", "entry_price"],
     value: (row) => row.liquidation_price,
     first: -1,
     build: parts("price", "source"),

@@ -79,6 +79,48 @@ async def test_none_and_unknown_are_words(modules: Page) -> None:
         assert found == [word, "unknown" if word == "unknown" else ""]
 
 
+async def test_a_spent_pool_that_no_price_saves_says_so(modules: Page) -> None:
+    row = {k: v for k, v in ROW.items() if k != "liquidation_price"} | {"liquidation_distance": -1}
+    found = await play(
+        modules,
+        "put({ a: args[0] }); const { liquidation, distance } = cells('a');"
+        " return [liquidation, distance, element.querySelector('td .bar').dataset.level,"
+        " element.querySelector('td.liquidation').title];",
+        row,
+    )
+    assert found == [
+        "spent",
+        "\N{MINUS SIGN}100.0 %",
+        "near",
+        "liquidation price spent\nits pool is spent, and no price of this symbol saves it",
+    ]
+
+
+async def test_what_only_its_underlying_liquidates_names_that_price(modules: Page) -> None:
+    row = {k: v for k, v in ROW.items() if k != "liquidation_price"} | {"trigger_price": 70_000.0}
+    found = await play(
+        modules,
+        "put({ a: args[0] }); return [cells('a').liquidation, element.querySelector('td.liquidation').title];",
+        row,
+    )
+    assert found == [
+        "–",
+        "liquidation price –\nthe pool is spent at 70,000.0\nno price of this symbol alone liquidates it",
+    ]
+
+
+async def test_a_leg_that_is_made_up_for_is_farthest_though_it_has_a_price(modules: Page) -> None:
+    row = {k: v for k, v in ROW.items() if k != "liquidation_distance"}
+    found = await play(
+        modules,
+        "put({ leg: args[0], far: args[1] });"
+        " return [ids(), element.querySelector('[data-id=\"leg\"] .bar').dataset.level ?? ''];",
+        row,
+        ROW | {"liquidation_distance": 0.9},
+    )
+    assert found == [["far", "leg"], ""]
+
+
 async def test_nearness_has_three_levels(modules: Page) -> None:
     found = await play(
         modules,
