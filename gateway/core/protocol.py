@@ -31,7 +31,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         dead_after_ms: A client of whom nothing came (pong, command, progress in draining) for this long is closed, 4002.
         drain_ms: A client whose full socket made no progress for this long is closed, 4001.
         close_ms: A closing handshake may take this long; then the connection is cut.
-        max_message_bytes: Size of a message from a client.
+        max_message_bytes: Size of a message from a client, and of the body of a request.
         max_subscriptions: Subscriptions of one connection.
         max_connections: Connections in all, 503 beyond; ``max_connections_per_principal``: of one principal, 4103 beyond.
         commands_per_s: Sustained rate of commands of one connection, with bursts of twice that.

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from gateway.core.access import Principal, resolve
 from gateway.core.protocol import Refusal
-from gateway.web.route import Operation, Param, Query, answer_json, principal_of
+from gateway.web.route import Operation, Param, Query, answer_json, body_of, principal_of
 from gateway.web.state import AlertTestRequest, ServerState, SilenceRequest
 
 _LONGEST_MS = 366 * 86_400_000
@@ -82,7 +82,7 @@ class AlertRoutes:
         """Begin a silence."""
         Query(request, ())
         principal = self._operator(request)
-        asked = _decoded(await request.body(), SilenceRequest, "silence")
+        asked = _decoded(await body_of(self._state, request), SilenceRequest, "silence")
         until = self._until(asked)
         self._check(asked)
         return answer_json(msgspec.to_builtins(self._state.alerts.silence(asked, until, principal.name)))
@@ -101,7 +101,7 @@ class AlertRoutes:
         """Send a test."""
         Query(request, ())
         self._operator(request)
-        asked = _decoded(await request.body(), AlertTestRequest, "test")
+        asked = _decoded(await body_of(self._state, request), AlertTestRequest, "test")
         self._known_rules((asked.rule,))
         return answer_json({"rule": asked.rule, "channels": await self._state.alerts.test(asked.rule)})
 

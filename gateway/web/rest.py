@@ -24,7 +24,7 @@ from gateway.metrics import CONTENT_TYPE
 from gateway.web.alerts import AlertRoutes
 from gateway.web.models import ModelRoutes
 from gateway.web.problem import PROBLEM_JSON, problem
-from gateway.web.route import Handler, Operation, Param, Query, answer_json, principal_of
+from gateway.web.route import Handler, Operation, Param, Query, answer_json, body_of, principal_of
 from gateway.web.state import ReconcileRequest, ServerState, Verification
 from gateway.web.stress import StressRoutes
 
@@ -235,7 +235,7 @@ class Rest:
         if not principal_of(self._state, request).sees_everything:
             raise Refusal("unauthorized", "only who may see every account may correct the store")
         try:
-            asked = msgspec.json.decode(await request.body(), type=ReconcileRequest)
+            asked = msgspec.json.decode(await body_of(self._state, request), type=ReconcileRequest)
         except msgspec.MsgspecError as bad:
             raise Refusal("bad_command", f"the body is no request of a reconciliation: {bad}") from None
         unknown = sorted(set(asked.accounts or ()) - set(self._state.accounts()))

@@ -91,6 +91,25 @@ def principal_of(state: ServerState, request: Request) -> Principal:
     return principal
 
 
+async def body_of(state: ServerState, request: Request, code: str = "bad_command") -> bytes:
+    """Return what was sent along, read no further than ``limits.max_message_bytes``.
+
+    Raises:
+        Refusal: ``code``, where it is longer.
+    """
+    most = state.limits.max_message_bytes
+    refusal = Refusal(code, f"the body has more than {most} bytes, the most that are taken (limits.max_message_bytes)")
+    stated = request.headers.get("content-length", "")
+    if stated.isdigit() and int(stated[:20]) > most:
+        raise refusal
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most:
+            raise refusal
+    return bytes(body)
+
+
 def answer_json(body: object, *, status: int = 200, media: str = "application/json") -> Response:
     """Answer with JSON."""
     return Response(orjson.dumps(body), status_code=status, media_type=media)

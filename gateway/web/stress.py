@@ -5,9 +5,8 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.core.protocol import Refusal
 from gateway.core.scenario import parse
-from gateway.web.route import Operation, Query, answer_json, principal_of
+from gateway.web.route import Operation, Query, answer_json, body_of, principal_of
 from gateway.web.state import ServerState
 
 
@@ -30,10 +29,8 @@ class StressRoutes:
     async def stress(self, request: Request) -> Response:
         """Answer with the figures before and after."""
         Query(request, ())
-        principal, body = principal_of(self._state, request), await request.body()
-        most = self._state.limits.max_message_bytes
-        if len(body) > most:
-            raise Refusal("bad_scenario", f"the body has {len(body)} bytes; {most} are the most")
+        principal = principal_of(self._state, request)
+        body = await body_of(self._state, request, "bad_scenario")
         known = set(self._state.accounts())
         allowed = known if principal.accounts is None else known & principal.accounts
         return answer_json(self._state.stress(parse(body), allowed))
