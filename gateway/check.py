@@ -26,8 +26,8 @@ from exchanges.venue import AccountSpec, ConnectionCount, Endpoints
 from gateway.config import Config, account_specs, endpoints, verify_every_s
 from gateway.core.accounts import AccountInfo
 from gateway.core.anchor import computable
-from gateway.core.explain import explain
-from gateway.core.rows import missing
+from gateway.core.positions import Book
+from gateway.core.rows import missing, speaks
 from gateway.core.state import Position
 from gateway.engine import Engine
 from gateway.feeds import Feeds, private_links
@@ -226,7 +226,7 @@ class _Look:
             clock_offset_ms=self._feeds.clock_offset_ms(spec.name),
             row=self._row("accounts", spec.name),
             holdings=tuple(
-                Holding(row=row, why=self._why(self._engine.positions[id_], row))
+                Holding(row=row, why=why(self._engine.positions[id_], row, self._engine.book))
                 for id_ in sorted(account.positions)
                 for row in (self._row("positions", id_),)
             ),
@@ -263,30 +263,6 @@ class _Look:
                 in_use=stream.feed.in_use if stream else (),
             )
 
-    def _why(self, position: Position, row: Row) -> str:
-        """Say why a position's liquidation price is the model's, the venue's, or not known."""
-        told = explain(position, self._engine.book)["liquidation_price"]
-        model, source = told.get("name") if isinstance(told, dict) else None, row.get("liquidation_source")
-        lacks = row.get("missing")
-        if source in ("model", "calibrated"):
-            venue = position.state.venue_liquidation_price
-            return f"{model}; the venue says {venue}" if venue else f"{model}"
-        if source == "unknown" and model is not None:
-            reasons = ", ".join(map(str, lacks)) if isinstance(lacks, list) else "the pool's equity"
-            return f"{model} needs what is not known: {reasons}"
-        if source == "none" and model is not None:
-            return f"{model}: no price above zero liquidates it"
-        state, account = position.state, position.account
-        if not account.computable:
-            no_model = f"accounts in {account.mode.mode if account.mode else 'this mode'} are not computed here"
-        elif not computable(state, position.instrument):
-            no_model = f"a position of kind {state.kind} is not computed here"
-        else:
-            no_model = f"no model for a {state.margin_mode or ''} position that shares pool {position.pool.name}"
-        return {"none": "the venue says that there is none; ", "unknown": "the venue states none; "}.get(
-            str(source), ""
-        ) + no_model
-
     # --- Where a refused key belongs ---------------------------------------------------------------------------------------
 
     async def _placed(self, one: Found) -> Found:
@@ -294,6 +270,38 @@ class _Look:
         if not _may_belong_elsewhere(self._config, one.spec, error):
             return one
         return msgspec.structs.replace(one, belongs_to=await _sites(one.spec, self._clock))
+
+
+def why(position: Position, row: Row, book: Book) -> str:
+    """Say why a position's liquidation price is the model's, the venue's, or not known."""
+    model, source = position.maintenance.model, row.get("liquidation_source")
+    if source in ("model", "calibrated"):
+        venue = position.state.venue_liquidation_price
+        return f"{model}; the venue says {venue}" if venue else f"{model}"
+    if source == "none" and book.heard(position.handle):
+        return f"{model}: no price above zero liquidates it"
+    said = {"none": "the venue says that there is none; ", "unknown": "the venue states none; "}.get(str(source), "")
+    return said + (_no_model(position) if model is None else _silent(position, model, row))
+
+
+def _no_model(position: Position) -> str:
+    state, account = position.state, position.account
+    if not account.computable:
+        return f"accounts in {account.mode.mode if account.mode else 'this mode'} are not computed here"
+    if not computable(state, position.instrument):
+        return f"a position of kind {state.kind} is not computed here"
+    return f"no model for a {state.margin_mode or ''} position that shares pool {position.pool.name}"
+
+
+def _silent(position: Position, model: str, row: Row) -> str:
+    """Say why a model that there is does not speak."""
+    if not position.trusted:
+        return f"{model} was not measured, and `models.promoted` does not name it"
+    if not speaks(position):
+        return f"{model} is too far from the venue's price"
+    lacks = row.get("missing")
+    reasons = ", ".join(map(str, lacks)) if isinstance(lacks, list) else "the pool's equity"
+    return f"{model} needs what is not known: {reasons}"
 
 
 async def _failed(tasks: Sequence[asyncio.Task[None]]) -> None:

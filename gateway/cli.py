@@ -290,8 +290,10 @@ def models(
 
     if record is not None and judge is not None:
         fail("models: choose one of --record, --judge")
+    # Pairs may be judged where no gateway is configured: by the default bounds then.
+    bare = not config.exists() and config == Path("config.yaml") if judge is not None else url is not None
     try:
-        settings = configuration.load(config) if url is None and judge is None else configuration.Config()
+        settings = configuration.Config() if bare else configuration.load(config)
     except ConfigError as error:
         fail(str(error))
     if judge is not None:

@@ -147,6 +147,8 @@ def _holdings(one: Found) -> Iterator[str]:
             f"    {held['symbol']} {held.get('side', '')} {held.get('margin_mode', '')}: liquidation "
             f"{held.get('liquidation_source')}{price} ({_message(holding.why)})"
         )
+    if any(holding.row.get("liquidation_source") in ("model", "calibrated") for holding in one.holdings):
+        yield "    A model is held against every report of the venue: beyond the bounds its rows show the venue's price."
 
 
 def _kind(row: Mapping[str, object]) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-from exchanges.events import CoinBalance
+from exchanges.events import CoinBalance, Event
 from exchanges.venue import AccountSpec, ConnectionCount, Credentials, Endpoints
-from gateway.check import Connection, Found, Holding
+from gateway.check import Connection, Found, Holding, why
 from gateway.reporting import public, report
+from tests.gateway.events_of import balance, engine, instrument, position
+from tests.gateway.events_of import row as row_of
 
 ROOT = Path(__file__).parents[2]
 _ADDRESS = "0x" + "ab" * 20
@@ -75,6 +78,31 @@ def test_a_readable_account_says_what_counts_and_what_does_not() -> None:
         "1 of 1 accounts can be read",
     ):
         assert part in text, part
+
+
+def test_a_report_says_that_a_model_may_give_way_to_the_venue() -> None:
+    held = {"symbol": "BTC", "kind": "perp", "venue": "hyperliquid", "side": "long", "margin_mode": "cross"}
+    for source, said in {"model": True, "calibrated": True, "venue": False}.items():
+        row = {**held, "liquidation_source": source, "liquidation_price": 12.5}
+        found = Found(spec=_SPEC, holdings=(Holding(row=row, why="why"),), row={"mode": "standard"})
+        assert ("beyond the bounds its rows show the venue's price" in lines(found)) == said
+
+
+def test_why_a_row_shows_the_venues_price_is_said_of_each_case() -> None:
+    stated: dict[str, Any] = {"venue_liquidation_price": "70", "liquidation_known": "price"}
+    held = position(**stated)
+
+    def said(promoted: tuple[str, ...], *more: Event) -> str:
+        one = engine(promoted=promoted)
+        one.turn([instrument(), balance("100"), held, *more], 1_000)
+        return why(one.positions[held.id], row_of(one, "positions", held.id), one.book)
+
+    assert said(()) == "okx_cross was not measured, and `models.promoted` does not name it"
+    assert said(("okx_cross",)) == "okx_cross is too far from the venue's price"
+    unpriced = position("ETH-USDT-SWAP", mark_price=None, venue_maintenance_margin="1", **stated)
+    assert said(("okx_cross",), unpriced) == "okx_cross needs what is not known: the pool's equity"
+    option = position("BTC-USD-261225-100000-C", kind="option", side="short", venue_value="-3")
+    assert said(("okx_cross",), option) == "no model for a cross position that shares pool USDT"
 
 
 def test_what_is_published_holds_no_secret_no_whole_address_and_no_address_of_a_machine() -> None:

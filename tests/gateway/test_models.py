@@ -183,3 +183,21 @@ def test_the_command_judges_a_file(tmp_path: Path) -> None:
     assert "Nothing to promote" in done.output
     assert CliRunner().invoke(app, ["models", "--judge", str(tmp_path / "none")]).exit_code == 1
     assert CliRunner().invoke(app, ["models", "--judge", str(file), "--record", str(file)]).exit_code == 1
+
+
+def test_the_command_judges_by_the_bounds_of_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, config = tmp_path / "pairs.jsonl", tmp_path / "wide.yaml"
+    file.write_bytes(b"\n".join(file_of(models.ENOUGH_PAIRS, factor=1.02)))
+    config.write_text("engine: {calibration_bound: 0.5, calibration_distance: 0.5}\n")
+    monkeypatch.chdir(tmp_path)
+
+    def judged(*more: str) -> str:
+        done = CliRunner().invoke(app, ["models", "--judge", str(file), *more])
+        return f"{done.exit_code} {done.output}"
+
+    assert judged().startswith("0 "), "without a configuration by the defaults"
+    assert "Nothing to promote" in judged()
+    assert "promoted: [aster_isolated]" in judged("--config", str(config))
+    (tmp_path / "config.yaml").write_text(config.read_text())
+    assert "promoted: [aster_isolated]" in judged()
+    assert judged("--config", str(tmp_path / "none.yaml")).startswith("1 ")
