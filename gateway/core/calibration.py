@@ -28,11 +28,11 @@ class Bounds(NamedTuple):
     """How far a model may be from the venue and still be believed.
 
     A venue's price that is 2 % wrong must not pass, rounding must. 2 % of a price is 0.02 x price / mark of distance: more than
-    0.002 wherever liquidation is nearer than 90 % of the mark. Of the nearest ones, where all distances are small, the share
-    decides: 1 % of the equity moves a liquidation price by 1 % of its distance.
+    0.002 wherever liquidation is nearer than 90 % of the mark; of those farther down 1 % of the price decides. Of the nearest ones,
+    where all distances are small, the share decides: 1 % of the equity moves a liquidation price by 1 % of its distance.
 
     Attributes:
-        share: |delta| / pool equity.
+        share: |delta| / pool equity, and difference of the two prices / price.
         distance: Difference of the two distances (fraction of the mark); relative to the distance where that is above 1.
         skew_ms: Inputs further apart in time than this are not compared.
     """
@@ -96,8 +96,8 @@ def compare(
         agree = price <= bounds.distance * mark or not excess
         return Comparison(delta, slack, share, price / mark if agree else math.nan, model, not agree, not agree)
     distance = abs(model - price) / mark
-    far = max(1.0, abs(price / mark - 1.0))
-    beyond = excess * share > bounds.share or excess * distance > bounds.distance * far
+    allowed = min(bounds.distance * max(1.0, abs(price / mark - 1.0)), bounds.share * price / mark)
+    beyond = excess * share > bounds.share or excess * distance > allowed
     return Comparison(delta, slack, share, distance, model, one_sided=False, beyond=beyond)
 
 

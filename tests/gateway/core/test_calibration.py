@@ -171,7 +171,7 @@ def test_two_percent_wrong_is_flagged(factor: float) -> None:
     flagged = sum(judged(pool, prices, factor).verdict == "venue" for pool, prices in cases)
     print(f"\n{factor}: {flagged} of {len(cases)} pools flagged")
     assert len(cases) > 800
-    assert flagged >= 0.97 * len(cases)
+    assert flagged >= 0.99 * len(cases)
 
 
 def test_no_pool_is_flagged_for_six_digits() -> None:
