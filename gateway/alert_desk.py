@@ -25,13 +25,16 @@ class AlertDesk:
 
     def __init__(self, engine: Engine, notifier: Notifier, clock: Clock, act: Act) -> None:
         self._engine, self._notifier, self._clock, self._act = engine, notifier, clock, act
+        notifier.settled = lambda notice, channel: engine.alerts.board.settled(notice, channel, clock.now_ms())
 
     def tell(self) -> None:
-        """Hand over what the engine wants to be told."""
-        outbox = self._engine.alerts.board.outbox
-        if outbox:
-            notices = [outbox.popleft() for _ in range(len(outbox))]
-            self._notifier.take(notices)
+        """Hand over what the engine wants to be told, and tell it where that waits."""
+        board = self._engine.alerts.board
+        if board.outbox:
+            notices = [board.outbox.popleft() for _ in range(len(board.outbox))]
+            waiting, now = self._notifier.take(notices), self._clock.now_ms()
+            for notice in notices:
+                board.owe(notice, waiting.get(notice.key, ()), now)
 
     def rules(self) -> Collection[str]:
         """Return the names of the rules that hold."""

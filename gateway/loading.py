@@ -1,6 +1,7 @@
 """How configuration is read and checked, whatever it is of: YAML in, typed settings out, secrets from where they are named.
 
-Owns what is said to an operator who mistyped; every error has its place. What the keys are, and what they mean together, is ``config``'s.
+Owns what is said to an operator who mistyped; every error has its place. What the keys are, and what they mean together, is
+``config``'s.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -68,6 +68,8 @@ class Calibration:
         self._judged: dict[str, int] = {}  # row → seq of the report that was compared last
         self._transfers: Counter[str] = Counter()
         self._corrected: dict[int, Pool] = {}  # with a delta
+        self._compared: set[str] = set()  # rows, since the start
+        self._doubted: dict[int, str] = {}  # pools with a row beyond the bounds: whose they are
 
     def turn(self, now: int) -> set[str]:
         """Take what a turn brought; return the rows that have to be put anew, since another figure is shown."""
@@ -88,6 +90,7 @@ class Calibration:
         for kept in (self._seen, self._judged):
             for row_id in kept.keys() - self._holdings.open.keys():
                 del kept[row_id]
+        self._compared &= self._holdings.open.keys()
         return self.turn(now)
 
     def transfer(self, account: Account) -> None:
@@ -98,7 +101,7 @@ class Calibration:
     def flagged(self, account: Account) -> Iterator[tuple[str, float, str]]:
         """Yield an account's pools in which a model that is trusted is beyond the bounds: (pool, share of equity, why).
 
-        Where only one side has a price the share is 1.
+        Where only one side has a price the share is 1. It is NaN of pools that were not compared since the start: nobody knows.
         """
         for pool in account.pools.values():
             for row_id, (share, why) in pool.calibration.beyond.items() if pool.calibration else ():
@@ -106,6 +109,18 @@ class Calibration:
                 if position is not None and position.trusted:
                     yield pool.name, share, f"{position.state.symbol}: {why}"
                     break
+            else:
+                if not all(map(self._is_known, pool.members)):
+                    yield pool.name, math.nan, "not compared with the venue since the start"
+
+    def doubted(self) -> Iterable[str]:
+        """Return the accounts that ``flagged`` may yield a share of."""
+        return self._doubted.values()
+
+    def _is_known(self, row_id: str) -> bool:
+        """Say whether a row's model was compared since the start, or is not to be."""
+        position = self._holdings.open[row_id]
+        return not position.trusted or position.state.liquidation_known == "unknown" or row_id in self._compared
 
     def flagged_now(self) -> Counter[str]:
         """Return how many positions of each model are beyond the bounds now."""
@@ -140,6 +155,10 @@ class Calibration:
         for message in {member.message for member in members if member.message is not None}:
             self._compare(account, pool, record, members, message, now)
         self._apply(pool, record, members)
+        if any(one.trusted and one.state.id in record.beyond for one in members):
+            self._doubted[pool.number] = account.info.name
+        else:
+            self._doubted.pop(pool.number, None)
         return shown != (record.verdict, float(self._book.delta[pool.number]))
 
     def _apply(self, pool: Pool, record: Calibrated, members: list[Position]) -> None:
@@ -210,6 +229,7 @@ class Calibration:
                 for agreement in self.residuals.of(one.maintenance.model, account.info.venue, account.info.name):
                     agreement.take(compared)
         if found:
+            self._compared |= found.keys()
             at = max(one.anchored_at if one.anchored_at is not None else now for one in rows)
             record.take(found, at, moment.skew_ms)
         self._compare_margins(account, pool, rows, members, moment)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import structlog
@@ -57,13 +57,13 @@ class Line:
         named = notice.channels is None or self.name in notice.channels
         return named and SEVERITIES.index(notice.severity) >= SEVERITIES.index(self.settings.min_severity)
 
-    def put(self, notice: Notice) -> None:
-        """Queue a notice; the oldest is given up where there are too many."""
-        if len(self.waiting) == MOST_WAITING:
-            self.waiting.popleft()
-            self.dropped += 1
+    def put(self, notice: Notice) -> Notice | None:
+        """Queue a notice; return the oldest, which is given up where there are too many."""
+        given_up = self.waiting.popleft() if len(self.waiting) == MOST_WAITING else None
+        self.dropped += given_up is not None
         self.waiting.append(notice)
         self.wake.set()
+        return given_up
 
 
 class Notifier:
@@ -73,6 +73,9 @@ class Notifier:
         channels: With their secrets.
         random: Returns uniform fractions in [0, 1), for jitter.
         make: Makes what delivers to a channel; None: by its type.
+
+    Attributes:
+        settled: Called with a notice and the channel that took it, or gave it up.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class Notifier:
     ) -> None:
         self._clock, self._random = clock, random
         self._thread = Thread()
+        self.settled: Callable[[Notice, str], None] = lambda _notice, _channel: None
         self.lines = [Line(channel, (make or self._sender)(channel)) for channel in channels]
 
     def _sender(self, channel: Channel) -> Sender:
@@ -92,12 +96,19 @@ class Notifier:
         allow = channel.settings.allow_private
         return Webhook(channel.url, channel.secret, allow_private=allow, wall_ms=self._clock.wall_ms)
 
-    def take(self, notices: Iterable[Notice]) -> None:
-        """Queue notices where they are wanted; returns at once."""
+    def take(self, notices: Collection[Notice]) -> dict[str, list[str]]:
+        """Queue notices where they are wanted; return at once, with the channels where they wait now, by key."""
         for notice in notices:
             for line in self.lines:
-                if line.wants(notice):
-                    line.put(notice)
+                given_up = line.put(notice) if line.wants(notice) else None
+                if given_up is not None:
+                    self.settled(given_up, line.name)
+        keys, waiting = {notice.key for notice in notices}, dict[str, list[str]]()
+        for line in self.lines:
+            for notice in line.waiting:
+                if notice.key in keys:
+                    waiting.setdefault(notice.key, []).append(line.name)
+        return waiting
 
     def coroutines(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
         """Yield the work of each channel, by name; it never ends by itself."""
@@ -121,7 +132,7 @@ class Notifier:
             log.warning("an alert was not delivered", channel=line.name, reason=error.reason, given_up=given_up)
             if given_up:
                 line.dropped += 1
-                _done(line, notice)
+                self._done(line, notice)
             if error.again:
                 delay_s = max(RETRY.delay_s(line.failures, self._random()), error.after_s or 0.0)
                 line.failures += 1
@@ -129,7 +140,12 @@ class Notifier:
         else:
             line.sent += 1
             line.failures = 0
-            _done(line, notice)
+            self._done(line, notice)
+
+    def _done(self, line: Line, notice: Notice) -> None:
+        if line.waiting and line.waiting[0] is notice:  # else it was given up meanwhile: there were too many
+            line.waiting.popleft()
+            self.settled(notice, line.name)
 
     async def test(self, notice: Notice) -> dict[str, dict[str, object]]:
         """Deliver a notice once to every channel that it is for, now; return what each answered."""
@@ -161,11 +177,6 @@ class Notifier:
             labelled(CounterMetricFamily, "notify_dropped", "Notices that were given up", "channel",
                      ((line.name, line.dropped) for line in lines)),
         )  # fmt: skip
-
-
-def _done(line: Line, notice: Notice) -> None:
-    if line.waiting and line.waiting[0] is notice:  # else it was given up meanwhile: there were too many
-        line.waiting.popleft()
 
 
 async def _tried(line: Line, notice: Notice) -> dict[str, object]:

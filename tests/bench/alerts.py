@@ -25,7 +25,7 @@ from tests.gateway.events_of import balance, feed, instrument, mark, position
 
 ACCOUNTS, PER_ACCOUNT, SYMBOLS = 1_000, 10, 400
 CASES: dict[str, dict[str, Any]] = {
-    "ordinary": {"liquidation_known": "price", "venue_liquidation_price": "50"},
+    "ordinary": {"liquidation_known": "none"},
     "unknown": {"liquidation_known": "unknown"},
     "near": {"liquidation_known": "price", "venue_liquidation_price": "93"},
     "blind": {"liquidation_known": "unknown"},

@@ -30,23 +30,23 @@ class Alerts:
 
     def turn(self, concerned: Collection[str], now: int) -> None:
         """Hold the rules against what a turn changed, after figures were brought to it."""
-        table, seq = self._changes.tables["positions"], self._changes.seq
-        written, self._of.holdings.written = self._of.holdings.written, set()
-        look = Look(
-            self._of, now, written=written, concerned=concerned,
-            moved=table.changed_seq == seq, restructured=table.structure_seq == seq,
-        )  # fmt: skip
+        moved = self._changes.tables["positions"].changed_seq == self._changes.seq
+        look = self._look(now, concerned=concerned, moved=moved)
         for watch in self._watches:
             watch.turn(look)
 
     def clock(self, now: int) -> None:
         """Hold the rules against everything, and let time pass: waits, cooldowns, silences, the day's equity."""
-        written, self._of.holdings.written = self._of.holdings.written, set()
-        look = Look(self._of, now, written=written)
+        look = self._look(now)
         self._sample(look)
+        self.board.tidy(now)
         for watch in self._watches:
             watch.clock(look)
-        self.board.tidy(now)
+
+    def _look(self, now: int, *, concerned: Collection[str] = (), moved: bool = True) -> Look:
+        written, self._of.holdings.written = self._of.holdings.written, set()
+        structure = self._changes.tables["positions"].structure_seq
+        return Look(self._of, now, written=written, concerned=concerned, moved=moved, structure=structure)
 
     def transfer(self, account: Account, transfer: Transfer, now: int) -> None:
         """Take money that came or went."""
@@ -73,7 +73,7 @@ class Alerts:
 
     def restore_silence(self, silence: Silence) -> None:
         """Go on with a stored silence."""
-        self.board.silences[silence.id] = silence
+        self.board.restore_silence(silence)
 
     def restore_equity(self, sample: EquitySample, now: int) -> None:
         """Take what an account was worth earlier today."""

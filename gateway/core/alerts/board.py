@@ -8,10 +8,10 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from gateway.core.accounts import Account
-from gateway.core.alerts.entry import Entry, Subject
+from gateway.core.alerts.entry import Entry, Subject, words
 from gateway.core.alerts.machine import Reading, Status, Telling, acknowledge, advance
 from gateway.core.alerts.records import AlertRecord, Notice, Silence, severity_of
 from gateway.core.alerts.rules import Rule, Scope
@@ -30,13 +30,14 @@ class Board:
 
     Attributes:
         outbox: What is to be told, the oldest first; to be emptied by whoever tells it.
-        silences: By id.
+        silences: By id. ``silences_changed``: another number wherever one came, changed or went.
     """
 
     def __init__(self, rules: Iterable[Rule], changes: Changes, counters: Counter[str]) -> None:
         self.rules = {rule.name: rule for rule in rules}
         self.outbox: deque[Notice] = deque(maxlen=_MOST_WAITING)
         self.silences: dict[str, Silence] = {}
+        self.silences_changed = 0
         self._entries: dict[str, dict[str, Entry]] = {name: {} for name in self.rules}  # rule → subject → alert
         self._orphans: list[AlertRecord] = []
         self._changes, self._counters = changes, counters
@@ -54,12 +55,11 @@ class Board:
 
     def row(self, row_id: str) -> Row:
         """Return a row of the table. Raises KeyError."""
-        return dict(self._entry(row_id).shown)
+        return self._entry(row_id).row()
 
     def fires(self, row_id: str) -> bool:
         """Say whether an alert of this id fires."""
-        rule, _, subject = row_id.partition(":")
-        entry = self._entries.get(rule, {}).get(subject)
+        entry = self._find(row_id)
         return entry is not None and entry.status.state == "firing"
 
     def firing(self) -> Counter[str]:
@@ -67,6 +67,10 @@ class Board:
         return Counter(
             entry.severity for of in self._entries.values() for entry in of.values() if entry.status.state == "firing"
         )
+
+    def _find(self, row_id: str) -> Entry | None:
+        rule, _, subject = row_id.partition(":")
+        return self._entries.get(rule, {}).get(subject)
 
     def _entry(self, row_id: str) -> Entry:
         rule, _, subject = row_id.partition(":")
@@ -101,8 +105,15 @@ class Board:
         if status != before:
             self._store(entry, now)
         if telling is not None:
-            self._tell(entry, telling, now)
+            self._tell(entry, telling, before.told_at, now)
         return status
+
+    def refresh(self, rule: Rule, subject: str, value: float) -> None:
+        """Show an alert's present value, which changes nothing else about it."""
+        entry = self._entries[rule.name].get(subject)
+        if entry is not None:
+            entry.value = value
+            self._show(entry)
 
     def end(self, entry: Entry, now: int) -> None:
         """Resolve an alert whose subject is not there any more."""
@@ -112,9 +123,9 @@ class Board:
         return max((one.until for one in self.silences.values() if one.matches(rule.name, scope, now)), default=None)
 
     def _show(self, entry: Entry) -> None:
-        row = entry.row()
-        if row != entry.shown:
-            entry.shown = row
+        looks = entry.looks()
+        if looks != entry.shown:
+            entry.shown = looks
             self._changes.touch("alerts", entry.id, entry.key)
 
     def _remove(self, entry: Entry, status: Status, now: int) -> None:
@@ -126,25 +137,45 @@ class Board:
         if self._changes.sink:
             self._changes.sink.put_alert(entry.record(now))
 
-    def _tell(self, entry: Entry, telling: Telling, now: int) -> None:
+    def _tell(self, entry: Entry, telling: Telling, before: int | None, now: int) -> None:
         if telling == "firing":
             self._counters["alerts_told"] += 1
         else:
             self._counters["alerts_resolved"] += 1
         # The end is told to whoever was told of the worst, though it is milder by now.
         severity = severity_of(entry.rule, entry.status.told_step) or entry.severity
-        told = f"{entry.id} {telling} {severity} {now}"
+        # When it was told of before makes the key, not when it is now: after a crash that forgot this telling it is the same again.
+        # An alert is forgotten no sooner than KEEP_MS after it was told, so another first telling is in another span.
+        told = f"{entry.id} {telling} {severity} {f'first {now // KEEP_MS}' if before is None else before}"
         self.outbox.append(
             Notice(
                 key=f"alert_{hashlib.sha256(told.encode()).hexdigest()[:32]}",
                 state=telling,
                 severity=severity,
-                message=str(entry.shown["message"]),
+                message=words(entry),
                 at=now,
-                row={"id": entry.id, **entry.shown},
+                row={"id": entry.id, **entry.row()},
                 channels=entry.rule.notify,
             )
         )
+
+    def owe(self, notice: Notice, channels: Collection[str], now: int) -> None:
+        """Note which channels a notice has yet to reach: what is owed is stored, and told again by a restart."""
+        entry = self._find(str(notice.row.get("id")))
+        if entry is None or (not channels and notice.key not in entry.owed):
+            return
+        if channels:
+            entry.owed[notice.key] = notice._replace(channels=tuple(channels))
+        else:
+            del entry.owed[notice.key]
+        self._store(entry, now)
+
+    def settled(self, notice: Notice, channel: str, now: int) -> None:
+        """Note that a channel took a notice, or that it was given up there."""
+        entry = self._find(str(notice.row.get("id")))
+        owed = entry.owed.get(notice.key) if entry is not None else None
+        if owed is not None:
+            self.owe(owed, [name for name in owed.channels or () if name != channel], now)
 
     # --- people -----------------------------------------------------------------------------------------------------
 
@@ -164,7 +195,7 @@ class Board:
 
     def silence(self, silence: Silence) -> None:
         """Keep alerts quiet for a time; one of the same id replaces the former."""
-        self.silences[silence.id] = silence
+        self.restore_silence(silence)
         if self._changes.sink:
             self._changes.sink.put_silence(silence)
 
@@ -174,6 +205,7 @@ class Board:
         """Let go of what is over: silences, and alerts that were resolved long ago."""
         for silence in [one for one in self.silences.values() if one.until <= now]:
             del self.silences[silence.id]
+            self.silences_changed += 1
         for entries in self._entries.values():
             old = [e for e in entries.values() if e.status.state == "resolved" and _is_over(e.rule, e.status, now)]
             for entry in old:
@@ -183,6 +215,11 @@ class Board:
             assert self._changes.sink is not None
             self._changes.sink.put_alert(record)
         self._orphans.clear()
+
+    def restore_silence(self, silence: Silence) -> None:
+        """Go on with a stored silence."""
+        self.silences[silence.id] = silence
+        self.silences_changed += 1
 
     def restore(self, record: AlertRecord, accounts: Mapping[str, Account], now: int) -> None:
         """Go on with a stored alert; one whose rule or account is no longer there is ended."""
@@ -204,6 +241,8 @@ class Board:
         entry.note = record.note
         if status.state == "resolved":
             entry.severity = record.severity
+        entry.owed = {notice.key: notice for notice in record.owed}
+        self.outbox.extend(record.owed)
         self._entries[rule.name][record.subject] = entry
         self._show(entry)
 

@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 from gateway.core.alerts.machine import HARMLESS, Status
-from gateway.core.alerts.records import AlertRecord, severity_of
+from gateway.core.alerts.records import AlertRecord, Notice, severity_of
 from gateway.core.alerts.rules import Kind, Rule, Scope, Severity
 from gateway.core.rows import Row, present
 from gateway.core.tables import RowKey
@@ -42,12 +42,14 @@ class Entry:
         severity: The present one, the last one where it is resolved.
         threshold: The step's.
         held: Why figures are not live, where that keeps it as it is.
-        shown: Its row.
+        owed: What was told and not delivered yet, by its key, with the channels that it has to reach.
+        shown: What its row was made of when it was last shown.
     """
 
     __slots__ = (
         "held",
         "note",
+        "owed",
         "rule",
         "severity",
         "shown",
@@ -66,7 +68,8 @@ class Entry:
         self.silenced_until: int | None = None
         self.severity: Severity = rule.steps[0].severity
         self.threshold = rule.steps[0].at
-        self.shown: Row = {}
+        self.owed: dict[str, Notice] = {}
+        self.shown: object = None
         self.place(status)
 
     @property
@@ -85,6 +88,10 @@ class Entry:
         self.status = status
         if status.active:
             self.severity, self.threshold = self.rule.steps[status.step]
+
+    def looks(self) -> tuple[object, ...]:
+        """Return what its row is made of."""
+        return self.status, self.subject, self.severity, _shown(self.value), self.note, self.held, self.silenced_until
 
     def row(self) -> Row:
         """Return the row of the alerts table."""
@@ -137,6 +144,7 @@ class Entry:
             note=self.note,
             status=status,
             at=now,
+            owed=tuple(self.owed.values()),
         )
 
 

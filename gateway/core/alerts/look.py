@@ -9,9 +9,19 @@ from functools import cached_property
 import numpy as np
 
 from gateway.core.accounts import Account
-from gateway.core.alerts.bounds import Floats
+from gateway.core.alerts.bounds import Codes, Flags, Floats
 from gateway.core.alerts.money import Days
-from gateway.core.alerts.sources import Rows, Scene, Worth, live, margin_ratios
+from gateway.core.alerts.sources import (
+    FILL_PENDING,
+    MARK_FEED,
+    RESTORED,
+    Rows,
+    Scene,
+    Worth,
+    account_code,
+    code_of,
+    margin_ratios,
+)
 from gateway.core.feeds import Feeds
 from gateway.core.holdings import Holdings
 from gateway.core.market import Market
@@ -52,7 +62,7 @@ class Look:
     Args:
         written: Table slots of positions that were reported anew.
         concerned: Accounts that the turn's events were of.
-        moved: Figures of positions may have moved. ``restructured``: positions came or went.
+        moved: Figures of positions may have moved. ``structure``: another number wherever positions came or went.
     """
 
     def __init__(
@@ -63,10 +73,10 @@ class Look:
         written: Collection[int] = (),
         concerned: Collection[str] = (),
         moved: bool = True,
-        restructured: bool = True,
+        structure: int,
     ) -> None:
         self._of, self.now = of, now
-        self.written, self.concerned, self.moved, self.restructured = written, concerned, moved, restructured
+        self.written, self.concerned, self.moved, self.structure = written, concerned, moved, structure
 
     @property
     def scene(self) -> Scene:
@@ -91,9 +101,13 @@ class Look:
         """Return since when a symbol's marks are not live."""
         return self._of.feeds.marks_down_since(symbol)
 
-    def not_live(self, position: Position) -> str | None:
-        """Return why a position's figures are not live, None: they are."""
-        return live(position, self.down_since(position.symbol))
+    def code_of(self, position: Position) -> int:
+        """Return why a position's figures are not live, as a place in ``REASONS``."""
+        return code_of(position, self.down_since(position.symbol))
+
+    def code_of_all(self, account: Account, members: Iterable[Position]) -> int:
+        """Return the gravest reason of an account and of these positions."""
+        return max(map(self.code_of, members), default=account_code(account))
 
     def is_dust(self, position: Position) -> bool:
         """Say whether a position is worth next to nothing; one of unknown worth is not."""
@@ -101,14 +115,56 @@ class Look:
         return usd < self._of.dust_usd
 
     @cached_property
+    def held(self) -> Codes:
+        """Why positions' figures are not live, places in ``REASONS``: ``code_of`` for all at once. (n,)"""
+        now, slots = self._now, self._of.portfolio.register.slots
+        marks = np.zeros(len(self._of.book.symbols.x), dtype=np.int8)
+        for symbol in self.symbols:
+            marks[symbol.number] = 0 if self.down_since(symbol) is None else MARK_FEED
+        own = np.zeros(slots.ints.shape[1], dtype=np.int8)
+        for position in self.slots.values():  # hardly ever: no column holds these
+            if position.pending_fill is not None or position.restored_at is not None:
+                own[position.slot] = FILL_PENDING if position.restored_at is None else RESTORED
+        of_accounts = self._account_codes[slots.ints[Register.ACCOUNT, now.slot]]
+        found: Codes = np.maximum(np.maximum(marks[now.symbol], own[now.slot]), of_accounts)
+        return found
+
+    @cached_property
+    def _account_codes(self) -> Codes:
+        """The same of accounts alone, by their number."""
+        return np.array([account_code(account) for account in self._of.portfolio.register.accounts], dtype=np.int8)
+
+    @cached_property
+    def held_by_account(self) -> Codes:
+        """The gravest reason of accounts and their positions, in the order of ``worth``."""
+        found = self._account_codes.copy()
+        np.maximum.at(found, self._of.portfolio.register.slots.ints[Register.ACCOUNT, self._now.slot], self.held)
+        return found
+
+    @cached_property
+    def held_by_pool(self) -> Codes:
+        """The gravest reason of the positions of every pool, by number."""
+        found = np.zeros(len(self._of.book.equity), dtype=np.int8)
+        np.maximum.at(found, self._now.pool, self.held)
+        return found
+
+    @cached_property
+    def dust(self) -> Flags:
+        """Whether positions are worth next to nothing: ``is_dust`` for all at once. (n,)"""
+        found: Flags = self._now.notional * self._usd() < self._of.dust_usd
+        return found
+
+    @cached_property
+    def dust_by_pool(self) -> Flags:
+        """Whether all positions of a pool are dust, by number."""
+        some = np.zeros(len(self._of.book.equity), dtype=np.bool_)
+        some[self._now.pool[~self.dust]] = True
+        return ~some
+
+    @cached_property
     def ratios(self) -> Floats:
         """Margin ratios by pool number, 1 = liquidation."""
         return margin_ratios(self._of.book.equity, self._of.book.maintenance)
-
-    @cached_property
-    def places(self) -> dict[int, int]:
-        """Where in the columns a table slot is."""
-        return {slot: place for place, slot in enumerate(self.rows.slot.tolist())}
 
     @cached_property
     def _now(self) -> Now:

@@ -22,6 +22,8 @@ from gateway.core.alerts.rules import Rule
 UNKNOWN_MS = 10_000
 # How a value that could not be determined, and one that there is none of, stand among numbers that are compared as columns.
 WORST, HARMLESS = -1e308, 1e308
+# The interval of a row whose value could not be determined: any number is news.
+ANY_NUMBER = -math.inf, WORST / 10
 
 State = Literal["ok", "pending", "firing", "resolved"]
 Telling = Literal["firing", "resolved"]
@@ -83,7 +85,8 @@ def advance(
     if was.state == "firing":
         status = _firing(was, step, now)
     elif step < 0:
-        status = was if not was.active else _become(was, "ok", -1, now)
+        # One that was told of before goes back to where it came from: its cooldown goes on.
+        status = was if not was.active else _become(was, "ok" if was.told_at is None else "resolved", -1, now)
     else:
         status = _reached(rule, was, step, now)
     if status.state == "firing":
@@ -102,7 +105,7 @@ def acknowledge(status: Status, now: int) -> Status:
 def bounds(rule: Rule, status: Status) -> tuple[float, float]:
     """Return the open interval of values that leave a status as it is, whatever the time: (low, high)."""
     if status.unknown_since is not None:
-        return -math.inf, WORST / 10  # any number is news
+        return ANY_NUMBER
     at = [step.at for step in rule.steps]
     worse = at[status.step + 1] if status.step + 1 < len(at) else None
     better = None
@@ -113,6 +116,24 @@ def bounds(rule: Rule, status: Status) -> tuple[float, float]:
     if rule.spec.below:
         return -math.inf if worse is None else worse, math.inf if better is None else math.nextafter(better, math.inf)
     return -math.inf if better is None else math.nextafter(better, -math.inf), math.inf if worse is None else worse
+
+
+def due(rule: Rule, status: Status, now: int) -> float:
+    """Return when time alone may change a status (ms), inf: never. The end of a silence is told of apart."""
+    moments: list[int] = []
+    if status.state == "pending":
+        moments.append(status.since + _wait(rule, status))
+    elif status.state == "firing":
+        if status.unknown_since is not None:
+            moments.append(status.unknown_since + UNKNOWN_MS)
+        if status.untold and status.told_at is not None:
+            moments.append(status.told_at + rule.cooldown_ms)
+    return min((moment for moment in moments if moment > now), default=math.inf)
+
+
+def _wait(rule: Rule, status: Status) -> int:
+    """Return how long a threshold has to be reached before the alert fires."""
+    return rule.for_ms if status.unknown_since is None else max(rule.for_ms, UNKNOWN_MS)
 
 
 def _step(rule: Rule, was: Status, reading: Reading, now: int) -> int:
@@ -134,8 +155,7 @@ def _reached(rule: Rule, was: Status, step: int, now: int) -> Status:
     """Return the status of an alert whose threshold is reached and that does not fire yet."""
     status = was if was.state == "pending" else _become(was, "pending", step, now)
     status = status if status.step == step else msgspec.structs.replace(status, step=step)
-    wait = rule.for_ms if status.unknown_since is None else max(rule.for_ms, UNKNOWN_MS)
-    if now - status.since < wait:
+    if now - status.since < _wait(rule, status):
         return status
     return msgspec.structs.replace(_become(status, "firing", step, now), untold=True)
 

@@ -6,8 +6,27 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from exchanges.events import Event
-from gateway.core.alerts.machine import State, Status, Telling
+from gateway.core.alerts.machine import State, Status
 from gateway.core.alerts.rules import Rule, Scope, Severity
+
+
+class Notice(NamedTuple):
+    """What is to be told.
+
+    Attributes:
+        key: The same for every attempt, and after a crash: receivers know a repeated one by it.
+        state: firing, resolved, or test.
+        channels: Names; None: all.
+        row: The alert as its table shows it.
+    """
+
+    key: str
+    state: str
+    severity: Severity
+    message: str
+    at: int
+    row: Mapping[str, object]
+    channels: tuple[str, ...] | None = None
 
 
 class AlertRecord(Event, frozen=True, kw_only=True):
@@ -19,6 +38,7 @@ class AlertRecord(Event, frozen=True, kw_only=True):
         told_severity: The severity of ``status.told_step``: a rule's steps may change between two starts. The same for
             ``acknowledged_severity``.
         value: None: could not be determined.
+        owed: What was not delivered yet, each to the channels that it names: a restart sends it again, under the same key.
     """
 
     id: str
@@ -40,6 +60,7 @@ class AlertRecord(Event, frozen=True, kw_only=True):
     note: str = ""
     status: Status
     at: int
+    owed: tuple[Notice, ...] = ()
 
     def status_under(self, rule: Rule) -> Status:
         """Return its status in terms of a rule's present steps."""
@@ -118,22 +139,3 @@ class EquitySample(Event, frozen=True, kw_only=True):
     def id(self) -> str:
         """One a minute."""
         return f"{self.account}:{self.at // 60_000 * 60_000}"
-
-
-class Notice(NamedTuple):
-    """What is to be told.
-
-    Attributes:
-        key: The same for every attempt, and after a restart: receivers know a repeated one by it.
-        state: firing, resolved, or test.
-        channels: Names; None: all.
-        row: The alert as its table shows it.
-    """
-
-    key: str
-    state: Telling | str
-    severity: Severity
-    message: str
-    at: int
-    row: Mapping[str, object]
-    channels: tuple[str, ...] | None = None

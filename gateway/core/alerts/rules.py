@@ -158,6 +158,9 @@ class RuleSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     notify: tuple[str, ...] | None = None
 
 
+# The longest cooldown: alerts that were resolved longer ago are not remembered over a restart.
+LONGEST_COOLDOWN_S = 86_400.0
+
 # What holds without any configuration. The steps of `blind` are seconds: a connection that comes back at once is no news.
 BUILTIN: dict[str, RuleSettings] = {
     "blind": RuleSettings("blind", steps={"warning": 10.0, "error": 60.0, "critical": 300.0}),
@@ -204,13 +207,19 @@ def _rule(name: str, stated: RuleSettings, base: RuleSettings, channels: Collect
             raise ValueError(
                 f"{name}: notify names the channel `{channel}`, which is not under alerts.channels: {there}"
             )
+    cooldown_s = _first(stated.cooldown_s, base.cooldown_s, 300.0)
+    if cooldown_s > LONGEST_COOLDOWN_S:
+        raise ValueError(
+            f"{name}: cooldown_s is {cooldown_s:g}; it must be {LONGEST_COOLDOWN_S:g} (a day) at most. To keep an alert quiet for "
+            "longer, silence it"
+        )
     rule = Rule(
         name=name,
         kind=kind,
         steps=_steps(name, kind, stated.steps if stated.steps is not None else base.steps),
         clear=_first(stated.clear, base.clear, 0.0),
         for_ms=round(1000 * _first(stated.for_s, base.for_s, 0.0)),
-        cooldown_ms=round(1000 * _first(stated.cooldown_s, base.cooldown_s, 300.0)),
+        cooldown_ms=round(1000 * cooldown_s),
         select=stated.select or base.select or Select(),
         notify=stated.notify,
     )

@@ -17,7 +17,6 @@ from gateway.core.accounts import Account
 from gateway.core.alerts.rules import DAY_MS, Scope
 from gateway.core.positions import Book
 from gateway.core.records import Correction
-from gateway.core.rows import stale
 from gateway.core.state import Position, Symbol
 
 Floats = NDArray[np.float64]
@@ -139,7 +138,8 @@ class Scene:
     Args:
         positions: Open positions by id.
         corrections: By id, in the order in which they were put on record.
-        residuals: Returns, per account, the pools whose model is beyond its bound: (pool, residual, words).
+        residuals: Returns, per account, the pools whose model is beyond its bound: (pool, residual, words); NaN: not known yet.
+        doubted: Returns the accounts that have such pools.
     """
 
     def __init__(
@@ -149,22 +149,42 @@ class Scene:
         corrections: dict[str, Correction],
         book: Book,
         residuals: Callable[[Account], Iterable[tuple[str, float, str]]],
+        doubted: Callable[[], Iterable[str]],
     ) -> None:
-        self.accounts, self.positions, self.residuals = accounts, positions, residuals
+        self.accounts, self.positions, self.residuals, self.doubted = accounts, positions, residuals, doubted
         self._corrections, self._book = corrections, book
+        self._recent: tuple[object, dict[str, list[Correction]]] | None = None  # of which moment and records
         self._shocks: tuple[int, Floats] | None = None  # when they were worked out: once a turn
 
     def held(self, account: Account) -> Iterator[Position]:
         """Yield an account's positions."""
         return (self.positions[row_id] for row_id in account.positions)
 
-    def corrected(self, account: Account, now: int) -> Iterator[Correction]:
-        """Yield an account's recent corrections, the newest first."""
-        for record in reversed(self._corrections.values()):
-            if record.found_at <= now - CORRECTION_MS:
-                return
-            if record.account == account.info.name:
-                yield record
+    def blind(self) -> set[str]:
+        """Return the accounts that are blind, or hold a position that is."""
+        found = {name for name, account in self.accounts.items() if account.stale() is not None}
+        for position in self.positions.values():
+            if position.restored_at is not None or position.pending_fill is not None:
+                found.add(position.account.info.name)
+        return found
+
+    def warned(self) -> set[str]:
+        """Return the accounts that their venue warned, of themselves or of a position."""
+        found = {name for name, account in self.accounts.items() if account.warning is not None}
+        found.update(one.account.info.name for one in self.positions.values() if one.warning is not None)
+        return found
+
+    def recent(self, now: int) -> dict[str, list[Correction]]:
+        """Return recent corrections by account, the newest first."""
+        of = now, len(self._corrections), next(reversed(self._corrections), None)
+        if self._recent is None or self._recent[0] != of:
+            found: dict[str, list[Correction]] = {}
+            for record in reversed(self._corrections.values()):
+                if record.found_at <= now - CORRECTION_MS:
+                    break
+                found.setdefault(record.account, []).append(record)
+            self._recent = of, found
+        return self._recent[1]
 
     def shock(self, account: Account, now: int) -> float:
         """Return the uniform move that liquidates an account's worst pool, + up; NaN: unknown, inf: none does."""
@@ -200,7 +220,7 @@ def _age_s(since: object, now: int) -> float:
 
 def _correction(scene: Scene, account: Account, now: int) -> Iterator[Seen]:
     counts: dict[str, list[Correction]] = {}
-    for record in scene.corrected(account, now):
+    for record in scene.recent(now).get(account.info.name, ()):
         if record.cls != "allocation":  # has a kind of its own
             counts.setdefault(record.position or account.info.name, []).append(record)
     for subject, records in counts.items():
@@ -262,6 +282,15 @@ SEEN: dict[str, Callable[[Scene, Account, int], Iterator[Seen]]] = {
     "model_residual": _model_residual,
     "liquidation_shock": _liquidation_shock,
 }
+# Where there is something of a kind by the clock: accounts, at a glance. A kind that is not here is looked for in all of them.
+PLACES: dict[str, Callable[[Scene, int], Iterable[str]]] = {
+    "blind": lambda scene, _now: scene.blind(),
+    "correction": lambda scene, now: scene.recent(now),
+    "allocation": lambda scene, _now: (name for name, one in scene.accounts.items() if one.info.allocated),
+    "key_expiry": lambda scene, _now: (name for name, one in scene.accounts.items() if one.key and one.key.expires_at),
+    "venue_warning": lambda scene, _now: scene.warned(),
+    "model_residual": lambda scene, _now: scene.doubted(),
+}
 BY_CLOCK = frozenset({"liquidation_shock", "concentration", "risk_score", "funding_cost", "funding_rate"})
 
 
@@ -285,13 +314,27 @@ def scope_of(account: Account, symbol: str | None = None) -> Scope:
     return Scope(info.name, info.user, info.venue, info.env, info.execution, symbol)
 
 
-def live(position: Position, marks_down_since: int | None) -> str | None:
-    """Return why a position's figures are not live, None: they are."""
-    found = stale(position, marks_down_since)
-    return None if found is None or found["reason"] == _MEANT else str(found["reason"])
+# Why figures are not live, the gravest last: places here are what columns hold (0: they are live).
+REASONS = (None, "mark_feed", "fill_pending", "restored", "private_feed", "venue_unreachable")
+MARK_FEED, FILL_PENDING, RESTORED = 1, 2, 3
+
+
+def code_of(position: Position, marks_down_since: int | None) -> int:
+    """Return why a position's figures are not live, as a place in ``REASONS``."""
+    return max(
+        account_code(position.account),
+        RESTORED if position.restored_at is not None else 0,
+        FILL_PENDING if position.pending_fill is not None else 0,
+        MARK_FEED if marks_down_since is not None else 0,
+    )
+
+
+def account_code(account: Account) -> int:
+    """Return why a whole account's figures are not live, as a place in ``REASONS``."""
+    found = account.stale()
+    return 0 if found is None or found["reason"] == _MEANT else REASONS.index(str(found["reason"]))
 
 
 def live_account(account: Account) -> str | None:
     """Return why a whole account's figures are not live, None: they are."""
-    found = account.stale()
-    return None if found is None or found["reason"] == _MEANT else str(found["reason"])
+    return REASONS[account_code(account)]

@@ -7,22 +7,24 @@ at a time. Each keeps nothing but the intervals in which nothing changes; alerts
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Protocol
 
 import numpy as np
 
-from gateway.core.accounts import Account
+from gateway.core.accounts import Account, Pool
 from gateway.core.alerts.board import Board
-from gateway.core.alerts.bounds import Bounds, Floats, Ints
+from gateway.core.alerts.bounds import Bounds, Codes, Floats, Ints
 from gateway.core.alerts.entry import Entry, Subject
 from gateway.core.alerts.look import Look
-from gateway.core.alerts.machine import HARMLESS, WORST, Reading, bounds
+from gateway.core.alerts.machine import ANY_NUMBER, HARMLESS, WORST, Reading, bounds, due
 from gateway.core.alerts.rules import Rule, Scope
 from gateway.core.alerts.sources import (
     ACCOUNT_COLUMNS,
     BY_CLOCK,
     COLUMNS,
+    PLACES,
+    REASONS,
     SEEN,
     Seen,
     blind_marks,
@@ -53,11 +55,13 @@ def subject_of(position: Position) -> Subject:
 
 
 class _OfColumn:
-    """What the watches of columns share: candidates are judged, and their intervals set anew."""
+    """What the watches of columns share: candidates are judged, and what leaves each as it is is set anew."""
 
     def __init__(self, rule: Rule, board: Board) -> None:
         self.rule, self.board = rule, board
-        self.bounds = Bounds()
+        self.bounds = Bounds(HARMLESS)
+        self._silences = board.silences_changed
+        self._subjects: dict[int, str] = {}  # of rows that were judged
 
     def comparable(self, values: Floats) -> Floats:
         """Return values that can be compared with intervals: what is unknown may be the worst of all. (n,)"""
@@ -65,119 +69,152 @@ class _OfColumn:
             return values
         return np.clip(np.where(np.isnan(values), WORST, values), WORST, HARMLESS)
 
-    def due(self, index: Ints, values: Floats) -> list[int]:
-        """Return the places whose value left its interval."""
-        found: list[int] = self.bounds.left(index, self.comparable(values)).tolist()
+    def left(self, index: Ints, values: Floats, counted: Callable[[Floats], Floats]) -> list[int]:
+        """Return the places whose value left its interval; ``counted`` makes values of what counts as harmless harmless. (n,)"""
+        if not len(self.bounds.left(index, self.comparable(values))):
+            return []
+        found: list[int] = self.bounds.left(index, self.comparable(counted(values))).tolist()
         return found
 
-    def judged(self, index: int, subject: Subject, value: float, now: int, *, held: str | None, note: str = "") -> None:
-        """Judge one row and set its interval."""
-        reading = Reading(value, live=held is None)
-        status = self.board.judge(self.rule, subject, reading, now, note=note, held=held)
-        self.bounds.set(index, *bounds(self.rule, status))
+    def stirred(self, index: Ints, values: Floats, held: Codes, now: int) -> list[int]:
+        """Return the places that the clock has to judge; where nothing but the value moved, that is shown."""
+        if self._silences != self.board.silences_changed:
+            self._silences = self.board.silences_changed
+            self.bounds.stir()
+        due, moved = self.bounds.stirred(index, self.comparable(values), held, now)
+        for row, value in zip(index[moved].tolist(), values[moved].tolist(), strict=True):
+            self.board.refresh(self.rule, self._subjects[row], value)
+        found: list[int] = due.tolist()
+        return found
+
+    def place(self, index: int, subject: str, *, selected: bool, now: int) -> None:
+        """Begin to watch a row that is new."""
+        entry = self.board.of(self.rule).get(subject)
+        if not selected:
+            self.bounds.forget(index)
+            if entry is not None and entry.status.active:  # the rule selected it before a restart
+                self.board.end(entry, now)
+            return
+        self.bounds.set(index, *bounds(self.rule, self.board.status(self.rule, subject)))
+        if entry is not None and entry.status.active:
+            self.bounds.follow(index)
+
+    def judged(self, index: int, subject: Subject, value: float, now: int, *, held: int) -> None:
+        """Judge one row, and keep what leaves it as it is."""
+        rule = self.rule
+        status = self.board.judge(rule, subject, Reading(value, live=held == 0), now, held=REASONS[held])
+        unknown = math.isnan(value) and rule.spec.unknown_is_worst
+        self.bounds.set(index, *(ANY_NUMBER if unknown else bounds(rule, status)))
+        if status.active or unknown:
+            self._subjects[index] = subject.id
+            self.bounds.follow(index, value, held, due(rule, status, now))
 
 
 class OfPositions(_OfColumn):
     """A rule over a column of all positions, by table slot."""
 
+    def __init__(self, rule: Rule, board: Board) -> None:
+        super().__init__(rule, board)
+        self._placed: dict[int, Position] = {}
+        self._structure = -1
+
     def turn(self, look: Look) -> None:
         self._begin(look)
         if look.moved and self.rule.kind not in BY_CLOCK:
-            self._compare(look)
+            values = COLUMNS[self.rule.kind](look.rows)
+            for place in self.left(look.rows.slot, values, lambda values: self._counted(values, look)):
+                self._judge(place, float(values[place]), look)
 
     def clock(self, look: Look) -> None:
         self._begin(look)
-        self._compare(look)
-        active = [entry for entry in self.board.of(self.rule).values() if entry.status.active]
-        if not active:
-            return
-        values, places = COLUMNS[self.rule.kind](look.rows), look.places
-        for entry in active:
-            position = look.scene.positions.get(entry.subject.id)
-            if position is None or not self.rule.select.matches(entry.subject.scope):
-                self.board.end(entry, look.now)
-            elif (place := places.get(position.slot)) is not None:
-                self._judge(position, float(values[place]), look)
+        values = COLUMNS[self.rule.kind](look.rows)
+        for place in self.stirred(look.rows.slot, self._counted(values, look), look.held, look.now):
+            self._judge(place, float(values[place]), look)
 
     def _begin(self, look: Look) -> None:
+        """Watch rows that are new, and end the alerts of those that are gone."""
         for slot in look.written:
-            self._place(slot, look)
-        if look.restructured:
-            self._sweep(look)
+            position = look.slots.get(slot)
+            if position is not None and self._placed.get(slot) is not position:
+                self._placed[slot] = position
+                selected = self.rule.select.matches(scope_of(position.account, position.state.symbol))
+                self.place(slot, position.state.id, selected=selected, now=look.now)
+        if look.structure != self._structure:
+            self._structure = look.structure
+            for entry in [e for e in self.board.of(self.rule).values() if e.status.active]:
+                if entry.subject.id not in look.scene.positions:
+                    self.board.end(entry, look.now)
 
-    def _compare(self, look: Look) -> None:
-        values = COLUMNS[self.rule.kind](look.rows)
-        for place in self.due(look.rows.slot, values):
-            self._judge(look.slots[int(look.rows.slot[place])], float(values[place]), look)
+    def _counted(self, values: Floats, look: Look) -> Floats:
+        return values if self.rule.select.dust else np.where(look.dust, self._harmless, values)
 
-    def _place(self, slot: int, look: Look) -> None:
-        """Begin to watch a row that is new or was reported anew."""
-        position = look.slots.get(slot)
-        if position is not None and self.rule.select.matches(scope_of(position.account, position.state.symbol)):
-            self.bounds.set(slot, *bounds(self.rule, self.board.status(self.rule, position.state.id)))
-        else:
-            self.bounds.forget(slot)
+    @property
+    def _harmless(self) -> float:
+        return math.inf if self.rule.spec.below else -math.inf
 
-    def _judge(self, position: Position, value: float, look: Look) -> None:
+    def _judge(self, place: int, value: float, look: Look) -> None:
+        position = look.slots[int(look.rows.slot[place])]
         dust = not self.rule.select.dust and look.is_dust(position)
-        harmless = math.inf if self.rule.spec.below else -math.inf
-        held = look.not_live(position)
-        self.judged(position.slot, subject_of(position), harmless if dust else value, look.now, held=held)
-
-    def _sweep(self, look: Look) -> None:
-        """End the alerts of rows that are gone."""
-        for entry in [e for e in self.board.of(self.rule).values() if e.status.active]:
-            if entry.subject.id not in look.scene.positions:
-                self.board.end(entry, look.now)
+        value = self._harmless if dust else value
+        self.judged(position.slot, subject_of(position), value, look.now, held=look.code_of(position))
 
 
 class OfPools(_OfColumn):
     """A rule over margin ratios, by pool number."""
 
+    def __init__(self, rule: Rule, board: Board) -> None:
+        super().__init__(rule, board)
+        self._placed: dict[int, Pool] = {}
+
     def turn(self, look: Look) -> None:
-        for slot in look.written:
-            position = look.slots.get(slot)
-            if position is not None:
-                self._place(position)
-        if not look.moved:
-            return
-        ratios = look.ratios
-        for number in self.due(np.arange(len(ratios)), ratios):
-            self._judge(number, float(ratios[number]), look)
+        self._begin(look)
+        if look.moved:
+            numbers = np.arange(len(look.ratios))
+            for number in self.left(numbers, look.ratios, lambda values: self._counted(values, look)):
+                self._judge(number, look)
 
     def clock(self, look: Look) -> None:
-        self.turn(look)
+        self._begin(look)
         for entry in [e for e in self.board.of(self.rule).values() if e.status.active]:
             account = look.scene.accounts.get(entry.subject.scope.account or "")
             pool = account.pools.get(entry.subject.id.partition(":")[2]) if account is not None else None
-            if pool is None:
+            if pool is None or not pool.members:
                 self.board.end(entry, look.now)
-            else:
-                self._judge(pool.number, float(look.ratios[pool.number]), look)
+        values = self._counted(look.ratios, look)
+        for number in self.stirred(np.arange(len(values)), values, look.held_by_pool, look.now):
+            self._judge(number, look)
 
-    def _place(self, position: Position) -> None:
-        pool = position.pool
-        if self.rule.select.matches(scope_of(position.account)):
-            status = self.board.status(self.rule, f"{position.account.info.name}:{pool.name}")
-            self.bounds.set(pool.number, *bounds(self.rule, status))
-        else:
-            self.bounds.forget(pool.number)
+    def _begin(self, look: Look) -> None:
+        """Watch pools that are new: whatever is in them was written into the columns."""
+        for slot in look.written:
+            position = look.slots.get(slot)
+            if position is not None and self._placed.get(position.pool.number) is not position.pool:
+                pool = self._placed[position.pool.number] = position.pool
+                selected = self.rule.select.matches(scope_of(position.account))
+                self.place(pool.number, _pool_id(position.account, pool), selected=selected, now=look.now)
 
-    def _judge(self, number: int, value: float, look: Look) -> None:
+    def _counted(self, values: Floats, look: Look) -> Floats:
+        return values if self.rule.select.dust else np.where(look.dust_by_pool, 0.0, values)
+
+    def _judge(self, number: int, look: Look) -> None:
         account = look.owner(number)
         pool = next((one for one in account.pools.values() if one.number == number), None) if account else None
-        if account is None or pool is None:
+        if account is None or pool is None or not pool.members:
             self.bounds.forget(number)  # its number is free
+            self._placed.pop(number, None)
             return
         members = [look.scene.positions[row_id] for row_id in sorted(pool.members)]
-        if not self.rule.select.dust and all(look.is_dust(member) for member in members):
-            value = 0.0
-        held = live_account(account) or next(filter(None, map(look.not_live, members)), None)
+        dust = not self.rule.select.dust and all(look.is_dust(member) for member in members)
         name = f"{account.info.name} pool {pool.name}"
-        if pool.isolated and members:
+        if pool.isolated:
             name = f"{subject_of(members[0]).name} isolated"
-        subject = Subject(f"{account.info.name}:{pool.name}", scope_of(account), name)
+        subject = Subject(_pool_id(account, pool), scope_of(account), name)
+        value, held = 0.0 if dust else float(look.ratios[number]), look.code_of_all(account, members)
         self.judged(number, subject, value, look.now, held=held)
+
+
+def _pool_id(account: Account, pool: Pool) -> str:
+    return f"{account.info.name}:{pool.name}"
 
 
 class OfAccounts(_OfColumn):
@@ -188,34 +225,30 @@ class OfAccounts(_OfColumn):
         self._known = 0
 
     def turn(self, look: Look) -> None:
-        if not look.moved:
-            return
-        names = look.worth.names
-        for place in range(self._known, len(names)):
-            if self.rule.select.matches(scope_of(look.scene.accounts[names[place]])):
-                self.bounds.set(place, *bounds(self.rule, self.board.status(self.rule, names[place])))
-        self._known = len(names)
-        values = self._values(look)
-        for place in self.due(np.arange(len(values)), values):
-            self._judge(place, float(values[place]), look)
-
-    def clock(self, look: Look) -> None:
-        self.turn(look)
-        values = self._values(look)
-        places = {name: place for place, name in enumerate(look.worth.names)}
-        for entry in [e for e in self.board.of(self.rule).values() if e.status.active]:
-            place = places.get(entry.subject.id)
-            if place is not None:
+        if look.moved:
+            index, values = self._begin(look)
+            for place in self.left(index, values, lambda values: values):
                 self._judge(place, float(values[place]), look)
 
-    def _values(self, look: Look) -> Floats:
-        return ACCOUNT_COLUMNS[self.rule.kind](look)
+    def clock(self, look: Look) -> None:
+        index, values = self._begin(look)
+        for place in self.stirred(index, values, look.held_by_account, look.now):
+            self._judge(place, float(values[place]), look)
+
+    def _begin(self, look: Look) -> tuple[Ints, Floats]:
+        """Watch accounts that are new; return all places and values."""
+        names = look.worth.names
+        for place in range(self._known, len(names)):
+            selected = self.rule.select.matches(scope_of(look.scene.accounts[names[place]]))
+            self.place(place, names[place], selected=selected, now=look.now)
+        self._known = len(names)
+        return np.arange(len(names)), ACCOUNT_COLUMNS[self.rule.kind](look)
 
     def _judge(self, place: int, value: float, look: Look) -> None:
         account = look.scene.accounts[look.worth.names[place]]
-        name = account.info.name
-        held = live_account(account) or next(filter(None, map(look.not_live, look.scene.held(account))), None)
-        self.judged(place, Subject(name, scope_of(account), name), value, look.now, held=held)
+        subject = Subject(account.info.name, scope_of(account), account.info.name)
+        held = look.code_of_all(account, look.scene.held(account))
+        self.judged(place, subject, value, look.now, held=held)
 
 
 class OfHappenings:
@@ -227,11 +260,16 @@ class OfHappenings:
         self._selected: dict[str, bool] = {}  # accounts: what configuration says of them stands
 
     def turn(self, look: Look) -> None:
-        if self.rule.kind not in BY_CLOCK:
+        if look.concerned and self.rule.kind not in BY_CLOCK:
             self._look_at((look.scene.accounts[name] for name in look.concerned), look)
 
     def clock(self, look: Look) -> None:
-        self._look_at(look.scene.accounts.values(), look)
+        accounts, places = look.scene.accounts, PLACES.get(self.rule.kind)
+        if places is None:
+            self._look_at(accounts.values(), look)
+            return
+        there = {*places(look.scene, look.now), *(e.subject.scope.account for e in self.board.of(self.rule).values())}
+        self._look_at((accounts[name] for name in accounts if name in there), look)
 
     def _look_at(self, accounts: Iterable[Account], look: Look) -> None:
         active: dict[str | None, list[Entry]] = {}
