@@ -47,6 +47,7 @@ class Replay:
         self.lines = self.failed = 0
         self._report = report
         self._links: dict[tuple[str, str | None], dict[str, Link]] = {}
+        self._wanted: dict[str, int] = {}  # venue → the version of what is wanted that its public links know
         self._decoder = msgspec.json.Decoder(Line)
 
     def feed(self, lines: Iterable[bytes], name: str) -> None:
@@ -114,7 +115,20 @@ class Replay:
                         factories |= {f"{way}:{name}": factory for name, factory in found.items()}
                 self.engine.add_account(AccountInfo(name=account, venue=venue.name, env="live"))
             self._links[key] = {name: factory() for name, factory in factories.items()}
+        if account is None:
+            self._want(venue.name, self._links[key].values())
         return self._links[key]
+
+    def _want(self, venue: str, links: Iterable[Link]) -> None:
+        """Say what is held and backs it: one stream can bring marks and prices of currencies, each only where it is wanted."""
+        market = self.engine.market
+        if self._wanted.get(venue) != market.version:
+            self._wanted[venue] = market.version
+            symbols, currencies = (
+                found.get((venue, "live"), ()) for found in (market.wanted(), market.wanted_currencies())
+            )
+            for link in links:
+                link.price_topics(symbols, currencies)
 
     def snapshot(self, *, with_explain: bool) -> dict[str, object]:
         """Return the final tables in the shape of ``GET /v1/snapshot``."""
