@@ -159,7 +159,7 @@ async def test_a_refused_question_does_not_keep_a_known_account_from_being_live(
         lambda client: any("too many requests" in row.get("last_error", "") for row in client.tables["feeds"].values())
     )
     await running.live()
-    await eventually(lambda: running.quiet("hyperliquid"), "every question is answered", 30)
+    await eventually(lambda: running.quiet("hyperliquid"), "every question is answered", 60)
     await equal_to_the_truth(running)
 
 

@@ -73,6 +73,7 @@ async def test_postgres_killed_while_streaming_is_noticed_by_nobody(simulator: S
         assert store._postgres.pid not in (None, killed)
         assert (running.all_live(), set(running.reconnects().values())) == (True, {0})
         simulator.control.pause()
+        await running.get("/v1/positions?max_age_ms=0")  # what a later look at the venue says is the same
         last = await running.settled()
         assert running.gaps() == []
     server = EmbeddedPostgres(folder)
@@ -88,6 +89,7 @@ async def test_an_orderly_stop_leaves_exactly_what_was_shown_last(simulator: Sim
     async with desk(simulator, folder, changes=(stored_at(dsn), flushing(60))) as running:
         await running.live()
         simulator.control.pause()
+        await running.get("/v1/positions?max_age_ms=0")  # what a later look at the venue says is the same
         last = await running.settled()
         epoch = last["epoch"]
     stored, checkpoint = await stored_positions(dsn)
@@ -113,6 +115,7 @@ async def test_postgres_away_at_start_is_written_to_when_it_comes(simulator: Sim
         await eventually(lambda: running.gateway.store.checkpoint.status.state == "ok", "it is found", 20)
         assert "perpwire_checkpoint_ok 1.0" in await running.text("/metrics")
         simulator.control.pause()
+        await running.get("/v1/positions?max_age_ms=0")  # what a later look at the venue says is the same
         last = await running.settled()
         assert running.gaps() == []
     stored, checkpoint = await stored_positions(dsn)
