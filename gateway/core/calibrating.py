@@ -289,7 +289,9 @@ class Calibration:
         agreements = self.residuals.of(model, venue, account.info.name)
         equity, maintenance = moment.pool.equity, moment.pool.maintenance
         if stated and float(stated):
-            fee = _FEE_BEYOND.get(venue, 0.0) * sum(leg.weight * leg.notional for leg in moment.legs.values())
+            legs = [moment.legs.get(one.state.id) or self._book.leg(one.handle, one.maintenance) for one in members]
+            known = [leg.weight * leg.notional for leg in legs if leg.quantity]  # not those that no formula revalues
+            fee = _FEE_BEYOND.get(venue, 0.0) * sum(known)
             ours = maintenance - fee - float(self._book.extra_mm[pool.number])
             for agreement in agreements:
                 agreement.maintenance.add(ours / float(stated) - 1.0)

@@ -282,6 +282,18 @@ def test_margins_are_compared_where_the_venue_states_them_for_the_same_moment() 
     assert found.ratio.worst == pytest.approx(0.01, rel=1e-6)
 
 
+def test_a_pools_maintenance_is_held_against_the_venues_with_rows_that_other_messages_told() -> None:
+    one = engine(promoted=("okx_cross",))
+    state = msgspec.structs.replace(balance("1000").pools[0], venue_maintenance_margin=str(4 * 110 * 0.005))
+    other = told(id=ETH, symbol="ETH-USDT-SWAP", scope="futures")
+    one.turn(
+        [instrument(), instrument("ETH-USDT-SWAP"), balance("1000", pools=(state,)), told(), other, mark("110"),
+         mark("110", symbol="ETH-USDT-SWAP")], 1_000,
+    )  # fmt: skip
+    found = one.calibration.residuals.models["okx_cross"]
+    assert found.maintenance.worst == pytest.approx(0.0, abs=1e-12)
+
+
 def test_an_account_is_explained_by_its_pools_and_what_was_compared() -> None:
     one = desk()
     one.turn([told(cash=100.3)], 1_000)
