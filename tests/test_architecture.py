@@ -128,7 +128,13 @@ LAYERS = {
         "gateway.core.risk",
         "gateway.core.stress",
     ),
-    "gateway.notify": ("exchanges.backoff", "exchanges.clock", "gateway.config", "gateway.core.alerts", "gateway.metrics"),
+    "gateway.notify": (
+        "exchanges.backoff",
+        "exchanges.clock",
+        "gateway.config",
+        "gateway.core.alerts",
+        "gateway.metrics",
+    ),
     "gateway.alerting": (),
     "gateway.alert_desk": (
         "exchanges.clock",

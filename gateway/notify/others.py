@@ -97,8 +97,9 @@ class Others:
 
     def _notify(self, title: str, body: str, kind: str) -> str | None:
         """Speak to the service, in the thread; return why it did not work."""
-        # What it logs may hold addresses, which hold tokens.
-        logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
+        # What it logs, and what it connects with, may hold addresses, which hold tokens.
+        for name in ("apprise", "urllib3"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
         apprise: Any = importlib.import_module("apprise")
         service = apprise.Apprise()
         if not service.add(self._url):

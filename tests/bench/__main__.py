@@ -47,6 +47,7 @@ def main() -> None:
         "machine": machine,
         "recompute": bench("recompute", "--rounds", str(options.rounds)),
         "second": bench("second"),
+        "alerts": bench("alerts"),
         "latency": bench("latency", "--seconds", str(options.seconds)),
         "fanout": bench("fanout", "--rounds", str(options.rounds)),
     }

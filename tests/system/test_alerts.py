@@ -94,6 +94,31 @@ async def test_alerts_are_told_once_and_survive_a_restart(simulator: Simulator, 
     assert await stored_equity(dsn) == {ACCOUNT}
 
 
+async def test_what_was_not_delivered_is_told_by_the_next_start(simulator: Simulator, dsn: str, folder: Path) -> None:
+    async with receiver() as running:
+        changes = (only(ACCOUNT), alerting(running, folder), stored_at(dsn))
+        running.answers = [(500, {})] * 1_000
+        async with desk(simulator, folder, changes=changes, tables=TABLES) as first:
+            await first.live()
+            simulator.control.pause()
+            await first.settled()
+            firing = {f"always:{id_}" for id_ in first.positions}
+            await eventually(lambda: alerts(first).keys() == firing, "every position is an alert")
+            await eventually(lambda: running.got, "one is tried")
+        tried = running.got[0][0]["webhook-id"]
+        running.answers, running.got = [], []
+        async with desk(simulator, folder, changes=changes, tables=TABLES):
+            await eventually(lambda: told(running).keys() == firing, "all are told")
+        assert tried in {headers["webhook-id"] for headers, _ in running.got}
+        assert all(words == ["alert.firing"] for words in told(running).values())
+        running.got.clear()
+        async with desk(simulator, folder, changes=changes, tables=TABLES) as third:
+            await third.live()
+            await third.settled()
+            assert running.got == [], "nothing is owed any more"
+        simulator.control.resume()
+
+
 async def stored_equity(dsn: str) -> set[str]:
     connection = await asyncpg.connect(dsn)
     try:

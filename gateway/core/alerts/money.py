@@ -74,15 +74,20 @@ class Days:
         return np.array([self._day(name, now).peak for name in names], dtype=np.float64)
 
     def see(self, equities: Mapping[str, float], now: int) -> bool:
-        """Take what accounts with live figures are worth (about once a second); return whether a new minute began."""
-        fresh, self._minute = now // MINUTE_MS != self._minute, now // MINUTE_MS
-        for name, equity in equities.items():
-            if not math.isnan(equity):
-                self._day(name, now).see(now, equity)
-                high = self._highs.get(name)
-                if high is None or equity > high[0]:
-                    self._highs[name] = equity, now
-        return fresh
+        """Take what accounts with live figures are worth (about once a second); return whether a new minute began.
+
+        It begins when something is known: an account that is not live yet at the start does not wait for the next one.
+        """
+        known = {name: equity for name, equity in equities.items() if not math.isnan(equity)}
+        for name, equity in known.items():
+            self._day(name, now).see(now, equity)
+            high = self._highs.get(name)
+            if high is None or equity > high[0]:
+                self._highs[name] = equity, now
+        if not known or now // MINUTE_MS == self._minute:
+            return False
+        self._minute = now // MINUTE_MS
+        return True
 
     def close_minute(
         self, equities: Mapping[str, float], by_ccy: Mapping[str, Mapping[str, float]], now: int

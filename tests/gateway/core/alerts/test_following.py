@@ -163,10 +163,15 @@ def play(one: Engine, script: list[tuple[Any, ...]]) -> list[object]:
             case "clock", [after]:
                 now += after
                 one.clock(now)
-        rows = {row_id: row(one, "alerts", row_id) for row_id in sorted(one.tables["alerts"].ids())}
+        rows = {row_id: _of_note(row(one, "alerts", row_id)) for row_id in sorted(one.tables["alerts"].ids())}
         seen.append((kind, rows, [notice[:5] for notice in one.alerts.board.outbox]))
         one.alerts.board.outbox.clear()
     return seen
+
+
+def _of_note(shown: dict[str, Any]) -> dict[str, Any]:
+    """Return what has to be right of an alert's row: of one that is over, that it is over."""
+    return shown if shown["state"] != "resolved" else {name: shown[name] for name in ("state", "since", "severity")}
 
 
 def judging_every_row(one: Engine) -> Engine:
