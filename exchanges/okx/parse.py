@@ -198,7 +198,9 @@ def parse_position(row: PositionRow, account: str, mode: Mode) -> PositionState:
         venue_margin_ratio=known(row.mgn_ratio),
         venue_liquidation_price=liquidation,
         liquidation_known=told,
-        funding=known(row.funding_fee),  # an effect on the balance already: realizedPnl is the sum of it and pnl and fees
+        funding=known(
+            row.funding_fee
+        ),  # an effect on the balance already: realizedPnl is the sum of it and pnl and fees
     )
 
 
