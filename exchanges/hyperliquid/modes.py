@@ -18,7 +18,7 @@ from decimal import Decimal
 
 import msgspec
 
-from exchanges.events import BalanceState, PoolState, PositionState
+from exchanges.events import BalanceState, CoinBalance, PoolState, PositionState
 from exchanges.hyperliquid import parse, tables
 from exchanges.hyperliquid.wire import DIGITS, computed, shown
 
@@ -88,6 +88,7 @@ def shared(
     """
     if spot is None or mode not in tables.SHARED_MODES:
         return None
+    coins: list[CoinBalance] = []
     if mode == "portfolioMargin":
         pools = [PoolState(pool=_PORTFOLIO, ccy=tables.DOLLAR, venue_ratio=shown(spot.portfolio_margin_ratio))]
     else:
@@ -103,7 +104,15 @@ def shared(
             )
             for token in tokens
         ]
-    return BalanceState(account=account, scope=SCOPE, full=True, pools=tuple(pools))
+        coins = [_beyond_cash(pool, totals.get(pool.ccy)) for pool in pools]
+    return BalanceState(account=account, scope=SCOPE, full=True, coins=tuple(coins), pools=tuple(pools))
+
+
+def _beyond_cash(pool: PoolState, total: Decimal | None) -> CoinBalance:
+    """Take what the spot balance holds of the perps' equity out of the token's cash: positions add it at present marks."""
+    known = pool.cash is not None and total is not None
+    beyond = computed(DIGITS.subtract(Decimal(pool.cash or 0), total or Decimal(0))) if known else None
+    return CoinBalance(ccy=pool.ccy, total="0", cash=beyond)
 
 
 def _unified(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 
 from gateway.core.accounts import Account, Pool
 from gateway.core.anchor import computable, paid_apart
@@ -43,7 +44,7 @@ def _said(account: Account, held: Held) -> Row:
         "strategy": info.strategy,
         "execution": info.execution,
         "mode": account.mode.mode if account.mode else None,
-        "balances": {coin.ccy: coin.total for coin in account.all_coins()} or None,
+        "balances": _balances(account) or None,
         "available": account.available,
         "withdrawable": account.withdrawable,
         "allocated": dict(info.allocated) if info.allocated else None,
@@ -117,6 +118,15 @@ def _permissions(account: Account) -> Row | None:
             "owner": key.owner,
         }
     )
+
+
+def _balances(account: Account) -> dict[str, str]:
+    """Return what is held of each currency, as it was sent; of several purses the sum."""
+    found: dict[str, str] = {}
+    for coin in account.all_coins():
+        before = found.get(coin.ccy)
+        found[coin.ccy] = coin.total if before is None else format(Decimal(before) + Decimal(coin.total), "f")
+    return found
 
 
 def account_equity(account: Account, held: Held, book: Book) -> dict[str, float]:
