@@ -4,8 +4,9 @@ import { element, keyed, setAttribute, setText } from "./dom.js";
 import { age } from "./format.js";
 
 const SEVERITIES = ["critical", "error", "warning", "info"];
-// Lines shown; the rest is counted.
-const MOST = 8;
+// Lines shown; the rest is counted. On a phone the positions must stay in sight.
+const MOST = { wide: 8, narrow: 3 };
+const NARROW = matchMedia("(max-width: 600px)");
 
 /** Return the alerts that fire: those that nobody took note of first, then by severity, the oldest last. */
 export function firing(rows) {
@@ -37,9 +38,10 @@ export class Alerts {
   /** @param {number} now the gateway's clock, ms */
   update(rows, now) {
     const found = firing(rows);
-    const shown = found.slice(0, MOST);
+    const most = NARROW.matches ? MOST.narrow : MOST.wide;
+    const shown = found.slice(0, most);
     this.#root.hidden = found.length === 0;
-    setText(this.#count, found.length > MOST ? `${found.length}, the first ${MOST} here` : String(found.length));
+    setText(this.#count, found.length > most ? `${found.length}, the first ${most} here` : String(found.length));
     keyed(this.#list, this.#lines, shown.map(([id]) => id), (id) => this.#make(id));
     for (const [id, row] of shown) paint(this.#lines.get(id), row, now);
   }

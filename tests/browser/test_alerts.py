@@ -54,4 +54,10 @@ async def test_a_failure_to_take_note_is_said(modules: Page) -> None:
 async def test_many_are_counted_and_none_is_hidden_away(modules: Page) -> None:
     found = await modules.evaluate(STRIP, [{f"{number:02}": alert(str(number)) for number in range(11)}, True])
     assert (found["count"], len(found["shown"])) == ("11, the first 8 here", 8)
+    wide = modules.viewport_size
+    assert wide is not None
+    await modules.set_viewport_size({"width": 390, "height": 800})
+    narrow = await modules.evaluate(STRIP, [{f"{number:02}": alert(str(number)) for number in range(11)}, True])
+    assert (narrow["count"], len(narrow["shown"])) == ("11, the first 3 here", 3)
+    await modules.set_viewport_size(wide)
     assert (await modules.evaluate(STRIP, [{}, True]))["hidden"] is True
