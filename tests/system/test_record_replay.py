@@ -11,7 +11,7 @@ import msgspec
 
 from exchanges.sim.server import Simulator
 from exchanges.venue import AccountSpec
-from gateway.config import Config, VerifySettings
+from gateway.config import Config, ModelSettings, VerifySettings
 from gateway.replay import Recorder
 from tests.system.desk import Desk, desk, eventually, stored_at
 from tests.system.programs import Ended, ended, get, live, post, program
@@ -66,6 +66,11 @@ def break_line(recording: Path, number: int) -> None:
     recording.write_bytes(b"".join(lines))
 
 
+def as_replayed(config: Config, specs: list[AccountSpec]) -> tuple[Config, list[AccountSpec]]:
+    """Promote no model: a recording holds no configuration, and its replay trusts what is measured."""
+    return msgspec.structs.replace(config, models=ModelSettings()), specs
+
+
 def seldom_verified(config: Config, specs: list[AccountSpec]) -> tuple[Config, list[AccountSpec]]:
     """Let no round be cut off by the end: what was recorded but not applied would be a difference."""
     return msgspec.structs.replace(config, verify=VerifySettings(every_s=3600)), specs
@@ -79,7 +84,7 @@ async def recorded(simulator: Simulator, dsn: str, folder: Path, recording: Path
         deltas = view.deltas
         await running.client.wait_for(lambda _: view.deltas >= deltas + 20)
 
-    changes = (stored_at(dsn), seldom_verified)
+    changes = (stored_at(dsn), seldom_verified, as_replayed)
     async with desk(simulator, folder, changes=changes, recorder=Recorder(recording.open("wb"))) as running:
         await running.live()
         await moved(running)
