@@ -300,7 +300,7 @@ class Engine:
         """Judge what changed and publish it. A defect in a judgement is raised, but the figures are published all the same."""
         try:
             judge()
-        except Exception:
+        except Exception:  # raised again: what was worked out before the judgement is published first
             self._changes.commit(now)
             raise
         return self._changes.commit(now)
