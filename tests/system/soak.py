@@ -278,8 +278,7 @@ class Judge:
             change
             for change in self._changes
             if change["account"] == row["account"]
-            # A switch of the whole account also names what is opened after it and told in the words of before.
-            and (change["symbol"] == row["symbol"] or (row["class"] == "mode_leftover" and change["cause"] == "mode"))
+            and change["symbol"] == row["symbol"]
             and row["since"] - (MODE_MS if row["class"] == "mode_leftover" else SLACK_MS)
             <= change["at"]
             <= row["found_at"] + SLACK_MS
