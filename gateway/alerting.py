@@ -8,29 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import aiohttp
-import msgspec
+from gateway.asking import ask
 
 _TIMEOUT_S = 90.0  # apprise is waited for a minute
 
 
-class NoGateway(Exception):
-    """No gateway answers at that address; the message says what to do."""
-
-
 async def listed(url: str) -> list[dict[str, Any]]:
-    """Return all alerts, the worst first.
-
-    Raises:
-        NoGateway: Nobody listens there.
-        ValueError: The gateway refuses; the message is its own.
-    """
+    """Return all alerts, the worst first. Raises NoAnswer."""
     rows: list[dict[str, Any]] = []
     cursor = ""
     while True:
-        answer = await _ask(
-            "GET", f"{url}/v1/alerts", params={"limit": "5000"} | ({"cursor": cursor} if cursor else {})
-        )
+        page = {"limit": "5000"} | ({"cursor": cursor} if cursor else {})
+        answer = await ask(url, "/v1/alerts", timeout_s=_TIMEOUT_S, params=page)
         rows += [{"id": id_, **row} for id_, row in answer["alerts"].items()]
         cursor = answer.get("next_cursor", "")
         if not cursor:
@@ -38,26 +27,10 @@ async def listed(url: str) -> list[dict[str, Any]]:
 
 
 async def tested(url: str, rule: str) -> dict[str, Any]:
-    """Send a test of a rule and return what each channel answered. Raises as ``listed``."""
-    answer = await _ask("POST", f"{url}/internal/alerts/test", json={"rule": rule})
+    """Send a test of a rule and return what each channel answered. Raises NoAnswer."""
+    answer = await ask(url, "/internal/alerts/test", timeout_s=_TIMEOUT_S, method="POST", json={"rule": rule})
     found: dict[str, Any] = answer["channels"]
     return found
-
-
-async def _ask(method: str, url: str, **given: Any) -> dict[str, Any]:
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S)) as session,
-            session.request(method, url, **given) as response,
-        ):
-            answer: dict[str, Any] = msgspec.json.decode(await response.read())
-    except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        raise NoGateway(
-            f"no gateway answers at {url} ({type(error).__name__}). Start it, or name it with --url"
-        ) from None
-    if response.status != 200:
-        raise ValueError(str(answer.get("detail", answer)))
-    return answer
 
 
 _STATES = ("firing", "pending", "resolved")

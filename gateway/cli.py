@@ -191,7 +191,7 @@ def reconcile(
     config: Annotated[Path, typer.Option(help="Configuration file.")] = Path("config.yaml"),
 ) -> None:
     """Hold the store against the venues, through the running gateway, and say what differs."""
-    from gateway import reconciling
+    from gateway import asking, reconciling
 
     if dry_run + apply + force > 1:
         fail("reconcile: choose one of --dry-run, --apply, --force")
@@ -214,12 +214,10 @@ def reconcile(
     async def main(_stop: Stop) -> None:
         try:
             answer = await reconciling.ask(address, mode, accounts, reason)
-        except reconciling.NoGateway as error:
-            if not force:
+        except asking.NoAnswer as error:
+            if not (force and isinstance(error, asking.NoGateway)):
                 fail(str(error))
             answer = await reconciling.force_offline(settings, accounts, reason or "")
-        except ValueError as error:
-            fail(str(error))
         for line in reconciling.report(answer):
             print(line)
 
@@ -239,12 +237,12 @@ _ConfigFile = Annotated[Path, typer.Option(help="Configuration file.")]
 @alerts_app.command("list")
 def list_alerts(url: _Url = None, config: _ConfigFile = Path("config.yaml")) -> None:
     """Say what fires, the worst first."""
-    from gateway import alerting
+    from gateway import alerting, asking
 
     async def main(_stop: Stop) -> None:
         try:
             rows = await alerting.listed(url or _address(configuration.load(config)))
-        except (alerting.NoGateway, ValueError) as error:
+        except asking.NoAnswer as error:
             fail(str(error))
         for line in alerting.report(rows):
             print(line)
@@ -259,12 +257,12 @@ def send_test(
     config: _ConfigFile = Path("config.yaml"),
 ) -> None:
     """Send a test of a rule to its channels, for real, and say what each answered; status 1 where one did not take it."""
-    from gateway import alerting
+    from gateway import alerting, asking
 
     async def main(_stop: Stop) -> None:
         try:
             channels = await alerting.tested(url or _address(configuration.load(config)), rule)
-        except (alerting.NoGateway, ValueError) as error:
+        except asking.NoAnswer as error:
             fail(str(error))
         for line in alerting.answers(channels):
             print(line)
@@ -286,6 +284,7 @@ def models(
     config: _ConfigFile = Path("config.yaml"),
 ) -> None:
     """Say how the margin models agree with the venues, by the running gateway or by recorded pairs."""
+    from gateway import asking
     from gateway import models as modelling
 
     if record is not None and judge is not None:
@@ -311,13 +310,13 @@ def models(
     async def main(stop: Stop) -> None:
         try:
             if record is None:
-                print("\n".join(modelling.table(await modelling.ask(address, "/v1/models"))))
+                print("\n".join(modelling.table(await asking.ask(address, "/v1/models"))))
                 return
             with record.open("ab") as file:
                 written = await modelling.record(address, file, seconds, stop)
         except OSError as error:
             fail(f"--record {record}: cannot be written ({error.strerror})")
-        except modelling.NoAnswer as error:
+        except asking.NoAnswer as error:
             fail(str(error))
         print(f"{written} pairs written to {record}. They tell sizes, prices and balances, and not whose.")
 

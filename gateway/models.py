@@ -10,10 +10,10 @@ import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
-import aiohttp
 import msgspec
 
 from exchanges.events import PositionState
+from gateway.asking import ask
 from gateway.config import EngineSettings
 from gateway.core.accounts import AccountInfo
 from gateway.core.margin.catalog import CATALOG
@@ -21,30 +21,8 @@ from gateway.core.pairs import ACCOUNT, Pair
 from gateway.core.residuals import Agreement, Residuals
 from gateway.engine import Engine
 
-_TIMEOUT_S = 30.0
 # A model may be promoted by so many comparisons of so many different positions, not one of them beyond the bounds.
 ENOUGH_PAIRS, ENOUGH_POSITIONS = 20, 5
-
-
-class NoAnswer(Exception):
-    """The gateway does not answer, or refuses; the message says what to do."""
-
-
-async def ask(url: str, path: str) -> Any:
-    """Return the gateway's answer to a question. Raises NoAnswer."""
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S)) as session,
-            session.get(url + path) as response,
-        ):
-            answer = msgspec.json.decode(await response.read())
-    except (aiohttp.ClientError, OSError, TimeoutError, msgspec.DecodeError) as error:
-        raise NoAnswer(
-            f"no gateway answers at {url} ({type(error).__name__}). Start it, or name it with --url"
-        ) from None
-    if response.status != 200:
-        raise NoAnswer(str(answer.get("detail", answer)))
-    return answer
 
 
 async def record(url: str, file: BinaryIO, seconds: float, stop: asyncio.Event) -> int:

@@ -9,39 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import aiohttp
-import msgspec
-
+from gateway import asking
 from gateway.config import Config
 from gateway.store import forget_rows
 
 _TIMEOUT_S = 60.0
 
 
-class NoGateway(Exception):
-    """No gateway answers at that address; the message says what to do."""
-
-
 async def ask(url: str, mode: str, accounts: Sequence[str], reason: str | None) -> dict[str, Any]:
-    """Return the gateway's answer, per account.
-
-    Raises:
-        NoGateway: Nobody listens there.
-        ValueError: The gateway refuses; the message is its own.
-    """
+    """Return the gateway's answer, per account. Raises NoAnswer."""
     body = {"mode": mode, "accounts": list(accounts) or None, "reason": reason}
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S)) as session,
-            session.post(f"{url}/internal/reconcile", json=body) as response,
-        ):
-            answer = msgspec.json.decode(await response.read())
-    except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        raise NoGateway(
-            f"no gateway answers at {url} ({type(error).__name__}). Start it, or name it with --url"
-        ) from None
-    if response.status != 200:
-        raise ValueError(str(answer.get("detail", answer)))
+    answer = await asking.ask(url, "/internal/reconcile", timeout_s=_TIMEOUT_S, method="POST", json=body)
     found: dict[str, Any] = answer["accounts"]
     return found
 

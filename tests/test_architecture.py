@@ -135,7 +135,8 @@ LAYERS = {
         "gateway.core.alerts",
         "gateway.metrics",
     ),
-    "gateway.alerting": (),
+    "gateway.asking": (),
+    "gateway.alerting": ("gateway.asking",),
     "gateway.alert_desk": (
         "exchanges.clock",
         "gateway.core",
@@ -144,7 +145,7 @@ LAYERS = {
         "gateway.web.state",
     ),
     "gateway.model_desk": ("gateway.core", "gateway.engine", "gateway.metrics"),
-    "gateway.models": ("exchanges.events", "gateway.config", "gateway.core", "gateway.engine"),
+    "gateway.models": ("exchanges.events", "gateway.asking", "gateway.config", "gateway.core", "gateway.engine"),
     "gateway.rounds": ("exchanges",),
     "gateway.gate": ("exchanges.events",),
     "gateway.others": ("exchanges",),
@@ -160,7 +161,7 @@ LAYERS = {
     "gateway.trial": ("exchanges.events", "gateway.core", "gateway.engine"),
     "gateway.whatif": ("gateway.core", "gateway.engine", "gateway.trial"),
     "gateway.operator": ("exchanges", "gateway.core", "gateway.engine", "gateway.feeds", "gateway.web.state"),
-    "gateway.reconciling": ("gateway.config", "gateway.store"),
+    "gateway.reconciling": ("gateway.asking", "gateway.config", "gateway.store"),
     # It serves and stores nothing.
     "gateway.check": (
         "exchanges",

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.core.access import Principal, resolve
 from gateway.core.protocol import Refusal
-from gateway.web.route import Operation, Param, Query, answer_json, body_of, principal_of
+from gateway.web.route import Operation, Param, Query, answer_json, asked_of, operator_of, row_of
 from gateway.web.state import AlertTestRequest, ServerState, SilenceRequest
 
 _LONGEST_MS = 366 * 86_400_000
+_MAY = "silence and test alerts"
 
 
 class AlertRoutes:
@@ -61,28 +59,25 @@ class AlertRoutes:
     async def acknowledge(self, request: Request) -> Response:
         """Take note of one alert."""
         Query(request, ())
-        tables, id_ = self._state.tables, request.path_params["id"]
-        selection = resolve(tables, "alerts", principal_of(self._state, request), self._state.accounts())
+        id_ = row_of(self._state, request, "alerts")
         try:
-            if not tables["alerts"].holds(id_, selection):
-                raise KeyError(id_)
             self._state.alerts.acknowledge(id_)
         except KeyError:
-            raise Refusal("not_found", f"no alert {id_!r} fires that you may see; /v1/alerts lists them") from None
-        found = tables["alerts"].get(id_)
+            raise Refusal("not_found", f"the alert {id_!r} does not fire; /v1/alerts?state=firing lists them") from None
+        found = self._state.tables["alerts"].get(id_)
         return answer_json({"id": id_, **(found.row if found is not None else {})})
 
     async def silences(self, request: Request) -> Response:
         """Answer with the silences."""
         Query(request, ())
-        self._operator(request)
+        operator_of(self._state, request, _MAY)
         return answer_json({"silences": msgspec.to_builtins(self._state.alerts.silences())})
 
     async def silence(self, request: Request) -> Response:
         """Begin a silence."""
         Query(request, ())
-        principal = self._operator(request)
-        asked = _decoded(await body_of(self._state, request), SilenceRequest, "silence")
+        principal = operator_of(self._state, request, _MAY)
+        asked = await asked_of(self._state, request, SilenceRequest, "silence")
         until = self._until(asked)
         self._check(asked)
         return answer_json(msgspec.to_builtins(self._state.alerts.silence(asked, until, principal.name)))
@@ -90,7 +85,7 @@ class AlertRoutes:
     async def unsilence(self, request: Request) -> Response:
         """End a silence."""
         Query(request, ())
-        self._operator(request)
+        operator_of(self._state, request, _MAY)
         id_ = request.path_params["id"]
         try:
             return answer_json(msgspec.to_builtins(self._state.alerts.unsilence(id_)))
@@ -100,16 +95,10 @@ class AlertRoutes:
     async def test(self, request: Request) -> Response:
         """Send a test."""
         Query(request, ())
-        self._operator(request)
-        asked = _decoded(await body_of(self._state, request), AlertTestRequest, "test")
+        operator_of(self._state, request, _MAY)
+        asked = await asked_of(self._state, request, AlertTestRequest, "test")
         self._known_rules((asked.rule,))
         return answer_json({"rule": asked.rule, "channels": await self._state.alerts.test(asked.rule)})
-
-    def _operator(self, request: Request) -> Principal:
-        principal = principal_of(self._state, request)
-        if not principal.sees_everything:
-            raise Refusal("unauthorized", "only who may see every account may silence and test alerts")
-        return principal
 
     def _until(self, asked: SilenceRequest) -> int:
         now = self._state.now_ms()
@@ -131,10 +120,3 @@ class AlertRoutes:
         for name in names:
             if name not in known:
                 raise Refusal("bad_command", f"there is no rule {name!r}; there are: {', '.join(known)}")
-
-
-def _decoded(body: bytes, kind: type[Any], what: str) -> Any:
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except msgspec.MsgspecError as bad:
-        raise Refusal("bad_command", f"the body is no request of a {what}: {bad}") from None

@@ -5,9 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.core.access import resolve
-from gateway.core.protocol import Refusal
-from gateway.web.route import Operation, Param, Query, answer_json, principal_of
+from gateway.web.route import Operation, Param, Query, answer_json, operator_of, principal_of, row_of
 from gateway.web.state import ServerState
 
 
@@ -53,24 +51,16 @@ class ModelRoutes:
 
     async def position(self, request: Request) -> Response:
         """Explain one position."""
-        return answer_json(self._state.models.explain_position(self._row(request, "positions")))
+        Query(request, ())
+        return answer_json(self._state.models.explain_position(row_of(self._state, request, "positions")))
 
     async def account(self, request: Request) -> Response:
         """Explain one account."""
-        return answer_json(self._state.models.explain_account(self._row(request, "accounts")))
+        Query(request, ())
+        return answer_json(self._state.models.explain_account(row_of(self._state, request, "accounts")))
 
     async def pairs(self, request: Request) -> Response:
         """Answer with a pair of every pool that was compared."""
         Query(request, ())
-        if not principal_of(self._state, request).sees_everything:
-            raise Refusal("unauthorized", "only who may see every account may hand on what they hold")
+        operator_of(self._state, request, "hand on what they hold")
         return answer_json({"pairs": self._state.models.pairs()})
-
-    def _row(self, request: Request, table: str) -> str:
-        """Return the id in the path, if its row is there and may be seen."""
-        Query(request, ())
-        tables, id_ = self._state.tables, str(request.path_params["id"])
-        selection = resolve(tables, table, principal_of(self._state, request), self._state.accounts())
-        if not tables[table].holds(id_, selection):
-            raise Refusal("not_found", f"there is no row {id_!r} that you may see; /v1/{table} lists them")
-        return id_

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import get_args
 
-import msgspec
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,7 +23,7 @@ from gateway.metrics import CONTENT_TYPE
 from gateway.web.alerts import AlertRoutes
 from gateway.web.models import ModelRoutes
 from gateway.web.problem import PROBLEM_JSON, problem
-from gateway.web.route import Handler, Operation, Param, Query, answer_json, body_of, principal_of
+from gateway.web.route import Handler, Operation, Param, Query, answer_json, asked_of, operator_of, principal_of
 from gateway.web.state import ReconcileRequest, ServerState, Verification
 from gateway.web.stress import StressRoutes
 
@@ -232,12 +231,8 @@ class Rest:
     async def reconcile(self, request: Request) -> Response:
         """Compare, and correct where asked to; for the command line of whoever runs the gateway."""
         Query(request, ())
-        if not principal_of(self._state, request).sees_everything:
-            raise Refusal("unauthorized", "only who may see every account may correct the store")
-        try:
-            asked = msgspec.json.decode(await body_of(self._state, request), type=ReconcileRequest)
-        except msgspec.MsgspecError as bad:
-            raise Refusal("bad_command", f"the body is no request of a reconciliation: {bad}") from None
+        operator_of(self._state, request, "correct the store")
+        asked = await asked_of(self._state, request, ReconcileRequest, "reconciliation")
         unknown = sorted(set(asked.accounts or ()) - set(self._state.accounts()))
         if unknown:
             known = ", ".join(sorted(self._state.accounts())) or "none"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import msgspec
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.core.access import Principal
+from gateway.core.access import Principal, resolve
 from gateway.core.protocol import Refusal
 from gateway.web.state import ServerState
 
@@ -89,6 +90,43 @@ def principal_of(state: ServerState, request: Request) -> Principal:
     if principal is None:
         raise Refusal("unauthorized", "the request carries no token that is known here")
     return principal
+
+
+def operator_of(state: ServerState, request: Request, may: str) -> Principal:
+    """Return who asks for what only whoever sees every account may: ``may`` says what, for the refusal.
+
+    Raises:
+        Refusal: unauthorized.
+    """
+    principal = principal_of(state, request)
+    if not principal.sees_everything:
+        raise Refusal("unauthorized", f"only who may see every account may {may}")
+    return principal
+
+
+def row_of(state: ServerState, request: Request, table: str) -> str:
+    """Return the id in the path.
+
+    Raises:
+        Refusal: unauthorized; not_found: no such row is there that may be seen.
+    """
+    id_ = str(request.path_params["id"])
+    selection = resolve(state.tables, table, principal_of(state, request), state.accounts())
+    if not state.tables[table].holds(id_, selection):
+        raise Refusal("not_found", f"there is no row {id_!r} that you may see; /v1/{table} lists them")
+    return id_
+
+
+async def asked_of(state: ServerState, request: Request, kind: type[Any], what: str) -> Any:
+    """Return what was sent along, as a ``kind``; ``what`` names it for the refusal.
+
+    Raises:
+        Refusal: bad_command.
+    """
+    try:
+        return msgspec.json.decode(await body_of(state, request), type=kind)
+    except msgspec.MsgspecError as bad:
+        raise Refusal("bad_command", f"the body is no request of a {what}: {bad}") from None
 
 
 async def body_of(state: ServerState, request: Request, code: str = "bad_command") -> bytes:

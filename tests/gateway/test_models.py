@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from exchanges.events import CollateralTier, CollateralTiers, MarginTier, MarginTiers, PositionState, Price
 from gateway import models
+from gateway.asking import NoAnswer, ask
 from gateway.cli import app
 from gateway.config import EngineSettings
 from gateway.core.accounts import AccountInfo
@@ -130,7 +131,7 @@ def test_a_line_that_is_no_pair_is_named() -> None:
 async def test_the_command_asks_the_running_gateway() -> None:
     desk = ModelDesk(on_aster(isolated(hidden=0.3), isolated("ETHUSDT", factor=1.1)))
     async with gateway(models=desk) as running:
-        answer = await models.ask(running.http, "/v1/models")
+        answer = await ask(running.http, "/v1/models")
         lines = list(models.table(answer))
         assert len(lines) == 1 + len(answer["models"]) + 1
         (found,) = (line.split() for line in lines if line.startswith("aster_isolated "))
@@ -139,8 +140,8 @@ async def test_the_command_asks_the_running_gateway() -> None:
         file = io.BytesIO()
         assert await models.record(running.http, file, 0.0, asyncio.Event()) == 2
         assert len([msgspec.json.decode(line, type=Pair) for line in file.getvalue().splitlines()]) == 2
-    with pytest.raises(models.NoAnswer, match="no gateway answers"):
-        await models.ask(running.http, "/v1/models")
+    with pytest.raises(NoAnswer, match="no gateway answers"):
+        await ask(running.http, "/v1/models")
 
 
 async def test_rows_are_explained_over_rest_and_only_those_that_are_there() -> None:
