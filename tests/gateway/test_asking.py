@@ -52,8 +52,12 @@ async def test_what_does_not_speak_json_is_no_gateway() -> None:
 async def test_nobody_is_no_gateway_and_is_not_waited_for_longer_than_said() -> None:
     with pytest.raises(NoGateway, match="no gateway answers"):
         await ask("http://127.0.0.1:9", "/v1/alerts")
-    silent = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
+    taken: list[asyncio.StreamWriter] = []
+    silent = await asyncio.start_server(lambda _, writer: taken.append(writer), "127.0.0.1", 0)
     async with silent:
         port = silent.sockets[0].getsockname()[1]
         with pytest.raises(NoGateway, match="TimeoutError"):
             await ask(f"http://127.0.0.1:{port}", "/v1/alerts", timeout_s=0.05)
+        for writer in taken:
+            writer.close()
+            await writer.wait_closed()
