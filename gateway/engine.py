@@ -264,6 +264,7 @@ class Engine:
                 handler(event, now)
             else:
                 concerned.add(self._apply(event, self._of_account, now))
+        self._holdings.tick(self.market.currencies.ticked())
         self._holdings.settle()
         concerned &= self.accounts.keys()
         if concerned:

@@ -14,7 +14,7 @@ import msgspec
 
 from exchanges.events import AccountMode, BalanceState, CoinBalance, Execution, KeyInfo, MarginMode, PoolState
 from gateway.core.calibration import Calibrated
-from gateway.core.currencies import Currencies, Quote
+from gateway.core.currencies import NO_INDEX, Currencies, Quote
 from gateway.core.evidence import Memory
 from gateway.core.listening import Listening
 from gateway.core.reconcile import is_older
@@ -178,6 +178,14 @@ class Account:
     def usd(self, ccy: str | None) -> float:
         """Return the price of a currency in US dollars, NaN where it is unknown."""
         return self.quote(ccy).usd if ccy else math.nan
+
+    def index_of(self, ccy: str | None) -> int:
+        """Return the number of the index that ``usd`` follows (``Currencies.number``)."""
+        return self._currencies.number(self.info.venue, self.info.env, ccy, self._stated.get(ccy)) if ccy else NO_INDEX
+
+    def usd_width(self, ccy: str, now: int) -> float:
+        """Return how far that index went lately (``Currencies.width``)."""
+        return self._currencies.width(self.info.venue, self.info.env, ccy, self._stated.get(ccy), now)
 
     def stated_usd(self, ccy: str) -> float:
         """Return the price that the account's own last message used, else the present one."""

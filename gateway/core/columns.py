@@ -78,7 +78,8 @@ OUTPUTS = (
     "lack",  # maintenance - equity of the row's pool, as solved for
     "scratch",
 )
-IDENTITY = ("symbol", "pool", "slot", "handle", "base", "table")  # int64; table: of tiers, -1 without
+# int64; table: of tiers, priced_by: the index whose price is the row's weight; both -1 without
+IDENTITY = ("symbol", "pool", "slot", "handle", "base", "table", "priced_by")
 _SEEN = 4
 
 
@@ -139,6 +140,7 @@ class Columns:
     handle: Ints
     base: Ints
     table: Ints
+    priced_by: Ints
 
     def __init__(self, block: Floats, ints: Ints, n: int) -> None:
         names = INPUTS + OUTPUTS
@@ -171,6 +173,7 @@ class Row(NamedTuple):
         speaks: The model's figures are shown, unless an input is missing, and distance is to the trigger; else distance is to the
             venue's price.
         counts: The fraction of profit that counts in the pool (a haircut of its settle coin); maintenance is not cut.
+        priced_by: The number of the index that ``weight`` is the price of (``Book.reprice``); -1: of none.
         mark0: The mark of the venue's message, on whose one side the venue's price lay; NaN: a long's lies below.
     """
 
@@ -186,6 +189,7 @@ class Row(NamedTuple):
     speaks: bool = True
     counts: float = 1.0
     mark0: float = math.nan
+    priced_by: int = -1
 
     @property
     def venue_side(self) -> float:

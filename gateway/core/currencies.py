@@ -1,5 +1,7 @@
 """What a currency is worth in US dollars: by public indices, per venue and environment. Stablecoins too. Pure.
 
+A price counts in the turn that it arrives in, like a mark; what is worked out from it (haircuts, summaries) follows with the clock.
+
 Owns which price goes first: the venue's own index, what the account's own message states, another venue's index of the same
 environment, and only then 1 for coins that are meant to be a dollar, which the account then says (``assumed_dollars``).
 """
@@ -11,6 +13,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from exchanges.events import CurrencyPrice
+from gateway.core.reach import Reach
 
 # Meant to be worth one US dollar: assumed so only where nobody states a price.
 DOLLARS = frozenset({"USDT", "USDC", "USDⓈ", "USDH", "USDE", "USDT0", "USD1", "FDUSD"})
@@ -18,6 +21,8 @@ DOLLARS = frozenset({"USDT", "USDC", "USDⓈ", "USDH", "USDE", "USDT0", "USD1", 
 _STEP = 1e-6
 
 Place = tuple[str, str]  # venue, env
+Key = tuple[str, str, str]  # venue, env, currency
+NO_INDEX = -1
 
 
 class Quote(NamedTuple):
@@ -58,49 +63,84 @@ class Currencies:
     def __init__(self) -> None:
         self.version = 0
         self.moved_since: set[str] = set()
-        self._prices: dict[tuple[str, str, str], _Index] = {}  # venue, env, ccy
-        self._applied: dict[tuple[str, str, str], float] = {}  # as the columns know them
+        self._prices: dict[Key, _Index] = {}
+        self._applied: dict[Key, float] = {}  # as the columns know them
+        self._numbers: dict[Key, int] = {}  # of what was applied once
+        self._reach: dict[Key, Reach] = {}
+        self._news: set[Key] = set()  # put since the last turn
+        self._due: set[str] = set()  # moved since the last ``moved``
         self._elsewhere: dict[tuple[str, str], str] = {}  # env, ccy: the first venue by name that has it
         self._wanted: dict[str, tuple[Place, frozenset[str]]] = {}  # account → what it holds or settles in
 
     def take_over(self, other: Currencies) -> None:
         """Let the prices that count there count here, too."""
         self._prices, self._applied, self._elsewhere = dict(other._prices), dict(other._applied), dict(other._elsewhere)
+        self._numbers = dict(other._numbers)
 
     def put(self, price: CurrencyPrice, now: int | None = None) -> None:
-        """Take an index price; it counts from the next ``moved`` on."""
-        at = price.at if price.at is not None else now
-        self._prices[price.venue, price.env, price.ccy] = _Index(float(price.usd), price.quote, at)
+        """Take an index price; it counts from the end of its turn on, the first of its index from the next ``moved`` on."""
+        key, at = (price.venue, price.env, price.ccy), price.at if price.at is not None else now
+        self._prices[key] = index = _Index(float(price.usd), price.quote, at)
+        self._news.add(key)
+        if now is not None:
+            self._reach.setdefault(key, Reach()).put(index.price, now)
+
+    def ticked(self) -> dict[int, float]:
+        """Let what came since the last call count, where its index counts already; return what moved, by number (``number``)."""
+        news, self._news = sorted(self._news & self._applied.keys(), key=self._counts_in_dollars), set()
+        moved = [key for key in news if self._apply(key)]
+        self._due |= {key[2] for key in moved}
+        return {self._numbers[key]: self._applied[key] for key in moved}
 
     def moved(self) -> set[str]:
-        """Let the newest prices count; return the currencies whose price moved by more than a hair."""
-        found = set()
-        # What counts in dollars goes first: the others are worth what their stablecoin is.
-        for key, index in sorted(self._prices.items(), key=lambda entry: entry[1].quote != "USD"):
-            usd = index.price * self.price(key[0], key[1], index.quote, None).usd
-            before = self._applied.get(key)
-            if before is None or abs(usd - before) > _STEP * abs(before):
-                self._applied[key] = usd
-                self._elsewhere[key[1:]] = min(one[0] for one in self._applied if one[1:] == key[1:])
-                found.add(key[2])
+        """Let the newest prices count; return the currencies whose price moved by more than a hair since the last call."""
+        found, self._due = self._due, set()
+        found |= {key[2] for key in sorted(self._prices, key=self._counts_in_dollars) if self._apply(key)}
         self.moved_since |= found
         return found
+
+    def _counts_in_dollars(self, key: Key) -> bool:
+        """Sort what counts in dollars first: the others are worth what their stablecoin is."""
+        return self._prices[key].quote != "USD"
+
+    def _apply(self, key: Key) -> bool:
+        """Let an index's newest price count; say whether it moved by more than a hair."""
+        index, before = self._prices[key], self._applied.get(key)
+        usd = index.price * self.price(key[0], key[1], index.quote, None).usd
+        if before is not None and not abs(usd - before) > _STEP * abs(before):
+            return False
+        self._applied[key] = usd
+        if before is None:
+            self._numbers.setdefault(key, len(self._numbers))
+            self._elsewhere[key[1:]] = min(one[0] for one in self._applied if one[1:] == key[1:])
+        return True
 
     def price(self, venue: str, env: str, ccy: str, stated: float | None, stated_at: int | None = None) -> Quote:
         """Return what a currency is worth; ``stated``: by the account's own last message."""
         if ccy == "USD":
             return Quote(1.0, "par")
-        if (venue, env, ccy) in self._applied:
-            return self._quote(venue, env, ccy, "index")
+        key = self._index_of(venue, env, ccy, stated)
+        if key is not None:
+            return Quote(self._applied[key], "index" if key[0] == venue else key[0], self._prices[key].at)
         if stated is not None:
             return Quote(stated, "account", stated_at)
-        other = self._elsewhere.get((env, ccy))
-        if other is not None:
-            return self._quote(other, env, ccy, other)
         return Quote(1.0, "assumed") if ccy in DOLLARS else Quote(math.nan)
 
-    def _quote(self, venue: str, env: str, ccy: str, source: str) -> Quote:
-        return Quote(self._applied[venue, env, ccy], source, self._prices[venue, env, ccy].at)
+    def number(self, venue: str, env: str, ccy: str, stated: float | None) -> int:
+        """Return the number of the index that ``price`` follows; ``NO_INDEX`` where it follows none."""
+        key = self._index_of(venue, env, ccy, stated)
+        return NO_INDEX if key is None else self._numbers[key]
+
+    def width(self, venue: str, env: str, ccy: str, stated: float | None, now: int) -> float:
+        """Return how far the index that ``price`` follows went lately, as a fraction (``Reach.width``); 0 without one."""
+        key = self._index_of(venue, env, ccy, stated)
+        return self._reach[key].width(now) if key is not None and key in self._reach else 0.0
+
+    def _index_of(self, venue: str, env: str, ccy: str, stated: float | None) -> Key | None:
+        if (venue, env, ccy) in self._applied:
+            return venue, env, ccy
+        other = self._elsewhere.get((env, ccy)) if stated is None and ccy != "USD" else None
+        return None if other is None else (other, env, ccy)
 
     def want(self, account: str, place: Place, currencies: Iterable[str]) -> None:
         """State which currencies an account holds or settles in."""

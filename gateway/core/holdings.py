@@ -13,6 +13,7 @@ from exchanges.events import PositionState
 from gateway.core.accounts import Account, Pool, pool_name
 from gateway.core.anchor import anchor, computable, is_inverse
 from gateway.core.bases import base_of
+from gateway.core.currencies import NO_INDEX
 from gateway.core.margin import Inputs, Maintenance, parameters, trusted
 from gateway.core.market import Market
 from gateway.core.pools import Pools
@@ -148,8 +149,17 @@ class Holdings:
         """Let the present prices of currencies count in an account's pools."""
         for row_id in account.positions:
             position = self.open[row_id]
-            self._book.reweigh(position.handle, self._weight(position))
+            self._book.reweigh(position.handle, *self._weight(position))
         self.pools.reprice(account)
+
+    def tick(self, prices: Mapping[int, float]) -> None:
+        """Let prices of currencies count that have just moved, by the number of their index, as marks do.
+
+        What follows from them slowly (haircuts, constants of a message) waits for ``reprice``.
+        """
+        if prices:
+            self._book.reprice(prices)
+            self._market.moved = True
 
     def touch(self, account: Account) -> None:
         """Say that all rows of an account changed, and the account's own."""
@@ -204,6 +214,7 @@ class Holdings:
         value_basis = (
             state.isolated_basis == "value" if pool.isolated else bool(pool.state and pool.state.basis == "value")
         )
+        weight, priced_by = self._weight(position)
         self._book.put(
             position.handle,
             Row(
@@ -211,7 +222,8 @@ class Holdings:
                 upnl0=found.upnl0,
                 x0=found.x0,
                 value_basis=value_basis,
-                weight=self._weight(position),
+                weight=weight,
+                priced_by=priced_by,
                 long=state.side != "short",
                 venue_liq=float(state.venue_liquidation_price) if state.venue_liquidation_price else math.nan,
                 maintenance=position.maintenance,
@@ -223,10 +235,11 @@ class Holdings:
         )
 
     @staticmethod
-    def _weight(position: Position) -> float:
-        """Return the settle currency in units of the pool's currency."""
-        settle = settle_of(position)
-        return position.account.usd(settle) if position.pool.ccy == "USD" and settle != "USD" else 1.0
+    def _weight(position: Position) -> tuple[float, int]:
+        """Return the settle currency in units of the pool's currency, and the index that this is the price of."""
+        settle, account = settle_of(position), position.account
+        converted = position.pool.ccy == "USD" and settle != "USD"
+        return (account.usd(settle), account.index_of(settle)) if converted else (1.0, NO_INDEX)
 
     def _maintenance(self, position: Position, quantity: float) -> Maintenance:
         state, instrument = position.state, position.instrument

@@ -191,7 +191,8 @@ class Pools:
             if ccy not in held:
                 base = self._book.bases.number(fold(ccy, self._bases), fixed=is_money(ccy))
                 held[ccy] = self._book.add_coin(pool.number, base)
-            self._book.put_coin(held[ccy], amount, account.usd(ccy) if account is not None else math.nan)
+            if account is not None:
+                self._book.put_coin(held[ccy], amount, account.usd(ccy), account.index_of(ccy))
 
     # --- what a pool starts from -----------------------------------------------------------------------------------
 

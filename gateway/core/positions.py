@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -124,7 +125,7 @@ class Book:
         self._next_handle += 1
         self._n += 1
         self._block[:, row] = np.nan
-        self._ints[:, row] = (symbol, pool, slot, handle, base, -1)
+        self._ints[:, row] = (symbol, pool, slot, handle, base, -1, -1)
         self._rows[handle] = row
         self._ordered = self._laid = False
         return handle
@@ -172,7 +173,7 @@ class Book:
         c.offset[index] = 0.0 if row.value_basis else row.upnl0 - row.quantity * row.x0
         c.weight[index], c.sign[index] = row.weight, 1.0 if row.long else -1.0
         c.venue_liq[index], c.venue_side[index], c.speaks[index] = row.venue_liq, row.venue_side, row.speaks
-        c.counts[index] = row.counts
+        c.counts[index], c.priced_by[index] = row.counts, row.priced_by
         c.scale[index] = row.scales_offset and orientation < 0.0
         self._put_maintenance(index, row.maintenance)
         self._laid = False
@@ -202,16 +203,24 @@ class Book:
         if before >= 0:
             self._tables.release(before)
 
-    def put_coin(self, handle: int, amount: float, usd: float) -> None:
-        """Write a coin: the amount that counts (after its haircut; negative: a debt), and its price in US dollars."""
+    def put_coin(self, handle: int, amount: float, usd: float, priced_by: int = -1) -> None:
+        """Write a coin: what counts of it (after its haircut; negative: a debt), its price in US dollars and by which index."""
         kept_free = Maintenance(rate=0.0, rate_at_liquidation=0.0)
-        self.put(handle, Row(amount, 0.0, 1.0, True, usd, amount >= 0.0, math.nan, kept_free))
+        self.put(handle, Row(amount, 0.0, 1.0, True, usd, amount >= 0.0, math.nan, kept_free, priced_by=priced_by))
 
-    def reweigh(self, handle: int, weight: float) -> None:
-        """Set what the settle currency (a coin: the coin) is worth to the pool now."""
+    def reweigh(self, handle: int, weight: float, priced_by: int = -1) -> None:
+        """Set what the settle currency is worth to the pool now, and by which index."""
         row = self._rows[handle]
-        self._all.weight[row] = weight
+        self._all.weight[row], self._all.priced_by[row] = weight, priced_by
         derive(self._all, row)
+
+    def reprice(self, prices: Mapping[int, float]) -> None:
+        """Let indices have moved: each is the weight of the rows that follow it."""
+        c, n = self._all, self._n
+        moved = [np.flatnonzero(c.priced_by[:n] == index) for index in prices]
+        for rows, price in zip(moved, prices.values(), strict=True):
+            c.weight[rows] = price
+        derive(c, np.concatenate(moved))
 
     # --- arithmetic ----------------------------------------------------------------------------------------------
 

@@ -129,7 +129,7 @@ class Standing:
         self._market.currencies.want(account.info.name, (account.info.venue, account.info.env), wanted)
 
     def reprice(self) -> None:
-        """Let the newest prices of currencies count."""
+        """Let the newest prices of currencies count in whatever is worked out from them."""
         moved = self._market.currencies.moved()
         if not moved:
             return

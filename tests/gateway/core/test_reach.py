@@ -23,7 +23,9 @@ def test_what_was_longer_ago_than_two_spans_is_forgotten() -> None:
     assert one.width(9_000) == pytest.approx(0.1), "it stood at 110 until now"
 
 
-@given(st.lists(st.tuples(st.integers(1, 1_500), st.floats(50.0, 200.0)), min_size=1, max_size=40), st.integers(0, 3_000))
+@given(
+    st.lists(st.tuples(st.integers(1, 1_500), st.floats(50.0, 200.0)), min_size=1, max_size=40), st.integers(0, 3_000)
+)
 def test_it_covers_the_last_span_and_at_most_two(steps: list[tuple[int, float]], later: int) -> None:
     one, now, told = Reach(SPAN), 0, list[tuple[int, float]]()
     for passed, price in steps:

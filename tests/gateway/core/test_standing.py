@@ -280,6 +280,38 @@ def test_a_pool_in_dollars_moves_with_its_coins_where_they_make_it_up() -> None:
         assert row(fresh, "positions", held.id)[figure] == pytest.approx(row(one, "positions", held.id)[figure])
 
 
+def test_a_coins_price_counts_in_the_turn_that_it_arrives_in_wherever_it_backs_or_settles() -> None:
+    one = engine(promoted=["bybit_cross"])
+    held = position("BTCUSDT", "bybit-main", pool="USD", size="1", entry_price="100", mark_price="100")
+    inverse = position(
+        "BTCUSD", "bybit-main", pool="USD", settle="BTC", contract_type="inverse", size="200", entry_price="100",
+        mark_price="125", venue_unrealized_pnl="0.4",
+    )  # fmt: skip
+    coins = (
+        CoinBalance(ccy="USDT", total="100", cash="100", usd_price="1"),
+        CoinBalance(ccy="BTC", total="2", cash="2", usd_price="100", discount="1"),
+    )
+    said = balance(account="bybit-main", coins=coins, pools=bybit_pool("300"))
+    contracts = [
+        instrument("BTCUSDT", "bybit"),
+        instrument("BTCUSD", "bybit", settle="BTC", contract_type="inverse", contract_ccy="USD"),
+    ]
+    one.turn([*contracts, usd("BTC", "100", "bybit"), said, held, inverse], 1_000)
+    one.clock(1_500)
+
+    def equity() -> float:
+        return float(row(one, "accounts", "bybit-main")["pools"]["USD"]["equity"])
+
+    assert equity() == pytest.approx(100 + 2 * 100 + 0.4 * 100)
+    one.turn([usd("BTC", "125", "bybit"), mark("125", "BTCUSDT", "bybit")], 2_000)
+    assert equity() == pytest.approx(100 + 2 * 125 + 25 + 0.4 * 125)
+    shown = row(one, "positions", held.id), row(one, "positions", inverse.id)
+    one.clock(2_500)
+    now = row(one, "positions", held.id), row(one, "positions", inverse.id)
+    for figure in ("liquidation_price", "liquidation_distance"):
+        assert [it.get(figure) for it in shown] == [it.get(figure) for it in now], "the clock finds nothing else"
+
+
 def test_a_pool_in_dollars_whose_composition_is_not_known_keeps_the_venues_balance() -> None:
     one = engine()
     coins = (CoinBalance(ccy="ETH", total="1", cash="1", usd_price="2000"),)
