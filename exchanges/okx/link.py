@@ -13,13 +13,12 @@ import msgspec
 
 from exchanges.errors import ProtocolViolation
 from exchanges.events import PositionsSnapshot
-from exchanges.okx import activity, brief, build, parse, tables, wire
+from exchanges.okx import activity, brief, build, parse, tables, usable, wire
 from exchanges.okx.activity import Activity
 from exchanges.okx.pages import Book
 from exchanges.okx.session import Session, decode_all, decode_some
 from exchanges.venue import Ask, Credentials, Heard, HttpRequest, Malformed, Notice, Output, Refresh
 
-_POSITION = msgspec.json.Decoder(wire.PositionRow)
 _ACCOUNT = msgspec.json.Decoder(wire.AccountRow)
 _COIN = msgspec.json.Decoder(wire.CoinRow)
 _BRIEF = msgspec.json.Decoder(wire.BriefRow)
@@ -28,13 +27,6 @@ _CONFIG = msgspec.json.Decoder(wire.ConfigRow)
 
 _ANY = "ANY"
 _KEPT_ANSWERS = 8
-
-
-class _TypeOnly(msgspec.Struct, rename="camel"):
-    inst_type: str
-
-
-_TYPE_ONLY = msgspec.json.Decoder(_TypeOnly)
 
 
 class PrivateLink(Session):
@@ -143,7 +135,7 @@ class PrivateLink(Session):
         return super()._data(arg, frame, rows)
 
     def _position_rows(self, arg: wire.Arg, frame: wire.Frame, rows: list[msgspec.Raw]) -> list[Output]:
-        good, notes, damaged = _readable(rows, "positions")
+        good, notes, damaged = usable.read_some(rows, "positions")
         self._activity.learn(good)
         out = notes if self._held else self._infer(self._mode or parse.DEFAULT_MODE) + notes
         covers = arg.inst_type or _ANY
@@ -346,17 +338,12 @@ class PrivateLink(Session):
         self, request: HttpRequest, raw: list[msgspec.Raw], query: dict[str, list[str]], asked_at: int
     ) -> list[Output]:
         """Translate positions: all, or all of a type, is a snapshot; of named instruments or ids it is single rows."""
-        rows = decode_all(raw, _POSITION, request.path)
-        out: list[Output] = [_unknown_type(row) for row in rows if row.inst_type not in tables.KINDS]
-        rows = [row for row in rows if row.inst_type in tables.KINDS]
-        for row in rows:
-            if not parse.side_is_known(row):
-                raise ProtocolViolation(f"{tables.NAME} {request.path}", _sideless(row))
+        rows, notes = usable.read_all(raw, request.path)
         if "instId" in query or "posId" in query:
-            return [*out, *self._each(rows)]
+            return [*notes, *self._each(rows)]
         rows = [row for row in rows if not parse.is_zero(row)]
         types = _types(query.get("instType", [_ANY])[0])
-        return out + [one for of in types for one in self._of_type(of, rows, (), False, asked_at)]
+        return notes + [one for of in types for one in self._of_type(of, rows, (), False, asked_at)]
 
     def _balance_answer(self, request: HttpRequest, raw: list[msgspec.Raw], full: bool, asked_at: int) -> list[Output]:
         rows = decode_all(raw, _ACCOUNT, request.path)
@@ -378,32 +365,3 @@ def _types(covers: str) -> tuple[str, ...]:
 def _is_event(frame: wire.Frame) -> bool:
     """Say whether a frame is about single rows; frames from before March 2025 lack the word and are snapshots."""
     return frame.event_type not in (None, "snapshot")
-
-
-def _readable(raw: Iterable[msgspec.Raw], where: str) -> tuple[list[wire.PositionRow], list[Output], set[str]]:
-    """Decode position rows; return those that can be used, a note on each other, and the types that those damage."""
-    rows, notes, bad = decode_some(raw, _POSITION, where)
-    damaged: set[str] = set()
-    for row in bad:
-        try:
-            damaged.add(_TYPE_ONLY.decode(row).inst_type)
-        except (ValueError, RecursionError):  # not even its type can be read: it may be of any
-            damaged.update(tables.KINDS)
-    good = []
-    for position in rows:
-        if position.inst_type not in tables.KINDS:
-            notes.append(_unknown_type(position))
-        elif not parse.side_is_known(position):
-            notes.append(Malformed(what=f"{tables.NAME} {where}: {_sideless(position)}"))
-            damaged.add(position.inst_type)
-        else:
-            good.append(position)
-    return good, notes, damaged
-
-
-def _unknown_type(row: wire.PositionRow) -> Malformed:
-    return Malformed(what=f"okx positions: {row.inst_id} is of the unknown instType {row.inst_type!r} and is left out")
-
-
-def _sideless(row: wire.PositionRow) -> str:
-    return f"{row.inst_id}: posCcy {row.pos_ccy!r} does not say whether it is long or short"
