@@ -25,10 +25,9 @@ from exchanges.events import (
     position_id,
 )
 from exchanges.okx import tables
+from exchanges.okx.equity import cash, cross_equity, held
 from exchanges.okx.wire import AccountRow, CoinRow, ConfigRow, PositionRow
 
-# Wide enough for exact sums and products of any two figures that the wire schema lets through.
-_EXACT = Context(prec=200)
 # A quotient has no last digit: twelve significant ones, more than any dollar price is published with.
 _QUOTIENT = Context(prec=12)
 
@@ -319,7 +318,7 @@ def _coin_pool(row: CoinRow) -> PoolState:
         ccy=row.ccy,
         cash=cash(row),
         held=held(row),
-        venue_equity=_cross_equity(row),
+        venue_equity=cross_equity(row),
         venue_maintenance_margin=known(row.mmr),
         venue_initial_margin=known(row.imr),
         venue_ratio=known(row.mgn_ratio),
@@ -350,60 +349,11 @@ def _account_pool(row: AccountRow, mode: Mode) -> tuple[PoolState, ...]:
     )
 
 
-def cash(row: CoinRow) -> str:
-    """Return the mark-independent part of a currency: the balance less accrued interest and debts.
-
-    Whether ``cashBal`` has already gone below zero by what was borrowed, or stands beside ``liab``, is not documented:
-    of the two readings the one is taken that the message's own equity confirms.
-    """
-    carried = _sum(row.cash_bal, minus=(row.interest,))
-    if not Decimal(row.liab or 0):
-        return row.cash_bal if not Decimal(row.interest or 0) else _text(carried)
-    beside = _EXACT.subtract(carried, Decimal(row.liab or 0))
-    rest = _sum(row.eq or "0", minus=(row.upl, row.iso_eq, *_elsewhere(row)))
-    return _text(min(carried, beside, key=lambda reading: abs(_EXACT.subtract(reading, rest))))
-
-
-def held(row: CoinRow) -> str | None:
-    """Return what of a currency's cross balance backs no positions in futures mode; None where it cannot be told.
-
-    The margin ratio counts "balance + PnL - sell orders - options to buy - isolated positions to open - fees of all orders"
-    (help centre, "Futures mode: cross margin trading"), none of which is a field. ``availEq`` lacks those and ``imr``, the
-    margin of positions and pending orders, so that the rest is what they hold, at most ``ordFrozen``. That ``imr`` of a
-    currency holds orders too is documented for the account alone; without it the rest is too much, never too little.
-    """
-    frozen = known(row.ord_frozen)
-    if frozen is None or not Decimal(frozen):
-        return frozen and "0"
-    equity, margin, free = _cross_equity(row), known(row.imr), known(row.avail_eq)
-    if equity is None or margin is None or free is None or Decimal(free) <= 0:  # floored at 0: then it says nothing
-        return None
-    rest = _sum(equity, minus=(margin, free))
-    return _text(min(max(rest, Decimal(0)), Decimal(frozen)))
-
-
-def _cross_equity(row: CoinRow) -> str | None:
-    equity = known(row.eq)
-    return None if equity is None else _text(_sum(equity, minus=(row.iso_eq, *_elsewhere(row))))
-
-
-def _elsewhere(row: CoinRow) -> tuple[str | None, ...]:
-    """Equity of the currency that bots and copied traders hold: none of it backs the cross pool."""
-    return row.stgy_eq, row.smt_sync_eq, row.spot_copy_trading_eq
-
-
-def _sum(start: str, minus: Iterable[str | None]) -> Decimal:
-    total = Decimal(start)
-    for part in minus:
-        total = _EXACT.subtract(total, Decimal(part or 0))
-    return total
-
-
 def _ratio(dollars: str | None, amount: str | None) -> str | None:
     if not known(dollars) or not Decimal(amount or 0):
         return None
     price = _QUOTIENT.divide(Decimal(dollars or 0), Decimal(amount or 0))
-    return _text(price) if price > 0 else None
+    return format(price, "f") if price > 0 else None
 
 
 def _discount(row: CoinRow) -> str | None:
@@ -411,8 +361,4 @@ def _discount(row: CoinRow) -> str | None:
     whole, counted = Decimal(row.eq_usd or 0), known(row.dis_eq)
     if counted is None or whole <= 0:
         return None
-    return _text(_QUOTIENT.divide(Decimal(counted), whole).normalize(_QUOTIENT))
-
-
-def _text(value: Decimal) -> str:
-    return format(value, "f")
+    return format(_QUOTIENT.divide(Decimal(counted), whole).normalize(_QUOTIENT), "f")
