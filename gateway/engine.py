@@ -113,7 +113,7 @@ class Engine:
         self.settings, self._promoted = settings, promoted
         self.counters: Counter[str] = Counter()
         self.accounts: dict[str, Account] = {}
-        self.market = Market(self.book.symbols)
+        self.market = Market(self.book.symbols, settings.anchor_skew_ms)
         self._changes = Changes(sink)
         self._holdings = Holdings(
             self.book, self.market, self._changes, self.counters, promoted=promoted, bases=settings.bases
@@ -331,6 +331,7 @@ class Engine:
         self._reports.fences.restart()
         for account in self.accounts.values():
             account.restart()
+        self.calibration.restart()
         self._changes.sink = sink
         self._reports.executions.begin()
         self._holdings.settle()

@@ -90,15 +90,18 @@ def judge(pairs: Iterable[Pair], settings: EngineSettings) -> list[Judged]:
 
 
 def _play(pair: Pair, settings: EngineSettings, residuals: Residuals) -> Engine:
-    """Bring a new engine to the moment of a pair: first all that stood already, without the venue's figures, then its message."""
+    """Bring a new engine to the moment of a pair: first all that stood already, without the venue's figures, then its message.
+
+    How marks moved before is not part of a pair: they stand long enough that it is no matter.
+    """
     engine = Engine("judge", [AccountInfo(name=ACCOUNT, venue=pair.venue, env=pair.env)], settings)
     engine.calibration.residuals = residuals
     mode = [pair.mode] if pair.mode is not None else []
     before = [*map(_untold, pair.others), *map(_untold, pair.positions)]
-    engine.turn(
-        [*pair.instruments, *pair.tiers, *pair.collateral, *pair.currencies, *mode, *pair.balances, *before], pair.at
-    )
-    engine.clock(pair.at)  # prices of currencies count from here on
+    stood = [*pair.instruments, *pair.tiers, *pair.collateral, *pair.currencies, *mode, *pair.balances, *before]
+    begun = pair.at - 2 * settings.anchor_skew_ms
+    engine.turn([*stood, *pair.prices], begun)
+    engine.clock(begun)  # prices of currencies count from here on
     for price in pair.prices:
         engine.turn([price], price.at if price.at is not None else pair.at)
     engine.turn([*(pair.balances if pair.together else ()), *pair.positions], pair.at)

@@ -1,9 +1,10 @@
 """When a model is held against the venue, with which inputs, and what follows for the pool. Pure.
 
 Owns the record of every pool (``Calibrated``) and the ``delta`` of its column. A row is compared once per report of the venue,
-after the columns were brought to it: rows of one message at its own marks, all others at the present ones. Not compared is
-what did not belong together: marks further apart than the bound, a balance from before a change of the pool's positions, a row
-that does not show a fill yet. What was estimated is dropped with any change of size, mode, leverage, tier, balance or transfer.
+after the columns were brought to it: rows of one message at its own marks, all others at the present ones, with as much room as
+those moved lately. Not compared is what did not belong together: marks further apart than the bound, a balance from before a
+change of the pool's positions, a row that does not show a fill yet, whatever an earlier life stored. What was estimated is
+dropped with any change of size, mode, leverage, tier, balance or transfer.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ class Calibration:
         self._book, self._holdings, self._bounds, self._counters = book, holdings, bounds, counters
         self._seen: dict[str, _Seen] = {}
         self._judged: dict[str, int] = {}  # row → seq of the report that was compared last
+        self._restored_seq = 0
         self._transfers: Counter[str] = Counter()
         self._corrected: dict[int, Pool] = {}  # with a delta
         self._compared: set[str] = set()  # rows, since the start
@@ -92,6 +94,10 @@ class Calibration:
                 del kept[row_id]
         self._compared &= self._holdings.open.keys()
         return self.turn(now)
+
+    def restart(self) -> None:
+        """Take that everything up to now was said in an earlier life: nothing that is said from now on belongs to it."""
+        self._restored_seq = self._holdings.seq
 
     def transfer(self, account: Account) -> None:
         """Take that money came or went."""
@@ -137,7 +143,8 @@ class Calibration:
         """Bring one pool's record up to date; return whether other figures of it are shown than before."""
         members = [self._holdings.open[row_id] for row_id in sorted(pool.members)]
         # The prices of currencies settle every pool in dollars once a second: nothing of that is to be compared.
-        said = (pool.message, account.mode, self._transfers[account.info.name], tuple(map(_SAID, members)))
+        counts = tuple(sorted(self._holdings.pools.fractions(pool).items()))
+        said = (pool.message, account.mode, self._transfers[account.info.name], counts, tuple(map(_SAID, members)))
         if pool.calibration is not None and pool.calibration.said == said:
             return False
         for member in members:
@@ -145,11 +152,11 @@ class Calibration:
         if pool.calibration is None:
             if not any(member.maintenance.model for member in members):
                 return False
-            pool.calibration = Calibrated()
+            pool.calibration = Calibrated(self._bounds.skew_ms)
         record, at = pool.calibration, max((member.as_of for member in members), default=now)
         record.said = said
         shown = record.verdict, float(self._book.delta[pool.number])
-        self._drop_if_changed(account, pool, record, members)
+        self._drop_if_changed(account, pool, record, members, counts)
         for row_id in (record.rows.keys() | record.beyond.keys()) - pool.members:
             record.forget(row_id, at)
         for message in {member.message for member in members if member.message is not None}:
@@ -170,7 +177,9 @@ class Calibration:
         else:
             self._corrected.pop(number, None)
 
-    def _drop_if_changed(self, account: Account, pool: Pool, record: Calibrated, members: list[Position]) -> None:
+    def _drop_if_changed(
+        self, account: Account, pool: Pool, record: Calibrated, members: list[Position], counts: object
+    ) -> None:
         state = pool.state
         positions = (
             account.mode.mode if account.mode else None,
@@ -178,11 +187,11 @@ class Calibration:
             tuple(map(self._identity, members)),
         )
         coins = tuple((c.ccy, c.cash) for c in account.all_coins()) if state is not None and state.from_coins else ()
-        money = (state.cash if state is not None else None, coins)
+        money = (state.cash if state is not None else None, coins, counts)
         if (positions, money) == record.pool_was:
             return
         if record.pool_was is not None and record.pool_was[0] != positions:
-            record.changed_seq = self._holdings.seq
+            record.change(self._holdings.seq)
         record.pool_was = (positions, money)
         record.drop()
 
@@ -216,41 +225,54 @@ class Calibration:
             or self._is_apart(pool, record, members)
         ):
             return
-        moment = self._moment(pool, members, message)
+        moment = self._moment(account, pool, members, message, now)
         if moment.skew_ms > self._bounds.skew_ms:
             self._counters["anchor_skewed"] += 1
             return
         found: dict[str, Comparison] = {}
+        vague = False
         for one in rows:
             self._judged[one.state.id] = message[1]
             compared = self._one(one, moment)
-            if compared is not None:
+            if compared is not None and compared.vague and not compared.beyond:
+                vague = True
+            elif compared is not None:
                 found[one.state.id] = compared
                 for agreement in self.residuals.of(one.maintenance.model, account.info.venue, account.info.name):
                     agreement.take(compared)
         if found:
             self._compared |= found.keys()
             at = max(one.anchored_at if one.anchored_at is not None else now for one in rows)
-            record.take(found, at, moment.skew_ms)
+            heard_at = max(one.as_of for one in rows)
+            record.take(found, at, moment.skew_ms, heard_at)
+        elif vague:
+            self._counters["anchor_skewed"] += 1
         self._compare_margins(account, pool, rows, members, moment)
 
     def _is_new(self, one: Position) -> bool:
         return one.message is not None and self._judged.get(one.state.id, -1) < one.message[1]
 
-    @staticmethod
-    def _is_apart(pool: Pool, record: Calibrated, members: list[Position]) -> bool:
-        """Say whether the balance is of another moment than the positions, or one of these does not show a fill yet."""
-        if any(member.pending_fill is not None for member in members):
-            return True
-        return not pool.isolated and (pool.message is None or pool.message[1] < record.changed_seq)
+    def _is_apart(self, pool: Pool, record: Calibrated, members: list[Position]) -> bool:
+        """Say whether the balance is of another moment than the positions, or one of these does not show a fill yet.
 
-    def _moment(self, pool: Pool, members: list[Position], message: tuple[str, int]) -> _Moment:
+        What was stored is of another moment than anything that the venue says in this life.
+        """
+        if any(member.pending_fill is not None or member.restored_at is not None for member in members):
+            return True
+        if pool.isolated:
+            return False
+        return pool.message is None or pool.message[1] < record.changed_seq or pool.message[1] <= self._restored_seq
+
+    def _moment(
+        self, account: Account, pool: Pool, members: list[Position], message: tuple[str, int], now: int
+    ) -> _Moment:
         """Return the pool as the venue saw it when it wrote a message: what is not in ``legs`` is part of cash and extra."""
         symbols = {one.symbol.number for one in members if one.message == message}
         legs: dict[str, Leg] = {}
         cash, extra = float(self._book.equity[pool.number]), float(self._book.maintenance[pool.number])
         as_of = max(one.as_of for one in members if one.message == message)
-        skew_ms, moving = 0, 0.0
+        skew_ms, apart = 0, 0.0
+        priced = dict(self._holdings.pools.coins(pool))  # what moves with a currency's price: US dollars, by currency
         for one in members:
             if not computable(one.state, one.instrument):
                 continue
@@ -262,9 +284,14 @@ class Calibration:
                 legs[one.state.id] = leg._replace(x=x_of(one.anchor.mark0, inverse=inverse)) if own_mark else leg
             if not own_mark:
                 received = one.symbol.received_at
-                skew_ms = max(skew_ms, abs(as_of - received) if received is not None else self._bounds.skew_ms + 1)
-                moving += leg.weight * leg.notional
-        return _Moment(Snapshot(cash, extra, tuple(legs.values())), legs, skew_ms, drift(moving, skew_ms))
+                skew = abs(as_of - received) if received is not None else self._bounds.skew_ms + 1
+                apart += drift(leg.weight * leg.notional, skew, one.symbol.reach.width(now))
+                skew_ms = max(skew_ms, skew)
+            settle = settle_of(one)
+            if pool.ccy == "USD" and settle is not None:
+                priced[settle] = priced.get(settle, 0.0) + leg.equity - leg.kept
+        apart += sum(abs(usd) * account.usd_width(ccy, now) for ccy, usd in priced.items())
+        return _Moment(Snapshot(cash, extra, tuple(legs.values())), legs, skew_ms, apart)
 
     def _one(self, one: Position, moment: _Moment) -> Comparison | None:
         leg, state, instrument = moment.legs.get(one.state.id), one.state, one.instrument

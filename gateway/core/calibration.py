@@ -20,8 +20,11 @@ Verdict = Literal["venue", "calibrated", "model"]
 
 # The venues round the amounts of a message to six significant digits at worst; a delta below that says nothing.
 _NOISE = 1e-6
-# A mark moves by about this fraction in the square root of a second (at 60 % a year): what inputs of two moments may differ by.
+# A mark moves by about this fraction in the square root of a second (at 60 % a year), also where none was heard meanwhile.
 _DRIFT_PER_ROOT_S = 1e-4
+# Where the moments of the inputs explain more than this share of what is allowed, an agreement says nothing: with it, a price that
+# is 2 % wrong is still beyond the bounds.
+_TELLING = 0.5
 
 
 class Bounds(NamedTuple):
@@ -53,6 +56,7 @@ class Comparison(NamedTuple):
         model: The model's price, NaN where it has none.
         one_sided: Only one side has a price.
         beyond: Not to be believed: ``one_sided``, or beyond a bound by more than ``slack``.
+        vague: The inputs' different moments alone may make so much that an agreement says nothing.
     """
 
     delta: float
@@ -62,6 +66,7 @@ class Comparison(NamedTuple):
     model: float
     one_sided: bool
     beyond: bool
+    vague: bool = False
 
 
 def compare(
@@ -91,14 +96,15 @@ def compare(
     unit = max(rounding(stated, tick), leg.maintenance.floor_to)
     off_by_a_unit = abs(pool.surplus(leg, x_of(at + unit, inverse=leg.inverse)) + delta)
     slack = off_by_a_unit + _NOISE * (equity + leg.weight * leg.notional) + apart
+    allowed = min(bounds.distance * max(1.0, abs(price / mark - 1.0)), bounds.share * price / mark)
+    vague = apart * unit > _TELLING * allowed * mark * off_by_a_unit
     share, excess = abs(delta) / equity, max(0.0, 1.0 - slack / abs(delta)) if delta else 0.0
     if math.isnan(model):
         agree = price <= bounds.distance * mark or not excess
-        return Comparison(delta, slack, share, price / mark if agree else math.nan, model, not agree, not agree)
+        return Comparison(delta, slack, share, price / mark if agree else math.nan, model, not agree, not agree, vague)
     distance = abs(model - price) / mark
-    allowed = min(bounds.distance * max(1.0, abs(price / mark - 1.0)), bounds.share * price / mark)
     beyond = excess * share > bounds.share or excess * distance > allowed
-    return Comparison(delta, slack, share, distance, model, one_sided=False, beyond=beyond)
+    return Comparison(delta, slack, share, distance, model, one_sided=False, beyond=beyond, vague=vague)
 
 
 def rounding(stated: str, tick: float) -> float:
@@ -108,9 +114,13 @@ def rounding(stated: str, tick: float) -> float:
     return max(unit, tick) if on_grid else unit
 
 
-def drift(notional: float, skew_ms: int) -> float:
-    """Return what marks of another moment may make of the PnL of so much notional (the same currency)."""
-    return _DRIFT_PER_ROOT_S * math.sqrt(skew_ms / 1000.0) * notional
+def drift(notional: float, skew_ms: int, width: float = 0.0) -> float:
+    """Return what a mark of another moment may make of the PnL of so much notional (the same currency).
+
+    Args:
+        width: How far the mark really went within the moments that are compared, as a fraction.
+    """
+    return max(_DRIFT_PER_ROOT_S * math.sqrt(skew_ms / 1000.0), width) * notional
 
 
 def fitted(delta: float, comparisons: Iterable[Comparison]) -> float:
@@ -130,7 +140,9 @@ class Calibrated:
         skew_ms: How far apart in time its inputs were.
         share, distance: The worst of its rows (see ``Comparison``), NaN where nothing was to be measured.
         rows: The last comparison of each row.
-        beyond: Rows whose last comparison was beyond the bounds: the share (1 where only one side has a price), and why.
+        beyond: Rows of which the model is not believed: the share (1 where only one side has a price), and why.
+        agreed: Both sides had a price and were within the bounds, since the pool's positions last changed.
+        doubted: Rows beyond the bounds of a pool that had agreed, and since when (ms): one message may be of another moment.
         since: Since when there are such rows (ms).
         pool_was: What has to stay as it was for ``delta`` to hold: of the positions, and of the balance.
         said: What was said of the pool when it was last looked at.
@@ -138,10 +150,13 @@ class Calibrated:
     """
 
     __slots__ = (
-        "anchored_at", "beyond", "changed_seq", "delta", "distance", "pool_was", "rows", "said", "share", "since", "skew_ms",
+        "_lasting_ms", "agreed", "anchored_at", "beyond", "changed_seq", "delta", "distance", "doubted",
+        "pool_was", "rows", "said", "share", "since", "skew_ms",
     )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, lasting_ms: int = Bounds().skew_ms) -> None:
+        """Make a record of nothing; ``lasting_ms``: how far apart in time inputs may be."""
+        self._lasting_ms = lasting_ms
         self.delta = 0.0
         self.anchored_at: int | None = None
         self.skew_ms: int | None = None
@@ -149,6 +164,8 @@ class Calibrated:
         self.rows: dict[str, Comparison] = {}
         self.beyond: dict[str, tuple[float, str]] = {}
         self.since: int | None = None
+        self.agreed = False
+        self.doubted: dict[str, int] = {}
         self.pool_was: tuple[object, object] | None = None
         self.said: object = None
         self.changed_seq = 0
@@ -167,24 +184,49 @@ class Calibrated:
         self.share = self.distance = math.nan
         self.rows.clear()
 
-    def take(self, found: dict[str, Comparison], at: int, skew_ms: int) -> None:
-        """Take the comparisons of one moment, by row."""
+    def change(self, seq: int) -> None:
+        """Note that the positions are others: nothing is known of these."""
+        self.changed_seq, self.agreed = seq, False
+        self.doubted.clear()
+
+    def take(self, found: dict[str, Comparison], at: int, skew_ms: int, heard_at: int | None = None) -> None:
+        """Take the comparisons of one moment, by row; of those that are vague only the ones beyond the bounds.
+
+        A model that agreed gives way where a message that came later, by more than inputs may be apart, is beyond the bounds as
+        well: what lasts longer does not come from their different moments. Until then nothing of such a row counts.
+
+        Args:
+            at: When the venue wrote the message.
+            heard_at: When it came, our clock; None: at once.
+        """
+        heard_at = at if heard_at is None else heard_at
+        counted = {row_id: one for row_id, one in found.items() if not self._waits(row_id, one, heard_at)}
+        if not counted:
+            return
         self.anchored_at, self.skew_ms = at, skew_ms
-        self.share = _worst(one.share for one in found.values())
-        self.distance = _worst(one.distance for one in found.values())
-        self.rows |= found
-        for row_id, one in found.items():
+        self.share = _worst(one.share for one in counted.values())
+        self.distance = _worst(one.distance for one in counted.values())
+        self.rows |= counted
+        for row_id, one in counted.items():
+            self.doubted.pop(row_id, None)
             if one.beyond:
                 self.beyond[row_id] = (1.0 if one.one_sided else one.share, _reason(one))
             else:
                 self.beyond.pop(row_id, None)
         self.flag(at)
-        self.delta = 0.0 if self.beyond else fitted(self.delta, found.values())
+        self.delta = 0.0 if self.beyond else fitted(self.delta, counted.values())
+        self.agreed = not self.beyond and (self.agreed or any(not math.isnan(one.delta) for one in counted.values()))
+
+    def _waits(self, row_id: str, one: Comparison, heard_at: int) -> bool:
+        """Say whether a row's comparison has to be confirmed by a later one before it counts."""
+        if not (one.beyond and self.agreed):
+            return False
+        return heard_at - self.doubted.setdefault(row_id, heard_at) <= self._lasting_ms
 
     def forget(self, row_id: str, at: int) -> None:
         """Let a row's comparison count no more: it is gone, or its venue states nothing any longer."""
-        self.rows.pop(row_id, None)
-        self.beyond.pop(row_id, None)
+        for kept in (self.rows, self.beyond, self.doubted):
+            kept.pop(row_id, None)
         self.flag(at)
 
     def flag(self, at: int) -> None:

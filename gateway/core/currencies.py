@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from exchanges.events import CurrencyPrice
-from gateway.core.reach import Reach
+from gateway.core.reach import SPAN_MS, Reach
 
 # Meant to be worth one US dollar: assumed so only where nobody states a price.
 DOLLARS = frozenset({"USDT", "USDC", "USDⓈ", "USDH", "USDE", "USDT0", "USD1", "FDUSD"})
@@ -60,8 +60,9 @@ class Currencies:
         moved_since: Currencies whose price changed since this was last emptied.
     """
 
-    def __init__(self) -> None:
-        self.version = 0
+    def __init__(self, span_ms: int = SPAN_MS) -> None:
+        """Know nothing; ``span_ms``: within which it is kept how far prices went (``Reach``)."""
+        self.version, self._span_ms = 0, span_ms
         self.moved_since: set[str] = set()
         self._prices: dict[Key, _Index] = {}
         self._applied: dict[Key, float] = {}  # as the columns know them
@@ -83,7 +84,7 @@ class Currencies:
         self._prices[key] = index = _Index(float(price.usd), price.quote, at)
         self._news.add(key)
         if now is not None:
-            self._reach.setdefault(key, Reach()).put(index.price, now)
+            self._reach.setdefault(key, Reach(self._span_ms)).put(index.price, now)
 
     def ticked(self) -> dict[int, float]:
         """Let what came since the last call count, where its index counts already; return what moved, by number (``number``)."""

@@ -12,6 +12,7 @@ from exchanges.events import CollateralTiers, Instrument, MarginMode, MarginTier
 from gateway.core.currencies import Currencies
 from gateway.core.funding import Funding
 from gateway.core.positions import Symbols
+from gateway.core.reach import SPAN_MS
 from gateway.core.state import Symbol
 
 MARK_MAX_AGE_MS = 120_000  # of a venue that no bound is stated for: one read through ccxt, say
@@ -31,16 +32,17 @@ class Market:
             are not in it.
     """
 
-    def __init__(self, columns: Symbols) -> None:
+    def __init__(self, columns: Symbols, span_ms: int = SPAN_MS) -> None:
+        """Know nothing; ``span_ms``: within which it is kept how far prices went (``Reach``)."""
         self.symbols: dict[SymbolKey, Symbol] = {}
         self.instruments: dict[SymbolKey, Instrument] = {}
         self.tiers: dict[TiersKey, dict[Whose, MarginTiers]] = {}
         self.collateral: dict[tuple[str, str, str], CollateralTiers] = {}  # venue, env, ccy
         self.moved = False
         self.lag_ms: dict[tuple[str, str], int] = {}
-        self.currencies = Currencies()
+        self.currencies = Currencies(span_ms)
         self.funding = Funding()
-        self._version = 0
+        self._version, self._span_ms = 0, span_ms
         self._columns = columns
 
     @property
@@ -64,7 +66,7 @@ class Market:
         """Return a symbol that a position now needs."""
         symbol = self.symbols.get(key)
         if symbol is None:
-            symbol = self.symbols[key] = Symbol(key, self._columns.add())
+            symbol = self.symbols[key] = Symbol(key, self._columns.add(), self._span_ms)
             self._columns.orient(symbol.number, inverse=inverse)
             self.funding.hold(key, symbol.number)
         if not symbol.positions:
@@ -154,8 +156,9 @@ class Market:
     def _set(self, symbol: Symbol, value: str, at: int, now: int, source: str) -> None:
         symbol.at, symbol.received_at, symbol.source = at, now, source
         if symbol.value != value:
-            symbol.value = value
-            self._columns.set(symbol.number, float(value))
+            symbol.value, mark = value, float(value)
+            symbol.reach.put(mark, now)
+            self._columns.set(symbol.number, mark)
             self.moved = True
 
     def age(self, now: int, max_age_ms: Mapping[str, int]) -> list[Symbol]:

@@ -145,6 +145,16 @@ class Pools:
             float(state.cash) if state.cash is not None else None,
         )
 
+    def fractions(self, pool: Pool) -> dict[str, float]:
+        """Return what fraction of profit in a currency counts in a pool, by currency (``Backing``)."""
+        return _fractions(self._backing.get(pool.number, Backing()))
+
+    def coins(self, pool: Pool) -> Iterator[tuple[str, float]]:
+        """Yield the coins that back a pool in dollars: (currency, what counts of it, US dollars)."""
+        account, found = self._owners[pool.number], self._backing.get(pool.number, Backing())
+        if found.known:
+            yield from ((ccy, part.amount * account.usd(ccy)) for ccy, part in found.parts.items())
+
     def counts(self, position: Position) -> float:
         """Return the fraction of a position's profit that counts in its pool: profit in a coin is cut like the coin."""
         found = self._backing.get(position.pool.number)

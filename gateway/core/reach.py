@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-SPAN_MS = 2_000
+SPAN_MS = 2_000  # as far as inputs of one comparison may be apart where nothing else is said
 
 
 class Reach:

@@ -9,6 +9,7 @@ from exchanges.events import FeedState, FeedStatus, Instrument, PositionState
 from gateway.core.accounts import Account, Pool
 from gateway.core.anchor import Anchor
 from gateway.core.margin import Maintenance
+from gateway.core.reach import Reach
 
 FEED_STATES: tuple[str, ...] = get_args(FeedState)
 
@@ -16,9 +17,9 @@ FEED_STATES: tuple[str, ...] = get_args(FeedState)
 class Symbol:
     """One symbol's mark, and where it is from ("feed" or "position"). ``stale``: since when its mark is too old (ms), else None."""
 
-    __slots__ = ("at", "feed_at", "key", "number", "positions", "received_at", "source", "stale", "value")
+    __slots__ = ("at", "feed_at", "key", "number", "positions", "reach", "received_at", "source", "stale", "value")
 
-    def __init__(self, key: tuple[str, str, str], number: int) -> None:
+    def __init__(self, key: tuple[str, str, str], number: int, span_ms: int) -> None:
         self.key, self.number = key, number
         self.value: str | None = None
         self.at: int | None = None
@@ -27,6 +28,7 @@ class Symbol:
         self.source: str | None = None
         self.stale: int | None = None
         self.positions: set[str] = set()
+        self.reach = Reach(span_ms)  # how far its mark went lately
 
 
 class PendingFill(NamedTuple):

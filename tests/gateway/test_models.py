@@ -54,19 +54,20 @@ def on_aster(*states: PositionState, at: int = 1_000) -> Engine:
 
 
 def on_okx() -> Engine:
-    """Two cross positions told by two messages; the other one's mark came from a feed meanwhile."""
+    """Two cross positions told by two messages; the other one's mark came from a feed meanwhile, and stands still."""
     one = engine(OKX)
     eth = instrument("ETH-USDT-SWAP", base="ETH")
     tiers = CollateralTiers(venue="okx", env="live", ccy="USDT", tiers=(CollateralTier(lower="0", rate="1"),))
     first = position(account=NAME)
     second = position("ETH-USDT-SWAP", NAME, size="10", entry_price="50", mark_price="50", scope="other")
     one.turn([instrument(), eth, tiers, balance("100", NAME), first, second], 1_000)
-    one.turn([Price(venue="okx", env="live", symbol="BTC-USDT-SWAP", value="112", at=4_000)], 4_000)
+    for at in (4_000, 8_500):
+        one.turn([Price(venue="okx", env="live", symbol="BTC-USDT-SWAP", value="112", at=at)], at)
     rate = 0.005 + 0.0005
     left = 100.4 + 2 * 12 - 2 * 112 * rate - 10 * 50
     stated = f"{-left / (10 * (1 - rate)):.12f}"
-    told = {"venue_liquidation_price": stated, "liquidation_known": "price", "fence": (2,), "venue_at": 4_500}
-    one.turn([msgspec.structs.replace(second, **told)], 4_500)
+    told = {"venue_liquidation_price": stated, "liquidation_known": "price", "fence": (2,), "venue_at": 9_000}
+    one.turn([msgspec.structs.replace(second, **told)], 9_000)
     return one
 
 

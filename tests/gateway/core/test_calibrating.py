@@ -9,7 +9,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from exchanges.events import MarginTier, MarginTiers, PositionState, Transfer
+from exchanges.events import (
+    CoinBalance,
+    CollateralTier,
+    CollateralTiers,
+    CurrencyPrice,
+    MarginTier,
+    MarginTiers,
+    PoolState,
+    PositionState,
+    Transfer,
+)
 from gateway.core.accounts import AccountInfo
 from gateway.core.explain import explain, explain_account
 from gateway.engine import Engine
@@ -191,6 +201,134 @@ def test_a_report_is_compared_once_and_what_was_restored_never() -> None:
     other.clock(1_100)
     assert source(other) == "model"
     assert other.calibration.residuals.models == {}
+
+
+# --- a market that moves -------------------------------------------------------------------------------------------------------
+
+
+def two() -> Engine:
+    """Return an engine with BTC and ETH in one pool, told by different messages, whose model has agreed with the venue."""
+    one = desk()
+    one.turn([instrument("ETH-USDT-SWAP", base="ETH"), position(), eth(100.0), mark("110", at=1_000)], 1_000)
+    one.turn([mark("110", at=9_000), eth(100.0, fence=(2,))], 9_000)
+    assert pool(one)["calibration"]["anchor_at"] == 1_000
+    assert (source(one), source(one, ETH)) == ("model", "model")
+    return one
+
+
+def test_a_report_from_before_a_leap_of_another_mark_leaves_the_model_alone() -> None:
+    one = two()
+    one.turn([mark("112.2", at=9_900)], 9_900)
+    one.turn([eth(100.0, fence=(3,))], 10_000)  # the venue counted with 110: 3.4 % of the pool's equity
+    one.turn([eth(100.0, fence=(4,))], 11_000)
+    assert (source(one), source(one, ETH)) == ("model", "model")
+    assert "delta" not in pool(one)["calibration"]
+    one.turn([mark("112.2", at=14_900), eth(100.0, fence=(5,))], 15_000)
+    assert "delta" not in pool(one)["calibration"], "beyond for the first time: not believed, and not followed"
+    one.turn([mark("112.2", at=18_000), eth(100.0, fence=(6,))], 18_000)
+    assert source(one, ETH) == "venue", "the mark has stood still: it is not that any longer"
+
+
+def test_a_report_that_is_ahead_of_another_mark_has_to_be_confirmed() -> None:
+    one = two()
+    one.turn([eth(104.4, fence=(3,))], 10_000)  # the venue counts with 112.2 already
+    assert (source(one), source(one, ETH)) == ("model", "model")
+    assert "delta" not in pool(one)["calibration"]
+    one.turn([mark("112.2", at=10_100)], 10_100)
+    one.turn([eth(104.4, fence=(4,))], 15_000)
+    assert (source(one), source(one, ETH)) == ("model", "model")
+    assert list(one.calibration.flagged(one.accounts["okx-main"])) == []
+
+
+@pytest.mark.parametrize("moved", ["110", "110.05", "110.5", "112.2", "121"])
+@pytest.mark.parametrize("off", [0.98, 1.02])
+def test_a_wrong_price_is_never_followed_however_far_another_mark_leaps(moved: str, off: float) -> None:
+    one = desk()
+    held = eth(100.0, venue_liquidation_price=None, liquidation_known="unknown")
+    one.turn([instrument("ETH-USDT-SWAP", base="ETH"), position(), held, mark("110", at=900)], 900)
+    stated = float(eth(100.0).venue_liquidation_price or "nan") * off
+    for number in range(2, 12):
+        now = 500 * number
+        one.turn([mark(moved if number % 2 else "110", at=now)], now)
+        one.turn([eth(100.0, fence=(number,), venue_liquidation_price=f"{stated:.12f}")], now + 100)
+        assert source(one, ETH) in ("venue", "model")
+        assert "delta" not in pool(one).get("calibration", {})
+    one.turn([mark("110", at=20_000)], 20_000)
+    one.turn([eth(100.0, fence=(20,), venue_liquidation_price=f"{stated:.12f}")], 20_100)
+    assert source(one, ETH) == "venue"
+
+
+def test_a_coin_that_backs_the_pool_gives_room_as_it_moved() -> None:
+    one = engine(promoted=("okx_multi",))
+    coins = (
+        CoinBalance(ccy="USDT", total="100", cash="100", usd_price="1", discount="1"),
+        CoinBalance(ccy="BTC", total="1", cash="1", usd_price="100", discount="1"),
+    )
+    dollars = PoolState(pool="USD", ccy="USD", from_coins=True)
+    spare = 100 + 100 + 20
+
+    def report(fence: int, equity: float = spare) -> PositionState:
+        stated = f"{(3 * 110 - equity) / (3 * (1 - RATE)):.12f}"
+        return position(size="3", entry_price="103.333333333333333", venue_unrealized_pnl="20", pool="USD", fence=(fence,),
+                        venue_liquidation_price=stated, liquidation_known="price", scope="positions")  # fmt: skip
+
+    def index(price: str) -> CurrencyPrice:
+        return CurrencyPrice(venue="okx", env="live", ccy="BTC", usd=price)
+
+    one.turn([instrument(), balance(coins=coins, pools=(dollars,)), index("100")], 500)
+    one.clock(600)
+    one.turn([report(1)], 1_000)
+    assert source(one) == "model"
+    one.turn([index("104")], 3_900)
+    one.turn([report(2)], 4_000)  # counted with 100
+    one.turn([report(3)], 6_500)
+    assert (source(one), one.counters["anchor_skewed"]) == ("model", 2)
+    one.turn([report(4)], 9_000)
+    one.turn([report(5)], 12_000)
+    assert source(one) == "venue"
+
+
+# --- an earlier life -------------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_stored_is_of_another_moment_than_what_the_venue_says() -> None:
+    one = engine(promoted=("okx_cross",))
+    one.restore([instrument(), balance("106"), told(cash=106.0)], 1_000)
+    one.turn([told(cash=100.0, fence=(2,))], 2_000)  # a payment of 6 that the stored balance does not show
+    assert "calibration" not in pool(one), "5 % of the equity: not compared"
+    assert source(one) == "model"
+    one.turn([balance("100")], 2_300)
+    assert pool(one)["calibration"]["anchor_at"] == 1_000
+    assert source(one) == "model"
+    assert list(one.calibration.flagged(one.accounts["okx-main"])) == []
+
+
+def test_a_row_of_an_earlier_life_keeps_its_pool_from_being_compared() -> None:
+    one = engine(promoted=("okx_cross",))
+    stored = position("ETH-USDT-SWAP", size="10", entry_price="50", mark_price="50", scope="other")
+    one.restore([instrument(), instrument("ETH-USDT-SWAP", base="ETH"), balance("100"), told(), stored], 1_000)
+    one.turn([balance("100"), told(fence=(2,))], 2_000)
+    assert "calibration" not in pool(one)
+
+
+def test_an_estimate_ends_where_another_fraction_of_a_coin_counts() -> None:
+    one = engine(promoted=("okx_multi",))
+    coins = (CoinBalance(ccy="USDT", total="100", cash="100", usd_price="1", discount="0.99"),)
+    dollars = PoolState(pool="USD", ccy="USD", from_coins=True, pnl_discounted=True)
+    stated = told(cash=100.0, pool="USD")
+    one.turn([instrument(), balance(coins=coins, pools=(dollars,)), stated], 1_000)
+    number = one.positions[BTC].pool.number
+    assert float(one.book.delta[number]) > 0
+    one.turn(
+        [
+            CollateralTiers(
+                venue="okx", env="live", ccy="USDT", tiers=(CollateralTier(lower="0", rate="1"),), marginal=True
+            )
+        ],
+        2_000,
+    )
+    assert float(one.book.delta[number]) == 0.0
+    assert source(one) == "model"
 
 
 # --- dropped ------------------------------------------------------------------------------------------------------------------

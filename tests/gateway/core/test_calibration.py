@@ -153,13 +153,13 @@ def world(seed: int) -> list[tuple[Snapshot, list[str | None]]]:
     return found
 
 
-def judged(pool: Snapshot, prices: list[str | None], factor: float) -> Calibrated:
+def judged(pool: Snapshot, prices: list[str | None], factor: float, apart: float = 0.0) -> Calibrated:
     record = Calibrated()
     found = {}
     for one, price in zip(pool.legs, prices, strict=True):
         stated = None if price is None else f"{float(price) * factor:.6g}"
-        comparison = compare(pool, one, stated, tick=0.0, apart=0.0, bounds=BOUNDS)
-        if comparison is not None:
+        comparison = compare(pool, one, stated, tick=0.0, apart=apart, bounds=BOUNDS)
+        if comparison is not None and (comparison.beyond or not comparison.vague):
             found[str(one.symbol)] = comparison
     record.take(found, 1, 0)
     return record
@@ -172,6 +172,20 @@ def test_two_percent_wrong_is_flagged(factor: float) -> None:
     print(f"\n{factor}: {flagged} of {len(cases)} pools flagged")
     assert len(cases) > 800
     assert flagged >= 0.99 * len(cases)
+
+
+@pytest.mark.parametrize("factor", [0.98, 1.02])
+@pytest.mark.parametrize("apart", [0.001, 0.005, 0.01, 0.02, 0.05, 0.2])
+def test_however_fast_marks_move_two_percent_wrong_is_beyond_or_says_nothing_and_is_never_calibrated(
+    factor: float, apart: float
+) -> None:
+    cases = world(3)
+    found = [judged(pool, prices, factor, apart * pool.equity) for pool, prices in cases]
+    assert not [record for record in found if record.verdict == "calibrated"]
+    assert not [record for record in found if record.agreed]
+    telling = sum(record.verdict == "venue" for record in found)
+    print(f"\n{factor}, {apart} of the equity: {telling} of {len(cases)} flagged")
+    assert telling >= 0.99 * len(cases) or apart > 0.001
 
 
 def test_no_pool_is_flagged_for_six_digits() -> None:
@@ -242,6 +256,7 @@ def test_a_record_keeps_its_flag_over_a_drop_until_it_is_compared_again() -> Non
     record = Calibrated()
     record.take({"a": at(3.0, 0.1), "b": at(3.0, 0.1)}, 1, 0)
     assert (record.verdict, record.delta, record.since) == ("calibrated", 2.9, None)
+    record.change(1)
     record.take({"a": at(50.0, 0.1, beyond=True)}, 2, 0)
     assert (record.verdict, record.delta, record.since) == ("venue", 0.0, 2)
     record.drop()
@@ -249,6 +264,32 @@ def test_a_record_keeps_its_flag_over_a_drop_until_it_is_compared_again() -> Non
     assert (record.verdict, record.since) == ("venue", 2), "b agrees, a was not compared again"
     record.forget("a", 4)
     assert (record.verdict, record.since) == ("model", None)
+
+
+def test_a_model_that_agreed_gives_way_to_what_lasts_longer_than_inputs_may_be_apart() -> None:
+    record, wrong = Calibrated(lasting_ms=2_000), {"a": at(50.0, 0.1, beyond=True)}
+    record.take({"a": at(3.0, 0.1), "b": at(3.0, 0.1)}, 1_000, 0)
+    record.take(wrong, 2_000, 0)
+    record.take(wrong, 4_000, 0)
+    assert (record.verdict, record.delta, record.anchored_at) == ("calibrated", 2.9, 1_000), "two of one moment are one"
+    record.take({"a": at(3.0, 0.1)}, 4_001, 0)
+    record.take(wrong, 4_002, 0)
+    assert record.verdict == "calibrated", "it agreed between"
+    record.take(wrong | {"b": at(3.0, 0.1)}, 6_003, 0)
+    assert (record.verdict, record.delta, record.since) == ("venue", 0.0, 6_003)
+
+
+def test_a_model_that_did_not_agree_with_these_positions_gives_way_at_once() -> None:
+    wrong = {"a": at(50.0, 0.1, beyond=True)}
+    new, changed = Calibrated(), Calibrated()
+    new.take(wrong, 1_000, 0)
+    changed.take({"a": at(3.0, 0.1)}, 1_000, 0)
+    changed.change(7)
+    changed.take(wrong, 1_001, 0)
+    nothing = Calibrated()
+    nothing.take({"a": at(math.nan, math.inf)}, 1_000, 0)  # no price on both sides says little
+    nothing.take(wrong, 1_001, 0)
+    assert [one.verdict for one in (new, changed, nothing)] == ["venue"] * 3
 
 
 MODELS = (
