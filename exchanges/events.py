@@ -26,8 +26,9 @@ LiquidationKnown = Literal["price", "none", "unknown"]
 # Why a position changed, as far as the venue says so: evidence, never a guess. "adjustment": split, rebase, rename.
 Cause = Literal["trade", "liquidation", "adl", "settlement", "adjustment", "margin", "funding"]
 TransferKind = Literal[
-    "deposit", "withdrawal", "transfer", "conversion", "interest", "rebate", "bonus", "settlement", "reward", "other"
-]
+    "deposit", "withdrawal", "transfer", "conversion", "interest", "rebate", "bonus", "settlement", "reward",
+    "liquidation", "other",
+]  # fmt: skip
 Execution = Literal["live", "paper", "backtest"]
 
 
@@ -510,11 +511,15 @@ class VerificationFailed(Event, frozen=True, kw_only=True):
 
 
 class HistoryRead(Event, frozen=True, kw_only=True):
-    """Fills, funding and causes since ``since`` were asked at ``asked_at`` and stand before it: what is not there, is not."""
+    """Fills, funding and causes since ``since`` were asked at ``asked_at`` and stand before it: what is not there, is not.
+
+    ``whole``: nothing of the money is missing; False where rows could not be read, or the account cannot be asked for all of it.
+    """
 
     account: str
     since: int
     asked_at: int
+    whole: bool = True
 
 
 class FeedStatus(Event, frozen=True, kw_only=True):

@@ -125,7 +125,7 @@ class Generic:
         asked_at = self._clock.now_ms()
         if not self.has("fetchMyTrades"):
             why = "ccxt has no fetchMyTrades here: causes stay unknown"
-            return Findings(events=(), asked_at=asked_at, flaws=(why,))
+            return Findings(events=(), asked_at=asked_at, flaws=(why,), whole=False)
         events: list[Event] = []
         flaws: list[str] = []
         async with self._turn:
@@ -135,7 +135,8 @@ class Generic:
                 fills, unread = self._understood(partial(self._read.fills, rows))
                 events += fills
                 flaws += unread
-        return Findings(events=tuple(events), asked_at=asked_at, flaws=tuple(flaws))
+        # Trades have no profit in ccxt's form, and payments are not among them.
+        return Findings(events=tuple(events), asked_at=asked_at, flaws=tuple(flaws), whole=False)
 
     async def order(self, symbol: str, order_id: str) -> Findings:
         """Ask for one order. Raises NotFound where there is none, Rejected where the exchange has no such question."""

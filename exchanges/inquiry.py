@@ -30,11 +30,13 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     """What a round brought.
 
     ``asked_at``: our clock at the first question. ``flaws``: rows that could not be understood; everything else stands.
+    ``whole``: there was something to ask, and every row was understood.
     """
 
     events: tuple[Event, ...]
     asked_at: int
     flaws: tuple[str, ...] = ()
+    whole: bool = True
 
 
 class Inquirer:
@@ -103,6 +105,7 @@ class Inquirer:
             events=tuple(output for output in outputs if isinstance(output, Event)),
             asked_at=asked_at,
             flaws=tuple(_flaws(outputs)),
+            whole=bool(requests) and not any(isinstance(output, Malformed) for output in outputs),
         )
 
     async def _read(self, request: HttpRequest, answer: Answer, outputs: list[Output]) -> None:

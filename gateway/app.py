@@ -269,6 +269,9 @@ class Gateway:
             self.feeds.rounds[account].want_history(since, sorted(symbols))
         for name in [name for name in self._to_prove if engine.accounts[name].verified_at is not None]:
             self._to_prove.remove(name)  # one that falls short later goes on being read: that is when it matters
+        while engine.wants_books:
+            account, since = engine.wants_books.popitem()
+            self.feeds.rounds[account].want_history(since, ())
             self._prove(name)
 
     def _prove(self, name: str) -> None:

@@ -45,6 +45,7 @@ from gateway.core.alerts.records import AlertRecord, EquitySample, Silence
 from gateway.core.alerts.rules import Rule
 from gateway.core.alerts.rules import rules as builtin_rules
 from gateway.core.alerts.sources import Scene
+from gateway.core.books import Books
 from gateway.core.calibrating import Calibration
 from gateway.core.calibration import Bounds
 from gateway.core.feeds import Feeds
@@ -54,7 +55,7 @@ from gateway.core.pools import Pools
 from gateway.core.portfolio import Portfolio
 from gateway.core.positions import Book
 from gateway.core.publish import Changes, key_of
-from gateway.core.records import ClosedCycle, Correction, Sink, Trigger
+from gateway.core.records import ClosedCycle, Correction, Covered, Sink, Trigger
 from gateway.core.reports import Reports
 from gateway.core.residuals import Residuals
 from gateway.core.risk import RiskSettings
@@ -121,12 +122,19 @@ class Engine:
         bounds = Bounds(settings.calibration_bound, settings.calibration_distance, settings.anchor_skew_ms)
         self.calibration = Calibration(self.book, self._holdings, Residuals(promoted), bounds, self.counters)
         self._feeds = Feeds(self.market, self._changes)
-        self._reports = Reports(self._holdings, self._feeds, self._changes, self.counters)
+        self.books = Books(self._holdings, self.market, self._changes)
+        self._reports = Reports(self._holdings, self._feeds, self.books, self._changes, self.counters)
         self._standing = Standing(
             self.accounts, self._holdings, self.market, self._reports.corrections, self._changes, self.counters
         )
         self._portfolio = Portfolio(
-            self.book, self._holdings, self.market, settings, risk or RiskSettings(), stress or StressSettings()
+            self.book,
+            self._holdings,
+            self.market,
+            self.books,
+            settings,
+            risk or RiskSettings(),
+            stress or StressSettings(),
         )
         self.alerts = self._alerts(builtin_rules({}) if rules is None else rules)
         self._wants = Wants()
@@ -161,7 +169,8 @@ class Engine:
             LiquidationWarning: lambda account, warning, _now: standing.warn(account, warning),
         }
         self._restorers: dict[type[Event], Callable[..., None]] = {
-            Fill: lambda account, fill, _now: reports.restore_fill(account, fill),
+            Fill: reports.restore_fill,
+            Covered: lambda account, covered, _now: self.books.restore(account, covered, account.stored_at),
             Correction: lambda account, record, _now: reports.corrections.restore(account, record),
             ClosedCycle: lambda account, cycle, _now: reports.cycles.restore(account, cycle),
         }
@@ -195,6 +204,7 @@ class Engine:
         """Make an account known; events of unknown accounts are counted and ignored."""
         self._changes.begin()
         self.accounts[info.name] = Account(info, self.market.currencies)
+        self.books.add(self.accounts[info.name])
         self._changes.touch("accounts", info.name, key_of(info))
         self._changes.commit(self.tables.at)
 
@@ -232,6 +242,11 @@ class Engine:
     def wants_state(self) -> set[str]:
         """Accounts of which a fill is known that no state shows yet: take them out, and ask for their state."""
         return self._wants.state
+
+    @property
+    def wants_books(self) -> dict[str, int]:
+        """Accounts whose records have a gap: take them out, and ask for what happened since then (ms), whatever the symbol."""
+        return self.books.wanted
 
     @property
     def deaf(self) -> set[str]:
@@ -284,6 +299,7 @@ class Engine:
         for symbol in self.market.age(now, self.settings.mark_max_age_ms):
             self._touch_symbol(symbol)
         self._feeds.hear(last_messages or {})
+        self.books.age(now)
         self._reports.age(now)
         self._standing.age(now)
         self._standing.reprice()
@@ -419,7 +435,10 @@ class Engine:
 
     def _on_feed(self, status: FeedStatus, now: int) -> None:
         account = self.accounts.get(status.account) if status.account is not None else None
-        if not self._feeds.put(status, account, now):
+        changed = self._feeds.put(status, account, now)
+        if account is not None:
+            self.books.hear(account, now)
+        if not changed:
             return
         if account is not None:
             self._holdings.touch(account)
@@ -431,6 +450,7 @@ class Engine:
     def _on_transfer(self, account: Account, transfer: Transfer, now: int) -> None:
         self.alerts.transfer(account, transfer, now)
         self.calibration.transfer(account)
+        self.books.transfer(account, transfer)
         if self._changes.sink:
             self._changes.sink.put_transfer(transfer)
 
@@ -442,6 +462,7 @@ class Engine:
 
     def _slow_figures(self) -> None:
         """Publish shares, scores, funding and summaries where their rounded values changed."""
+        self.books.accrue()
         moved = self._portfolio.turn(self.accounts.values())
         self._positions_table.touch(moved.positions, self._changes.seq)
         for name in moved.accounts:

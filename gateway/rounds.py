@@ -204,7 +204,7 @@ class Rounds:
         except VenueError as error:
             log.warning("what happened could not be asked", account=self.account, error=str(error))
             return  # the engine asks again
-        self._tell(found, (HistoryRead(account=self.account, since=since, asked_at=found.asked_at),))
+        self._tell(found, (HistoryRead(account=self.account, since=since, asked_at=found.asked_at, whole=found.whole),))
 
     def _tell(self, found: Findings, last: Sequence[Event]) -> None:
         for flaw in found.flaws:

@@ -35,6 +35,7 @@ class Books:
         self.answered: set[tables.Name] = set()
         self._account, self._signer, self._memory = account, signer, memory
         self._now_ms = 0  # the wall clock, as of the last signature: bounds how far a history is read
+        self._history: tuple[int, set[str]] | None = None  # since when, and the symbols whose fills are asked
         self._readers: dict[tables.Name, Answered] = {
             "account": self._state_of_account,
             "positions": self._positions,
@@ -82,7 +83,11 @@ class Books:
         return self.ask("income", startTime=since_ms, limit=tables.INCOME_PAGE)
 
     def history(self, since_ms: int, symbols: Sequence[str]) -> list[HttpRequest]:
-        """Ask for forced orders first (they say why their fills happened), the books, fills and margins of each symbol."""
+        """Ask for forced orders first (they say why their fills happened), the books, fills and margins of each symbol.
+
+        The books name further symbols that were traded: their fills are asked for then.
+        """
+        self._history = since_ms, set(symbols)
         return [
             self._forced_from(since_ms),
             self.booked(since_ms),
@@ -234,6 +239,9 @@ class Books:
         rows, outputs = _each(body, wire.IncomeRow, "a line of the books")
         for row in rows:
             outputs += trades.income(self._account.name, row, self._memory.hedge)
+            if self._history and row.income_type in tables.TRADE_INCOME and row.symbol not in self._history[1] | {""}:
+                self._history[1].add(row.symbol)
+                outputs.append(Ask(request=self._trades_from(row.symbol, self._history[0])))
         if len(rows) >= tables.INCOME_PAGE:
             newest = max(int(row.time) for row in rows)
             if newest <= int(parameters.get("startTime", 0)):

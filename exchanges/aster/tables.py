@@ -158,7 +158,7 @@ INCOME_KINDS: Final[dict[str, TransferKind]] = {
     "COMMISSION_REBATE": "rebate",
     "API_REBATE": "rebate",
     "CONTEST_REWARD": "reward",
-    "INSURANCE_CLEAR": "other",
+    "INSURANCE_CLEAR": "liquidation",
     "MARKET_MERCHANT_RETURN_REWARD": "rebate",
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import msgspec
 from msgspec import Raw
 
 from exchanges.bybit import build, tables
@@ -17,6 +18,7 @@ from exchanges.bybit.paging import Listings, query_of
 from exchanges.bybit.parse import category_of
 from exchanges.bybit.wire import ExecutionRow, LogRow, Page, decode, millis
 from exchanges.errors import ProtocolViolation
+from exchanges.events import Fill
 from exchanges.venue import Ask, HttpRequest, Output
 
 PATHS = (tables.EXECUTIONS, tables.TRANSACTIONS)
@@ -40,6 +42,7 @@ class History:
     def __init__(self, account: str, legs: Legs) -> None:
         self._account, self._legs = account, legs
         self._listings: Listings[tuple[int, list[Output]]] = Listings()
+        self._unpriced: dict[str, Fill] = {}  # by execId: what they brought stands in the log alone
 
     def answer(
         self, request: HttpRequest, raw: Raw, asked_at: int, time: int | None, *, recorded: bool
@@ -63,14 +66,24 @@ class History:
     def _execution(self, raw: Raw, category: str) -> tuple[int, list[Output]]:
         def read() -> tuple[int, list[Output]]:
             row = decode(raw, ExecutionRow, "an execution")
-            return millis(row.exec_time) or 0, parse_execution(row, self._account, category, self._legs)
+            outputs = parse_execution(row, self._account, category, self._legs)
+            self._unpriced.update(
+                (row.exec_id, one) for one in outputs if isinstance(one, Fill) and one.realized_pnl is None
+            )
+            while len(self._unpriced) > tables.MAX_BUFFERED:
+                del self._unpriced[next(iter(self._unpriced))]
+            return millis(row.exec_time) or 0, outputs
 
         return _guarded(read)
 
     def _log(self, raw: Raw, category: str) -> tuple[int, list[Output]]:
         def read() -> tuple[int, list[Output]]:
             row = decode(raw, LogRow, "a transaction")
-            return millis(row.transaction_time) or 0, parse_log(row, self._account)
+            outputs = parse_log(row, self._account)
+            fill = self._unpriced.pop(row.trade_id or "", None)
+            if fill is not None and row.category != "option":  # whose cash flow has the premium in it
+                outputs.append(msgspec.structs.replace(fill, realized_pnl=row.cash_flow))
+            return millis(row.transaction_time) or 0, outputs
 
         return _guarded(read)
 

@@ -67,6 +67,12 @@ class Executions:
             self._changes.sink.put_fill(fill)
         return True
 
+    def refine(self, fill: Fill) -> None:
+        """Take what a known fill brought and cost, which the channel that told of it first did not say."""
+        self.table.patch(fill.id, fill)
+        if self._changes.sink:
+            self._changes.sink.put_fill(fill)
+
     def row(self, row_id: str) -> Row:
         """Return the row of the `fills` table."""
         fill = self.table[row_id]
@@ -112,12 +118,15 @@ class Executions:
                 self._holes[key] = hole._replace(counted=True)
                 self._counters["fill_holes"] += 1
 
-    def history(self, account: str, since: int, asked_at: int) -> None:
-        """Everything since then was read: a hole that is still there will not be filled by asking again."""
+    def history(self, account: str, since: int, asked_at: int) -> list[int]:
+        """Everything since then was read: a hole that is still there will not be filled by asking again. Return their ends."""
+        lost = []
         for key, hole in list(self._holes.items()):
             if hole.account == account and since <= hole.since and asked_at >= hole.found_at:
                 del self._holes[key]
                 self._counters["fill_holes_unfilled"] += hole.counted
+                lost.append(hole.until)
+        return lost
 
     def wanted(self) -> Iterator[Hole]:
         """Yield the holes whose fills have to be asked."""

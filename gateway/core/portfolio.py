@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from gateway.core.accounts import Account
+from gateway.core.books import Books
 from gateway.core.holdings import Holdings
 from gateway.core.ladder import Ladder
 from gateway.core.market import Market
@@ -23,6 +24,7 @@ from gateway.core.slow import Now, Slow
 from gateway.core.state import Position
 from gateway.core.stress import Ground, StressSettings
 from gateway.core.summary import Bounds, Summaries, purse_equity
+from gateway.core.totals import RealizedTotals
 
 _SHOCK_DECIMALS = 4
 
@@ -54,6 +56,7 @@ class Portfolio:
         book: Book,
         holdings: Holdings,
         market: Market,
+        books: Books,
         settings: Settings,
         risk: RiskSettings,
         stress: StressSettings,
@@ -63,6 +66,7 @@ class Portfolio:
         self.slow = Slow(self.register, market.funding, risk)
         bounds = Bounds(settings.liquidation_risk_distance, settings.dust_usd, risk)
         self.summaries = Summaries(self.register, lambda: book.equity, bounds)
+        self.realized = RealizedTotals(self.register, books, market)
         self.ladder = Ladder(stress)
         self._shocks: Floats = np.zeros(0)  # by account
         self._gaps: dict[int, str] = {}
@@ -74,7 +78,7 @@ class Portfolio:
         slots = self.slow.turn(now)
         summaries = self.summaries.turn(now, self.slow, len(self._book.bases))
         ground = self.ground()
-        summaries |= self.ladder.turn(ground)
+        summaries |= self.ladder.turn(ground) | self.realized.turn()
         names = [self.register.summaries.all[one] for one in sorted(summaries) if one in self.summaries]
         return Moved(slots, self._shake(ground), names)
 
@@ -101,7 +105,9 @@ class Portfolio:
     def summary(self, row_id: str) -> Row:
         """Return a summary's row."""
         number = self.register.summaries.number(row_id)
-        return self.summaries.row(number, self._book.bases.name) | {"stress": self.ladder.row(number)}
+        row = self.summaries.row(number, self._book.bases.name) | self.realized.row(number)
+        unpriced = {*row.get("unpriced", ()), *self.realized.unpriced(number)}  # type: ignore[misc]
+        return row | ({"unpriced": sorted(unpriced)} if unpriced else {}) | {"stress": self.ladder.row(number)}
 
     def _shake(self, ground: Ground) -> list[str]:
         """Find the uniform move that liquidates each account; return those of which it, or why it cannot be said, changed."""

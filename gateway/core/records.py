@@ -96,6 +96,19 @@ class ClosedCycle(Event, frozen=True, kw_only=True):
     since: int
 
 
+class Covered(Event, frozen=True, kw_only=True):
+    """Since when an account's fills and payments are whole (the venue's time). ``until`` None: up to the last write.
+
+    One record an account, ``id`` its name: it is put again where it changes.
+    """
+
+    id: str
+    account: str
+    since: int
+    until: int | None = None
+    at: int
+
+
 class Sink(Protocol):
     """Where durable state goes; every call returns at once and never raises. A record put again replaces the former one."""
 
@@ -111,6 +124,7 @@ class Sink(Protocol):
     def put_transfer(self, transfer: Transfer) -> None: ...
     def put_correction(self, correction: Correction) -> None: ...
     def put_closed(self, cycle: ClosedCycle) -> None: ...
+    def put_covered(self, covered: Covered) -> None: ...
     def put_alert(self, alert: AlertRecord) -> None: ...
     def put_silence(self, silence: Silence) -> None: ...
     def put_equity(self, sample: EquitySample) -> None: ...

@@ -22,6 +22,7 @@ from exchanges.events import (
 )
 from gateway.core import executions
 from gateway.core.accounts import Account, message_of
+from gateway.core.books import Books
 from gateway.core.corrections import GRACE_MS, LONGEST_MS, ROUTINE_GRACE_MS, Corrections, by_hand
 from gateway.core.cycles import Cycles
 from gateway.core.evidence import Piece, piece_of
@@ -47,7 +48,9 @@ class Reports:
         triggers: Why an account's state is being asked, where it is not the timer.
     """
 
-    def __init__(self, holdings: Holdings, feeds: Feeds, changes: Changes, counters: Counter[str]) -> None:
+    def __init__(
+        self, holdings: Holdings, feeds: Feeds, books: Books, changes: Changes, counters: Counter[str]
+    ) -> None:
         self.asked: frozenset[str] = frozenset()
         self.triggers: dict[str, Trigger] = {}
         self.fences = Fences()
@@ -57,6 +60,7 @@ class Reports:
         self.corrections = Corrections(changes, counters, self._classified)
         self.deaf: set[str] = set()  # accounts whose live stream did not tell of something
         self._holdings, self._feeds, self._changes, self._counters = holdings, feeds, changes, counters
+        self._books = books
         self._routine: set[tuple[str, str]] = set()  # (account, scope) told of by periodic full states
         self._waiting: dict[str, set[str]] = {}  # account → rows that do not show a fill yet
         self._opening: dict[tuple[str, str], PendingFill] = {}  # (account, symbol): a fill without a row
@@ -64,6 +68,7 @@ class Reports:
     def _classified(self, record: Correction) -> None:
         """Let the settled class of a correction count elsewhere."""
         self.cycles.reconciled(record)
+        self._books.corrected(record)
         # What is found as a stream comes up was missed by the one before it.
         if record.cls == "missed_event" and record.trigger not in ("start", "reconnect"):
             self.deaf.add(record.account)
@@ -73,7 +78,7 @@ class Reports:
     def position(self, account: Account, state: PositionState, now: int) -> None:
         """Take what the stream says of one position."""
         self.corrections.said(state.id, state if _is_open(state) else None)
-        if not self._apply(account, state, now, None):
+        if not self._apply(account, state, now, None, alone=True):
             self._counters["older_ignored"] += 1
 
     def snapshot(self, account: Account, full: PositionsSnapshot, now: int) -> None:
@@ -121,14 +126,17 @@ class Reports:
             self.corrections.put(account, by_hand(account.info.name, state, reason, now))
         self.orders.forget(account.info.name, now)
 
-    def _apply(self, account: Account, state: PositionState, now: int, asked_at: int | None) -> bool:
-        """Apply a report unless an older one; return whether it was applied."""
+    def _apply(
+        self, account: Account, state: PositionState, now: int, asked_at: int | None, *, alone: bool = False
+    ) -> bool:
+        """Apply a report unless an older one; return whether it was applied. ``alone``: the stream told of this one change."""
         if not self.fences.accepts(state, asked_at):
             return False
         if not _is_open(state):
             self._close(state, state.fence, state.venue_at if state.venue_at is not None else now, now)
             return True
         before = self._holdings.open.get(state.id)
+        was = (before.state, self.since(before)) if before else None
         largest = state.size
         if before is not None and None not in (before.state.side, state.side) and before.state.side != state.side:
             ended = state.venue_at if state.venue_at is not None else now
@@ -139,6 +147,7 @@ class Reports:
         live = before is None or self._feeds.marks_down_since(before.symbol) is None
         position = self._holdings.put(account, state, now, feed_is_live=live)
         position.largest = largest
+        self._books.held(position, was, now, told=alone)
         if asked_at is not None:  # what happened between question and answer is not in it
             position.as_of, position.message = asked_at, message_of(state.scope, asked_at, self._holdings.seq)
         if position.pending_fill is not None and executions.shows(position.pending_fill, state, asked_at):
@@ -177,13 +186,17 @@ class Reports:
 
     def fill(self, account: Account, fill: Fill, now: int) -> None:
         """Take a fill: evidence, a link of a chain, perhaps a sign that a row is behind."""
-        new = self.executions.put(account, fill)
-        self._learn(account, piece_of(fill, told=self._told(account, fill.at)))
+        new, told = self.executions.put(account, fill), self._told(account, fill.at)
+        if self._books.fill(account, fill, now, told=told) and not new:
+            self.executions.refine(fill)
+        self._learn(account, piece_of(fill, told=told))
         if new:
             self._check_rows(account, fill, now)
 
     def cause(self, account: Account, event: Evidence | FundingPayment, _now: int) -> None:
         """Take a notice, a bill or a funding payment."""
+        if isinstance(event, FundingPayment):
+            self._books.payment(account, event)
         new = self._learn(account, piece_of(event, told=self._told(account, event.at)))
         if new and isinstance(event, FundingPayment) and self._changes.sink:
             self._changes.sink.put_funding(event)
@@ -201,11 +214,14 @@ class Reports:
         self.executions.link(now)
         self.corrections.history(account, read.since, read.asked_at)
         self.cycles.history(account, read.since, read.asked_at)
-        self.executions.history(read.account, read.since, read.asked_at)
+        for at in self.executions.history(read.account, read.since, read.asked_at):
+            self._books.lost(account, at, now)
+        self._books.read(account, read, now)
 
-    def restore_fill(self, account: Account, fill: Fill) -> None:
+    def restore_fill(self, account: Account, fill: Fill, now: int) -> None:
         """Take a fill of an earlier life back."""
         self.executions.put(account, fill)
+        self._books.fill(account, fill, now, told=False)
         account.memory.add(piece_of(fill, told=False))
 
     def _told(self, account: Account, at: int) -> bool:

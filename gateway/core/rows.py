@@ -75,6 +75,7 @@ def static_row(position: Position) -> Row:
     row.update({name: getattr(instrument, name) for name in _CONTRACT} if instrument else {})
     row.update({name: getattr(state, name) for name in _VENUE_SENT})
     quantity = signed_quantity(state, instrument)
+    row["funding"] = state.funding if state.funding is not None else position.accrued
     row["quantity"] = format(quantity, "f") if quantity is not None else None
     row["anchor_at"] = position.anchored_at
     found = position.anchor

@@ -43,9 +43,11 @@ class Position:
 
     __slots__ = (
         "account",
+        "accrued",
         "anchor",
         "anchored_at",
         "as_of",
+        "begun",
         "counted",
         "handle",
         "instrument",
@@ -86,6 +88,8 @@ class Position:
         self.as_of = 0  # our clock: when the last report was asked, or came by itself
         self.largest = state.size  # held since it was opened, as far as this process saw
         self.pending_fill: PendingFill | None = None
+        self.begun: int | None = None  # when it was opened (the venue's time), as far as that is known
+        self.accrued: str | None = None  # funding since then, by the records
         self.warning: tuple[int, str] | None = None  # (at, the venue's words)
 
 

@@ -33,7 +33,7 @@ from exchanges.events import (
     Transfer,
 )
 from gateway.core.alerts.records import AlertRecord, EquitySample, Silence
-from gateway.core.records import ClosedCycle, Correction
+from gateway.core.records import ClosedCycle, Correction, Covered
 from gateway.storage import restore, tables
 from gateway.storage.errors import PostgresAway, PostgresRefused, StorageError
 from gateway.storage.migrate import migrate
@@ -177,6 +177,9 @@ class Checkpoint:
 
     def put_closed(self, cycle: ClosedCycle) -> None:
         self._put_record("closed_cycles", cycle)
+
+    def put_covered(self, covered: Covered) -> None:
+        self._put_record("coverage", covered)
 
     def put_correction(self, correction: Correction) -> None:
         self._put_record("reconciliations", correction)

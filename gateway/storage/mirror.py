@@ -29,7 +29,7 @@ from exchanges.events import (
     Transfer,
 )
 from gateway.core.alerts.records import AlertRecord, EquitySample, Silence
-from gateway.core.records import ClosedCycle, Correction
+from gateway.core.records import ClosedCycle, Correction, Covered
 
 MOST_RECORDS = 100_000  # that wait for a database that is away: some 100 MB
 RECORD_KINDS = (
@@ -41,9 +41,10 @@ RECORD_KINDS = (
     "alerts",
     "silences",
     "equity_samples",
+    "coverage",
 )
 
-Record = Fill | FundingPayment | Transfer | ClosedCycle | Correction | AlertRecord | Silence | EquitySample
+Record = Fill | FundingPayment | Transfer | ClosedCycle | Correction | AlertRecord | Silence | EquitySample | Covered
 RecordKey = tuple[str, str]  # kind, id
 ContractKey = tuple[str, str, str]  # venue, env, symbol
 TiersKey = tuple[str, str, str]  # venue, env, tiers_key

@@ -16,13 +16,14 @@ from exchanges.events import (
     CollateralTiers,
     Event,
     Fill,
+    FundingPayment,
     Instrument,
     MarginTiers,
     PositionState,
     Transfer,
 )
 from gateway.core.alerts.records import AlertRecord, EquitySample, Silence
-from gateway.core.records import ClosedCycle, Correction
+from gateway.core.records import ClosedCycle, Correction, Covered
 from gateway.storage.mirror import Mirror, StoredAccount
 from gateway.storage.postgres import Connection
 from gateway.storage.tables import LastCheckpoint, read_checkpoint
@@ -58,6 +59,8 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True):
     closed: tuple[ClosedCycle, ...] = ()
     corrections: tuple[Correction, ...] = ()
     transfers: tuple[Transfer, ...] = ()
+    funding: tuple[FundingPayment, ...] = ()
+    covered: tuple[Covered, ...] = ()
     equity: tuple[EquitySample, ...] = ()
     silences: tuple[Silence, ...] = ()
     alerts: tuple[AlertRecord, ...] = ()
@@ -67,14 +70,15 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True):
         """Return everything in the order in which an engine needs it: contracts first, positions last."""
         tables = (*self.instruments, *self.tiers, *self.collateral)
         states = (*tables, *self.modes, *self.balances, *self.positions)
-        of_today = (*self.transfers, *self.equity)
+        of_today = (*self.transfers, *self.funding, *self.equity, *self.covered)
         return [*states, *self.fills, *self.closed, *self.corrections, *of_today, *self.silences, *self.alerts]
 
 
 async def read(connection: Connection, mirror: Mirror, now: int) -> Restored:
     """Read everything in one snapshot, and let ``mirror`` know what the database holds (nothing becomes dirty by it).
 
-    What the mirror already knows is newer and stays. ``now``: of transfers and equity those of its UTC day are read (ms).
+    What the mirror already knows is newer and stays. ``now``: of money that moved and equity that of its UTC day is read (ms), and
+    of open positions the funding since they were opened.
     """
     reader = _Reader()
     today = now // _DAY_MS * _DAY_MS
@@ -90,10 +94,12 @@ async def read(connection: Connection, mirror: Mirror, now: int) -> Restored:
             collateral=await reader.collateral(connection, mirror),
             balances=await reader.balances(connection, mirror),
             positions=await reader.positions(connection, mirror),
-            fills=await reader.newest(connection, "fills", Fill, NEWEST_FILLS),
+            fills=await reader.fills(connection, today),
             closed=await reader.newest(connection, "closed_cycles", ClosedCycle, NEWEST_CLOSED),
             corrections=await reader.newest(connection, "reconciliations", Correction, NEWEST_CORRECTIONS),
             transfers=await reader.since(connection, "transfers", Transfer, today),
+            funding=await reader.funding(connection, today),
+            covered=await reader.since(connection, "coverage", Covered, 0),
             equity=await reader.since(connection, "equity_samples", EquitySample, today),
             silences=await reader.silences(connection, mirror, now),
             alerts=await reader.alerts(connection, mirror, now),
@@ -186,6 +192,22 @@ class _Reader:
         """Return the records from a moment on, oldest first."""
         rows = await connection.fetch(f"SELECT state FROM {table} WHERE at >= $1 ORDER BY at, id", at)
         return tuple(record for row in rows if (record := self._decode(row["state"], kind)))
+
+    async def fills(self, connection: Connection, today: int) -> tuple[Fill, ...]:
+        """Return the newest of each account and all of today, oldest first."""
+        found = {one.id: one for one in await self.newest(connection, "fills", Fill, NEWEST_FILLS)}
+        found |= {one.id: one for one in await self.since(connection, "fills", Fill, today)}
+        return tuple(sorted(found.values(), key=lambda one: (one.at, one.id)))
+
+    async def funding(self, connection: Connection, today: int) -> tuple[FundingPayment, ...]:
+        """Return today's payments, and those of open positions since they were opened, oldest first."""
+        rows = await connection.fetch(
+            "SELECT state FROM funding AS f WHERE at >= $1 OR EXISTS (SELECT FROM current_positions AS p "
+            "WHERE p.account = f.account AND p.symbol = f.symbol AND f.at >= p.opened_at AND p.state ->> 'funding' IS NULL) "
+            "ORDER BY at, id",
+            today,
+        )
+        return tuple(record for row in rows if (record := self._decode(row["state"], FundingPayment)))
 
     async def silences(self, connection: Connection, mirror: Mirror, now: int) -> tuple[Silence, ...]:
         rows = await connection.fetch("SELECT state FROM silences WHERE until > $1 ORDER BY id", now)

@@ -172,7 +172,7 @@ def test_what_fills_say_themselves_is_not_said_twice() -> None:
 
 def test_the_insurance_fund_is_evidence_of_a_liquidation() -> None:
     transfer, evidence = booked("INSURANCE_CLEAR", "-3.25")
-    assert (transfer.amount, transfer.kind) == ("-3.25", "other")
+    assert (transfer.amount, transfer.kind) == ("-3.25", "liquidation")
     assert isinstance(evidence, Evidence)
     assert (evidence.cause, evidence.symbol, evidence.ids) == ("liquidation", "BTCUSDT", ("9689322392",))
 
