@@ -133,20 +133,6 @@ class WebData3Frame(Wire):
     user_state: UserState
 
 
-class RoleData(Wire):
-    """Who stands behind an address: the owner of an agent, the master of a sub-account."""
-
-    user: str | None = None
-    master: str | None = None
-
-
-class Role(Wire):
-    """Answer to ``userRole``."""
-
-    role: str
-    data: RoleData | None = None
-
-
 class ExchangeStatus(Wire):
     """Answer to ``exchangeStatus``: the venue's clock."""
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from exchanges.errors import AuthFailed, ProtocolViolation
-from exchanges.events import AccountMode, BalanceState, KeyInfo, PositionsSnapshot
-from exchanges.hyperliquid import build, ledger, market, modes, orders, parse, records, tables, wire
+from exchanges.errors import ProtocolViolation
+from exchanges.events import AccountMode, BalanceState, PositionsSnapshot
+from exchanges.hyperliquid import build, identity, ledger, market, modes, orders, parse, records, tables, wire
 from exchanges.hyperliquid.asking import Asking
 from exchanges.hyperliquid.session import Known, Session
 from exchanges.venue import Ask, HttpRequest, Malformed, Notice, Output
@@ -171,7 +171,7 @@ class PrivateLink(Session):
             case "userAbstraction":
                 return self._set_mode(wire.decode(str, body, kind), at)
             case "userRole":
-                return self._role(wire.decode(parse.Role, body, kind))
+                return identity.parse_role(wire.decode(identity.Role, body, kind), self._account, self._address)
             case "allPerpMetas":
                 return self._metas(wire.decode(list[market.Meta], body, kind), at)
             case "spotMeta":
@@ -287,7 +287,7 @@ class PrivateLink(Session):
         token = self._known.collateral.get(dex, tables.DOLLAR_TOKEN)
         return self._tokens.get(token, f"token:{token}")
 
-    # --- The mode and the address ----------------------------------------------------------------------------------
+    # --- The mode --------------------------------------------------------------------------------------------------
 
     @property
     def _said_mode(self) -> str | None:
@@ -346,27 +346,6 @@ class PrivateLink(Session):
                 outputs.append(moved.snapshot)
             outputs.append(msgspec.structs.replace(self._money(state.balance), asked_at=None))
         return outputs + self._shared()
-
-    def _role(self, role: parse.Role) -> list[Output]:
-        if role.role == "agent":
-            raise self._agent(role)
-        key = KeyInfo(account=self._account, powers=(), owner=self._address, label=wire.clip(role.role, 60))
-        if role.role == "missing":
-            what = f"{self._address} was never seen on this chain: check the address and env of account {self._account}"
-            return [key, Notice(code="missing", what=what)]
-        if role.role not in tables.ROLES:
-            what = f"{self._address} has the unknown role {role.role!r}"
-            return [key, Notice(code="unknown_role", what=wire.clip(what))]
-        return [key]
-
-    def _agent(self, role: parse.Role) -> AuthFailed:
-        master = role.data.user if role.data and role.data.user else "its master account"
-        return AuthFailed(
-            f"{tables.NAME} account {self._account}",
-            f"{self._address} is an agent (API wallet) of {wire.clip(master, 60)}: an agent's own address shows an empty account",
-            code="agent",
-            do=f"Put the master's address: {wire.clip(master, 60)}",
-        )
 
     # --- What happened ---------------------------------------------------------------------------------------------
 
