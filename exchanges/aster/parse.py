@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from decimal import Context, Decimal
 
 from exchanges.aster import tables
-from exchanges.aster.wire import Account, AssetRow, PositionRow, PushedBalance, PushedPosition, millis
+from exchanges.aster.pushes import PushedBalance, PushedPosition
+from exchanges.aster.wire import Account, AssetRow, PositionRow, millis
 from exchanges.errors import ProtocolViolation
 from exchanges.events import (
     BalanceState,

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from exchanges.aster import build, parse, tables, trades, wire
+from exchanges.aster import build, parse, pushes, tables, trades, wire
 from exchanges.aster.books import Books
 from exchanges.aster.memory import Memory
 from exchanges.aster.session import Session
@@ -144,22 +144,22 @@ class PrivateLink(Session):
     def _event(self, event: str, data: Data, at: int) -> list[Output]:
         match event:
             case "ACCOUNT_UPDATE":
-                return self._update(decode(data, wire.AccountUpdate, event), at)
+                return self._update(decode(data, pushes.AccountUpdate, event), at)
             case "ORDER_TRADE_UPDATE":
-                return self._order(decode(data, wire.OrderUpdate, event))
+                return self._order(decode(data, pushes.OrderUpdate, event))
             case "ACCOUNT_CONFIG_UPDATE":
-                return self._config(decode(data, wire.ConfigUpdate, event), at)
+                return self._config(decode(data, pushes.ConfigUpdate, event), at)
             case "MARGIN_CALL":
-                return list(self._margin_call(decode(data, wire.MarginCall, event)))
+                return list(self._margin_call(decode(data, pushes.MarginCall, event)))
             case "listenKeyExpired":
                 return [Refresh(why="the listen key has expired")]
             case "announcement":
-                text = decode(data, wire.Announcement, event).en
+                text = decode(data, pushes.Announcement, event).en
                 said = ": ".join(part for part in (text.t, text.s) if part)
                 return [Notice(code=f"announcement {text.c}"[:60].strip(), what=said[:200])]
         return super()._event(event, data, at)
 
-    def _update(self, frame: wire.AccountUpdate, at: int) -> list[Output]:
+    def _update(self, frame: pushes.AccountUpdate, at: int) -> list[Output]:
         fence = _fence(frame.done_at, frame.event_at)
         outputs: list[Output] = []
         if frame.a.m not in tables.REASONS:
@@ -169,7 +169,7 @@ class PrivateLink(Session):
         cause = tables.REASON_CAUSES.get(frame.a.m)
         for raw in frame.a.positions:
             try:
-                row = decode(raw, wire.PushedPosition, "a pushed position")
+                row = decode(raw, pushes.PushedPosition, "a pushed position")
                 outputs += self._position(row, fence, at)
             except ProtocolViolation as error:
                 outputs.append(Malformed(what=str(error)))
@@ -188,7 +188,7 @@ class PrivateLink(Session):
             self._books_due = at + tables.BOOKS_MS
         return outputs
 
-    def _position(self, row: wire.PushedPosition, fence: tuple[int, ...], at: int) -> list[Output]:
+    def _position(self, row: pushes.PushedPosition, fence: tuple[int, ...], at: int) -> list[Output]:
         memory = self._memory
         if row.ma and len(memory.settles) < tables.MOST_KEPT:
             memory.settles[row.s] = row.ma
@@ -196,12 +196,12 @@ class PrivateLink(Session):
         state = memory.push(parse.pushed_position(self._account, row, settle, memory.multi, fence), at)
         return [] if state is None else [state]
 
-    def _balances(self, update: wire.Update, fence: tuple[int, ...]) -> list[Output]:
+    def _balances(self, update: pushes.Update, fence: tuple[int, ...]) -> list[Output]:
         memory, notes = self._memory, list[Output]()
         coins, pools = list[CoinBalance](), list[PoolState]()
         for raw in update.balances:
             try:
-                row = decode(raw, wire.PushedBalance, "a pushed balance")
+                row = decode(raw, pushes.PushedBalance, "a pushed balance")
             except ProtocolViolation as error:
                 notes.append(Malformed(what=str(error)))
                 continue
@@ -223,7 +223,7 @@ class PrivateLink(Session):
         )
         return [*notes, state]
 
-    def _order(self, frame: wire.OrderUpdate) -> list[Output]:
+    def _order(self, frame: pushes.OrderUpdate) -> list[Output]:
         fence = _fence(frame.done_at, frame.event_at)
         row = frame.o
         self._memory.learn_cause(row.s, str(row.i), trades.cause_of(row.c, row.status, row.x, row.o))
@@ -231,7 +231,7 @@ class PrivateLink(Session):
         fill = trades.pushed_fill(self._account, row, fence[0])
         return outputs if fill is None else [*outputs, fill]
 
-    def _config(self, frame: wire.ConfigUpdate, at: int) -> list[Output]:
+    def _config(self, frame: pushes.ConfigUpdate, at: int) -> list[Output]:
         memory, outputs = self._memory, list[Output]()
         if frame.ac is not None:
             memory.leverages[frame.ac.s] = str(frame.ac.l)
@@ -261,7 +261,7 @@ class PrivateLink(Session):
         self._memory.rows[row.id] = state
         return state
 
-    def _margin_call(self, frame: wire.MarginCall) -> Iterator[Output]:
+    def _margin_call(self, frame: pushes.MarginCall) -> Iterator[Output]:
         at = millis(frame.event_at) or 0
         for row in frame.p:
             what = f"margin call: {row.ps} {row.pa} at mark {row.mp}, maintenance margin {row.mm}"

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from exchanges.aster import build, contracts, tables
+from exchanges.aster.pushes import Mark
 from exchanges.aster.session import Session
-from exchanges.aster.wire import Frame, Mark, decode, millis
+from exchanges.aster.wire import Frame, decode, millis
 from exchanges.errors import ProtocolViolation
 from exchanges.events import CurrencyPrice, FundingRate, Instrument, Price
 from exchanges.venue import Ask, Data, Heard, HttpRequest, Output, Signal, SubscribeRefused

@@ -10,7 +10,8 @@ from decimal import Decimal
 
 from exchanges.aster import tables
 from exchanges.aster.parse import leg_id, negated, nonzero
-from exchanges.aster.wire import IncomeRow, MarginChange, OrderRow, PushedOrder, TradeRow, millis
+from exchanges.aster.pushes import PushedOrder
+from exchanges.aster.wire import IncomeRow, MarginChange, OrderRow, TradeRow, millis
 from exchanges.errors import ProtocolViolation
 from exchanges.events import (
     Cause,

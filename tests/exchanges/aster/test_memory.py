@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from exchanges.aster import parse, tables
 from exchanges.aster.memory import Memory
-from exchanges.aster.wire import Account, PositionRow, PushedPosition
+from exchanges.aster.pushes import PushedPosition
+from exchanges.aster.wire import Account, PositionRow
 from exchanges.events import PositionState
 from tests.exchanges.aster.samples import NOW, account, flat, leg, row
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exchanges.aster import parse
-from exchanges.aster.wire import Account, AssetRow, PositionRow, PushedPosition
+from exchanges.aster.pushes import PushedPosition
+from exchanges.aster.wire import Account, AssetRow, PositionRow
 from exchanges.errors import ProtocolViolation
 from exchanges.events import PositionState
 from tests.exchanges.aster.samples import account, flat, leg, row

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from exchanges.aster import trades
-from exchanges.aster.wire import IncomeRow, OrderRow, OrderUpdate, PushedOrder, TradeRow, decode
+from exchanges.aster.pushes import OrderUpdate, PushedOrder
+from exchanges.aster.wire import IncomeRow, OrderRow, TradeRow, decode
 from exchanges.errors import ProtocolViolation
 from exchanges.events import Evidence, Fill, FundingPayment, Order, Transfer
 from tests.exchanges.aster.samples import NOW, income, order_push, order_row, trade
