@@ -166,6 +166,8 @@ class Gateway:
             stress=self.config.stress,
             rules=alert_rules(self.config),
         )
+        if self._recorder is not None:
+            self._recorder.settings(self.config, self.clock.now_ms())
         self.engine.restore(restored, self.clock.now_ms(), stored_at)
         self.hub = Hub.on(asyncio.get_running_loop(), self.engine.tables, self.config.limits)
         self.turns = Turns(self.engine, self.hub, self.clock, self._after)

@@ -2,7 +2,9 @@
 
 Owns the recording's form, read and written: JSON Lines, one input a line,
 ``{"at": ms, "venue", "account", "via": "ws-private"|"ws-public"|"rest", "request", "data"}`` where ``data`` is the payload
-exactly as the venue sent it. Replay opens no socket and reads no clock: time is what the lines say.
+exactly as the venue sent it. A line ``{"at": ms, "via": "settings", "data"}`` before them holds all of the gateway's configuration
+that figures depend on; replay goes by the same, and by the defaults where there is none. Replay opens no socket and reads no clock:
+time is what the lines say.
 """
 
 from __future__ import annotations
@@ -17,9 +19,11 @@ from exchanges import VENUES
 from exchanges.errors import AuthFailed, ProtocolViolation, VenueError
 from exchanges.events import Event
 from exchanges.venue import AccountSpec, Credentials, Data, HttpRequest, Link, Malformed, Venue
-from gateway.config import EngineSettings
+from gateway.config import Config, EngineSettings, ModelSettings
 from gateway.core.accounts import AccountInfo
 from gateway.core.explain import explain
+from gateway.core.risk import RiskSettings
+from gateway.core.stress import StressSettings
 from gateway.engine import Engine
 
 Via = Literal["ws-private", "ws-public", "rest"]
@@ -32,18 +36,27 @@ class Line(msgspec.Struct):
     """One recorded input; ``data`` keeps its bytes, so that no digit changes."""
 
     at: int
-    venue: str
-    via: Via
+    via: Via | Literal["settings"]
     data: msgspec.Raw
+    venue: str = ""
     account: str | None = None
     request: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """All of the configuration that figures depend on, by its sections."""
+
+    engine: EngineSettings = msgspec.field(default_factory=EngineSettings)
+    models: ModelSettings = ModelSettings()
+    risk: RiskSettings = RiskSettings()
+    stress: StressSettings = StressSettings()
 
 
 class Replay:
     """Reads lines and keeps the tables. ``failed``: how many lines could not be used."""
 
     def __init__(self, report: Callable[[str], None]) -> None:
-        self.engine = Engine("replay", (), EngineSettings())
+        self._go_by(Settings())
         self.lines = self.failed = 0
         self._report = report
         self._links: dict[tuple[str, str | None], dict[str, Link]] = {}
@@ -61,9 +74,16 @@ class Replay:
                 self._report(f"{name}:{number}: {problem}")
                 break  # a line counts once, with its first reason
 
+    def _go_by(self, settings: Settings) -> None:
+        self._settings = settings
+        promoted, risk, stress = settings.models.promoted, settings.risk, settings.stress
+        self.engine = Engine("replay", (), settings.engine, promoted=promoted, risk=risk, stress=stress)
+
     def _line(self, line: bytes) -> list[str]:
         try:
             found = self._decoder.decode(line)
+            if found.via == "settings":
+                return self._told(msgspec.json.decode(found.data, type=Settings))
         except msgspec.MsgspecError as bad:
             return [f"not a recorded input: {bad}"]
         venue = VENUES.get(found.venue)
@@ -75,6 +95,16 @@ class Replay:
             return [str(bad)]
         self.engine.turn([output for output in outputs if isinstance(output, Event)], found.at)
         return [output.what for output in outputs if isinstance(output, Malformed)]
+
+    def _told(self, settings: Settings) -> list[str]:
+        """Go by settings; what was replayed by others already cannot be changed any more."""
+        if settings != self._settings:
+            if self._links:
+                return [
+                    "recorded with other settings than what came before, which is gone by here too: replay it alone"
+                ]
+            self._go_by(settings)
+        return []
 
     def _outputs(self, venue: Venue, line: Line) -> list[object]:
         data = bytes(line.data)
@@ -177,6 +207,11 @@ class Recorder:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+
+    def settings(self, config: Config, at: int) -> None:
+        """Note what of the configuration figures depend on; before anything else, at every start."""
+        data = {name: getattr(config, name) for name in Settings.__struct_fields__}
+        self._file.write(msgspec.json.encode({"at": at, "via": "settings", "data": data}) + b"\n")
 
     def write(self, venue: str, account: str | None, via: Via, request: object, data: Data, at: int) -> None:
         """Append one input.

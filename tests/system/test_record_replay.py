@@ -11,7 +11,7 @@ import msgspec
 
 from exchanges.sim.server import Simulator
 from exchanges.venue import AccountSpec
-from gateway.config import Config, ModelSettings, VerifySettings
+from gateway.config import Config, VerifySettings
 from gateway.replay import Recorder
 from tests.system.desk import Desk, desk, eventually, stored_at
 from tests.system.programs import Ended, ended, get, live, post, program
@@ -23,6 +23,10 @@ from tests.system.test_restart import configuration, equal_to_truth
 NOT_COMPARED = {"user", "weight", "mark_at", "stale", "verified_at", "permissions", "mode"}
 # What follows from the equity of a pool that is anchored on the venue's.
 ANCHORED = ("margin_ratio", "worst_pool", "equity_usd", "gross_leverage")
+# What a pool's calibration moves: within the venue's rounding it depends on what was compared at which moments, and raw lines do
+# not tell when the engine took them: what a stream says first once that is live, the answers of a round when all are there.
+CALIBRATED = ("liquidation_price", "trigger_price", "liquidation_distance", "anchor_at")
+OF_ACCOUNT = ("liquidation_shock", "nearest_liquidation")
 
 
 def figures(rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -35,6 +39,34 @@ def figures(rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
             row["pools"] = {name: pool for name, pool in pools.items() if pool["source"] != "venue"}
             for name in ANCHORED:
                 row.pop(name, None)
+    return found
+
+
+def calibrated(tables: dict[str, Any]) -> set[tuple[str, str]]:
+    """Return the pools, by account, whose prices a calibration moves."""
+    rows = tables["accounts"].items()
+    return {
+        (name, pool)
+        for name, row in rows
+        for pool, it in row["pools"].items()
+        if it.get("calibration", {}).get("delta")
+    }
+
+
+def uncalibrated(tables: dict[str, Any], pools: set[tuple[str, str]]) -> dict[str, Any]:
+    """Return positions and accounts without what a calibration of these pools moves; whose figures are shown stays."""
+    found = {name: {id_: dict(row) for id_, row in tables[name].items()} for name in ("positions", "accounts")}
+    for row in found["positions"].values():
+        if row.get("liquidation_source") == "calibrated":
+            row["liquidation_source"] = "model"  # moved by nothing
+        for name in CALIBRATED if (row["account"], row["pool"]) in pools else ():
+            row.pop(name, None)
+    for account, row in found["accounts"].items():
+        row["pools"] = {name: {k: v for k, v in it.items() if k != "calibration"} for name, it in row["pools"].items()}
+        for pool in row["pools"].values():
+            pool["source"] = "model" if pool["source"] == "calibrated" else pool["source"]
+        for name in OF_ACCOUNT if any(owner == account for owner, _ in pools) else ():
+            row.pop(name, None)
     return found
 
 
@@ -66,11 +98,6 @@ def break_line(recording: Path, number: int) -> None:
     recording.write_bytes(b"".join(lines))
 
 
-def as_replayed(config: Config, specs: list[AccountSpec]) -> tuple[Config, list[AccountSpec]]:
-    """Promote no model: a recording holds no configuration, and its replay trusts what is measured."""
-    return msgspec.structs.replace(config, models=ModelSettings()), specs
-
-
 def seldom_verified(config: Config, specs: list[AccountSpec]) -> tuple[Config, list[AccountSpec]]:
     """Let no round be cut off by the end: what was recorded but not applied would be a difference."""
     return msgspec.structs.replace(config, verify=VerifySettings(every_s=3600)), specs
@@ -84,7 +111,7 @@ async def recorded(simulator: Simulator, dsn: str, folder: Path, recording: Path
         deltas = view.deltas
         await running.client.wait_for(lambda _: view.deltas >= deltas + 20)
 
-    changes = (stored_at(dsn), seldom_verified, as_replayed)
+    changes = (stored_at(dsn), seldom_verified)
     async with desk(simulator, folder, changes=changes, recorder=Recorder(recording.open("wb"))) as running:
         await running.live()
         await moved(running)
@@ -108,13 +135,19 @@ async def test_a_recording_replays_to_the_figures_that_were_shown(simulator: Sim
     recording = folder / "recording.jsonl"
     last = await recorded(simulator, dsn, folder, recording)
     lines = [json.loads(line) for line in recording.read_bytes().splitlines()]
-    assert {line["via"] for line in lines} == {"ws-private", "ws-public", "rest"}
-    assert all((line["request"] is not None) == (line["via"] == "rest") for line in lines)
+    assert [line["via"] for line in lines].index("settings") == 0
+    assert {line["via"] for line in lines[1:]} == {"ws-private", "ws-public", "rest"}
+    assert all((line["request"] is not None) == (line["via"] == "rest") for line in lines[1:])
     end = await ended("replay", recording, "--json")
     assert end.status == 0, end.err
     found = replayed(end)
+    moved = calibrated(found) | calibrated(last)
+    ours, theirs = uncalibrated(found, moved), uncalibrated(last, moved)
     for table in ("positions", "accounts"):
-        assert unlike(table, figures(found[table]), figures(last[table])) == []
+        assert unlike(table, figures(ours[table]), figures(theirs[table])) == []
+    promoted = [row for row in theirs["positions"].values() if row["liquidation_source"] == "model"]
+    assert len(promoted) > len(theirs["positions"]) / 2, "the demo shows the models' own prices"
+    assert any("liquidation_price" in row for row in promoted), "and some are moved by no calibration"
     # A line that cannot be read is reported with its number, counted and skipped; stdout stays JSON.
     number = next(at for at, line in enumerate(lines, 1) if at > len(lines) // 2 and line["via"] == "ws-public")
     break_line(recording, number)
