@@ -126,10 +126,10 @@ def _refusal(
     """Return why (upnl, mark) cannot belong together, or None. Tolerance: one unit of each published last digit."""
     if from_entry is None or published is None or state.mark_price is None or state.venue_unrealized_pnl is None:
         return None
-    mark = Decimal(state.mark_price)
-    per_price = abs(quantity) / (mark * mark) if inverse else abs(quantity)
-    notional = abs(quantity) / mark if inverse else abs(quantity) * mark
-    tolerance = per_price * (ulp(published) + ulp(state.mark_price)) + ulp(state.venue_unrealized_pnl) + notional * _REL
+    mark, size = Decimal(state.mark_price), abs(quantity)
+    rounding = sum(size * ulp(text) / (Decimal(text) ** 2 if inverse else 1) for text in (published, state.mark_price))
+    notional = size / mark if inverse else size * mark
+    tolerance = rounding + ulp(state.venue_unrealized_pnl) + notional * _REL
     if abs(from_entry - upnl) <= tolerance:
         return None
     return f"unrealised PnL {upnl} does not follow from entry {published} and mark {mark} (expected about {from_entry:.8g})"

@@ -97,6 +97,41 @@ def test_inverse_contracts_count_in_coin(
         assert upnl_at(state, later, inverse=True) == pytest.approx(float(wanted), rel=1e-12, abs=rounding)
 
 
+@given(
+    side=sides,
+    size=st.integers(1_000, 1_000_000),
+    entry=st.integers(20_000, 150_000),
+    hidden=st.integers(-49, 49),
+    cents=st.integers(0, 99),
+)
+def test_an_inverse_pair_is_accepted_whatever_the_entrys_last_digit_hides(
+    side: str, size: int, entry: int, hidden: int, cents: int
+) -> None:
+    """The entry's rounding weighs with the entry, not with the mark, which may be several times as high."""
+    shown = Decimal(entry) + Decimal(cents) / 100
+    upnl = (1 if side == "long" else -1) * size * (1 / (shown + Decimal(hidden) / 10_000) - 1 / Decimal(100_000))
+    state = position(
+        side=side, size=str(size), entry_price=str(shown), mark_price="100000.00", venue_unrealized_pnl=f"{upnl:.8f}"
+    )
+    assert anchor(state, instrument(contract_type="inverse")).refused is None
+
+
+@pytest.mark.parametrize(
+    ("upnl", "fits"),
+    [
+        ("39.99969000", True),
+        ("39.99967399", True),
+        ("39.99967398", False),
+        ("39.99972602", True),
+        ("39.99972603", False),
+    ],
+)
+def test_an_inverse_pair_may_miss_its_entry_by_one_unit_of_each_published_digit(upnl: str, fits: bool) -> None:
+    """39.9997000018 by the entry: a cent of that is worth 2.5e-5, one of the mark 1e-6."""
+    state = position(size="1000000", entry_price="20000.12", mark_price="100000.00", venue_unrealized_pnl=upnl)
+    assert (anchor(state, instrument(contract_type="inverse")).refused is None) is fits
+
+
 def test_profit_counts_from_the_last_settlement_where_the_venue_settles() -> None:
     state = position(entry_price="90", pnl_price="105", mark_price="110", venue_unrealized_pnl="10")
     assert anchor(state, None).refused is None
