@@ -159,7 +159,7 @@ class Calibration:
         self._drop_if_changed(account, pool, record, members, counts)
         for row_id in (record.rows.keys() | record.beyond.keys()) - pool.members:
             record.forget(row_id, at)
-        for message in {member.message for member in members if member.message is not None}:
+        for message in dict.fromkeys(member.message for member in members if member.message is not None):
             self._compare(account, pool, record, members, message, now)
         self._apply(pool, record, members)
         if any(one.trusted and one.state.id in record.beyond for one in members):
