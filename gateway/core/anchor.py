@@ -3,7 +3,8 @@
 Owns the step from what a venue sent (strings) to the float64 inputs of the columns. Pure.
 
 An anchor is a (unrealised PnL, mark) pair *of one venue message*. It is checked against the entry price within the rounding of
-what was published and refused when it does not fit; then, or without a pair, PnL counts from the entry price.
+what was published and refused when it does not fit; then, or without a pair, PnL counts from the entry price where the venue
+publishes it exactly, and is unknown elsewhere.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def anchor(state: PositionState, instrument: Instrument | None) -> Anchor:
         refused = _refusal(state, quantity, upnl, from_entry, published, inverse)
         if refused is None:
             return Anchor(float(quantity), float(upnl), float(x_mark), mark0, explained)
-    if x_entry is None or not (state.entry_exact or refused):
+    if x_entry is None or not state.entry_exact:
         return Anchor(float(quantity), _NAN, _NAN, mark0, explained, refused)
     return Anchor(float(quantity), 0.0, float(x_entry), mark0, explained, refused)
 

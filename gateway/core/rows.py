@@ -78,10 +78,16 @@ def static_row(position: Position) -> Row:
     row["funding"] = state.funding if state.funding is not None else position.accrued
     row["quantity"] = format(quantity, "f") if quantity is not None else None
     row["anchor_at"] = position.anchored_at
-    found = position.anchor
-    if not state.entry_exact and found.quantity and not math.isnan(found.mark0):
-        row["entry_price_exact"] = found.mark0 - found.upnl0 / found.quantity
+    row["entry_price_exact"] = None if state.entry_exact else entry_of(position)
     return present(row)
+
+
+def entry_of(position: Position) -> float:
+    """Return the entry price; where the venue rounds it, the one that its anchor implies (linear contracts alone). NaN: unknown."""
+    state, found = position.state, position.anchor
+    if state.entry_exact:
+        return float(state.entry_price) if state.entry_price else math.nan
+    return found.mark0 - found.upnl0 / found.quantity if found.quantity else math.nan
 
 
 def position_row(
@@ -176,12 +182,9 @@ def _roe(position: Position, upnl: float) -> float:
     if position.account.info.venue == "okx" and position.pool.isolated:
         base = float(state.isolated_margin) if state.isolated_margin else math.nan
     else:
-        found = position.anchor
-        entry = float(state.entry_price) if state.entry_price else math.nan
-        if not state.entry_exact and found.quantity:
-            entry = found.mark0 - found.upnl0 / found.quantity
+        entry = entry_of(position)
         leverage = float(state.leverage) if state.leverage else math.nan
-        size = abs(found.quantity)
+        size = abs(position.anchor.quantity)
         value = size / entry if is_inverse(state, position.instrument) and entry else size * entry
         base = value / leverage if leverage else math.nan
     return upnl / base if base else math.nan

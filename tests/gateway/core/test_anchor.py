@@ -132,6 +132,15 @@ def test_an_inverse_pair_may_miss_its_entry_by_one_unit_of_each_published_digit(
     assert (anchor(state, instrument(contract_type="inverse")).refused is None) is fits
 
 
+def test_where_a_pair_is_refused_a_rounded_entry_is_no_start_either() -> None:
+    said = {"entry_price": "60000", "mark_price": "66000", "venue_unrealized_pnl": "5000", "size": "1"}
+    rounded = anchor(position(**said, contract_size="1", entry_exact=False), None)
+    assert rounded.refused is not None
+    assert math.isnan(rounded.upnl0)
+    exact = anchor(position(**said, contract_size="1"), None)
+    assert (exact.upnl0, exact.x0) == (0.0, 60_000.0)
+
+
 def test_profit_counts_from_the_last_settlement_where_the_venue_settles() -> None:
     state = position(entry_price="90", pnl_price="105", mark_price="110", venue_unrealized_pnl="10")
     assert anchor(state, None).refused is None

@@ -46,6 +46,26 @@ def nearest(one: Engine, account: str = "hl-main") -> object:
     return row(one, "accounts", account).get("nearest_liquidation")
 
 
+# --- an anchor is refused ---------------------------------------------------------------------------------------------------
+
+
+def test_what_only_a_rounded_entry_could_give_is_not_shown_of_a_refused_pair() -> None:
+    """6,000 would follow from the entry: of the venue's 5,000, the mark and the entry one is not of this moment."""
+    said = {"size": "1", "entry_price": "60000", "mark_price": "66000", "entry_exact": False}
+    held = coin("BTC", None, **said, venue_unrealized_pnl="5000")
+    one = dex(held, cash="-50000")
+    shown = row(one, "positions", held.id)
+    assert shown["missing"] == ["anchor_refused"]
+    assert not {"unrealized_pnl", "unrealized_pnl_usd", "roe", "entry_price_exact"} & shown.keys()
+    assert (shown["notional"], shown["venue_unrealized_pnl"]) == (66_000.0, "5000")
+    assert row(one, "accounts", "hl-main")["equity_usd"] == 16_000.0
+    one.turn([coin("BTC", None, **said, venue_unrealized_pnl="5999.6", fence=(2,))], 3_000)
+    shown = row(one, "positions", held.id)
+    assert "missing" not in shown
+    assert (shown["unrealized_pnl"], shown["entry_price_exact"]) == (5999.6, 60_000.4)
+    assert shown["roe"] == pytest.approx(5999.6 / 60_000.4 * float(held.leverage or 0))
+
+
 # --- an input is missing ----------------------------------------------------------------------------------------------------
 
 
