@@ -172,7 +172,7 @@ class Gateway:
         self.hub = Hub.on(asyncio.get_running_loop(), self.engine.tables, self.config.limits)
         self.turns = Turns(self.engine, self.hub, self.clock, self._after)
         self.operator = Operator(self.engine, self.feeds, self.clock, self.turns.act)
-        self.alerts = AlertDesk(self.engine, self.notifier, self.clock, self.turns.act)
+        self.alerts = AlertDesk(self.engine, self.notifier, self.clock, self.turns.act, self.store.stored)
         self.models = ModelDesk(self.engine)
         self.metrics.watch(self._figures)
         self.metrics.watch(self.models.figures)
@@ -180,6 +180,7 @@ class Gateway:
         self._tasks.append(asyncio.create_task(self._clock_turns(), name="clock turns"))
         self._tasks += [asyncio.create_task(work, name=name) for name, work in self.feeds.coroutines()]
         self._tasks += [asyncio.create_task(work, name=name) for name, work in self.notifier.coroutines()]
+        self._tasks.append(asyncio.create_task(self.alerts.deliver(), name="alerts"))
         self._tasks.append(asyncio.create_task(self.store.run(), name="checkpoint"))
         self._after()
         log.info("serving", url=self.url, accounts=len(self.specs), restored=len(self.engine.positions))
@@ -269,11 +270,11 @@ class Gateway:
         while engine.wants_history:
             account, (since, symbols) = engine.wants_history.popitem()
             self.feeds.rounds[account].want_history(since, sorted(symbols))
-        for name in [name for name in self._to_prove if engine.accounts[name].verified_at is not None]:
-            self._to_prove.remove(name)  # one that falls short later goes on being read: that is when it matters
         while engine.wants_books:
             account, since = engine.wants_books.popitem()
             self.feeds.rounds[account].want_history(since, ())
+        for name in [name for name in self._to_prove if engine.accounts[name].verified_at is not None]:
+            self._to_prove.remove(name)  # one that falls short later goes on being read: that is when it matters
             self._prove(name)
 
     def _prove(self, name: str) -> None:
