@@ -9,6 +9,7 @@ const RATIO_WATCH = 0.5;
 const RATIO_NEAR = 0.8;
 // Bases listed under net exposure; the rest is summed up.
 const BASES = 10;
+const DAY_MS = 86_400_000;
 const FEED_STATES = { live: "live", polled: "polled", stale: "stale", down: "down" };
 
 const signOf = (value) => (typeof value !== "number" || Math.abs(value) < 0.005 ? undefined : value > 0 ? "up" : "down");
@@ -34,6 +35,7 @@ class Strip {
   #name;
   #values;
   #risk = element("small");
+  #since = element("small");
   #bases;
   #chips = new Map();
   #stress;
@@ -43,9 +45,10 @@ class Strip {
   constructor(id) {
     this.#name = element("h3", {}, id);
     this.#bases = element("ul", { class: "bases" });
-    const titles = ["Equity", "Unrealised PnL", "Positions", "Gross leverage", "Margin used"];
+    const titles = ["Equity", "Unrealised PnL", "Realised today", "Positions", "Gross leverage", "Margin used"];
     this.#values = titles.map(() => element("dd"));
-    this.#values[2].append(element("span"), this.#risk);
+    this.#values[2].append(element("span"), this.#since);
+    this.#values[3].append(element("span"), this.#risk);
     const pairs = titles.map((title, place) => element("div", {}, element("dt", {}, title), this.#values[place]));
     this.#ladder = element("ul", { class: "ladder" });
     this.#stress = element("div", { class: "stress" }, element("dt"), element("dd", {}, this.#ladder));
@@ -55,10 +58,11 @@ class Strip {
 
   update(row, named) {
     this.#name.hidden = !named;
-    const [equity, pnl, positions, leverage, margin] = this.#values;
+    const [equity, pnl, realized, positions, leverage, margin] = this.#values;
     setText(equity, dollars(money(row.total_equity_usd)));
     setText(pnl, dollars(signedMoney(row.total_unrealized_pnl_usd)));
     setAttribute(pnl, "data-sign", signOf(row.total_unrealized_pnl_usd));
+    this.#realized(realized, row);
     const near = row.liquidation_risk_positions;
     setText(positions.firstChild, number(row.total_positions, 0));
     setText(this.#risk, near ? `${near} at risk` : "");
@@ -67,6 +71,15 @@ class Strip {
     setText(margin, dollars(money(row.total_margin_usd)));
     this.#exposures(Object.entries(row.net_exposure ?? {}));
     this.#stresses(row.stress ?? {});
+  }
+
+  #realized(value, row) {
+    const { total_realized_pnl_usd: usd, realized_since: since, realized_incomplete: apart } = row;
+    setText(value.firstChild, dollars(signedMoney(usd)));
+    setAttribute(value.firstChild, "data-sign", signOf(usd));
+    const late = since !== undefined && since % DAY_MS !== 0;
+    setText(this.#since, [late ? `since ${moment(since)}` : "", apart ? "incomplete" : ""].filter(Boolean).join(", "));
+    setAttribute(this.#since, "title", apart && `not whole: ${apart.join(", ")}`);
   }
 
   #stresses(stress) {

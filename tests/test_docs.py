@@ -29,6 +29,7 @@ from exchanges.events import (
     FeedStatus,
     Fill,
     FundingRate,
+    HistoryRead,
     KeyInfo,
     LiquidationWarning,
     Order,
@@ -268,6 +269,8 @@ def alarming() -> Engine:
     one.silence(Silence(id="s", at=3_000, until=90_000, by="ann"), 3_000)
     without = msgspec.structs.replace(off, mark_price=None, venue_unrealized_pnl=None, contract_size=None, fence=(2,))
     one.turn([msgspec.structs.replace(without, id="okx-main:X:long", symbol="X")], 4_000)
+    one.clock(7_000)  # the day is asked for
+    one.turn([HistoryRead(account="okx-main", since=0, asked_at=7_000)], 7_100)
     one.clock(15_000, {"okx-main:private": 15_000, "okx:public": 15_000})
     return one
 

@@ -243,6 +243,23 @@ def test_history_asks_for_causes_first() -> None:
     assert (fill.cause, fill.category) == ("liquidation", "autoclose-")
 
 
+def test_the_books_name_further_symbols_whose_fills_are_asked_for_once() -> None:
+    link = private()
+    _, books, *_ = link.history(NOW, ["BTCUSDT"])
+    kinds = (
+        ("BTCUSDT", "COMMISSION"),
+        ("ETHUSDT", "COMMISSION"),
+        ("ETHUSDT", "REALIZED_PNL"),
+        ("SOLUSDT", "FUNDING_FEE"),
+    )
+    lines = [income(tranId=str(n), symbol=symbol, incomeType=kind) for n, (symbol, kind) in enumerate(kinds)]
+    (fills,) = pages(answer(link, books, lines))
+    assert (parameters(fills)["symbol"], parameters(fills)["startTime"]) == ("ETHUSDT", str(NOW))
+    assert pages(answer(link, books, lines)) == []
+    stream = private()  # one that asks the books alone, since money moved
+    assert pages(answer(stream, stream._books.booked(NOW), lines)) == []
+
+
 def test_fills_are_read_in_windows_of_a_week_up_to_now() -> None:
     link = private(LEGACY)
     *_, question = link.history(NOW - 15 * DAY, ["BTCUSDT"])

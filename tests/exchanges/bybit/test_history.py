@@ -103,6 +103,21 @@ def test_an_answer_that_is_not_understood_is_never_read_as_nothing_happened(body
         link.answer(LINEAR, body, 0, 1)
 
 
+def test_what_a_fill_brought_stands_in_the_log_where_the_fill_does_not_say_it() -> None:
+    link = private()
+    link.history(SINCE, [])
+    rows = [execution(execId=name, closedSize="1", execPnl="") for name in ("a", "b")]
+    output = link.answer(LINEAR, _page(*rows), 0, 1)
+    assert [one.realized_pnl for one in output if isinstance(one, Fill)] == [None, None]
+    entry = {**_transfer(SINCE), "type": "TRADE", "symbol": "BTCUSDT", "category": "linear", "cashFlow": "-1.50"}
+    (fill,) = link.answer(LOG, _page({**entry, "tradeId": "a"}, {**entry, "tradeId": "other"}), 0, 1)
+    assert isinstance(fill, Fill)
+    assert (fill.id, fill.realized_pnl) == ("main:a", "-1.50")
+    # Of an option the cash flow has the premium in it.
+    option = {**entry, "tradeId": "b", "category": "option"}
+    assert link.answer(LOG, _page(option), 0, 1) == []
+
+
 @needs_recordings
 def test_recorded_answers() -> None:
     kinds = {}
