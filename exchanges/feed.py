@@ -13,14 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-import msgspec
-
 from exchanges.actions import Action, Disconnect, Emit, FeedName, Fetch, Open, Policy, Send, Statistics, Succeed
 from exchanges.errors import AuthFailed, ProtocolViolation, Rejected, VenueError
 from exchanges.events import FeedState, FeedStatus
 from exchanges.pulse import Pulse
 from exchanges.questions import Question, Questions
-from exchanges.remarks import Remarks, clip
+from exchanges.remarks import clip
+from exchanges.standing import Standing, closing, login_refused
 from exchanges.topics import Topics
 from exchanges.venue import (
     Ask,
@@ -71,15 +70,12 @@ class Feed:
         self._topics = Topics(_ms(self._policy.subscribe_s), lambda attempt: _ms(self._delay_s(attempt)))
         self._questions = Questions(self._delay_s)
         self._wanted: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())  # symbols, currencies
-        self._remarks = Remarks(0)
+        self._standing = Standing(name, connections)
         self._state: FeedState = "down"
         self._ended = True  # no connection, or a Disconnect of this one was given out
-        self._connections, self._failures = connections, 0
-        self._received = self._malformed = 0
-        self._last_malformed: str | None = None
+        self._failures = 0
         self._why: str | None = None  # why the last connection ended; until live again
-        self._last_message_at: int | None = None
-        self._shown: str | None = None  # the error text of the last status
+        self._barred: str | None = None  # the venue rejected a question of the bootstrap: never live on this connection
         self._out: list[Action] = []
 
     # --- What the shell may read -----------------------------------------------------------------------------------
@@ -106,31 +102,19 @@ class Feed:
     @property
     def in_use(self) -> tuple[ConnectionCount, ...]:
         """How many connections of the account hold a channel, as far as the venue told this connection."""
-        return self._remarks.in_use
+        return self._standing.remarks.in_use
 
     @property
     def connections(self) -> int:
         """How many connections there were, this one included."""
-        return self._connections
+        return self._standing.connections
 
     def statistics(self) -> Statistics:
-        return Statistics(
-            received=self._received,
-            malformed=self._malformed,
-            reconnects=max(self._connections - 1, 0),
-            last_malformed=self._last_malformed,
-        )
+        return self._standing.statistics()
 
     def status(self, now: int) -> FeedStatus:
         """Return the status as it is now, for periodic figures such as the age of the last message."""
-        return FeedStatus(
-            **msgspec.structs.asdict(self.name),
-            state=self._state,
-            at=now,
-            reconnects=max(self._connections - 1, 0),
-            last_message_at=self._last_message_at,
-            error=self._error(),
-        )
+        return self._standing.status(self._state, self._reasons(), now)
 
     def deadline(self) -> int | None:
         """Return the moment at which ``tick`` is due next; None while there is nothing to wait for."""
@@ -157,14 +141,13 @@ class Feed:
         """Begin a connection: a new link, nothing confirmed, nothing asked."""
         self._link: Link = self._make_link()
         self._pulse = self._new_pulse(now)
-        self._connections += 1
+        self._standing.begin(now)
         self._ended = False
         self._topics.begin(self._link.topics())
         self._watchdog = Watchdog()
         self._questions.drop_all()
         self._bootstrapped = False
-        self._barred: str | None = None  # the venue rejected a question of the bootstrap: never live on this connection
-        self._remarks = Remarks(now)
+        self._barred = None
         self._login_due: int | None = None
         self._ready_due: int | None = None
         self._live_since: int | None = None
@@ -191,8 +174,7 @@ class Feed:
         """A frame came: its events are emitted before any change of state that it causes."""
         if self._ended:
             return []
-        self._received += 1
-        self._last_message_at = now
+        self._standing.received(now)
         self._pulse.heard(now)
         try:
             outputs = self._link.receive(data, now)
@@ -226,7 +208,7 @@ class Feed:
                 elif question.in_line:
                     self._barred = str(error)
                 else:
-                    self._remarks.note(str(error), now)
+                    self._standing.remarks.note(str(error), now)
                 self._read_answers(now)
             case _:
                 self._out.append(self._questions.again(question, error))
@@ -264,7 +246,7 @@ class Feed:
         retry: Action | None = None
         if not self._ended:
             refusal = self._link.closed(code, reason)
-            why = _refused(refusal) if refusal else _closing(code, reason)
+            why = login_refused(refusal) if refusal else closing(code, reason)
             final = refusal is not None and not refusal.retry
             retry = self._end(why, None if final else self._next_delay_s(now))
         self._questions.drop_all()
@@ -291,14 +273,14 @@ class Feed:
                 if self._state == "authenticating":
                     self._subscribe(now)
             case LoginRefused():
-                self._leave(_refused(signal), self._next_delay_s(now) if signal.retry else None, now)
+                self._leave(login_refused(signal), self._next_delay_s(now) if signal.retry else None, now)
             case Subscribed():
                 self._topics.confirm(signal.topics)
                 self._watchdog.begin(signal.topics, now)
             case Heard():
                 self._watchdog.heard(signal.topics, now)
             case ConnectionCount():
-                self._remarks.count(signal)
+                self._standing.remarks.count(signal)
             case SubscribeRefused():
                 self._refuse(signal, now)
             case Ask():
@@ -308,19 +290,17 @@ class Feed:
             case Notice():
                 self._notice(signal, now)
             case Malformed():
-                self._malformed += 1
-                self._last_malformed = clip(signal.what)
-                self._remarks.note(f"malformed: {signal.what}", now)
+                self._standing.malformed(signal.what, now)
 
     def _notice(self, notice: Notice, now: int) -> None:
         text = f"{notice.what} ({notice.code})"
         if notice.reconnect and self._succeeds and self._state == "live":
-            self._remarks.note(f"to be replaced: {text}", now)
+            self._standing.remarks.note(f"to be replaced: {text}", now)
             self._out.append(Succeed(clip(text)))
         elif notice.reconnect:
             self._leave(text, self._next_delay_s(now), now)
         else:
-            self._remarks.note(text, now)
+            self._standing.remarks.note(text, now)
 
     def _refuse(self, refusal: SubscribeRefused, now: int) -> None:
         text = f"{refusal.what} ({refusal.code})"
@@ -330,7 +310,7 @@ class Feed:
             # What it brought since its snapshot may have a hole now: only a new connection is whole again.
             self._leave(f"{', '.join(lost)}: {text}", self._next_delay_s(now), now)
         elif not refusal.topics:
-            self._remarks.note(text, now)
+            self._standing.remarks.note(text, now)
 
     # --- Subscribing and asking ------------------------------------------------------------------------------------
 
@@ -489,19 +469,14 @@ class Feed:
         self._show(now)
 
     def _show(self, now: int) -> None:
-        status = self.status(now)
-        self._shown = status.error
-        self._out.append(Emit(status))
+        self._out.append(Emit(self._standing.show(self._state, self._reasons(), now)))
 
-    def _error(self) -> str | None:
-        """Say everything that is wrong now: derived, so that nothing stays in it longer than it is true."""
-        if not self._connections:
-            return None
-        reasons = (self._why, self._barred, *self._topics.trouble(), *self._questions.trouble())
-        return self._remarks.told(reasons)
+    def _reasons(self) -> tuple[str | None, ...]:
+        """Return everything that is wrong now: derived, so that nothing stays in it longer than it is true."""
+        return (self._why, self._barred, *self._topics.trouble(), *self._questions.trouble())
 
     def _done(self, now: int) -> list[Action]:
-        if not self._ended and self._error() != self._shown:
+        if not self._ended and not self._standing.is_shown(self._reasons()):
             self._show(now)
         return self._flush()
 
@@ -512,13 +487,3 @@ class Feed:
 
 def _ms(seconds: float) -> int:
     return round(seconds * 1000)
-
-
-def _refused(refusal: LoginRefused) -> str:
-    return f"login refused: {refusal.what} ({refusal.code}). {refusal.do}"
-
-
-def _closing(code: int | None, reason: str) -> str:
-    if code is None or code == 1006:  # RFC 6455, 7.1.5: no close frame was received
-        return reason or "connection lost without a close frame"
-    return f"connection closed with code {code}" + (f": {reason}" if reason else "")

@@ -58,6 +58,7 @@ PURE = (
     "exchanges.pulse",
     "exchanges.questions",
     "exchanges.remarks",
+    "exchanges.standing",
     "exchanges.topics",
     "exchanges.backoff",
     "exchanges.breaker",

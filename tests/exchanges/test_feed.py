@@ -816,6 +816,12 @@ def test_an_announced_end_asks_for_a_successor_and_the_feed_goes_on() -> None:
     assert feed.status(1).reconnects == 3
 
 
+def test_a_successor_that_has_not_begun_has_a_status() -> None:
+    feed = Feed(ScriptedLink, NAME, random=lambda: 0.5, connections=2)
+    status = feed.status(1)
+    assert (status.state, status.reconnects, status.error) == ("down", 1, None)
+
+
 def test_connections_that_come_close_to_the_venues_limit_are_told() -> None:
     stage = Stage().live()
     stage.hear("count positions 3 30")
