@@ -88,3 +88,25 @@ async def test_a_card_tells_the_move_that_liquidates_the_account(modules: Page) 
     assert "liquidated if everything moves by −32.1 %" in title
     _, _, title = await modules.evaluate(ACCOUNTS, ACCOUNT | {"not_covered": "its mode (portfolio) cannot be computed"})
     assert "not in the stress figures: its mode (portfolio) cannot be computed" in title
+
+
+REALIZED = """async (row) => {
+    const { Totals } = await import('/panels.js');
+    const root = document.createElement('div');
+    new Totals(root).update(new Map([['ann', row]]));
+    const value = [...root.querySelectorAll('.totals > div')].find((one) => one.textContent.startsWith('Realised today'));
+    const [sum, since] = value.querySelector('dd').children;
+    return [sum.textContent, sum.dataset.sign ?? null, since.textContent, since.title];
+}"""
+
+
+async def test_what_was_realised_today_says_since_when_where_that_is_not_midnight(modules: Page) -> None:
+    midnight = 20_000 * 86_400_000
+    whole = {"total_realized_pnl_usd": -12.5, "realized_since": midnight}
+    assert await modules.evaluate(REALIZED, whole) == ["−$12.50", "down", "", ""]
+    late = whole | {"realized_since": midnight + 3_600_000, "realized_incomplete": ["whale"]}
+    _, _, since, title = await modules.evaluate(REALIZED, late)
+    assert since.startswith("since 20")
+    assert since.endswith(", incomplete")
+    assert title == "not whole: whale"
+    assert (await modules.evaluate(REALIZED, {}))[0] == "–"
