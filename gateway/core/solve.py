@@ -209,7 +209,7 @@ def _round(c: Columns, rows: Ints) -> None:
     floored = tick > 0.0
     # 1e-9 of a tick: a price that is a whole number of ticks must not fall to the tick below through float noise
     price[floored] = np.floor(price[floored] / tick[floored] + 1e-9) * tick[floored]
-    c.liq[rows] = price
+    c.liq[rows] = np.where(price > 0.0, price, np.nan)
 
 
 # --- triggers: one underlying moves ----------------------------------------------------------------------------------------
@@ -317,6 +317,11 @@ def _conclude(c: Columns, where: Layout) -> None:
 
     A pool that is spent already is through its trigger: the distance is 0 or less, -1 where no price would save it.
     """
+    if len(where.shifted):
+        rows = (
+            where.shifted
+        )  # where the published price rounds down to nothing, a trigger below one tick is none either
+        c.trigger[rows[np.isnan(c.liq[rows]) & (c.trigger[rows] < c.floor_to[rows])]] = np.nan
     missing = _missing(c, c.trigger)
     np.add(c.trigger, missing, out=c.trigger)
     np.add(c.distance, missing, out=c.distance)

@@ -64,7 +64,9 @@ class Leg(NamedTuple):
     def published(self, x: float) -> float:
         """Return the price at a root as the venue's definition rounds it; NaN where it is none."""
         price, tick = price_of(x, inverse=self.inverse) + self.maintenance.shift, self.maintenance.floor_to
-        return math.floor(price / tick + 1e-9) * tick if tick > 0.0 and not math.isnan(price) else price
+        if tick > 0.0 and not math.isnan(price):
+            price = math.floor(price / tick + 1e-9) * tick
+        return price if price > 0.0 else math.nan
 
     def moved(self, x: float) -> float:
         """Return what its pool's surplus gains with it at ``x`` (pool currency), by the published definition."""

@@ -9,8 +9,9 @@ import pytest
 
 from exchanges.events import PoolState, PositionState
 from gateway.core.accounts import AccountInfo
+from gateway.core.explain import explain
 from gateway.engine import Engine
-from tests.gateway.events_of import balance, engine, instrument, mark, position, row
+from tests.gateway.events_of import BYBIT, balance, engine, instrument, mark, position, row
 
 HL = AccountInfo(name="hl-main", venue="hyperliquid", env="live", user="ann")
 OKX = AccountInfo(name="okx-main", venue="okx", env="live", user="ann")
@@ -112,6 +113,27 @@ def test_a_row_says_so_when_the_model_finds_that_nothing_liquidates_it() -> None
     assert shown["liquidation_source"] == "none"
     assert not {"liquidation_price", "liquidation_distance"} & shown.keys()
     assert distances(one)[btc.id] == math.inf
+
+
+@pytest.mark.parametrize(
+    ("cash", "price", "distance"), [("8.5", 0.1, 0.84924623), ("9.01", 0.1, 0.90050251), ("9.5", None, None)]
+)
+def test_a_price_below_one_tick_is_none(cash: str, price: float | None, distance: float | None) -> None:
+    """Ten coins at 1, and a tick of 0.1: 0.155, 0.104 and 0.055 by the formula. Down to the tick the last one is no price."""
+    held = position(
+        "DOGEUSDT", "bybit-main", size="10", entry_price="1", mark_price="1", leverage="1", margin_mode="isolated",
+        isolated_cash=cash, venue_maintenance_margin="0.05",
+    )  # fmt: skip
+    one = engine(BYBIT, promoted=("bybit_isolated",))
+    one.turn([instrument("DOGEUSDT", "bybit", base="DOGE"), held], 1_000)
+    shown = row(one, "positions", held.id)
+    assert shown["liquidation_source"] == ("none" if price is None else "model")
+    assert shown.get("liquidation_price") == price
+    assert shown.get("liquidation_distance") == (distance and pytest.approx(distance))
+    assert distances(one)[held.id] == pytest.approx(distance or math.inf)
+    told = explain(one.positions[held.id], one.book)["liquidation_price"]
+    assert isinstance(told, dict)
+    assert told.get("model") == price
 
 
 # --- a pool that is spent ---------------------------------------------------------------------------------------------------
