@@ -17,6 +17,7 @@ from gateway.core.protocol import Refusal
 from gateway.core.register import Floats
 from gateway.core.rows import Row, present
 from gateway.core.scenario import Change, MaxSize, Scenario, accounts_of
+from gateway.core.solve import spent_distance
 from gateway.core.state import Position
 from gateway.core.stress import NEVER, factors, moves, walk
 from gateway.engine import Engine
@@ -188,11 +189,10 @@ def _prices(engine: Engine, book: Book, accounts: Collection[str]) -> dict[str, 
 def _distances(book: Book) -> Floats:
     """Return every row's distance to its model's own trigger, (n_rows,); inf: no price liquidates it, NaN: unknown."""
     c = book.live
-    lack = (book.maintenance - book.equity - book.delta)[c.pool]
     away = np.abs(1.0 - c.trigger / c.mark)
-    none = np.where(lack < 0.0, np.inf, -1.0)
-    found: Floats = np.where(np.isnan(c.trigger), none, np.where(lack < 0.0, away, -away))
-    return np.where(np.isnan(lack + c.mark), np.nan, found)
+    found = np.where(np.isnan(c.trigger), np.inf, away)
+    found = np.where(c.lack > 0.0, spent_distance(c.trigger, away), found)
+    return np.where(np.isnan(c.lack + c.mark), np.nan, found)
 
 
 def _distance(book: Book, position: Position) -> float:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from gateway.core.register import Floats, Ints, sums
+from gateway.core.margin.solver import sums
+from gateway.core.register import Floats, Ints, differs
 from gateway.core.rows import Row, present
 from gateway.core.stress import NEVER, Ground, Outcome, StressSettings, Way, moves, walk
 
@@ -74,8 +75,8 @@ class Ladder:
     def _changed(self, equity: Floats, ratio: Floats, crossed: Floats, of: Ints, reasons: dict[int, str]) -> set[int]:
         if equity.shape != self._equity.shape or crossed.shape != self._crossed.shape:
             return set(range(equity.shape[1]))
-        differs = _differs(equity, self._equity).any(axis=0) | _differs(ratio, self._ratio).any(axis=0)
-        found = set(np.flatnonzero(differs).tolist())
+        moved = differs(equity, self._equity).any(axis=0) | differs(ratio, self._ratio).any(axis=0)
+        found = set(np.flatnonzero(moved).tolist())
         steps = np.array(self.steps)
         before, now = (np.searchsorted(steps, table) for table in (self._crossed, crossed))
         found |= set(of[(before != now).any(axis=0)].tolist())
@@ -107,8 +108,3 @@ def _worst(outcome: Outcome, ground: Ground, of: Ints, count: int) -> Floats:
     found[np.isinf(found)] = np.nan
     rounded: Floats = np.round(found, _RATIO)
     return rounded
-
-
-def _differs(a: Floats, b: Floats) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    same: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] = (a == b) | (np.isnan(a) & np.isnan(b))
-    return ~same

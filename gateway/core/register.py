@@ -230,10 +230,10 @@ class Register:
         return self._book.bases.number(name, fixed=not ccy or is_money(name))
 
 
-def sums(where: Ints, values: Floats, count: int) -> Floats:
-    """Return what is added up in each of ``count`` places, (count,); nothing adds up to 0, NaN spreads."""
-    found: Floats = np.bincount(where, weights=values, minlength=count).astype(np.float64, copy=False)
-    return found
+def differs(a: Floats, b: Floats) -> Flags:
+    """Return where two arrays of one shape differ; NaN equals NaN."""
+    same: Flags = (a == b) | (np.isnan(a) & np.isnan(b))
+    return ~same
 
 
 def _balances(account: Account) -> dict[str, float]:

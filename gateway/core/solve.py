@@ -312,11 +312,20 @@ def _moved_roots(
     return _roots(c, where, tables, rows, problem, scaled, both_ways=both_ways)
 
 
-def _conclude(c: Columns, where: Layout) -> None:
-    """Take out triggers that are no prices, and say how far the others are.
+def spent_distance(trigger: Floats, away: Floats) -> Floats:
+    """Return the distances of rows whose pool is spent, (n,): they are through their trigger, so that it is 0 or less.
 
-    A pool that is spent already is through its trigger: the distance is 0 or less, -1 where no price would save it.
+    -1 where no price would save the pool.
+
+    Args:
+        trigger: (n,), NaN: none; ``away``: (n,) the size of the move to it, as a fraction of the mark.
     """
+    found: Floats = np.where(np.isnan(trigger), -1.0, -away)
+    return found
+
+
+def _conclude(c: Columns, where: Layout) -> None:
+    """Take out triggers that are no prices, and say how far the others are."""
     if len(where.shifted):
         rows = (
             where.shifted
@@ -328,7 +337,7 @@ def _conclude(c: Columns, where: Layout) -> None:
     spent = c.lack > 0.0
     if spent.any():
         rows = np.flatnonzero(spent)
-        c.distance[rows] = np.where(np.isnan(c.trigger[rows]), -1.0, -c.distance[rows])
+        c.distance[rows] = spent_distance(c.trigger[rows], c.distance[rows])
     c.trigger[where.unmodelled] = np.nan
     rows = where.quiet
     if np.isnan(c.lack).any():

@@ -20,8 +20,9 @@ import msgspec
 import numpy as np
 
 from gateway.core.columns import Bases, Shocked
+from gateway.core.margin.solver import sums
 from gateway.core.positions import LEAST, Book
-from gateway.core.register import Flags, Floats, Ints, Register, sums
+from gateway.core.register import Flags, Floats, Ints, Register
 
 NEVER = np.inf
 _ROOT_STEPS = 24  # of a bracketed root that is a line but for a few edges: two or three are the rule

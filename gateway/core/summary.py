@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from gateway.core.accounts import Account
-from gateway.core.register import Flags, Floats, Ints, Register, sums
+from gateway.core.margin.solver import sums
+from gateway.core.register import Flags, Floats, Ints, Register, differs
 from gateway.core.risk import RiskSettings
 from gateway.core.rows import Row, present
 from gateway.core.slow import Now, Slow
@@ -53,7 +54,7 @@ class Spread:
         """Return the summaries in which a sum, as it is shown, is another one than before."""
         if not (np.array_equal(self.summary, before.summary) and np.array_equal(self.name, before.name)):
             return np.unique(np.concatenate((self.summary, before.summary)))
-        return np.unique(self.summary[_differs(np.round(self.values, _CENTS), np.round(before.values, _CENTS))])
+        return np.unique(self.summary[differs(np.round(self.values, _CENTS), np.round(before.values, _CENTS))])
 
 
 class _Sums(NamedTuple):
@@ -222,8 +223,8 @@ class Summaries:
     def _changed(self, found: _Sums, spreads: Mapping[str, Spread]) -> set[int]:
         if len(found.positions) != len(self._sums.positions):
             return set(range(len(found.positions)))
-        differs = np.logical_or.reduce([_differs(a, b) for a, b in zip(found, self._sums, strict=True)])
-        moved = [np.flatnonzero(differs), *(spreads[name].moved(self._spreads[name]) for name in spreads)]
+        sums_moved = np.logical_or.reduce([differs(a, b) for a, b in zip(found, self._sums, strict=True)])
+        moved = [np.flatnonzero(sums_moved), *(spreads[name].moved(self._spreads[name]) for name in spreads)]
         return {int(number) for numbers in moved for number in numbers}
 
     def _shares(self, what: str, number: int, name: Callable[[int], str], total: float) -> dict[str, float] | None:
@@ -263,8 +264,3 @@ def _most(summary: Ints, values: Floats, count: int) -> Floats:
     found = np.full(count, -np.inf)
     np.maximum.at(found, summary, values)
     return np.where(np.isinf(found), np.nan, found)
-
-
-def _differs(a: Floats, b: Floats) -> Flags:
-    same: Flags = (a == b) | (np.isnan(a) & np.isnan(b))
-    return ~same

@@ -105,7 +105,7 @@ class Tables:
 
 
 def sums(owner: Ints, values: NDArray[Any], count: int) -> Floats:
-    """Return the sum of the values, (m,), of each of ``count`` owners."""
+    """Return the sum of the values, (m,), of each of ``count`` owners; of none it is 0, and NaN spreads."""
     return np.bincount(owner, values, count).astype(np.float64, copy=False)
 
 
