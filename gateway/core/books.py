@@ -30,6 +30,7 @@ class Ledger:
     def __init__(self, account: Account, turn: int) -> None:
         self.account, self.coverage, self.day, self.version = account, Coverage(turn), Day(), 0
         self.payments: dict[str, dict[str, FundingPayment]] = {}  # symbol → id → payment
+        self.settled: dict[str, str] = {}  # position → the last price that its profit counted from after a settlement
         self.stored: tuple[int | None, int | None] = None, 0
 
 
@@ -105,9 +106,12 @@ class Books:
         if was is None or begun != position.begun:
             position.begun, position.accrued = begun, None
             self.accruing.add(account.info.name)
-        if was is not None and _settled(was[0], state):
-            ledger.coverage.missed(was[1], now)
-            self._note(ledger, now)
+        if state.pnl_price is not None and ledger.settled.get(state.id) != state.pnl_price:
+            ledger.settled[state.id] = state.pnl_price
+            # Only the price that profit is counted from is another one: the rest moved into the balance.
+            if same and was is not None and (was[0].size, was[0].entry_price) == (state.size, state.entry_price):
+                ledger.coverage.missed(was[1], now)
+                self._note(ledger, now)
 
     # --- whether they are whole ----------------------------------------------------------------------------------------
 
@@ -217,12 +221,6 @@ class Books:
             begun = [position.begun for position in rows if position.state.symbol == symbol]
             first = min((at for at in begun if at is not None), default=self.begins)
             ledger.payments[symbol] = {one.id: one for one in ledger.payments[symbol].values() if one.at >= first}
-
-
-def _settled(before: PositionState, after: PositionState) -> bool:
-    """Say whether profit moved into the balance between two reports: only the price that it is counted from is another one."""
-    kept = before.side, before.size, before.entry_price
-    return before.pnl_price != after.pnl_price and kept == (after.side, after.size, after.entry_price)
 
 
 def _accrued(ledger: Ledger, position: Position) -> str | None:

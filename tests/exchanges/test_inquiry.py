@@ -59,6 +59,7 @@ async def test_pages_of_an_answer_come_before_the_next_answer() -> None:
     assert rest.asked[0] == "/mode"
     assert found.asked_at == clock.now
     assert found.flaws == ()
+    assert found.whole
 
 
 async def test_what_is_free_is_asked_for_where_a_link_has_that_question() -> None:
@@ -103,6 +104,9 @@ async def test_an_answer_that_cannot_be_understood_is_an_error_and_a_row_of_one_
     found = await asked.state()
     assert len(found.events) == 1
     assert found.flaws == ("what is 'nonsense'",)
+    assert not found.whole
+    asked, _, _ = inquirer({}, asks=[])  # an account that cannot be asked
+    assert not (await asked.state()).whole
 
 
 async def test_a_circle_of_pages_ends() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from exchanges.events import AccountMode, Event, FundingPayment, HistoryRead, Transfer, position_id
+from exchanges.events import AccountMode, Event, FundingPayment, HistoryRead, Transfer
 from gateway.core.accounts import AccountInfo
 from gateway.core.records import Correction, Covered
 from gateway.engine import Engine
@@ -285,8 +285,13 @@ def test_where_the_venue_does_not_say_when_a_position_was_opened_it_counts_from_
 
 def test_settled_profit_that_no_stream_tells_of_is_asked_for() -> None:
     one = of_bybit()
-    one.turn([held(NOON + 10_000, pnl_price="100")], NOON + 10_000)
+    one.turn([held(NOON + 10_000)], NOON + 10_000)
     one.turn([held(NOON + 20_000, pnl_price="105", fence=(2,))], NOON + 20_000)
     one.clock(NOON + 25_000)
     assert one.wants_books == {"bybit-main": NOON + 10_000}
-    assert held(0).id == position_id("bybit-main", "BTCUSDT", "long")
+    one.turn([read("bybit-main", NOON + 10_000, NOON + 25_001)], NOON + 25_100)
+    one.wants_books.clear()
+    for fence, price in enumerate([None, "105", None, "105"], 3):  # a channel that does not say it
+        one.turn([held(NOON + 30_000 + fence, pnl_price=price, fence=(fence,))], NOON + 30_000 + fence)
+    one.clock(NOON + 50_000)
+    assert one.wants_books == {}

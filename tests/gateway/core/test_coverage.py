@@ -31,10 +31,9 @@ def test_nothing_is_whole_until_the_day_was_asked_for_after_the_stream_became_li
     assert one.wanted(ASKED + 59_999) is None  # asked already
     one.read(DAY, LIVE + 999, whole=True)  # what happened as the stream began may be in neither
     one.read(DAY + 1, ASKED, whole=True)  # not since then
-    assert not one.whole
+    assert (one.since, one.whole) == (None, False)
     one.read(DAY, ASKED, whole=True)
-    assert one.whole
-    assert one.since == DAY
+    assert (one.since, one.whole) == (DAY, True)
     assert one.wanted(LIVE + DAY_MS) is None
 
 
