@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from gateway.core.account_rows import account_equity
 from gateway.core.accounts import Account, Pool
-from gateway.core.anchor import is_inverse
+from gateway.core.anchor import computable, is_inverse
 from gateway.core.margin.catalog import CATALOG
-from gateway.core.margin.scalar import Snapshot
+from gateway.core.margin.scalar import Snapshot, x_of
 from gateway.core.positions import Book
 from gateway.core.residuals import Agreement
 from gateway.core.rows import Row, present, settle_of
@@ -124,10 +124,12 @@ def _entry(venue: str | None, model: float, name: str | None, inputs: Row) -> Ro
 def _pnl(position: Position, book: Book) -> Row:
     """The model's own PnL counts from the published entry alone, so that it can be held against the venue's."""
     state, found = position.state, position.anchor
-    inverse = is_inverse(state, position.instrument)
+    inverse, modelled = is_inverse(state, position.instrument), computable(state, position.instrument)
     mark = book.figures(position.handle).get("mark", math.nan)
     entry = float(state.pnl_price or state.entry_price or "nan")
-    model = found.quantity * ((1 / entry - 1 / mark) if inverse and entry and mark else mark - entry)
+    model = math.nan
+    if modelled and entry > 0.0 and mark > 0.0:
+        model = found.quantity * (x_of(mark, inverse=inverse) - x_of(entry, inverse=inverse))
     inputs: Row = {
         "quantity": found.quantity,
         "entry_price": state.pnl_price or state.entry_price,
@@ -136,7 +138,7 @@ def _pnl(position: Position, book: Book) -> Row:
         "anchor_mark": found.mark0,
         "anchor_refused": found.refused,
     }
-    return _entry(state.venue_unrealized_pnl, model, "inverse" if inverse else "linear", inputs)
+    return _entry(state.venue_unrealized_pnl, model, ("inverse" if inverse else "linear") if modelled else None, inputs)
 
 
 def _liquidation(position: Position, book: Book, positions: Mapping[str, Position]) -> Row:
