@@ -62,7 +62,7 @@ class Portfolio:
         stress: StressSettings,
     ) -> None:
         self._book, self._holdings, self._market = book, holdings, market
-        self.register = Register(book, holdings.open, settings.bases)
+        self.register = Register(book, holdings.open, holdings.pools, settings.bases)
         self.slow = Slow(self.register, market.funding, risk)
         bounds = Bounds(settings.liquidation_risk_distance, settings.dust_usd, risk)
         self.summaries = Summaries(self.register, lambda: book.equity, bounds)

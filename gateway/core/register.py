@@ -20,6 +20,7 @@ from gateway.core.accounts import Account
 from gateway.core.anchor import computable, paid_apart
 from gateway.core.bases import base_of, fold, is_money
 from gateway.core.margin.inputs import is_bought_option
+from gateway.core.pools import Pools
 from gateway.core.positions import Book
 from gateway.core.rows import settle_of
 from gateway.core.state import Position
@@ -101,7 +102,7 @@ class Register:
     MONEY, BALANCE = 1, 2
     AMOUNT, USD = range(2)
 
-    def __init__(self, book: Book, positions: Mapping[str, Position], mapping: Mapping[str, str]) -> None:
+    def __init__(self, book: Book, positions: Mapping[str, Position], pools: Pools, mapping: Mapping[str, str]) -> None:
         self.accounts: list[Account] = []
         self.summary_of: list[int] = []  # account → summary
         self.purses_of: list[list[int]] = []  # account → its purses, also those that hold nothing any more
@@ -118,7 +119,7 @@ class Register:
         self._pool_names: dict[int, str] = {}
         self._purses_in: dict[str, list[int]] = {}  # currency → purses
         self._numbers: dict[str, int] = {}
-        self._book, self._positions, self._mapping = book, positions, mapping
+        self._book, self._positions, self._pools, self._mapping = book, positions, pools, mapping
         book.bases.number("", fixed=True)  # what moves the price of a purse that is not known: nothing
 
     def reprice(self, currencies: Iterable[str]) -> None:
@@ -155,7 +156,7 @@ class Register:
                 own = float(self._book.cash[position.pool.number]) if margin else 0.0
                 amounts[settle] = amounts.get(settle, 0.0) + own + paid_apart(position.state, position.instrument)
         self._read_pools(account, number, values, amounts)
-        gap = _gap(account, held)
+        gap = _gap(account, held, self._pools)
         if gap is None:
             self.gaps.pop(number, None)
         else:
@@ -245,15 +246,16 @@ def _balances(account: Account) -> dict[str, float]:
     return found
 
 
-def _gap(account: Account, held: Sequence[Position]) -> str | None:
+def _gap(account: Account, held: Sequence[Position], pools: Pools) -> str | None:
     """Return why an account cannot be revalued at other prices; None: nothing that is known beforehand keeps it from that."""
     if held and not account.computable:
         return f"its mode ({account.mode.mode if account.mode else 'unknown'}) cannot be computed"
     apart = [position.state.id for position in held if not computable(position.state, position.instrument)]
     if apart:
         return f"no formula revalues {', '.join(apart)}"
-    pools = {position.pool.name for position in held if not position.pool.cash_known}
-    return f"what backs its pool {', '.join(sorted(pools))} is not known" if pools else None
+    used = {position.pool.name: position.pool for position in held}
+    vague = [name for name, pool in sorted(used.items()) if not (pool.cash_known and pools.solvable(pool))]
+    return f"what backs its pool {', '.join(vague)} is not known" if vague else None
 
 
 def value_pools(account: Account, held: Iterable[Position]) -> set[int]:

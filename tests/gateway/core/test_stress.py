@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exchanges.events import AccountMode, CoinBalance, CurrencyPrice, PoolState
+from exchanges.events import AccountMode, CoinBalance, CollateralTier, CollateralTiers, CurrencyPrice, PoolState
 from gateway.core.columns import Bases
 from gateway.core.stress import StressSettings, factors, moves, walk
 from gateway.engine import Engine
@@ -137,6 +137,36 @@ def test_what_cannot_be_said_is_not_covered_and_never_survives(events: list[Any]
     account = row(one, "accounts", "okx-main")
     assert account["not_covered"] == why
     assert account["missing"] == ["liquidation_shock"]
+
+
+def backed_by_a_coin(*haircut: CollateralTiers) -> Engine:
+    """Return an account that holds a bitcoin at 60,000, of which 0.8 count, and 40 ETH long at 3,000; maintenance 0.5 %."""
+    one = engine(BYBIT)
+    coin = CoinBalance(ccy="BTC", total="1", cash="1", usd_price="60000")
+    pool = PoolState(pool="USD", ccy="USD", cash="48000", from_coins=True)
+    held = position("ETHUSDT", "bybit-main", size="40", entry_price="3000", mark_price="3000", pool="USD")
+    bitcoin = instrument("BTCUSDT", "bybit")
+    one.turn([instrument("ETHUSDT", "bybit", base="ETH"), bitcoin, *haircut], 500)
+    one.turn([balance(account="bybit-main", coins=(coin,), pools=(pool,)), held], 1_000)
+    one.clock(2_000)
+    return one
+
+
+COUNTS = CollateralTiers(venue="bybit", env="live", ccy="BTC", tiers=(CollateralTier(lower="0", rate="0.8"),))
+
+
+def test_an_account_whose_collateral_is_not_known_does_not_survive_with_it_standing_still() -> None:
+    one = backed_by_a_coin()
+    found = ladder(one)
+    assert {tuple(step["not_covered"]) for step in found.values()} == {("bybit-main",)}
+    assert not any("equity_usd" in step or step["liquidated"] for step in found.values())
+    account = row(one, "accounts", "bybit-main")
+    assert account["not_covered"] == "what backs its pool USD is not known"
+    assert "liquidation_shock" not in account
+    one.turn([COUNTS], 10_000)  # now it is known how much counts
+    assert ladder(one)["-30"]["liquidated"] == ["bybit-main"]
+    # 48,000 k + 120,000 (k - 1) = 600 k
+    assert row(one, "accounts", "bybit-main")["liquidation_shock"] == pytest.approx(120_000 / 167_400 - 1, abs=1e-4)
 
 
 def test_an_account_of_which_nothing_is_known_is_not_covered() -> None:
