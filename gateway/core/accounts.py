@@ -54,19 +54,22 @@ class Pool:
     Attributes:
         state: The venue's own report; None for isolated pools and until one arrives.
         cash_known: The pool's equity is rebuilt from cash; else it is anchored on the venue's own equity, or unknown.
+        backing_known: What of the account's coins counts is known, where these back it.
         members: Ids of its positions.
         message: Of the report (``message_of``): positions of one message with it carry the same.
         calibration: How its model agrees with the venue; None: it was never held against it.
     """
 
-    __slots__ = ("calibration", "cash_known", "ccy", "members", "message", "name", "number", "scope", "state")
+    __slots__ = (
+        "backing_known", "calibration", "cash_known", "ccy", "members", "message", "name", "number", "scope", "state",
+    )  # fmt: skip
 
     def __init__(self, name: str, number: int) -> None:
         self.name, self.number = name, number
         self.ccy: str | None = None
         self.scope: str | None = None
         self.state: PoolState | None = None
-        self.cash_known = False
+        self.cash_known, self.backing_known = False, True
         self.members: set[str] = set()
         self.message: tuple[str, int] | None = None
         self.calibration: Calibrated | None = None

@@ -116,7 +116,7 @@ class Pools:
 
     def _weigh(self, account: Account, pool: Pool) -> set[str]:
         number, state, found = pool.number, pool.state, None
-        before = pool.cash_known, self._solvable.get(number), self._backing.get(number, Backing())
+        before = self._known(pool), self._backing.get(number, Backing())
         if state is not None and pool.ccy == "USD" and (state.cash is not None or state.from_coins):
             found = self._back(account, pool, state)
             self._backing[number] = found
@@ -124,10 +124,14 @@ class Pools:
             self._backing.pop(number, None)
         if not pool.isolated:
             pool.cash_known = state is not None and (state.cash is not None or (found is not None and found.known))
-            self._solvable[number] = self._can_be_solved(pool, found)
-        now = pool.cash_known, self._solvable.get(number), found or Backing()
-        same = before[:2] == now[:2] and before[2].held == now[2].held and _fractions(before[2]) == _fractions(now[2])
+            pool.backing_known = pool.ccy != "USD" or (found is not None and found.known)
+            self._solvable[number] = self._can_be_solved(pool)
+        now = self._known(pool), found or Backing()
+        same = before[0] == now[0] and before[1].held == now[1].held and _fractions(before[1]) == _fractions(now[1])
         return set() if same else set(pool.members)
+
+    def _known(self, pool: Pool) -> tuple[bool | None, ...]:
+        return pool.cash_known, pool.backing_known, self._solvable.get(pool.number)
 
     def _back(self, account: Account, pool: Pool, state: PoolState) -> Backing:
         info, pnl = account.info, dict[str, float]()
@@ -178,10 +182,8 @@ class Pools:
         """
         return self._solvable.get(pool.number, True)
 
-    def _can_be_solved(self, pool: Pool, found: Backing | None) -> bool:
-        if pool.ccy == "USD" and not (found is not None and found.known):
-            return False
-        return all(
+    def _can_be_solved(self, pool: Pool) -> bool:
+        return pool.backing_known and all(
             computable(member.state, member.instrument) or is_bought_option(member.state)
             for member in self._members(pool)
         )

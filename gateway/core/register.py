@@ -22,7 +22,7 @@ from gateway.core.bases import base_of, fold, is_money
 from gateway.core.margin.inputs import is_bought_option
 from gateway.core.pools import Pools
 from gateway.core.positions import Book
-from gateway.core.rows import settle_of
+from gateway.core.rows import settle_of, venues_word
 from gateway.core.state import Position
 
 Floats = NDArray[np.float64]
@@ -193,7 +193,7 @@ class Register:
             self.venues.number(position.account.info.venue),
             self.symbols.number(state.symbol),
             bought,
-            state.liquidation_known == "none",
+            venues_word(position) == "none",
         )
         leverage = float(state.leverage) if state.leverage else math.nan
         self.slots.floats[:, slot] = (

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from exchanges.events import LiquidationKnown
 from gateway.core.anchor import computable, is_inverse, signed_quantity
 from gateway.core.margin.inputs import is_bought_option
 from gateway.core.positions import Book
@@ -207,11 +208,21 @@ def liquidation_source(position: Position, figures: Mapping[str, float], book: B
     if is_bought_option(position.state):
         return "none"
     if not book.heard(position.handle):
-        return {"price": "venue", "none": "none", "unknown": "unknown"}[position.state.liquidation_known]
+        return {"price": "venue", "none": "none", "unknown": "unknown"}[venues_word(position)]
     if "liq" not in figures and "distance" not in figures:
         return "none"
     record = position.pool.calibration
     return "calibrated" if record is not None and record.verdict == "calibrated" else "model"
+
+
+def venues_word(position: Position) -> LiquidationKnown:
+    """Return what the venue says of a position's liquidation, as far as that is to be believed where no formula speaks.
+
+    That there is no price is a word of safety. Nobody can check it where what backs the pool is not known, and a field left empty
+    reads the same: then it says nothing.
+    """
+    known = position.state.liquidation_known
+    return "unknown" if known == "none" and not position.pool.backing_known else known
 
 
 def missing(position: Position, figures: Mapping[str, float]) -> list[str] | None:
@@ -225,6 +236,9 @@ def missing(position: Position, figures: Mapping[str, float]) -> list[str] | Non
         reasons.append("anchor_refused")
     if "mm" not in figures:
         reasons.append("maintenance")
+    modelled = position.account.computable and computable(position.state, position.instrument)
+    if modelled and not position.pool.backing_known:
+        reasons.append("collateral")
     return reasons or None
 
 

@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from exchanges.events import PoolState, PositionState
+from exchanges.events import (
+    CoinBalance,
+    CollateralTier,
+    CollateralTiers,
+    MarginTier,
+    MarginTiers,
+    PoolState,
+    PositionState,
+)
 from gateway.core.accounts import AccountInfo
 from gateway.core.explain import explain
 from gateway.engine import Engine
@@ -176,3 +184,48 @@ def test_a_hedge_that_no_price_of_its_underlying_spends_is_farthest_and_not_unkn
     assert not {"trigger_price", "liquidation_distance"} & shown.keys()
     assert distances(one)[swap.id] == math.inf
     assert nearest(one, "okx-main") is None
+
+
+# --- what nobody can check --------------------------------------------------------------------------------------------------
+
+
+def coins_behind(*, usdt_alone: bool = False) -> Engine:
+    """Aster's multi-assets mode: dollars and, unless they are alone, a coin of which no answer says how much counts."""
+    one = engine(AccountInfo(name="aster-main", venue="aster", env="live", user="ann"), promoted=("aster_multi",))
+    coins = [CoinBalance(ccy="USDT", total="100", cash="100", usd_price="1")]
+    if not usdt_alone:
+        coins.append(CoinBalance(ccy="BTC", total="1", cash="1", usd_price="110"))
+    told = PoolState(pool="USD", ccy="USD", from_coins=True, venue_equity="220")
+    tiers = MarginTiers(
+        venue="aster", env="live", key="BTCUSDT", unit="notional", tiers=(MarginTier(lower="0", rate="0.005"),)
+    )
+    held = position("BTCUSDT", "aster-main", pool="USD", side="short", size="4", liquidation_known="none")
+    contract = instrument("BTCUSDT", "aster", tiers_key="BTCUSDT")
+    one.turn([contract, tiers, balance(account="aster-main", coins=tuple(coins), pools=(told,)), held], 1_000)
+    one.clock(2_000)
+    return one
+
+
+def test_no_price_is_no_word_of_safety_where_nobody_says_how_much_of_the_coins_counts() -> None:
+    one = coins_behind()
+    ((row_id, distance),) = distances(one).items()
+    found = row(one, "positions", row_id)
+    assert (found["liquidation_source"], found["missing"]) == ("unknown", ["collateral", "liquidation_distance"])
+    assert not {"liquidation_price", "liquidation_distance"} & found.keys()
+    assert math.isnan(distance)
+    assert found["risk_score"] >= 0.5
+    assert nearest(one, "aster-main") == {"id": row_id}, "what could not be determined is nearest of all"
+    rate = CollateralTiers(venue="aster", env="live", ccy="BTC", tiers=(CollateralTier(lower="0", rate="0.9"),))
+    one.turn([rate], 3_000)
+    one.clock(4_000)
+    now = row(one, "positions", row_id)
+    assert (now["liquidation_source"], "missing" in now) == ("model", False)
+    assert now["liquidation_price"] > 110
+
+
+def test_the_venues_word_that_there_is_no_price_counts_where_the_pool_is_known() -> None:
+    assert row(coins_behind(usdt_alone=True), "positions", "aster-main:BTCUSDT:short")["liquidation_source"] == "model"
+    one = engine(HL)
+    held = position("BTC", "hl-main", pool="main", settle="USDC", liquidation_known="none")
+    one.turn([balance("50", "hl-main", pools=(PoolState(pool="main", ccy="USDC", cash="50"),)), held], 1_000)
+    assert row(one, "positions", held.id)["liquidation_source"] == "none"
