@@ -1,7 +1,8 @@
 """Accounts that are about to be liquidated, made from a seed: who holds what, how prices walk, when and why each pool ends.
 
-Owns the script of a run: roster, path and, by ``spent``, the truth. The path is played once without any gateway, and money is set
-so that each cross pool is spent at a drawn tick of it, or never (a bystander). Pure.
+Owns the script of a run: roster, path and, by ``spent``, the truth. In some stretches of the path the venues report while prices
+move, in the others at rest. The path is played once without any gateway, and money is set so that each cross pool is spent at a
+drawn tick of it, or never (a bystander). Pure.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from tests.system.spent import End, Moves, ends
 BEGIN_MS = 1_763_683_200_000
 TICKS_OUT, TICKS_BACK = 30, 50
 BYSTANDERS = 5
+STRETCH, IN_MOTION = 8, 0.4  # ticks; share of the stretches
 _EXACT = Decimal("1e-9")
 
 Funded = TypeVar("Funded", AccountSpec, Account)
@@ -31,12 +33,16 @@ Funded = TypeVar("Funded", AccountSpec, Account)
 
 @dataclass(frozen=True)
 class Script:
-    """One run: a seed, who trades, how prices move tick by tick, and what must come of it."""
+    """One run: a seed, who trades, how prices move tick by tick, and what must come of it.
+
+    ``in_motion``: by tick, whether the venues report between two moves, and not at rest.
+    """
 
     seed: int
     roster: tuple[AccountSpec, ...]
     kinds: Mapping[str, str]
     path: tuple[Moves, ...]
+    in_motion: tuple[bool, ...]
     ends: tuple[End, ...] = ()
 
     def cut(self, count: int) -> Script:
@@ -63,7 +69,7 @@ def script(seed: int) -> Script:
         kinds[name] = kind
         drawn = _Draw(rng, listed, venue, path)
         specs.append(replace(KINDS[venue, kind](drawn), name=name))
-    begun = Script(seed, tuple(specs), kinds, path)
+    begun = Script(seed, tuple(specs), kinds, path, tuple(_in_motion(seed, len(path))))
     funded = replace(begun, roster=tuple(_funded(rng, begun)))
     return replace(funded, ends=tuple(ends(funded.world(), path)))
 
@@ -86,6 +92,13 @@ def _path(rng: random.Random, bases: Iterable[str]) -> Iterator[Moves]:
                 moves[base] = Decimal(f"{math.exp(aim - level[base]) - 1:.7f}")
                 level[base] = aim
         yield moves
+
+
+def _in_motion(seed: int, ticks: int) -> Iterator[bool]:
+    """Yield of each tick whether the venues report while prices move; in the first stretch they do not."""
+    rng = random.Random(f"in motion:{seed}")
+    moving = [False, *(rng.random() < IN_MOTION for _ in range(ticks // STRETCH))]
+    return (moving[tick // STRETCH] for tick in range(ticks))
 
 
 # --- Who holds what ----------------------------------------------------------------------------------------------------

@@ -4,6 +4,8 @@
 three times: the venues' liquidation fields sent, blanked, and 2 % wrong. Ends with one line of JSON; exits with 1 where a last
 distance was not within one tick's move of zero, nobody was told, or a wrong price was believed.
 
+``in_motion`` tells apart what came of the ticks in which the venues reported while prices moved.
+
 Models that nobody measured are promoted by configuration (``models: {promoted: [...]}``), as an operator does after recording
 pairs of his own.
 """
@@ -15,6 +17,7 @@ import asyncio
 import json
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -42,6 +45,32 @@ Databases = Callable[[], AbstractAsyncContextManager[str]]
 
 
 @dataclass
+class Motion:
+    """What came of ticks in which the venues reported while prices moved."""
+
+    liquidations: int = 0
+    rows: int = 0
+    misses: int = 0
+    not_told: int = 0
+    false_alarms: int = 0
+    flagged: int = 0  # positions
+    shown: dict[bool, Counter[str]] = field(default_factory=lambda: {False: Counter(), True: Counter()})
+
+    def summary(self) -> dict[str, Any]:
+        """Return the figures for JSON; ``shown``: rows by whose figure they showed after a tick, beside the same at rest."""
+        return {
+            "liquidations": self.liquidations,
+            "rows": self.rows,
+            "misses": self.misses,
+            "not_told": self.not_told,
+            "false_alarms": self.false_alarms,
+            "flagged": self.flagged,
+            "shown": dict(self.shown[True]),
+            "shown_at_rest": dict(self.shown[False]),
+        }
+
+
+@dataclass
 class Verdict:
     """What is to be said of all that was played with one setting of the fields."""
 
@@ -63,6 +92,7 @@ class Verdict:
     flagged: int = 0
     unflagged: list[str] = field(default_factory=list)
     calibrated: list[str] = field(default_factory=list)
+    in_motion: Motion = field(default_factory=Motion)
     seconds: float = 0.0
 
     def take(self, plot: Script, played: Played) -> None:
@@ -70,8 +100,10 @@ class Verdict:
         self.seconds += played.seconds
         self.ghosts += played.still_open
         self.false_alarms += [{"seed": plot.seed, **alarm} for alarm in played.false_alarms]
+        self.in_motion.false_alarms += sum(plot.in_motion[alarm["tick"]] for alarm in played.false_alarms)
         for end in plot.ends:
             self.liquidations += 1
+            self.in_motion.liquidations += plot.in_motion[end.tick]
             kind = f"{end.venue} {plot.kinds[end.account]}"
             self.by_kind[kind] = self.by_kind.get(kind, 0) + 1
             self.crossed_tiers += any(held.crossed for held in end.held)
@@ -80,7 +112,12 @@ class Verdict:
                 self._row(plot, end, held, played)
         venues = {spec.name: spec.venue for spec in plot.roster}
         for key, seen in played.watched.items():
-            if seen.stated and (venues[key[0]], plot.kinds[key[0]]) not in NOT_COMPUTED:
+            if (venues[key[0]], plot.kinds[key[0]]) in NOT_COMPUTED:
+                continue
+            for in_motion, sources in seen.sources.items():
+                self.in_motion.shown[in_motion] += sources
+            self.in_motion.flagged += seen.flagged_in_motion
+            if seen.stated:
                 self.stated += 1
                 self.flagged += seen.flagged
                 name = f"{plot.seed} {':'.join(key)}"
@@ -92,6 +129,7 @@ class Verdict:
         if held.before is None or held.after is None:
             return  # its underlying alone was not going to end the pool
         self.rows += 1
+        self.in_motion.rows += plot.in_motion[end.tick]
         row = _row_at(played, end, held, end.tick)
         source = str((row or {}).get("liquidation_source"))
         self.by_source[source] = self.by_source.get(source, 0) + 1
@@ -107,6 +145,7 @@ class Verdict:
         through = shown is not None and -move - ROUNDING <= shown <= ROUNDING
         if not through or (before is not None and before < -ROUNDING):
             self.misses.append(_told_of(plot, end, held, row) | {"shown_before": before})
+            self.in_motion.misses += plot.in_motion[end.tick]
 
     def _told(self, plot: Script, end: End, played: Played) -> None:
         """Note how long before its end a pool's first alert fired, or that none did."""
@@ -115,7 +154,9 @@ class Verdict:
         if fired and min(fired) <= end.tick:
             self.told_ticks_before.append(end.tick - min(fired))
         else:
-            found = self.not_computed if (end.venue, plot.kinds[end.account]) in NOT_COMPUTED else self.not_told
+            excused = (end.venue, plot.kinds[end.account]) in NOT_COMPUTED
+            self.in_motion.not_told += plot.in_motion[end.tick] and not excused
+            found = self.not_computed if excused else self.not_told
             found.append(_told_of(plot, end, end.held[0], _row_at(played, end, end.held[0], end.tick)))
 
     def failed(self) -> bool:
@@ -149,6 +190,7 @@ class Verdict:
             "flagged_share": round(self.flagged / self.stated, 4) if self.stated else None,
             "first_unflagged": self.unflagged[:20] if self.fields == "wrong" else [],
             "shown_as_calibrated": len(self.calibrated),
+            "in_motion": self.in_motion.summary(),
             "seconds": round(self.seconds, 1),
             "ok": not self.failed(),
         }
@@ -174,7 +216,8 @@ def _told_of(plot: Script, end: End, held: Held, row: Row | None) -> dict[str, A
         "missing",
     )
     return {
-        "seed": plot.seed, "tick": end.tick, "position": ":".join(_key_of(end, held)), "kind": plot.kinds[end.account],
+        "seed": plot.seed, "tick": end.tick, "in_motion": plot.in_motion[end.tick],
+        "position": ":".join(_key_of(end, held)), "kind": plot.kinds[end.account],
         "size": str(held.position.size), "entry": str(held.position.entry_price), "pool": end.pool,
         "true_before": None if held.before is None else round(float(held.before), 7),
         "true_after": None if held.after is None else round(float(held.after), 7),

@@ -1,15 +1,18 @@
 """A script of liquidations played through a real gateway: what its client was shown after every tick.
 
 Owns the run: real codecs, real wire messages, a world that stands still but for its ticks, and a clock that leaps from one to the
-next. Judges nothing but false alarms, which need the truth of their moment.
+next. Where the script says so no rest follows a tick, and the venues report in the middle of it. Judges nothing but false alarms,
+which need the truth of their moment.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +56,10 @@ class Watched:
     fired: int | None = None  # the first tick with the alert firing
     last_step: bool = False  # the alert reached its last step
     flagged: bool = False  # by the residual: the model and the venue are too far apart
+    flagged_in_motion: bool = False
+    sources: dict[bool, Counter[str]] = field(
+        default_factory=lambda: {False: Counter(), True: Counter()}
+    )  # in motion, ticks
     calibrated: bool = False
     stated: bool = False  # the venue told a price
 
@@ -65,6 +72,7 @@ class Tick:
     before: State
     moves: Moves
     world: World
+    in_motion: bool
 
 
 @dataclass
@@ -95,13 +103,16 @@ async def play(plot: Script, fields: LiquidationFields, dsn: str, data: Path) ->
         ) as shown:
             await _begun(shown, clock)
             for tick, moves in enumerate(plot.path):
-                await _answered(shown, clock)
-                clock.leap(TICK_MS)
                 before = simulator.world.scaled({})
-                simulator.world.move(moves)
-                await _followed(shown, simulator)
-                await _reported(shown, simulator, clock)
-                _watch(played, shown, Tick(tick, before, moves, simulator.world))
+                if plot.in_motion[tick]:
+                    await _moved(shown, simulator, clock, moves)
+                else:
+                    await _answered(shown, clock)
+                    clock.leap(TICK_MS)
+                    simulator.world.move(moves)
+                    await _followed(shown, simulator)
+                    await _reported(shown, simulator, clock)
+                _watch(played, shown, Tick(tick, before, moves, simulator.world, plot.in_motion[tick]))
                 simulator.world.liquidate_due()
             played.still_open = await _closed(shown, simulator, clock)
     finally:
@@ -131,8 +142,25 @@ def key_of(row: Row) -> Key:
     return row["account"], row["symbol"], row["side"], row["margin_mode"]
 
 
+async def _moved(shown: Desk, simulator: Simulator, clock: LeapingClock, moves: Moves) -> None:
+    """Move in two steps without rest: what the venues report after the first meets marks of the second, and answers come late."""
+    clock.leap(TICK_MS)
+    for part in _halves(moves):
+        simulator.world.move(part)
+        await _beat(simulator, clock)
+    await _followed(shown, simulator)
+
+
+def _halves(moves: Moves) -> tuple[Moves, Moves]:
+    """Return two moves that make the one."""
+    return (
+        {base: move / 2 for base, move in moves.items()},
+        {base: (1 + move) / (1 + move / 2) - Decimal(1) for base, move in moves.items()},
+    )
+
+
 async def _reported(shown: Desk, simulator: Simulator, clock: LeapingClock) -> None:
-    """Let the venues repeat at rest what they repeat every few seconds: no market moves by percents between two reports."""
+    """Let the venues repeat at rest what they repeat every few seconds."""
     for _ in range(REPORTED_WITHIN_MS // TICK_MS):
         await _beat(simulator, clock)
     await _followed(shown, simulator)
@@ -182,7 +210,10 @@ def _watch(played: Played, shown: Desk, tick: Tick) -> None:
         seen.stated |= "venue_liquidation_price" in row
         seen.calibrated |= row.get("liquidation_source") == "calibrated"
         pool = shown.client.tables["accounts"][row["account"]]["pools"].get(row["pool"], {})
-        seen.flagged |= id_ in pool.get("calibration", {}).get("flagged", {})
+        flagged = id_ in pool.get("calibration", {}).get("flagged", {})
+        seen.flagged |= flagged
+        seen.flagged_in_motion |= flagged and tick.in_motion
+        seen.sources[tick.in_motion][str(row.get("liquidation_source"))] += 1
     for alert in shown.client.tables["alerts"].values():
         told = rows.get(alert["subject"])
         if alert["state"] == "firing" and alert["rule"] == RULE and told is not None:

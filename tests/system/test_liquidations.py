@@ -25,6 +25,7 @@ async def test_liquidations_are_shown_and_told_before_they_come_and_a_wrong_pric
         assert verdicts[fields].not_told == []
         assert verdicts[fields].liquidations == COUNT
         assert verdicts[fields].rows > COUNT
+        assert verdicts[fields].in_motion.liquidations > 0
     wrong = verdicts["wrong"]
     assert wrong.calibrated == []
     assert wrong.flagged >= 0.95 * wrong.stated > 0, wrong.unflagged
