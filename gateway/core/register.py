@@ -88,7 +88,8 @@ class Register:
             it, 1 where the venue says so. floats: sign (+1 long), leverage as the venue says (0: nothing is borrowed), initial
             margin / notional.
         purses: By purse; 0 is nobody's, of unknown price. ints: account, what moves its price (a base of the book), 1 while the
-            account holds it. floats: amount without positions, US dollars per unit.
+            account holds it. floats: amount without positions, US dollars per unit, what of the amount backs a pool in dollars and
+            does not count there (its haircut).
         pools: By pool. ints: account (``NOWHERE``: none any more), purse of its currency (0: US dollars, or not known), purse of a
             balance of its own (0: none).
         summaries, venues, symbols: Names behind the numbers; those of bases are the book's.
@@ -100,7 +101,7 @@ class Register:
     SIGN, LEVERAGE, INITIAL = range(3)
     OWNER, MOVED_BY, HELD = range(3)
     MONEY, BALANCE = 1, 2
-    AMOUNT, USD = range(2)
+    AMOUNT, USD, CUT = range(3)
 
     def __init__(self, book: Book, positions: Mapping[str, Position], pools: Pools, mapping: Mapping[str, str]) -> None:
         self.accounts: list[Account] = []
@@ -110,7 +111,7 @@ class Register:
         self.summaries: Names[str] = Names()
         self.venues: Names[str] = Names()
         self.symbols: Names[str] = Names()
-        self.slots, self.purses, self.pools = Block(3, 8), Block(2, 3), Block(0, 3)
+        self.slots, self.purses, self.pools = Block(3, 8), Block(3, 3), Block(0, 3)
         self._purses: Names[tuple[int, str]] = Names()
         self._purses.number((NOWHERE, ""))
         self.purses.floats[self.AMOUNT, 0] = 0.0
@@ -146,7 +147,7 @@ class Register:
         number = self._number(account)
         held = [self._positions[row_id] for row_id in sorted(account.positions)]
         values = value_pools(account, held)
-        amounts = _balances(account)
+        amounts, cuts = _balances(account), self._cuts(account)
         apart = {coin.ccy for coin in account.all_coins() if coin.isolated_apart}
         for position in held:
             settle = settle_of(position)
@@ -166,7 +167,7 @@ class Register:
         for purse in self.purses_of[number]:
             ccy = self.ccy(purse)
             self.purses.ints[:, purse] = number, self._moved_by(ccy), ccy in amounts
-            self.purses.floats[:, purse] = amounts.get(ccy, 0.0), account.usd(ccy)
+            self.purses.floats[:, purse] = amounts.get(ccy, 0.0), account.usd(ccy), cuts.get(ccy, 0.0)
 
     def _number(self, account: Account) -> int:
         number = self._numbers.get(account.info.name)
@@ -216,6 +217,16 @@ class Register:
                 purse = self._purse(number, one.ccy)
             self.pools.ints[:, one.number] = number, money, purse
             self._pool_names[one.number] = one.name
+
+    def _cuts(self, account: Account) -> dict[str, float]:
+        """Return what haircuts leave out of the coins that back an account's pool in dollars, by currency."""
+        found: dict[str, float] = {}
+        for pool in account.pools.values():
+            held = account.coins.get(pool.scope or "", {})
+            for ccy, dollars in self._pools.coins(pool):
+                if dollars and ccy in held:
+                    found[ccy] = float(held[ccy].cash or 0) - dollars / account.usd(ccy)
+        return found
 
     def _purse(self, account: int, ccy: str) -> int:
         known = len(self._purses)

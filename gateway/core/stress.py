@@ -6,7 +6,8 @@ tiers as the live figures. Positions and coins that back pools are revalued in t
 What is said of a shock:
 
 - **liquidated**: a pool of the account met equity = maintenance on the way from the present prices to the shocked ones. Its equity
-  then counts nothing: it cannot lose more than it holds, and nothing of it is left to gain with.
+  then counts nothing: it cannot lose more than it holds, and nothing of it is left to gain with. Nor does what haircuts leave out
+  of the coins behind it.
 - **equity** of an account is what is left with that; **margin ratio** its worst pool's, 1 where one is liquidated.
 - **not covered**: an account of which that cannot be said, with the reason. It is in none of the other figures.
 """
@@ -102,6 +103,9 @@ class Ground:
         register.pools.reach(count - 1)
         balance = register.pools.ints[Register.BALANCE, rows.pool[held]]
         self._purse_of = np.where(balance > 0, balance, register.slots.ints[Register.PURSE, rows.slot[held]])
+        self._cut = 1.0 - book.live.counts[held]  # by position: what of its profit a haircut takes
+        cut = register.purses.floats[Register.CUT] + sums(self._purse_of, self._cut, register.purses.floats.shape[1])
+        self._cut_purses = np.flatnonzero((register.purses.ints[Register.HELD] == 1) & (cut != 0.0))
         self.owner: Ints = register.pools.ints[Register.OWNER, :count]
         self._present = book.at(np.ones(len(book.bases)))
         self.reasons = dict(self._uncovered())
@@ -166,11 +170,23 @@ class Ground:
         return found
 
     def _lost(self, at: Shocked, spent: Flags, usd: Floats, accounts: int) -> Floats:
-        """Return, by account in US dollars, the equity of liquidated pools: it counts nothing, also where it is below 0."""
+        """Return, by account in US dollars, the equity of liquidated pools: it counts nothing, also where it is below 0.
+
+        Without haircuts, like the purses that it is taken out of.
+        """
         pools = np.flatnonzero(spent & (self.owner >= 0))
         money = self.register.pools.ints[Register.MONEY, pools]
         worth = at.equity[pools] * np.where(money == 0, 1.0, usd[money])
-        return sums(self.owner[pools], np.nan_to_num(worth), accounts)
+        found = sums(self.owner[pools], np.nan_to_num(worth), accounts)
+        purses = self._cut_purses
+        if len(purses):
+            ended = np.zeros(accounts, dtype=np.bool_)
+            ended[self.owner[pools[money == 0]]] = True
+            owner = self.register.purses.ints[Register.OWNER, purses]
+            cut = self.register.purses.floats[Register.CUT]
+            cut = cut + sums(self._purse_of, self._cut * at.upnl[self._rows], len(cut))
+            found += sums(owner, np.nan_to_num(cut[purses] * usd[purses]) * ended[owner], accounts)
+        return found
 
     def _ratios(self, at: Shocked, spent: Flags, accounts: int) -> Floats:
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -169,6 +169,44 @@ def test_an_account_whose_collateral_is_not_known_does_not_survive_with_it_stand
     assert row(one, "accounts", "bybit-main")["liquidation_shock"] == pytest.approx(120_000 / 167_400 - 1, abs=1e-4)
 
 
+def test_of_a_liquidated_pool_the_haircuts_are_not_left_either() -> None:
+    one = backed_by_a_coin(COUNTS)
+    one.turn([balance("70", "bybit-main", scope="other", pools=())], 3_000)  # backs nothing: it stays
+    found = ladder(one)
+    assert found["-20"] == {"equity_usd": 24_070.0, "margin_ratio": 0.0333, "liquidated": [], "not_covered": []}
+    assert [found[step]["equity_usd"] for step in ("-30", "-40", "-50")] == [70.0, 70.0, 70.0]
+    assert found["-30"]["liquidated"] == ["bybit-main"]
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 100), st.integers(-30, 90), st.integers(1, 60), st.booleans(), st.booleans())
+def test_what_is_liquidated_whole_is_worth_nothing(rate: int, profit: int, eth: int, okx: bool, rising: bool) -> None:
+    """Collateral with a haircut, profit in it that is cut with it or not, and a position that is large enough to end it."""
+    venue, info = ("okx", OKX) if okx else ("bybit", BYBIT)
+    coin = CoinBalance(ccy="BTC", total="1", cash="1", usd_price="60000", discount=str(rate / 100))
+    pool = PoolState(pool="USD", ccy="USD", from_coins=True, pnl_discounted=okx)
+    inverse: dict[str, Any] = {"contract_type": "inverse", "settle": "BTC"}
+    one = engine(info)
+    one.turn(
+        [instrument("BTCUSD", venue, contract_ccy="USD", **inverse), instrument("ETHUSDT", venue, base="ETH")], 500
+    )
+    gain, place = profit / 100, {"account": info.name, "pool": "USD"}
+    inverse |= {"entry_price": str(60_000 / (1 + gain)), "mark_price": "60000", "venue_unrealized_pnl": str(gain)}
+    held = [position("BTCUSD", size="60000", venue_maintenance_margin="0.005", **place, **inverse)]
+    side = "short" if rising else "long"
+    held.append(position("ETHUSDT", size=str(30 + eth), entry_price="6000", mark_price="6000", side=side, **place))
+    one.turn([balance(account=info.name, coins=(coin,), pools=(pool,)), *held], 1_000)
+    one.clock(2_000)
+    ground = one.portfolio.ground()
+    assert ground.covered.all()
+    move = moves(one.book.bases, only=["ETH"])
+    way = walk(ground, [9.0] if rising else [-0.999], move)
+    account = one.portfolio.register.number(info.name)
+    assert account is not None
+    assert way.outcomes[0].spent.any()
+    assert way.outcomes[0].equity[account] == pytest.approx(0.0, abs=1e-5)
+
+
 def test_an_account_of_which_nothing_is_known_is_not_covered() -> None:
     one = engine(OKX, BYBIT)
     one.turn([balance()], 1_000)
