@@ -223,18 +223,22 @@ class Account:
         return changed
 
     def stale(self) -> dict[str, object] | None:
-        """Return why the whole account's figures are not live, the gravest reason first, or None."""
+        """Return why the whole account's figures are not live, the gravest reason, and since the earliest; or None."""
         if self.restored_since is not None:
-            return {"since": self.restored_since, "reason": "restored"}
-        if self.unreachable and self.refused is None:
-            return {"since": self.failing_since, "reason": "venue_unreachable"}
-        if self.private_down_since is not None:
-            return {"since": self.private_down_since, "reason": "private_feed"}
-        if self.refused is not None:  # its streams are about to end
-            return {"since": self.failing_since, "reason": "private_feed"}
-        if self.polled and self.verified_at is not None:
+            reason = "restored"
+        elif self.unreachable and self.refused is None:
+            reason = "venue_unreachable"
+        elif (
+            self.private_down_since is not None or self.refused is not None
+        ):  # of one refused the streams are about to end
+            reason = "private_feed"
+        elif self.polled and self.verified_at is not None:
             return {"since": self.verified_at, "reason": "polled"}
-        return None
+        else:
+            return None
+        failing = self.failing_since if self.unreachable or self.refused is not None else None
+        reasons = (self.restored_since, failing, self.private_down_since)
+        return {"since": min((since for since in reasons if since is not None), default=None), "reason": reason}
 
 
 def _differ(one: AccountMode, other: AccountMode) -> bool:

@@ -38,7 +38,12 @@ class Feeds:
 
     def marks_down_since(self, symbol: Symbol) -> int | None:
         """Return since when a symbol's marks are not live: its own age, or a price connection that is down; else None."""
-        return self._marks_down.get(symbol.key[:2], symbol.stale)
+        down = self.connection_down_since(symbol)
+        return symbol.stale if down is None else down
+
+    def connection_down_since(self, symbol: Symbol) -> int | None:
+        """Return since when a price connection of a symbol's venue is not live; None: all are."""
+        return self._marks_down.get(symbol.key[:2])
 
     def hear(self, last_messages: Mapping[str, int]) -> None:
         """Take when each connection was last heard of (slow figures)."""
@@ -51,7 +56,10 @@ class Feeds:
         before = account.private_down_since is None, account.polled
         private = [feed for feed in self.all.values() if feed.account == account.info.name]
         down = [feed.since for feed in private if feed.state != "live"]
-        account.private_down_since = min(down, default=None)
+        earlier = (
+            account.private_down_since
+        )  # every attempt to connect is another state: what counts is when it was live last
+        account.private_down_since = (min(down) if earlier is None else earlier) if down else None
         account.polled = any(feed.polled for feed in private)
         account.listening.note(not down and not account.polled, now)
         return before != (account.private_down_since is None, account.polled)
@@ -60,7 +68,7 @@ class Feeds:
         public = [f for f in self.all.values() if f.account is None and (f.venue, f.env) == (venue, env)]
         down = [feed.since for feed in public if feed.state != "live"]
         if down:
-            self._marks_down[venue, env] = min(down)
+            self._marks_down.setdefault((venue, env), min(down))
         else:
             self._marks_down.pop((venue, env), None)
 

@@ -101,6 +101,10 @@ class Look:
         """Return since when a symbol's marks are not live."""
         return self._of.feeds.marks_down_since(symbol)
 
+    def connection_down_since(self, symbol: Symbol) -> int | None:
+        """Return since when a price connection of a symbol's venue is not live."""
+        return self._of.feeds.connection_down_since(symbol)
+
     def code_of(self, position: Position) -> int:
         """Return why a position's figures are not live, as a place in ``REASONS``."""
         return code_of(position, self.down_since(position.symbol))

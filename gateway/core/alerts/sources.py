@@ -295,15 +295,15 @@ BY_CLOCK = frozenset({"liquidation_shock", "concentration", "risk_score", "fundi
 
 
 def blind_marks(
-    symbols: Iterable[Symbol], down_since: Callable[[Symbol], int | None], now: int
+    symbols: Iterable[Symbol], connection_down_since: Callable[[Symbol], int | None], now: int
 ) -> Iterator[tuple[Symbol, Seen]]:
     """Yield what is blind because marks are: a venue's price connection, or one symbol whose marks stopped."""
     for symbol in symbols:
-        since = down_since(symbol) if symbol.positions else None
-        if since is None:
+        down = connection_down_since(symbol)
+        own, since = down is None, symbol.stale if down is None else down
+        if since is None or not symbol.positions:
             continue
         place = f"{symbol.key[0]}@{symbol.key[1]}"  # no account's name has an @
-        own = symbol.stale == since
         subject = f"{place}:{symbol.key[2]}" if own else place
         yield symbol, Seen(subject, _age_s(since, now), "mark_feed", symbol.key[2] if own else None)
 

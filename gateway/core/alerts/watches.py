@@ -338,7 +338,7 @@ class OfMarks:
 
     def clock(self, look: Look) -> None:
         seen = set()
-        for symbol, one in blind_marks(look.symbols, look.down_since, look.now):
+        for symbol, one in blind_marks(look.symbols, look.connection_down_since, look.now):
             held = (look.scene.positions[row_id] for row_id in symbol.positions)
             if one.subject in seen or not any(self._is_watched(position, look) for position in held):
                 continue
