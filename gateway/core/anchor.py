@@ -85,7 +85,7 @@ def anchor(state: PositionState, instrument: Instrument | None) -> Anchor:
     Linear: pnl = quantity * (mark - entry). Inverse: pnl = quantity * (1/entry - 1/mark), in the base coin.
     """
     upnl = Decimal(state.venue_unrealized_pnl) if state.venue_unrealized_pnl else None
-    mark = Decimal(state.mark_price) if state.mark_price else None
+    mark = _price(state.mark_price)
     quantity = signed_quantity(state, instrument)
     if not computable(state, instrument):
         # The venue's own figure, constant until the next message.
@@ -94,7 +94,7 @@ def anchor(state: PositionState, instrument: Instrument | None) -> Anchor:
         return Anchor(_NAN, _NAN, _NAN, float(mark) if mark else _NAN, _NAN)
     inverse = is_inverse(state, instrument)
     published = state.pnl_price or state.entry_price
-    entry = Decimal(published) if published and Decimal(published) > 0 else None
+    entry = _price(published)
     x_mark = _coordinate(mark, inverse)
     x_entry = _coordinate(entry, inverse)
     from_entry = quantity * (x_mark - x_entry) if x_mark is not None and x_entry is not None else None
@@ -110,8 +110,14 @@ def anchor(state: PositionState, instrument: Instrument | None) -> Anchor:
     return Anchor(float(quantity), 0.0, float(x_entry), mark0, explained, refused)
 
 
+def _price(text: str | None) -> Decimal | None:
+    """Return a price; what is not above zero is none."""
+    price = Decimal(text) if text else None
+    return price if price is not None and price > 0 else None
+
+
 def _coordinate(price: Decimal | None, inverse: bool) -> Decimal | None:
-    if price is None or price <= 0:
+    if price is None:
         return None
     return -1 / price if inverse else price
 

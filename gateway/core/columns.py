@@ -248,7 +248,8 @@ class Symbols:
         self.set(number, float(self.mark[number]))
 
     def set(self, number: int, mark: float) -> None:
-        """Set a symbol's mark (quote currency)."""
+        """Set a symbol's mark (quote currency); one that is not above zero is unknown."""
+        mark = mark if mark > 0.0 else math.nan
         self.mark[number] = mark
         self.x[number] = mark if self.orientation[number] > 0 else -1.0 / mark
 

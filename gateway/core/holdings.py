@@ -244,7 +244,7 @@ class Holdings:
     def _maintenance(self, position: Position, quantity: float) -> Maintenance:
         state, instrument = position.state, position.instrument
         inverse = is_inverse(state, instrument)
-        entry = float(state.entry_price) if state.entry_price else math.nan
+        entry = float(state.entry_price or math.nan) or math.nan  # a price of 0 is none
         mark0, pool = position.anchor.mark0, position.pool
         inputs = Inputs(
             state=state,

@@ -56,6 +56,7 @@ class Layout(NamedTuple):
         in_coin: Rows of groups in a pool of their coin: their price is 1/y of the present one.
         unlike: Rows of groups whose rows have no coordinate in common: they have no trigger.
         tiered: Rows with tiers; ``stepped``: (n,) those tiers jump.
+        inert: Rows without a quantity: what was stated of them stands, whatever their mark, and without one.
         inverse, scaled, held, plain, cut, shifted: Rows by trait (see the columns).
         quiet: Rows whose distance is to the venue's price, whatever is known; ``unmodelled``: those without a model.
     """
@@ -68,6 +69,7 @@ class Layout(NamedTuple):
     unlike: Ints
     tiered: Ints
     stepped: Flags
+    inert: Ints
     inverse: Ints
     scaled: Ints
     held: Ints
@@ -88,6 +90,7 @@ def layout_of(c: Columns, x: Floats, tables: Tables) -> Layout:
     stepped = np.zeros(len(c), dtype=np.bool_)
     stepped[tiered] = tables.stepped[c.table[tiered]]
     in_coin, inert = (c.orientation < 0.0) & ~scaled & (c.quantity != 0.0), c.quantity == 0.0
+    x = np.where(inert, 0.0, x)
     coins = _spread(in_coin, new_group)
     unlike = coins & _spread(~in_coin & ~inert, new_group)
     exposure, rate = np.where(scaled, c.backs * c.offset, c.backs * c.quantity * x), c.rate.copy()
@@ -105,6 +108,7 @@ def layout_of(c: Columns, x: Floats, tables: Tables) -> Layout:
         unlike=np.flatnonzero(unlike),
         tiered=np.flatnonzero(tiered),
         stepped=stepped,
+        inert=np.flatnonzero(inert),
         inverse=np.flatnonzero(c.orientation < 0.0),
         scaled=np.flatnonzero(scaled),
         held=np.flatnonzero(c.replace == 0.0),

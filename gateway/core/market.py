@@ -133,8 +133,10 @@ class Market:
     def put_price(self, price: Price, now: int) -> Symbol | None:
         """Take a newer mark of a price feed; return the symbol where its marks were stale until now.
 
-        A price without a venue time is ordered by its connection alone.
+        A price without a venue time is ordered by its connection alone. One that is not above zero is none.
         """
+        if not float(price.value) > 0.0:
+            return None
         if price.kind == "index":
             self.funding.put_index((price.venue, price.env, price.symbol), price.value)
         symbol = self.symbols.get((price.venue, price.env, price.symbol)) if price.kind == "mark" else None
@@ -149,7 +151,11 @@ class Market:
 
     def put_position_mark(self, symbol: Symbol, value: str, at: int, now: int, *, feed_is_live: bool) -> None:
         """Take the mark of a position message where no live feed has one; it never moves a mark backwards."""
-        if (symbol.source == "feed" and feed_is_live) or (symbol.at is not None and at < symbol.at):
+        if (
+            not float(value) > 0.0
+            or (symbol.source == "feed" and feed_is_live)
+            or (symbol.at is not None and at < symbol.at)
+        ):
             return
         self._set(symbol, value, at, now, "position")
 

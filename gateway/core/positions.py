@@ -244,6 +244,8 @@ class Book:
         c, where = self._live, self._where
         np.take(self.symbols.x, c.symbol, out=c.x, mode="clip")
         np.take(self.symbols.mark, c.symbol, out=c.mark, mode="clip")
+        if len(where.inert):
+            c.x[where.inert] = np.nan_to_num(c.x[where.inert])
         with np.errstate(divide="ignore", invalid="ignore"):
             revalue(c, where, self._tables)
             np.copyto(self.equity, self.cash)
@@ -393,7 +395,8 @@ class Book:
         """
         row = self._rows[handle]
         x = float(self._all.x0[row]) if at_anchor else float(self.symbols.x[self._all.symbol[row]])
-        value = float(self._all.quantity[row]) * x
+        quantity = float(self._all.quantity[row])
+        value = quantity * x if quantity else 0.0
         weight = float(self._all.weight[row]) if weight is None else weight
         counts = float(self._all.counts[row])
         return (float(self._all.offset[row]) + value) * weight * counts, (

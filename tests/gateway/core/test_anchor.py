@@ -156,6 +156,20 @@ def test_unknown_is_not_a_number_and_never_zero() -> None:
     assert math.isnan(anchor(no_anchor, None).upnl0), "a rounded entry is no start"
 
 
+@pytest.mark.parametrize("contract_type", ["linear", "inverse"])
+def test_a_price_of_zero_is_none(contract_type: str) -> None:
+    said = {"size": "1", "entry_price": "60000", "venue_unrealized_pnl": "0", "contract_size": "1"}
+    unmarked = anchor(position(**said, mark_price="0"), instrument(contract_type=contract_type))
+    assert math.isnan(unmarked.mark0)
+    assert (unmarked.upnl0, abs(unmarked.x0)) == (0.0, 60_000.0 if contract_type == "linear" else 1 / 60_000)
+    unentered = anchor(
+        position(**(said | {"entry_price": "0"}), mark_price="60000"), instrument(contract_type=contract_type)
+    )
+    assert (unentered.upnl0, unentered.mark0, unentered.refused) == (0.0, 60_000.0, None), (
+        "nothing to hold the pair against"
+    )
+
+
 def test_options_and_quanto_contracts_keep_the_venues_figure() -> None:
     option = position(kind="option", venue_unrealized_pnl="-3")
     assert not computable(option, None)

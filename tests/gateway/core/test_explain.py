@@ -44,3 +44,8 @@ def test_where_no_formula_gives_a_pnl_none_is_told(kind: str) -> None:
     told = pnl("inverse", kind=kind, side="short", entry_price="0.05", mark_price="0.04", venue_unrealized_pnl="0.1")
     assert told["venue"] == "0.1"
     assert not {"model", "residual", "name"} & told.keys()
+
+
+def test_without_an_entry_there_is_nothing_to_count_from() -> None:
+    told = pnl("inverse", entry_price="0", mark_price="60000", venue_unrealized_pnl="0")
+    assert not {"model", "residual"} & told.keys()

@@ -72,6 +72,42 @@ def test_okx_multi_currency_counts_coins_by_their_tiers_and_their_profit_with_th
     assert shown["equity"] == pytest.approx(1_020 + (0.5 + pnl) * 0.98 * 50_000 - 100), "profit is cut with the balance"
 
 
+@pytest.mark.parametrize(("entry", "at", "shown"), [("0", "50000", 0.0), ("50000", "0", None), ("0", "0", None)])
+def test_a_report_with_a_price_of_zero_costs_that_figure_alone(entry: str, at: str, shown: float | None) -> None:
+    one = engine(promoted=CATALOG)
+    short = inverse("okx-main", "BTC-USD-SWAP", pool="BTC", entry_price=entry, mark_price=at)
+    pools = (PoolState(pool="BTC", ccy="BTC", cash="1"),)
+    one.turn([btc_usd("BTC-USD-SWAP", "okx"), balance(coins=(coin("BTC", "1", "50000"),), pools=pools), short], 1_000)
+    found = row(one, "positions", short.id)
+    assert (found.get("unrealized_pnl"), "mark_price" in found) == (shown, shown is not None)
+    one.turn([mark("40000", "BTC-USD-SWAP")], 2_000)
+    found = row(one, "positions", short.id)
+    wanted = {"0": None if at == "0" else 1_000 * (1 / 40_000 - 1 / 50_000), "50000": 1_000 * (1 / 40_000 - 1 / 50_000)}
+    assert found.get("unrealized_pnl") == (wanted[entry] and pytest.approx(wanted[entry]))
+    one.turn([mark("0", "BTC-USD-SWAP", at=3_000)], 3_000)
+    found = row(one, "positions", short.id)
+    assert (found["mark_price"], found["mark_at"]) == (40_000.0, 2_000), "the last mark stays, and ages"
+
+
+@pytest.mark.parametrize("at", ["0.04", "0", None])
+def test_what_was_stated_of_an_option_stands_without_a_mark(at: str | None) -> None:
+    one = engine(promoted=CATALOG)
+    option = position(
+        "BTC-USD-251226-100000-C", side="long", kind="option", pool="BTC", settle="BTC", contract_type=None, contract_size=None,
+        entry_price="0.03", mark_price=at, venue_unrealized_pnl="0.1", venue_value="0.4", venue_maintenance_margin=None,
+    )  # fmt: skip
+    short = inverse("okx-main", "BTC-USD-SWAP", pool="BTC", size="100000", venue_maintenance_margin="0.01")
+    pools = (PoolState(pool="BTC", ccy="BTC", cash="1"),)
+    report = balance(coins=(coin("BTC", "1", "50000"),), pools=pools)
+    one.turn([btc_usd("BTC-USD-SWAP", "okx"), report, option, short], 1_000)
+    found = row(one, "positions", option.id)
+    assert (found["unrealized_pnl"], found.get("mark_price")) == (0.1, 0.04 if at == "0.04" else None)
+    assert row(one, "accounts", "okx-main")["pools"]["BTC"]["equity"] == pytest.approx(1.4)
+    assert row(one, "positions", short.id)["liquidation_source"] == "model"
+    one.turn([mark("0.05", option.symbol)], 2_000)
+    assert row(one, "positions", option.id)["mark_price"] == 0.05
+
+
 def test_what_backs_a_pool_has_to_be_known() -> None:
     one = engine(promoted=CATALOG)
     held = position("BTCUSDT", "bybit-main", pool="USD", venue_liquidation_price="7", liquidation_known="price")
