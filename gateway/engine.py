@@ -14,24 +14,18 @@ from typing import Protocol
 from exchanges.events import (
     AccountMode,
     BalanceState,
-    CollateralTiers,
-    CurrencyPrice,
     Event,
     Evidence,
     FeedStatus,
     Fill,
     FundingPayment,
-    FundingRate,
     HistoryRead,
-    Instrument,
     KeyInfo,
     LiquidationWarning,
-    MarginTiers,
     OpenOrders,
     Order,
     PositionsSnapshot,
     PositionState,
-    Price,
     Transfer,
     VerificationFailed,
     Verified,
@@ -45,6 +39,7 @@ from gateway.core.alerts.records import AlertRecord, EquitySample, Silence
 from gateway.core.alerts.rules import Rule
 from gateway.core.alerts.rules import rules as builtin_rules
 from gateway.core.alerts.sources import Scene
+from gateway.core.announcements import Announcements
 from gateway.core.books import Books
 from gateway.core.calibrating import Calibration
 from gateway.core.calibration import Bounds
@@ -67,6 +62,8 @@ from gateway.core.tables import RowKey, Table, Tables
 from gateway.core.wants import Want, Wants
 
 __all__ = ["Engine", "Settings", "Sink"]
+
+Handlers = dict[type[Event], Callable[..., None]]  # (account, event, now), or (event, now) where it is of no account
 
 
 class Settings(Protocol):
@@ -128,30 +125,29 @@ class Engine:
             self.accounts, self._holdings, self.market, self._reports.corrections, self._changes, self.counters
         )
         self._portfolio = Portfolio(
-            self.book,
-            self._holdings,
-            self.market,
-            self.books,
-            settings,
-            risk or RiskSettings(),
-            stress or StressSettings(),
-        )
+            self.book, self._holdings, self.market, self.books, settings, risk or RiskSettings(), stress or StressSettings()
+        )  # fmt: skip
         self.alerts = self._alerts(builtin_rules({}) if rules is None else rules)
         self._wants = Wants()
-        self._public: dict[type[Event], Callable[..., None]] = {
-            Price: self._on_price,
-            Instrument: self._on_instrument,
-            MarginTiers: self._on_tiers,
-            CollateralTiers: self._on_collateral,
-            FundingRate: lambda rate, _now: self.market.funding.put(rate),
-            CurrencyPrice: self.market.currencies.put,
+        self._announcements = Announcements(self.accounts, self.market, self._holdings, self._reports, self._changes)
+        self._public = self._public_handlers()
+        self._of_account, self._restorers = self._account_handlers(), self._restore_handlers()
+        self.tables = self._changes.tables = self._make_tables(epoch)
+        self._positions_table = self.tables["positions"]
+        for info in accounts:
+            self.add_account(info)
+
+    def _public_handlers(self) -> Handlers:
+        return self._announcements.handlers | {
             FeedStatus: self._on_feed,
             AlertRecord: lambda record, now: self.alerts.restore(record, self.accounts, now),
             Silence: lambda silence, _now: self.alerts.restore_silence(silence),
             EquitySample: self.alerts.restore_equity,
         }
+
+    def _account_handlers(self) -> Handlers:
         reports, standing = self._reports, self._standing
-        self._of_account: dict[type[Event], Callable[..., None]] = {
+        return {
             PositionState: reports.position,
             PositionsSnapshot: reports.snapshot,
             Order: reports.order,
@@ -168,28 +164,30 @@ class Engine:
             VerificationFailed: standing.failed,
             LiquidationWarning: lambda account, warning, _now: standing.warn(account, warning),
         }
-        self._restorers: dict[type[Event], Callable[..., None]] = {
+
+    def _restore_handlers(self) -> Handlers:
+        reports = self._reports
+        return {
             Fill: reports.restore_fill,
             Covered: lambda account, covered, _now: self.books.restore(account, covered, account.stored_at),
             Correction: lambda account, record, _now: reports.corrections.restore(account, record),
             ClosedCycle: lambda account, cycle, _now: reports.cycles.restore(account, cycle),
         }
-        both = frozenset({"accounts", "symbols"})
-        self.tables = self._changes.tables = Tables(
+
+    def _make_tables(self, epoch: str) -> Tables:
+        reports, both, own = self._reports, frozenset({"accounts", "symbols"}), frozenset({"accounts"})
+        return Tables(
             epoch,
             Table("positions", self._read_position, both),
-            Table("accounts", self._read_account, frozenset({"accounts"})),
+            Table("accounts", self._read_account, own),
             Table("summary", lambda _, row_id: self._portfolio.summary(row_id), frozenset()),
-            Table("feeds", lambda _, row_id: self._feeds.all[row_id].row(), frozenset({"accounts"})),
+            Table("feeds", lambda _, row_id: self._feeds.all[row_id].row(), own),
             Table("orders", lambda _, row_id: reports.orders.row(row_id), both),
             Table("fills", lambda _, row_id: reports.executions.row(row_id), both),
             Table("closed", lambda _, row_id: reports.cycles.row(row_id), both),
             Table("reconciliations", lambda _, row_id: reports.corrections.row(row_id), both),
             Table("alerts", lambda _, row_id: self.alerts.board.row(row_id), both),
         )
-        self._positions_table = self.tables["positions"]
-        for info in accounts:
-            self.add_account(info)
 
     def _alerts(self, rules: Sequence[Rule]) -> Alerts:
         holdings, corrections = self._holdings, self._reports.corrections
@@ -297,7 +295,7 @@ class Engine:
         """Apply a clock turn (about once a second): ages of marks, feeds and accounts, prices of currencies, slow figures."""
         self._changes.begin()
         for symbol in self.market.age(now, self.settings.mark_max_age_ms):
-            self._touch_symbol(symbol)
+            self._holdings.touch_symbol(symbol)
         self._feeds.hear(last_messages or {})
         self.books.age(now)
         self._reports.age(now)
@@ -400,38 +398,7 @@ class Engine:
             self._standing.want_currencies(self.accounts[name])
         self._wants.put(self._reports.wants_state(), self._reports.wants_history(now), now)
 
-    # --- events of no account, and those that concern more than one part ---------------------------------------------
-
-    def _on_price(self, price: Price, now: int) -> None:
-        recovered = self.market.put_price(price, now)
-        if recovered is not None:
-            self._touch_symbol(recovered)
-
-    def _on_instrument(self, instrument: Instrument, now: int) -> None:
-        before = self.market.instruments.get((instrument.venue, instrument.env, instrument.symbol))
-        concerned = self.market.put_instrument(instrument)
-        if concerned is not None:
-            if instrument.rebased and before is not None and not before.rebased:
-                self._reports.rebased(concerned, instrument.symbol, now)
-            self._holdings.dirty |= concerned
-            if self._changes.sink:
-                self._changes.sink.put_instrument(instrument)
-
-    def _on_tiers(self, tiers: MarginTiers, _now: int) -> None:
-        concerned = self.market.put_tiers(tiers)
-        if concerned is not None:
-            self._holdings.dirty |= concerned
-            if self._changes.sink:
-                self._changes.sink.put_tiers(tiers)
-
-    def _on_collateral(self, tiers: CollateralTiers, _now: int) -> None:
-        if not self.market.put_collateral_tiers(tiers):
-            return
-        for account in self.accounts.values():
-            if (account.info.venue, account.info.env) == (tiers.venue, tiers.env):
-                self._holdings.reprice(account)
-        if self._changes.sink:
-            self._changes.sink.put_collateral(tiers)
+    # --- events that concern more than one part ---------------------------------------------
 
     def _on_feed(self, status: FeedStatus, now: int) -> None:
         account = self.accounts.get(status.account) if status.account is not None else None
@@ -445,7 +412,7 @@ class Engine:
             return
         for symbol in self.market.symbols.values():
             if symbol.key[:2] == (status.venue, status.env):
-                self._touch_symbol(symbol)
+                self._holdings.touch_symbol(symbol)
 
     def _on_transfer(self, account: Account, transfer: Transfer, now: int) -> None:
         self.alerts.transfer(account, transfer, now)
@@ -469,10 +436,6 @@ class Engine:
             self._changes.touch("accounts", name)
         for row_id in moved.summaries:
             self._changes.touch("summary", row_id, RowKey(None, row_id, None, None))
-
-    def _touch_symbol(self, symbol: Symbol) -> None:
-        for row_id in symbol.positions:
-            self._holdings.touch_row(self.positions[row_id])
 
     def _read_position(self, slot: int, _row_id: str) -> dict[str, object]:
         position = self._holdings.slots[slot]

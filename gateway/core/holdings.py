@@ -20,7 +20,7 @@ from gateway.core.pools import Pools
 from gateway.core.positions import Book, Row
 from gateway.core.publish import Changes, key_of
 from gateway.core.rows import settle_of, speaks
-from gateway.core.state import Position
+from gateway.core.state import Position, Symbol
 from gateway.core.tables import Table
 
 
@@ -169,6 +169,10 @@ class Holdings:
     def touch_row(self, position: Position) -> None:
         """Say that one row changed."""
         self._table.touch([position.slot], self._changes.seq)
+
+    def touch_symbol(self, symbol: Symbol) -> None:
+        """Say that all rows of a symbol changed."""
+        self._table.touch([self.open[row_id].slot for row_id in symbol.positions], self._changes.seq)
 
     # --- inside --------------------------------------------------------------------------------------------------------
 
