@@ -1,12 +1,15 @@
 """What people do with alerts, as turns of the engine: acknowledge, silence, test; and the way from the engine to the channels.
 
-Owns nothing but the order: the engine decides, the notifier delivers.
+Owns nothing but the order: the engine decides, the store keeps, the notifier delivers. A notice is stored with the alert that it is
+of before it is delivered, and what people did before they are answered: a kill forgets nothing that anybody was told. A database
+that is away holds nothing up.
 """
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
 import msgspec
 
@@ -23,51 +26,70 @@ Act = Callable[[Callable[[], bool], str], bool]
 class AlertDesk:
     """The gateway's answers to ``/v1/alerts`` and to ``perpwire alerts``."""
 
-    def __init__(self, engine: Engine, notifier: Notifier, clock: Clock, act: Act) -> None:
-        self._engine, self._notifier, self._clock, self._act = engine, notifier, clock, act
+    def __init__(
+        self, engine: Engine, notifier: Notifier, clock: Clock, act: Act, stored: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Args:
+        act: Makes changes of the engine.
+        stored: Waits until what they changed is stored.
+        """
+        self._engine, self._notifier, self._clock, self._act, self._stored = engine, notifier, clock, act, stored
+        self._to_deliver: list[Notice] = []
+        self._wake = asyncio.Event()
         notifier.settled = lambda notice, channel: engine.alerts.board.settled(notice, channel, clock.now_ms())
 
     def tell(self) -> None:
-        """Hand over what the engine wants to be told, and tell it where that waits."""
+        """Take what the engine wants to be told, and say where that has yet to arrive, which is stored with it."""
         board = self._engine.alerts.board
-        if board.outbox:
-            notices = [board.outbox.popleft() for _ in range(len(board.outbox))]
-            waiting, now = self._notifier.take(notices), self._clock.now_ms()
-            for notice in notices:
-                board.owe(notice, waiting.get(notice.key, ()), now)
+        while board.outbox:
+            notice = board.outbox.popleft()
+            board.owe(notice, self._notifier.wanted(notice), self._clock.now_ms())
+            self._to_deliver.append(notice)
+            self._wake.set()
+
+    async def deliver(self) -> None:
+        """Hand over to the channels what is stored, until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            notices, self._to_deliver = self._to_deliver, []
+            await self._stored()
+            self._notifier.take(notices)
 
     def rules(self) -> Collection[str]:
         """Return the names of the rules that hold."""
         return self._engine.alerts.board.rules.keys()
 
-    def acknowledge(self, alert: str) -> None:
+    async def acknowledge(self, alert: str) -> None:
         """Take note of a firing alert. Raises KeyError."""
         if not self._engine.alerts.board.fires(alert):
             raise KeyError(alert)
         self._act(lambda: self._engine.acknowledge(alert, self._clock.now_ms()), "acknowledging")
+        await self._stored()
 
     def silences(self) -> list[Silence]:
         """Return the silences that are not over."""
         return sorted(self._engine.alerts.board.silences.values(), key=lambda one: (one.until, one.id))
 
-    def silence(self, asked: SilenceRequest, until: int, by: str) -> Silence:
+    async def silence(self, asked: SilenceRequest, until: int, by: str) -> Silence:
         """Keep alerts quiet."""
         now = self._clock.now_ms()
-        return self._put(
+        return await self._put(
             Silence(
                 id=secrets.token_hex(6), at=now, until=until, by=by, reason=asked.reason, rules=asked.rules,
                 accounts=asked.accounts, venues=asked.venues, symbols=asked.symbols,
             )
         )  # fmt: skip
 
-    def unsilence(self, silence: str) -> Silence:
+    async def unsilence(self, silence: str) -> Silence:
         """End a silence. Raises KeyError."""
-        return self._put(
+        return await self._put(
             msgspec.structs.replace(self._engine.alerts.board.silences[silence], until=self._clock.now_ms())
         )
 
-    def _put(self, silence: Silence) -> Silence:
+    async def _put(self, silence: Silence) -> Silence:
         self._act(lambda: self._engine.silence(silence, self._clock.now_ms()), "silencing")
+        await self._stored()
         return silence
 
     async def test(self, rule: str) -> Mapping[str, Mapping[str, object]]:

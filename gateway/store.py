@@ -24,6 +24,7 @@ from gateway.storage.mirror import StoredAccount
 from gateway.storage.postgres import Database
 from gateway.storage.restore import Restored
 
+_PATIENCE_S = 2.0
 _DRAIN_S = 1.2
 _POSTGRES_STOP_S = 1.0  # all steps of a stop together stay below five seconds
 
@@ -78,6 +79,10 @@ class Store:
     async def run(self) -> None:
         """Write what changes until ``stop``."""
         await self.checkpoint.run()
+
+    async def stored(self) -> None:
+        """Wait until all that was handed over is stored; not where the database is away, and a moment at most."""
+        await self.checkpoint.written(_PATIENCE_S)
 
     def all_live(self, row_ids: Iterable[str], accounts: Iterable[str]) -> None:
         """Note that every account is live: rows that an absent database could not tell about are deleted, once."""

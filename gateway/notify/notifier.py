@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import structlog
@@ -96,19 +96,17 @@ class Notifier:
         allow = channel.settings.allow_private
         return Webhook(channel.url, channel.secret, allow_private=allow, wall_ms=self._clock.wall_ms)
 
-    def take(self, notices: Collection[Notice]) -> dict[str, list[str]]:
-        """Queue notices where they are wanted; return at once, with the channels where they wait now, by key."""
+    def wanted(self, notice: Notice) -> list[str]:
+        """Return the channels that a notice is for."""
+        return [line.name for line in self.lines if line.wants(notice)]
+
+    def take(self, notices: Iterable[Notice]) -> None:
+        """Queue notices where they are wanted; return at once."""
         for notice in notices:
             for line in self.lines:
                 given_up = line.put(notice) if line.wants(notice) else None
                 if given_up is not None:
                     self.settled(given_up, line.name)
-        keys, waiting = {notice.key for notice in notices}, dict[str, list[str]]()
-        for line in self.lines:
-            for notice in line.waiting:
-                if notice.key in keys:
-                    waiting.setdefault(notice.key, []).append(line.name)
-        return waiting
 
     def coroutines(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
         """Yield the work of each channel, by name; it never ends by itself."""

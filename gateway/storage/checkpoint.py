@@ -120,6 +120,7 @@ class Checkpoint:
         self._hurry = asyncio.Event()  # do not wait for the interval or the back-off
         self._busy = asyncio.Lock()  # one user of the writer's connection
         self._under_way = 0  # rows of the write in progress
+        self._waiters: list[asyncio.Future[bool]] = []  # who waits for the next write to end
         self._closing = False
 
     @property
@@ -251,6 +252,24 @@ class Checkpoint:
                 attempt += 1
                 self._due.set()
 
+    async def written(self, patience_s: float) -> bool:
+        """Write all that was put so far, now; return whether that was done, at once where the database is known to be away.
+
+        What waits for the interval is written along: whoever has to know that something is stored before going on asks here.
+        """
+        if not self._mirror.dirty and not self._under_way:
+            return True
+        if self._status.state != "ok":
+            return False
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        self.retry_now()
+        try:
+            async with asyncio.timeout(patience_s):
+                return await waiter
+        except TimeoutError:
+            return False
+
     def retry_now(self) -> None:
         """Try again at once: the server is known to be back."""
         self._due.set()
@@ -283,9 +302,12 @@ class Checkpoint:
         self._hurry.clear()
 
     async def _try_flush(self, *, clean: bool = False) -> bool:
+        done, waiters = False, list[asyncio.Future[bool]]()
         try:
             async with self._busy:
+                waiters, self._waiters = self._waiters, waiters
                 await self._flush(clean=clean)
+            done = True
         except PostgresAway as error:
             self._set_status("away", str(error))
         except StorageError as error:
@@ -295,8 +317,11 @@ class Checkpoint:
             self._set_status("away", f"{self._database.where}: {error}")
         else:
             self._set_status("ok")
-            return True
-        return False
+        finally:
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(done)
+        return done
 
     async def _flush(self, *, clean: bool) -> None:
         connection = await self._session()

@@ -61,7 +61,7 @@ class AlertRoutes:
         Query(request, ())
         id_ = row_of(self._state, request, "alerts")
         try:
-            self._state.alerts.acknowledge(id_)
+            await self._state.alerts.acknowledge(id_)
         except KeyError:
             raise Refusal("not_found", f"the alert {id_!r} does not fire; /v1/alerts?state=firing lists them") from None
         found = self._state.tables["alerts"].get(id_)
@@ -80,7 +80,7 @@ class AlertRoutes:
         asked = await asked_of(self._state, request, SilenceRequest, "silence")
         until = self._until(asked)
         self._check(asked)
-        return answer_json(msgspec.to_builtins(self._state.alerts.silence(asked, until, principal.name)))
+        return answer_json(msgspec.to_builtins(await self._state.alerts.silence(asked, until, principal.name)))
 
     async def unsilence(self, request: Request) -> Response:
         """End a silence."""
@@ -88,7 +88,7 @@ class AlertRoutes:
         operator_of(self._state, request, _MAY)
         id_ = request.path_params["id"]
         try:
-            return answer_json(msgspec.to_builtins(self._state.alerts.unsilence(id_)))
+            return answer_json(msgspec.to_builtins(await self._state.alerts.unsilence(id_)))
         except KeyError:
             raise Refusal("not_found", f"there is no silence {id_!r}; /v1/alerts/silences lists them") from None
 

@@ -59,16 +59,16 @@ class AlertDesk(Protocol):
     def rules(self) -> Collection[str]:
         """Return the names of the rules that hold."""
 
-    def acknowledge(self, alert: str) -> None:
+    async def acknowledge(self, alert: str) -> None:
         """Take note of a firing alert. Raises KeyError."""
 
     def silences(self) -> list[Silence]:
         """Return the silences that are not over."""
 
-    def silence(self, asked: SilenceRequest, until: int, by: str) -> Silence:
+    async def silence(self, asked: SilenceRequest, until: int, by: str) -> Silence:
         """Keep alerts quiet."""
 
-    def unsilence(self, silence: str) -> Silence:
+    async def unsilence(self, silence: str) -> Silence:
         """End a silence. Raises KeyError."""
 
     async def test(self, rule: str) -> Mapping[str, Mapping[str, object]]:
@@ -81,16 +81,16 @@ class NoAlerts:
     def rules(self) -> Collection[str]:
         return ()
 
-    def acknowledge(self, alert: str) -> None:
+    async def acknowledge(self, alert: str) -> None:
         raise KeyError(alert)
 
     def silences(self) -> list[Silence]:
         return []
 
-    def silence(self, asked: SilenceRequest, until: int, by: str) -> Silence:
+    async def silence(self, asked: SilenceRequest, until: int, by: str) -> Silence:
         raise KeyError(by)
 
-    def unsilence(self, silence: str) -> Silence:
+    async def unsilence(self, silence: str) -> Silence:
         raise KeyError(silence)
 
     async def test(self, rule: str) -> Mapping[str, Mapping[str, object]]:

@@ -132,14 +132,16 @@ async def test_the_queue_is_bounded_and_the_oldest_goes_first() -> None:
     assert (len(line.waiting), line.dropped, line.waiting[0].key) == (MOST_WAITING, 3, "3")
 
 
-async def test_it_says_where_a_notice_waits_and_when_it_is_settled_there() -> None:
+async def test_it_says_where_a_notice_is_wanted_and_when_it_is_settled_there() -> None:
     sender, clock, settled = Sender(), StillClock(), list[tuple[str, str]]()
     sender.failures = [DeliveryFailed("HTTP 500", again=True), DeliveryFailed("HTTP 404", again=False)]
     make = {"desk": sender, "night": Sender()}
     async with working(channel(), channel("night", "error"), clock=clock, make=lambda one: make[one.name]) as notifier:
         notifier.settled = lambda one, name: settled.append((one.key, name))
-        assert notifier.take([notice("1"), notice("2", "critical")]) == {"1": ["desk"], "2": ["desk", "night"]}
-        assert notifier.take([notice("3", channels=())]) == {}
+        both = notice("1"), notice("2", "critical")
+        assert list(map(notifier.wanted, both)) == [["desk"], ["desk", "night"]]
+        assert notifier.wanted(notice("3", channels=())) == []
+        notifier.take(both)
         await passed()
         assert settled == [("2", "night")]
         clock.advance(60_000)
@@ -147,8 +149,8 @@ async def test_it_says_where_a_notice_waits_and_when_it_is_settled_there() -> No
     assert settled == [("2", "night"), ("1", "desk"), ("2", "desk")], "given up, and delivered"
     full = Notifier((channel(),), clock, lambda: 0.5, lambda _: sender)
     full.settled = lambda one, name: settled.append((one.key, name))
-    waiting = full.take([notice(str(number)) for number in range(MOST_WAITING + 1)])
-    assert (len(waiting), "0" in waiting, settled[-1]) == (MOST_WAITING, False, ("0", "desk"))
+    full.take(notice(str(number)) for number in range(MOST_WAITING + 1))
+    assert (len(full.lines[0].waiting), settled[-1]) == (MOST_WAITING, ("0", "desk"))
 
 
 async def test_one_channel_that_fails_holds_up_no_other() -> None:

@@ -215,6 +215,32 @@ async def test_drain_gives_up_in_time_and_says_what_is_left(tmp_path: Path) -> N
     assert str(tmp_path) in (status.reason or "")
 
 
+async def test_what_has_to_be_stored_now_does_not_wait_for_the_interval(dsn: str, sql: asyncpg.Connection) -> None:
+    checkpoint = Checkpoint(Database(dsn), "e1", flush_interval_s=3_600)
+    await checkpoint.load()
+    async with _running(checkpoint):
+        assert await checkpoint.written(10), "there is nothing to wait for"
+        checkpoint.put_position(position("A"), 1)
+        assert await checkpoint.written(10)
+        assert (await _stored(sql)).keys() == {position("A").id}
+        transaction = sql.transaction()
+        await transaction.start()
+        await sql.execute("LOCK TABLE current_positions IN ACCESS EXCLUSIVE MODE")
+        checkpoint.put_position(position("B"), 2)
+        assert not await checkpoint.written(0.05), "a database that hangs is not waited for"
+        both = asyncio.gather(checkpoint.written(10), checkpoint.written(10))
+        await transaction.rollback()
+        assert await both == [True, True]
+        assert (await _stored(sql)).keys() == {position("A").id, position("B").id}
+
+
+async def test_nothing_waits_for_a_database_that_is_away(tmp_path: Path) -> None:
+    checkpoint = _checkpoint(f"postgresql:///risk?host={tmp_path}&user=bob")
+    assert await checkpoint.load() is None
+    checkpoint.put_position(position(), 1)
+    assert not await asyncio.wait_for(checkpoint.written(60), 5)
+
+
 async def test_away_at_start_then_there(folder: Path) -> None:
     """Rows of an earlier life lie in the database that appears later: they go once all accounts are live."""
     server = EmbeddedPostgres(folder)
