@@ -135,10 +135,12 @@ class PublicLink(Session):
 
     def _mark(self, mark: Mark) -> list[Output]:
         told_at = millis(mark.event_at)
-        outputs: list[Output] = [Heard(topics=(build.mark_topic(mark.s),))]
-        if float(mark.p) > 0:
-            price = Price(venue=tables.NAME, env=self._env, symbol=mark.s, value=mark.p, at=told_at)
-            outputs.append(price)
+        if float(mark.p) <= 0:
+            raise ProtocolViolation("aster", f"the mark {mark.p} of {mark.s} is no price")
+        outputs: list[Output] = [
+            Heard(topics=(build.mark_topic(mark.s),)),
+            Price(venue=tables.NAME, env=self._env, symbol=mark.s, value=mark.p, at=told_at),
+        ]
         if mark.s in self._currencies and mark.i and float(mark.i) > 0:
             ccy = self._currencies[mark.s]
             outputs.append(

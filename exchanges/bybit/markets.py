@@ -87,7 +87,11 @@ class MarketLink(PublicLink):
         held = self._marks.held(ticker.symbol)
         if ticker.usd_index_price is not None and ticker.mark_price is None:
             raise ProtocolViolation("bybit", f"a ticker of spot pair {ticker.symbol} among derivatives")
-        mark = ticker.mark_price if ticker.mark_price and Decimal(ticker.mark_price) > 0 else None
+        mark = ticker.mark_price or None
+        if mark is not None and Decimal(mark) <= 0:
+            if not delta:
+                self._forget(ticker.symbol)
+            raise ProtocolViolation("bybit", f"the mark {mark} of {ticker.symbol} is no price")
         if delta and held is not None:
             if at < held[1]:
                 return []  # out of order: what it changed has been overtaken

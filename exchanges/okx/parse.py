@@ -160,7 +160,7 @@ def parse_position(row: PositionRow, account: str, mode: Mode) -> PositionState:
     updated, trade, pushed = row_order(row)
     closed = not Decimal(row.pos)
     liquidation, told = _liquidation(row, mode, closed)
-    entry, settled_at = known(row.avg_px), known(row.non_settle_avg_px)
+    entry, settled_at = _price(row.avg_px), _price(row.non_settle_avg_px)
     # The margins of a risk unit stand on each of its rows: as figures of one row they would be counted many times.
     margins = not (mode.portfolio and not isolated)
     return PositionState(
@@ -189,7 +189,7 @@ def parse_position(row: PositionRow, account: str, mode: Mode) -> PositionState:
         take_profit=_only(order.tp_trigger_px for order in row.close_order_algo or ()),
         stop_loss=_only(order.sl_trigger_px for order in row.close_order_algo or ()),
         opened_at=int(row.c_time) if row.c_time else None,
-        mark_price=known(row.mark_px),
+        mark_price=_price(row.mark_px),
         venue_unrealized_pnl=known(row.upl),
         venue_value=known(row.opt_val),
         venue_initial_margin=known(row.imr) if margins else None,
@@ -230,12 +230,17 @@ def _side(row: PositionRow, closed: bool) -> Side | None:
 
 
 def _liquidation(row: PositionRow, mode: Mode, closed: bool) -> tuple[str | None, LiquidationKnown]:
-    price = known(row.liq_px)
-    if price and Decimal(price) > 0 and not closed:
+    price = _price(row.liq_px)
+    if price and not closed:
         return price, "price"
     # An empty price says "none" only where the venue would compute one; a field that was not sent says nothing.
     says_none = row.liq_px is not None and row.inst_type in tables.MODELLED and not mode.portfolio
     return None, "none" if closed or says_none else "unknown"
+
+
+def _price(text: str | None) -> str | None:
+    """Return a price as it was sent; what is not above zero is none."""
+    return text if text and Decimal(text) > 0 else None
 
 
 def _only(prices: Iterable[str | None]) -> str | None:

@@ -167,7 +167,8 @@ class PublicLink(Session):
             self._haircuts.take(tiers for tiers in table if tiers is not None)
             return notes
         if target.path == tables.MARK_PRICE_PATH:
-            return [contracts.parse_mark(row, self._env) for row in decode_all(rows, _MARK, request.path)]
+            marks, notes, _ = decode_some(rows, _MARK, request.path)
+            return [*notes, *(contracts.parse_mark(row, self._env) for row in marks)]
         if target.path == tables.INDEX_PATH:
             indices = decode_all(rows, _INDEX, request.path)
             return [price for row in indices for price in self._currencies.prices(row)]

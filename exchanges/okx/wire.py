@@ -15,9 +15,11 @@ from exchanges.errors import ProtocolViolation
 from exchanges.okx import tables
 
 # "" means unknown or not applicable, never zero. The lengths are bounded: digits become Decimal later.
-_DECIMAL = r"-?[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,2})?"
+_UNSIGNED = r"[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,2})?"
+_DECIMAL = rf"-?{_UNSIGNED}"
 Figure = Annotated[str, Meta(pattern=rf"^({_DECIMAL})?\Z")]
 Known = Annotated[str, Meta(pattern=rf"^{_DECIMAL}\Z")]
+AboveZero = Annotated[str, Meta(pattern=rf"^(?=[0.]*[1-9]){_UNSIGNED}\Z")]
 Millis = Annotated[str, Meta(pattern=r"^[0-9]{1,15}\Z")]
 MaybeMillis = Annotated[str, Meta(pattern=r"^[0-9]{0,15}\Z")]
 MaybeInt = Annotated[str, Meta(pattern=r"^(-?[0-9]{1,18})?\Z")]
@@ -323,7 +325,7 @@ class MarkRow(msgspec.Struct, rename="camel"):
     """A mark price."""
 
     inst_id: Name
-    mark_px: Known
+    mark_px: AboveZero
     ts: MaybeMillis | None = None
 
 
@@ -331,7 +333,7 @@ class IndexRow(msgspec.Struct, rename="camel"):
     """An index: ``instId`` names the pair."""
 
     inst_id: Name
-    idx_px: Known
+    idx_px: AboveZero
     ts: MaybeMillis | None = None
 
 

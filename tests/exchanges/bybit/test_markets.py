@@ -96,7 +96,17 @@ def test_a_ticker_without_a_mark_gives_no_price() -> None:
     link = linear()
     assert link.receive(_ticker("snapshot", 1, indexPrice="21120.24"), 0) == []
     assert link.receive(_ticker("delta", 2, lastPrice="7"), 0) == []
-    assert link.receive(_ticker("snapshot", 3, markPrice="0"), 0) == []
+
+
+@pytest.mark.parametrize("price", ["0", "0.00", "-1"])
+@pytest.mark.parametrize("kind", ["snapshot", "delta"])
+def test_a_mark_that_is_none_is_told(kind: str, price: str) -> None:
+    link = linear()
+    link.receive(_ticker("snapshot", 1000, markPrice="5"), 0)
+    (told,) = link.receive(_ticker(kind, 2500, markPrice=price), 0)
+    assert told == Malformed(what=f"bybit: the mark {price} of BTCUSDT is no price")
+    later = _prices(link.receive(_ticker("delta", 3000, lastPrice="7"), 0))
+    assert later == ([("5", 3000)] if kind == "delta" else []), "a snapshot replaces everything"
 
 
 def test_prices_name_their_environment() -> None:

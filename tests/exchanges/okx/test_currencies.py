@@ -9,7 +9,7 @@ import pytest
 
 from exchanges.events import CurrencyPrice
 from exchanges.okx import build
-from exchanges.venue import Ask, Output, SubscribeRefused
+from exchanges.venue import Ask, Malformed, Output, SubscribeRefused
 from tests.exchanges.okx.samples import T0, envelope, frame, only, public
 
 
@@ -40,6 +40,14 @@ def test_stablecoins_have_a_price_and_a_dollar_needs_none() -> None:
         "index-tickers:BTC-USD",
     ]
     assert only(CurrencyPrice, public().receive(index("USDT-USD", "0.99910"), 0)) == [price("USDT", "0.99910")]
+
+
+@pytest.mark.parametrize("usd", ["0", "0.0", "-1", ""])
+def test_an_index_that_is_no_price_is_told(usd: str) -> None:
+    outputs = public().receive(index("BTC-USD", usd), T0)
+    assert not only(CurrencyPrice, outputs)
+    (bad,) = only(Malformed, outputs)
+    assert "idxPx" in bad.what
 
 
 @pytest.mark.parametrize("ccy", ["USDⓈ", "", "A B", "-"])

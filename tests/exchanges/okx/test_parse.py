@@ -179,6 +179,14 @@ def test_take_profit_and_stop_loss_where_there_is_one() -> None:
     assert (found.take_profit, found.stop_loss) == (None, "50000")
 
 
+@pytest.mark.parametrize("price", ["0", "0.00", "-1", ""])
+def test_a_price_that_is_not_above_zero_is_none_and_the_position_stays(price: str) -> None:
+    found = state("BTC-USDT-SWAP", "10", markPx=price, avgPx=price)
+    assert (found.size, found.mark_price, found.entry_price, found.pnl_price) == ("10", None, None, None)
+    found = state("BTC-USDT-SWAP", "10", avgPx="60000", nonSettleAvgPx=price)
+    assert (found.entry_price, found.pnl_price) == ("60000", None)
+
+
 def test_margin_without_a_position_is_no_plain_close() -> None:
     idle = {"mgnMode": "isolated", "margin": "25"}
     assert state("BTC-USDT-SWAP", "0", **idle).status == "margin_only"

@@ -45,11 +45,20 @@ def test_a_mark() -> None:
     ]
 
 
-@pytest.mark.parametrize("price", ["", "x", None, 5])
+@pytest.mark.parametrize("price", ["", "x", None, 5, "0", "0.00", "0e5", "-1"])
 def test_a_mark_that_is_none_is_told(price: str) -> None:
     (output,) = said(public().receive(mark(price=price), 0))
     assert isinstance(output, Malformed)
     assert "markPx" in output.what
+
+
+def test_a_mark_that_is_none_costs_its_row_alone() -> None:
+    request = HttpRequest(path="/api/v5/public/mark-price?instType=SWAP")
+    rows = [{"instId": name, "markPx": price, "ts": "5"} for name, price in (("A", "0"), ("B", "1e-3"))]
+    bad, price = public().answer(request, envelope(*rows), T0, T0)
+    assert isinstance(bad, Malformed)
+    assert isinstance(price, Price)
+    assert (price.symbol, price.value) == ("B", "1e-3")
 
 
 def test_one_topic_keeps_the_connection_open() -> None:
