@@ -63,6 +63,8 @@ class Thread:
 
     def _serve(self) -> None:
         while (job := self._jobs.get()) is not None:
+            if job.done.done():  # nobody waits for it any more: whoever asked tries again, and would have it sent twice
+                continue
             try:
                 found = job.work()
             except Exception as error:  # noqa: BLE001  a plugin of apprise's may raise anything; its text may hold the address

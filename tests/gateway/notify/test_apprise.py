@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import threading
+from functools import partial
 
 import msgspec
 import pytest
@@ -45,3 +48,22 @@ async def test_what_does_not_work_is_said_without_the_address(caplog: pytest.Log
     assert unclear.value.reason == "apprise does not understand its address"
     own = [record.getMessage() for record in caplog.records if record.name != "aiohttp.access"]  # that is the receiver
     assert not [message for message in own if "token-of-the-desk" in message]
+
+
+async def test_what_was_given_up_before_the_thread_came_to_it_is_not_sent_later() -> None:
+    thread, hung, at_work, sent = Thread(), threading.Event(), threading.Event(), list[str]()
+
+    def hang() -> None:
+        at_work.set()
+        hung.wait(10)
+
+    first = asyncio.create_task(thread.run(hang))
+    await asyncio.to_thread(at_work.wait)
+    for attempt in ("first", "second", "third"):
+        with pytest.raises(DeliveryFailed, match="did not come back"):
+            await thread.run(partial(sent.append, attempt), wait_s=0.0)
+    hung.set()
+    await first
+    await thread.run(partial(sent.append, "fourth"))
+    thread.stop()
+    assert sent == ["fourth"]
