@@ -69,6 +69,7 @@ class Alerts:
 
     def restore(self, record: AlertRecord, accounts: Mapping[str, Account], now: int) -> None:
         """Go on with a stored alert."""
+        self._of.restored_at = now
         self.board.restore(record, accounts, now)
 
     def restore_silence(self, silence: Silence) -> None:

@@ -39,6 +39,9 @@ class Surroundings:
 
     Args:
         dust_usd: Positions worth less are dust.
+
+    Attributes:
+        restored_at: When alerts of an earlier life were taken over; None: there were none.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Surroundings:
     ) -> None:
         self.scene, self.book, self.holdings, self.market = scene, book, holdings, market
         self.feeds, self.portfolio, self.days, self.dust_usd = feeds, portfolio, days, dust_usd
+        self.restored_at: int | None = None
 
 
 class Look:
@@ -104,6 +108,11 @@ class Look:
     def connection_down_since(self, symbol: Symbol) -> int | None:
         """Return since when a price connection of a symbol's venue is not live."""
         return self._of.feeds.connection_down_since(symbol)
+
+    def heard(self, symbol: Symbol) -> bool:
+        """Say whether a mark of a symbol came since the start: what was stored is none."""
+        restored_at = self._of.restored_at
+        return symbol.received_at is not None and (restored_at is None or symbol.received_at > restored_at)
 
     def code_of(self, position: Position) -> int:
         """Return why a position's figures are not live, as a place in ``REASONS``."""

@@ -303,9 +303,15 @@ def blind_marks(
         own, since = down is None, symbol.stale if down is None else down
         if since is None or not symbol.positions:
             continue
-        place = f"{symbol.key[0]}@{symbol.key[1]}"  # no account's name has an @
-        subject = f"{place}:{symbol.key[2]}" if own else place
-        yield symbol, Seen(subject, _age_s(since, now), "mark_feed", symbol.key[2] if own else None)
+        of_venue, of_symbol = mark_places(symbol)
+        subject, name = (of_symbol, symbol.key[2]) if own else (of_venue, None)
+        yield symbol, Seen(subject, _age_s(since, now), "mark_feed", name)
+
+
+def mark_places(symbol: Symbol) -> tuple[str, str]:
+    """Return the ids of what is blind where marks are: all of a venue's, or one symbol's."""
+    venue, env, name = symbol.key
+    return f"{venue}@{env}", f"{venue}@{env}:{name}"  # no account's name has an @
 
 
 def scope_of(account: Account, symbol: str | None = None) -> Scope:

@@ -29,9 +29,10 @@ from gateway.core.alerts.sources import (
     Seen,
     blind_marks,
     live_account,
+    mark_places,
     scope_of,
 )
-from gateway.core.state import Position
+from gateway.core.state import Position, Symbol
 
 # What the venue warned of is not repeated after a restart: it is not over before its time.
 _LASTING_MS = {"venue_warning": 600_000}
@@ -306,14 +307,15 @@ class OfHappenings:
             subject = Subject(one.subject, scope_of(account, one.symbol), one.subject.replace(":", " ", 1))
             if not self.rule.select.matches(subject.scope):
                 return False
-        held = None if self.rule.kind == "blind" else live_account(account)
-        reading = Reading(one.value, live=held is None)
+        held = _held(self.rule, account)
+        # Blindness is made better by its end alone, not by another count of its age: the start begins one.
+        reading = Reading(one.value, live=held is None and self.rule.kind != "blind")
         self.board.judge(self.rule, subject, reading, look.now, note=one.note, held=held)
         return True
 
     def _end(self, entries: Iterable[Entry], seen: Collection[str], account: Account, look: Look) -> None:
         """End what is not so any more; what is not known to be over is held."""
-        held = None if self.rule.kind == "blind" else live_account(account)
+        held = _held(self.rule, account)
         for entry in entries:
             if entry.subject.id in seen:
                 continue
@@ -325,6 +327,13 @@ class OfHappenings:
                 self.board.judge(self.rule, entry.subject, unknown, look.now, note=entry.note, held=held)
             else:
                 self.board.end(entry, look.now)
+
+
+def _held(rule: Rule, account: Account) -> str | None:
+    """Return why nobody can say that something is over; blindness is, once anything is known of the account."""
+    if rule.kind == "blind":
+        return None if account.known else "restored"
+    return live_account(account)
 
 
 class OfMarks:
@@ -339,20 +348,32 @@ class OfMarks:
     def clock(self, look: Look) -> None:
         seen = set()
         for symbol, one in blind_marks(look.symbols, look.connection_down_since, look.now):
-            held = (look.scene.positions[row_id] for row_id in symbol.positions)
-            if one.subject in seen or not any(self._is_watched(position, look) for position in held):
+            if one.subject in seen or not self._is_watched(symbol, look):
                 continue
             seen.add(one.subject)
             venue, env, _ = symbol.key
             subject = Subject(
                 one.subject, Scope(None, None, venue, env, "live", one.symbol), f"{venue} {env} {one.symbol or 'marks'}"
             )
-            self.board.judge(self.rule, subject, Reading(one.value), look.now, note=one.note)
+            self.board.judge(self.rule, subject, Reading(one.value, live=False), look.now, note=one.note)
         for entry in list(self.board.of(self.rule).values()):
             if entry.subject.scope.account is None and entry.status.active and entry.subject.id not in seen:
-                self.board.end(entry, look.now)
+                self._end(entry, look)
 
-    def _is_watched(self, position: Position, look: Look) -> bool:
+    def _end(self, entry: Entry, look: Look) -> None:
+        """End what is over: nobody holds it any more, or a mark came since the start."""
+        covered = [s for s in look.symbols if entry.subject.id in mark_places(s) and self._is_watched(s, look)]
+        if covered and not any(map(look.heard, covered)):
+            unknown = Reading(entry.value, live=False)
+            self.board.judge(self.rule, entry.subject, unknown, look.now, note=entry.note, held="restored")
+        else:
+            self.board.end(entry, look.now)
+
+    def _is_watched(self, symbol: Symbol, look: Look) -> bool:
+        held = (look.scene.positions[row_id] for row_id in symbol.positions)
+        return any(self._counts(position, look) for position in held)
+
+    def _counts(self, position: Position, look: Look) -> bool:
         select = self.rule.select
         scope = scope_of(position.account, position.state.symbol)
         return select.matches(scope) and (select.dust or not look.is_dust(position))

@@ -73,3 +73,82 @@ def test_another_reason_of_the_same_blindness_keeps_its_age() -> None:
     one.clock(T0 + 71_500)
     assert row(one, "accounts", "okx-main")["stale"] == {"since": T0, "reason": "private_feed"}
     assert blind(one) == [("firing", "warning"), ("firing", "error")]
+
+
+# --- restarts -------------------------------------------------------------------------------------------------------------
+
+
+def went_on(sink: Sink, *stored: Event) -> Engine:
+    """Return an engine that was started again ten seconds after five minutes of blindness."""
+    return restarted(sink, list(stored), T0 + 310_000)
+
+
+def back(at: int) -> list[Event]:
+    """Return what the venue says of an account once its stream is live, without marks."""
+    return [feed("live"), snapshot(position(fence=(2,), mark_price=None), asked_at=at)]
+
+
+def test_a_restart_within_an_outage_does_not_end_it() -> None:
+    sink = Sink()
+    one = watched(sink=sink)
+    one.turn([feed("down")], T0)
+    for second in range(1, 301):
+        one.turn([mark("110", at=T0 + 1_000 * second)], T0 + 1_000 * second)
+        one.clock(T0 + 1_000 * second)
+    assert blind(one)[-1] == ("firing", "critical")
+    other = went_on(sink, position())
+    other.clock(T0 + 311_000)
+    assert row(other, "alerts", ACCOUNT)["state"] == "firing"
+    other.turn([feed("connecting")], T0 + 311_500)
+    # Its venue answers, its stream is down still.
+    other.turn([snapshot(position(fence=(2,)), asked_at=T0 + 312_000)], T0 + 312_500)
+    other.clock(T0 + 313_000)
+    other.clock(T0 + 400_000)
+    assert (told(other, of=ACCOUNT), states(other)[ACCOUNT]) == ([], "firing")
+    other.turn(back(T0 + 401_000), T0 + 401_000)
+    other.clock(T0 + 401_500)
+    assert ("resolved", "critical") in blind(other)
+
+
+def test_a_restart_of_an_account_of_which_nothing_was_ever_said_does_not_end_its_blindness() -> None:
+    sink = Sink()
+    one = desk(sink=sink)
+    one.turn([feed("down")], T0)
+    for second in range(1, 301):
+        one.clock(T0 + 1_000 * second)
+    other = went_on(sink)
+    other.clock(T0 + 311_000)
+    assert states(other)[ACCOUNT] == "firing"
+    other.turn([feed("live"), snapshot()], T0 + 312_000)
+    other.clock(T0 + 312_500)
+    assert states(other)[ACCOUNT] == "resolved"
+
+
+@pytest.mark.parametrize("alert", [MARKS, f"{MARKS}:BTC-USDT-SWAP"])
+def test_a_restart_while_marks_are_dead_does_not_end_it(alert: str) -> None:
+    sink = Sink()
+    one = watched(sink=sink)
+    if alert == MARKS:
+        one.turn([feed("down", account=None)], T0)
+    for second in range(1, 301):
+        one.clock(T0 + 1_000 * second)
+    assert states(one)[alert] == "firing"
+    other = went_on(sink, position())
+    other.clock(T0 + 311_000)
+    other.turn([feed("connecting", account=None)], T0 + 311_500)
+    other.clock(T0 + 312_000)
+    other.turn([*back(T0 + 312_500), feed("live", account=None)], T0 + 312_500)
+    other.turn([feed("connecting", account=None)], T0 + 313_000)
+    other.clock(T0 + 313_500)
+    assert (states(other)[alert], row(other, "alerts", alert)["severity"]) == ("firing", "critical")
+    other.turn([feed("live", account=None), mark("110", at=T0 + 314_000)], T0 + 314_000)
+    other.clock(T0 + 314_500)
+    assert states(other)[alert] == "resolved"
+
+
+def test_blindness_of_what_came_from_storage_alone_is_told_of_like_any_other() -> None:
+    other = went_on(Sink(), position())
+    other.clock(T0 + 321_000)
+    assert ("firing", "warning") in blind(other)
+    assert "nobody has confirmed what was stored" in row(other, "alerts", ACCOUNT)["message"]
+    assert "held" not in row(other, "alerts", ACCOUNT)
