@@ -37,8 +37,9 @@ _STATES = ("firing", "pending", "resolved")
 _SEVERITIES = ("critical", "error", "warning", "info")
 
 
-def _rank(row: dict[str, Any]) -> tuple[int, int, str]:
-    return _STATES.index(row["state"]), _SEVERITIES.index(row["severity"]), row["id"]
+def _rank(row: dict[str, Any]) -> tuple[int, int, bool, str]:
+    # Of what is equally bad, that nobody sees anything comes first: what else is said there may have changed since.
+    return _STATES.index(row["state"]), _SEVERITIES.index(row["severity"]), row["kind"] != "blind", row["id"]
 
 
 def report(rows: list[dict[str, Any]]) -> Iterator[str]:

@@ -144,7 +144,8 @@ class Board:
             self._counters["alerts_resolved"] += 1
         # The end is told to whoever was told of the worst, though it is milder by now.
         severity = severity_of(entry.rule, entry.status.told_step) or entry.severity
-        # When it was told of before makes the key, not when it is now: after a crash that forgot this telling it is the same again.
+        # When it was told of before makes the key, not when it is now: it is the same again after a crash that forgot this telling,
+        # which only happens while it could not be stored.
         # An alert is forgotten no sooner than KEEP_MS after it was told, so another first telling is in another span.
         told = f"{entry.id} {telling} {severity} {f'first {now // KEEP_MS}' if before is None else before}"
         self.outbox.append(
