@@ -15,6 +15,9 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
+# All that IANA gives out as global unicast (RFC 4291, 2.4). What lies outside is local or obsolete, also where ``is_global``
+# does not know it: site-local (fec0::/10), translation within a network (64:ff9b:1::/48, RFC 8215), IPv4-compatible (::/96).
+_UNICAST = ipaddress.IPv6Network("2000::/3")
 
 
 class PrivateAddress(OSError):
@@ -33,6 +36,8 @@ def is_public(text: str) -> bool:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(str(inner))
+        if address not in _UNICAST:
+            return False
     return address.is_global and not address.is_multicast
 
 
