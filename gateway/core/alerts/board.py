@@ -208,6 +208,8 @@ class Board:
             del self.silences[silence.id]
             self.silences_changed += 1
         for entries in self._entries.values():
+            for entry in [e for e in entries.values() if e.status.state == "resolved" and e.status.known]:
+                self.end(entry, now)  # once no silence keeps its end from being told
             old = [e for e in entries.values() if e.status.state == "resolved" and _is_over(e.rule, e.status, now)]
             for entry in old:
                 del entries[entry.subject.id]
@@ -268,4 +270,4 @@ def _matters(rule: Rule, reading: Reading) -> bool:
 
 def _is_over(rule: Rule, status: Status, now: int) -> bool:
     """Say whether a resolved alert, and the memory of its cooldown with it, may go."""
-    return now - status.since > max(KEEP_MS, rule.cooldown_ms)
+    return not status.known and now - status.since > max(KEEP_MS, rule.cooldown_ms)

@@ -3,7 +3,7 @@
 - A threshold that is reached for ``for_ms`` fires. A value back behind it by more than ``clear`` resolves.
 - While it fires, a worse step is told at once, also within the cooldown; a milder one only lowers the severity.
 - Within ``cooldown_ms`` of the last telling the same severity is not told again. It is put off, not lost: what still fires when the
-  cooldown ends, and nobody was told of, is told then. The same holds for silence.
+  cooldown ends, and nobody was told of, is told then. The same holds for silence; so it does for the end of what was told.
 - An acknowledged alert is quiet until it resolves or becomes worse than it was when it was acknowledged.
 - A value that is not live never makes an alert better: its status is held until figures are live again.
 - A value that could not be determined counts as the worst where the kind says so, once it lasted ``UNKNOWN_MS``; else it is held.
@@ -52,7 +52,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         unknown_since: Since when its value could not be determined.
         untold: It fires, and the present severity was not told yet.
         told_at, told_step: When it was last told as firing, and how bad it was.
-        known: Somebody was told of this firing: its end is told, too.
+        known: Somebody was told that it fires, and of no end yet.
         acknowledged_at, acknowledged_step: By somebody, and how bad it was then.
     """
 
@@ -91,9 +91,8 @@ def advance(
         status = _reached(rule, was, step, now)
     if status.state == "firing":
         return _tell(rule, status, now, silenced=silenced)
-    if status.state == "resolved" and was.state == "firing":
-        told: Telling | None = "resolved" if was.known and not silenced else None
-        return msgspec.structs.replace(status, known=False, acknowledged_at=None, acknowledged_step=-1), told
+    if status.state == "resolved" and status.known and not silenced:
+        return msgspec.structs.replace(status, known=False), "resolved"
     return status, None
 
 
@@ -162,7 +161,8 @@ def _reached(rule: Rule, was: Status, step: int, now: int) -> Status:
 
 def _firing(was: Status, step: int, now: int) -> Status:
     if step < 0:
-        return msgspec.structs.replace(_become(was, "resolved", -1, now), untold=False)
+        over = _become(was, "resolved", -1, now)
+        return msgspec.structs.replace(over, untold=False, acknowledged_at=None, acknowledged_step=-1)
     if step <= was.step:
         return was if step == was.step else msgspec.structs.replace(was, step=step)
     if step <= was.acknowledged_step:

@@ -11,6 +11,7 @@ import pytest
 from exchanges.events import CoinBalance, Event, KeyInfo, LiquidationWarning, Transfer, VerificationFailed, Verified
 from gateway.config import EngineSettings
 from gateway.core.accounts import AccountInfo
+from gateway.core.alerts.board import KEEP_MS
 from gateway.core.alerts.machine import UNKNOWN_MS
 from gateway.core.alerts.money import Days
 from gateway.core.alerts.records import AlertRecord, EquitySample, Notice, Silence
@@ -350,6 +351,27 @@ def test_acknowledged_and_silenced_alerts_are_shown_and_not_told() -> None:
     assert "silenced_until" not in row(one, "alerts", alert)
     with pytest.raises(KeyError):
         one.acknowledge("liquidation:nobody", T0)
+
+
+def test_the_end_of_an_alert_within_a_silence_is_told_when_the_silence_is_over() -> None:
+    sink, alert = Sink(), f"liquidation:{SUBJECT}"
+    one = desk(sink=sink)
+    one.turn([*LIVE, NEAR], T0)
+    ticks(one, "60")
+    assert told(one, of=alert) == [(alert, "firing", "warning")]
+    lasts = 3 * KEEP_MS
+    one.silence(Silence(id="s", at=T0 + 3_000, until=T0 + lasts, by="ann"), T0 + 3_000)
+    ticks(one, "100", at=T0 + 4_000)
+    one.clock(T0 + 5_000 + 2 * KEEP_MS)
+    assert (states(one)[alert], told(one, of=alert)) == ("resolved", [])
+    other = restarted(sink, [msgspec.structs.replace(NEAR, mark_price="100")], T0 + 6_000 + 2 * KEEP_MS)
+    for one_ in (one, other):
+        one_.clock(T0 + lasts - 1_000)
+        assert told(one_, of=alert) == []
+        one_.clock(T0 + lasts)
+        assert told(one_, of=alert) == [(alert, "resolved", "warning")]
+        one_.clock(T0 + lasts + 1_000)
+        assert (told(one_, of=alert), alert in states(one_)) == ([], False)
 
 
 # --- Restarts ------------------------------------------------------------------------------------------------------------

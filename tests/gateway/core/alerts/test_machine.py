@@ -113,8 +113,31 @@ def test_silence_puts_off_and_loses_nothing() -> None:
     assert alert.told == []
     alert.see(0.15)
     assert alert.words == ["firing"]
-    alert.see(0.5, silenced=True)
+    assert alert.see(0.5, silenced=True) == "resolved"
     assert alert.words == ["firing"]
+    alert.see(0.5)
+    assert alert.words == ["firing", "resolved"], "whoever was told of it is told of its end"
+    alert.see(0.5)
+    assert alert.words == ["firing", "resolved"]
+
+
+def test_what_began_and_ended_within_a_silence_is_told_to_nobody() -> None:
+    alert = Alert()
+    alert.see(0.15, silenced=True)
+    alert.see(0.5, silenced=True)
+    alert.see(0.5)
+    assert alert.words == []
+
+
+def test_what_ended_within_a_silence_and_fires_again_has_one_end() -> None:
+    alert = Alert()
+    alert.see(0.15)
+    alert.see(0.5, silenced=True)
+    alert.see(0.15, silenced=True)
+    alert.see(0.15)
+    assert alert.words == ["firing"], "it fires as it was told"
+    alert.see(0.5)
+    assert alert.words == ["firing", "resolved"]
 
 
 def test_what_is_not_live_makes_worse_but_never_better() -> None:
