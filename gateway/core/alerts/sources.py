@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple, Protocol
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gateway.core.accounts import Account
 from gateway.core.alerts.rules import DAY_MS, Scope
-from gateway.core.positions import Book
 from gateway.core.records import Correction
 from gateway.core.state import Position, Symbol
 
@@ -138,6 +138,8 @@ class Scene:
     Args:
         positions: Open positions by id.
         corrections: By id, in the order in which they were put on record.
+        shock: Returns, by account, the move of everything that liquidates it, + up, and why that cannot be said
+            (``Portfolio.shock``).
         residuals: Returns, per account, the pools whose model is beyond its bound: (pool, residual, words); NaN: not known yet.
         doubted: Returns the accounts that have such pools.
     """
@@ -147,14 +149,13 @@ class Scene:
         accounts: Mapping[str, Account],
         positions: Mapping[str, Position],
         corrections: dict[str, Correction],
-        book: Book,
+        shock: Callable[[str], tuple[float, str | None]],
         residuals: Callable[[Account], Iterable[tuple[str, float, str]]],
         doubted: Callable[[], Iterable[str]],
     ) -> None:
         self.accounts, self.positions, self.residuals, self.doubted = accounts, positions, residuals, doubted
-        self._corrections, self._book = corrections, book
+        self.shock, self._corrections = shock, corrections
         self._recent: tuple[object, dict[str, list[Correction]]] | None = None  # of which moment and records
-        self._shocks: tuple[int, Floats] | None = None  # when they were worked out: once a turn
 
     def held(self, account: Account) -> Iterator[Position]:
         """Yield an account's positions."""
@@ -185,13 +186,6 @@ class Scene:
                 found.setdefault(record.account, []).append(record)
             self._recent = of, found
         return self._recent[1]
-
-    def shock(self, account: Account, now: int) -> float:
-        """Return the uniform move that liquidates an account's worst pool, + up; NaN: unknown, inf: none does."""
-        if self._shocks is None or self._shocks[0] != now:
-            self._shocks = now, self._book.shock()
-        moves = self._shocks[1][[pool.number for pool in account.pools.values() if pool.members]]
-        return float(moves[np.argmin(np.abs(moves))]) if len(moves) else math.inf  # NaN is the least of all
 
 
 def _blind(scene: Scene, account: Account, now: int) -> Iterator[Seen]:
@@ -265,10 +259,10 @@ def _model_residual(scene: Scene, account: Account, _now: int) -> Iterator[Seen]
         yield Seen(f"{account.info.name}:{pool}", residual, words)
 
 
-def _liquidation_shock(scene: Scene, account: Account, now: int) -> Iterator[Seen]:
+def _liquidation_shock(scene: Scene, account: Account, _now: int) -> Iterator[Seen]:
     if account.positions:
-        move = scene.shock(account, now)
-        yield Seen(account.info.name, abs(move), f"everything {100 * move:+.3g} %" if math.isfinite(move) else "")
+        move, gap = scene.shock(account.info.name)
+        yield Seen(account.info.name, abs(move), gap or (f"everything {100 * move:+.3g} %" if move < math.inf else ""))
 
 
 # By kind; and those whose figures are worked out by the clock alone.
@@ -309,9 +303,9 @@ def blind_marks(
 
 
 def mark_places(symbol: Symbol) -> tuple[str, str]:
-    """Return the ids of what is blind where marks are: all of a venue's, or one symbol's."""
+    """Return the ids of what is blind where marks are: all of a venue's, or one symbol's, percent-encoded as in positions' ids."""
     venue, env, name = symbol.key
-    return f"{venue}@{env}", f"{venue}@{env}:{name}"  # no account's name has an @
+    return f"{venue}@{env}", f"{venue}@{env}:{quote(name, safe='')}"  # no account's name has an @
 
 
 def scope_of(account: Account, symbol: str | None = None) -> Scope:

@@ -42,6 +42,17 @@ class Gateway:
 
 
 @contextlib.asynccontextmanager
+async def served(state: ServerState) -> AsyncIterator[Server]:
+    """A running server."""
+    server = Server()
+    await server.start("127.0.0.1", 0, state)
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+@contextlib.asynccontextmanager
 async def gateway(limits: Limits | None = None, toy: Toy | None = None, **state: Any) -> AsyncIterator[Gateway]:
     """A running gateway with three positions."""
     toy = toy or Toy()
@@ -50,13 +61,9 @@ async def gateway(limits: Limits | None = None, toy: Toy | None = None, **state:
             toy.put(id_, x=1, side="long")
         toy.commit()
     hub = Hub.on(asyncio.get_running_loop(), toy.tables, limits or Limits())
-    server = Server()
     shared = ServerState(hub=hub, version="9.9.9", accounts=lambda: ACCOUNTS, **state)
-    await server.start("127.0.0.1", 0, shared)
-    try:
+    async with served(shared) as server:
         yield Gateway(toy, shared, server)
-    finally:
-        await server.stop()
 
 
 async def until(condition: Any, timeout_s: float = 5.0) -> None:
