@@ -17,7 +17,8 @@ from tests.gateway.core.margin.worlds import MODES, Held, Mode, pools_of, tiers_
 BY_MODE = pytest.mark.parametrize("mode", MODES, ids=lambda mode: f"{mode.model}-{mode.ccy}")
 SHARED = tuple(mode for mode in MODES if mode.pool is not None)
 BY_SHARED = pytest.mark.parametrize("mode", SHARED, ids=lambda mode: f"{mode.model}-{mode.ccy}")
-FEW = settings(max_examples=15)
+# Each example is an engine with pools in it: 15 where others draw 100, and many where the profile looks for new ones
+FEW = settings(max_examples=settings.default.max_examples * 15 // 100)
 _FAR = D(10) ** 9
 
 
@@ -37,13 +38,20 @@ def assert_same(ours: float, theirs: Decimal | None, mark: Decimal, why: str = "
 
 
 def assert_triggers(held: Held, pool: Pool) -> None:
-    """Compare every row's trigger with where full revaluation of the pool finds it."""
+    """Compare every row's trigger, and how far it is, with where full revaluation of the pool finds it."""
+    spent = pool.surplus({}) < 0
     roots = {leg.base: pool.trigger(leg.base) for leg in pool.legs}
     for index, leg in enumerate(pool.legs):
         factor = roots[leg.base]
         if factor is not None and pool.bends({leg.base: factor}):
             continue  # a haircut is followed along its present tier: see the test of that limit
         assert_same(held.trigger(index), None if factor is None else factor * leg.mark, leg.mark, f"{index} of {pool}")
+        if factor is not None and factor < _FAR:
+            away = float(abs(factor - 1)) * (-1 if spent else 1)
+            assert held.figure(index, "distance") == pytest.approx(away, rel=1e-9, abs=1e-9), f"{index} of {pool}"
+        elif factor is None:
+            found = held.figure(index, "distance")
+            assert found == -1.0 if spent else math.isnan(found) or found > float(_FAR) / 2, f"{index} of {pool}"
 
 
 @BY_MODE

@@ -30,6 +30,7 @@ from exchanges.events import (
 )
 from gateway.config import EngineSettings
 from gateway.core.accounts import AccountInfo
+from gateway.core.margin import CATALOG
 from gateway.engine import Engine
 from tests.gateway.core.margin.reference import Coin, Leg, Pool, Tier
 
@@ -84,11 +85,12 @@ MODES = (
 
 
 class Held:
-    """A pool in a real engine; rows by the index of their leg."""
+    """A pool in a real engine that trusts every model; rows by the index of their leg."""
 
     def __init__(self, mode: Mode, pool: Pool) -> None:
         self.mode, self.pool = mode, pool
-        self.engine = Engine("test", (AccountInfo(name=ACCOUNT, venue=mode.venue, env="live"),), EngineSettings())
+        account = AccountInfo(name=ACCOUNT, venue=mode.venue, env="live")
+        self.engine = Engine("test", (account,), EngineSettings(), promoted=CATALOG)
         self.engine.turn(_contracts(mode, pool), NOW)
         self.report(pool, NOW)
 
