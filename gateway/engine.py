@@ -192,7 +192,7 @@ class Engine:
     def _alerts(self, rules: Sequence[Rule]) -> Alerts:
         holdings, corrections = self._holdings, self._reports.corrections
         flagged, doubted = self.calibration.flagged, self.calibration.doubted
-        scene = Scene(self.accounts, holdings.open, corrections.records, self.book, flagged, doubted)
+        scene = Scene(self.accounts, holdings.open, corrections.records, self._portfolio.shock, flagged, doubted)
         surroundings = Surroundings(
             scene, self.book, holdings, self.market, self._feeds, self._portfolio, Days(), self.settings.dust_usd
         )

@@ -95,12 +95,16 @@ class Portfolio:
 
     def account(self, name: str) -> Row:
         """Return the slow fields of an account's row."""
+        shock, gap = self.shock(name)
+        found: Row = {"liquidation_shock": shock} if math.isfinite(shock) else {}
+        return found | ({"not_covered": gap, "missing": ["liquidation_shock"]} if gap is not None else {})
+
+    def shock(self, name: str) -> tuple[float, str | None]:
+        """Return the uniform move that liquidates an account (inf: none does, NaN: it cannot be said), and why that is so."""
         number = self.register.number(name)
         if number is None or number >= len(self._shocks):
-            return {}
-        shock, gap = float(self._shocks[number]), self._gaps.get(number)
-        found: Row = {} if math.isnan(shock) or math.isinf(shock) else {"liquidation_shock": shock}
-        return found | ({"not_covered": gap, "missing": ["liquidation_shock"]} if gap is not None else {})
+            return math.nan, None
+        return float(self._shocks[number]), self._gaps.get(number)
 
     def summary(self, row_id: str) -> Row:
         """Return a summary's row."""
