@@ -175,7 +175,7 @@ def _what(spec: Kind, entry: Entry) -> str:
     if spec.unit == "flag":
         return spec.what
     why = f" ({_NOT_LIVE[entry.note]})" if entry.note in _NOT_LIVE else ""
-    nothing = "none is left" if spec.of == "pool" else "unknown"
+    nothing = "none is left" if spec.of == "pool" or entry.value < 0 else "unknown"
     found = nothing if _shown(entry.value) is None else figure(spec, entry.value)
     return f"{spec.what}{why}: {found} ({entry.severity} from {figure(spec, entry.threshold)})"
 

@@ -111,8 +111,11 @@ class Worths(Protocol):
 
 
 def pnl_shares(day: Worths) -> Floats:
-    """Return unrealised PnL over equity, (n,)."""
-    return _over(day.worth.upnl, day.worth.equity)
+    """Return unrealised PnL over equity, (n,); of no equity a loss is all of it and more, -inf."""
+    upnl, equity = day.worth.upnl, day.worth.equity
+    with np.errstate(invalid="ignore"):
+        spent = np.where(upnl == 0.0, 0.0, upnl * np.inf)
+    return np.where(equity <= 0.0, spent, _over(upnl, equity))
 
 
 def drawdowns(day: Worths) -> Floats:

@@ -66,9 +66,9 @@ class _OfColumn:
 
     def comparable(self, values: Floats) -> Floats:
         """Return values that can be compared with intervals: what is unknown may be the worst of all. (n,)"""
-        if not self.rule.spec.unknown_is_worst:
-            return values
-        return np.clip(np.where(np.isnan(values), WORST, values), WORST, HARMLESS)
+        if self.rule.spec.unknown_is_worst:
+            values = np.where(np.isnan(values), WORST, values)
+        return np.clip(values, WORST, HARMLESS)
 
     def left(self, index: Ints, values: Floats, counted: Callable[[Floats], Floats]) -> list[int]:
         """Return the places whose value left its interval; ``counted`` makes values of what counts as harmless harmless. (n,)"""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from exchanges.events import AccountMode, Event
 from gateway.core.alerts.rules import RuleSettings
 from gateway.engine import Engine
@@ -49,3 +51,24 @@ def test_of_an_account_that_cannot_be_computed_an_alert_states_no_shock() -> Non
     found = row(one, "alerts", ALERT)
     assert (found["state"], found["unknown"], "value" in found) == ("firing", True, False)
     assert "could not be determined; its mode (portfolio margin) cannot be computed" in found["message"]
+
+
+# --- loss as a share of equity ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("price", ["75", "70"])  # equity of 0, and of -10
+def test_a_gap_through_all_equity_is_the_worst_loss(price: str) -> None:
+    one = held(RuleSettings("unrealized_pnl_share", steps={"warning": -0.2, "critical": -0.9}))
+    ticks(one, price, at=T0 + 4_000)
+    assert told(one) == [(ALERT, "firing", "critical")]
+    assert "value" not in row(one, "alerts", ALERT)
+    assert "none is left" in row(one, "alerts", ALERT)["message"]
+
+
+def test_an_account_without_equity_and_without_loss_has_no_share_of_it() -> None:
+    one = desk(builtin=False, r=RuleSettings("unrealized_pnl_share", steps={"warning": -0.2}))
+    one.turn([LIVE[0], balance("0"), *LIVE[2:]], T0)
+    one.clock(T0 + 1_000)
+    one.turn([balance("-10", fence=(2,))], T0 + 2_000)
+    one.clock(T0 + 3_000)
+    assert states(one) == {}
