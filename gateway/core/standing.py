@@ -129,11 +129,13 @@ class Standing:
         self._market.currencies.want(account.info.name, (account.info.venue, account.info.env), wanted)
 
     def reprice(self) -> None:
-        """Let the newest prices of currencies count in whatever is worked out from them."""
+        """Let the newest prices of currencies count in whatever is worked out from them, and profit in haircuts of it."""
         moved = self._market.currencies.moved()
-        if not moved:
-            return
         for account in self._accounts.values():
+            if any(pool.state is not None and pool.state.pnl_discounted for pool in account.pools.values()):
+                self._holdings.pools.reprice(account)
+            if not moved:
+                continue
             settled = {settle_of(self._holdings.open[row_id]) for row_id in account.positions}
             if moved & (settled | {coin.ccy for coin in account.all_coins()}):
                 self._holdings.reprice(account)

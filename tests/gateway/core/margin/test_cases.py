@@ -238,3 +238,18 @@ def test_a_haircut_that_is_on_profit_too_is_followed_along_its_present_tier() ->
     assert one.pool.bends({"BTC": D(wanted) / 60000})
     assert one.trigger(0) != pytest.approx(wanted, rel=1e-3)
     assert (60000 - one.trigger(0)) / (60000 - wanted) == pytest.approx(1.0, abs=0.05)
+
+
+def test_a_haircut_on_profit_is_found_anew_where_marks_alone_moved() -> None:
+    """0.99 BTC and 0.4 of profit: the first whole, what is above it by half, at the index of 60,000 that has not moved."""
+    leg = okx(inverse(1, "120000", entry=D(60000)))
+    coins = (Coin("BTC", D("0.99"), D(60000), ((D(0), D(1)), (D(1), D("0.5")))),)
+    one = held(MODE["okx_multi-USD"], leg, coins=coins)
+    assert one.equity == pytest.approx(59_400, rel=1e-12)
+    one.mark("BTC-USD", D(75000))
+    one.engine.clock(NOW + 2)
+    moved = one.pool._replace(legs=(leg._replace(mark=D(75000)),))
+    assert one.equity == pytest.approx(71_700, rel=1e-12) == float(moved.value({})[0])
+    one.mark("BTC-USD", D(60000))
+    one.engine.clock(NOW + 3)
+    assert one.equity == pytest.approx(59_400, rel=1e-12)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.core.explain import explain
 from tests.gateway.core.margin.reference import D, Leg, Pool
-from tests.gateway.core.margin.worlds import MODES, Held, Mode, pools_of, tiers_of
+from tests.gateway.core.margin.worlds import MODES, NOW, Held, Mode, pools_of, tiers_of
 
 BY_MODE = pytest.mark.parametrize("mode", MODES, ids=lambda mode: f"{mode.model}-{mode.ccy}")
 SHARED = tuple(mode for mode in MODES if mode.pool is not None)
@@ -265,6 +265,7 @@ def test_marks_that_move_lead_where_a_fresh_start_does(mode: Mode, data: st.Data
         mark = next(leg.mark for leg in pool.legs if leg.symbol == symbol) * step
         pool = pool._replace(legs=tuple(leg._replace(mark=mark) if leg.symbol == symbol else leg for leg in pool.legs))
         held.mark(symbol, mark)
+    held.engine.clock(NOW + 2)
     assert_triggers(held, pool)
     for index, leg in enumerate(pool.legs):
         assert held.figure(index, "upnl") == pytest.approx(
