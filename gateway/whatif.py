@@ -11,10 +11,10 @@ from collections.abc import Collection
 
 import numpy as np
 
+from gateway.core.arrays import Floats
 from gateway.core.ladder import first_crossings
 from gateway.core.positions import Book
 from gateway.core.protocol import Refusal
-from gateway.core.register import Floats
 from gateway.core.rows import Row, present
 from gateway.core.scenario import Change, MaxSize, Scenario, accounts_of
 from gateway.core.solve import spent_distance

@@ -12,13 +12,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gateway.core.arrays import Flags, Floats, Ints
 from gateway.core.margin.pool import Maintenance
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
 
 # (n,) float64 each. Amounts are in settle currency; `weight` converts them to the pool's currency. Flags are 1 or 0.
 INPUTS = (

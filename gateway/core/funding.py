@@ -6,11 +6,10 @@ Venues pay on their mark, Hyperliquid on its oracle (``FundingRate.paid_on``): w
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from exchanges.events import FundingRate
+from gateway.core.arrays import Flags, Floats
 
-Floats = NDArray[np.float64]
 SymbolKey = tuple[str, str, str]  # venue, env, symbol
 
 
@@ -27,7 +26,7 @@ class Funding:
         self.rate: Floats = np.full(64, np.nan)
         self.due: Floats = np.full(64, np.nan)
         self.index: Floats = np.full(64, np.nan)
-        self.on_index: NDArray[np.bool_] = np.zeros(64, dtype=np.bool_)
+        self.on_index: Flags = np.zeros(64, dtype=np.bool_)
         self._newest: dict[SymbolKey, FundingRate] = {}
         self._numbers: dict[SymbolKey, int] = {}
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from gateway.core.arrays import Floats, Ints
 from gateway.core.margin.solver import sums
-from gateway.core.register import Floats, Ints, differs
+from gateway.core.register import differs
 from gateway.core.rows import Row, present
 from gateway.core.stress import NEVER, Ground, Outcome, StressSettings, Way, moves, walk
 

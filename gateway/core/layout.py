@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gateway.core.columns import Columns, Flags, Floats, Ints
+from gateway.core.arrays import Flags, Floats, Ints
+from gateway.core.columns import Columns
 from gateway.core.margin.solver import Tables
 
 _FEWER = 0.95  # marks of one underlying part from each other by less than this before the layout is made again

@@ -12,12 +12,13 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from gateway.core.accounts import Account
+from gateway.core.arrays import Flags, Floats, Ints
 from gateway.core.books import Books
 from gateway.core.holdings import Holdings
 from gateway.core.ladder import Ladder
 from gateway.core.market import Market
 from gateway.core.positions import Book
-from gateway.core.register import Flags, Floats, Ints, Register
+from gateway.core.register import Register
 from gateway.core.risk import RiskSettings
 from gateway.core.rows import Row
 from gateway.core.slow import Now, Slow

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from gateway.core.arrays import Floats, Ints
 from gateway.core.columns import (
     IDENTITY,
     INPUTS,
@@ -19,8 +20,6 @@ from gateway.core.columns import (
     Bases,
     Changed,
     Columns,
-    Floats,
-    Ints,
     Row,
     Rows,
     Shocked,

@@ -14,10 +14,10 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gateway.core.accounts import Account
 from gateway.core.anchor import computable, paid_apart
+from gateway.core.arrays import Flags, Floats, Ints
 from gateway.core.bases import base_of, fold, is_money
 from gateway.core.margin.inputs import is_bought_option
 from gateway.core.pools import Pools
@@ -25,9 +25,6 @@ from gateway.core.positions import Book
 from gateway.core.rows import settle_of, venues_word
 from gateway.core.state import Position
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
 Key = TypeVar("Key", bound=Hashable)
 
 NOWHERE = -1

@@ -15,10 +15,8 @@ from typing import Annotated
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
+from gateway.core.arrays import Floats
 
 # The parts, in the order of the columns that are passed, by the names of the fields that they read.
 PARTS = ("weight", "leverage", "liquidation_distance")

@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gateway.core.arrays import Floats, Ints
 from gateway.core.funding import Funding
 from gateway.core.margin.solver import sums
-from gateway.core.register import Floats, Ints, Register
+from gateway.core.register import Register
 from gateway.core.risk import RiskSettings, scores, unknown_parts
 from gateway.core.rows import Row, present
 

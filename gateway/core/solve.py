@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gateway.core.columns import Columns, Flags, Floats, Ints
+from gateway.core.arrays import Flags, Floats, Ints
+from gateway.core.columns import Columns
 from gateway.core.layout import Layout
 from gateway.core.margin.solver import Problem, Tables, Walk, concave_roots, stepped_root, sums
 

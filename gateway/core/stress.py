@@ -20,10 +20,11 @@ from typing import Annotated, NamedTuple
 import msgspec
 import numpy as np
 
+from gateway.core.arrays import Flags, Floats, Ints
 from gateway.core.columns import Bases, Shocked
 from gateway.core.margin.solver import sums
 from gateway.core.positions import LEAST, Book
-from gateway.core.register import Flags, Floats, Ints, Register
+from gateway.core.register import Register
 
 NEVER = np.inf
 _ROOT_STEPS = 24  # of a bracketed root that is a line but for a few edges: two or three are the rule

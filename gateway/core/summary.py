@@ -14,8 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from gateway.core.accounts import Account
+from gateway.core.arrays import Flags, Floats, Ints
 from gateway.core.margin.solver import sums
-from gateway.core.register import Flags, Floats, Ints, Register, differs
+from gateway.core.register import Register, differs
 from gateway.core.risk import RiskSettings
 from gateway.core.rows import Row, present
 from gateway.core.slow import Now, Slow

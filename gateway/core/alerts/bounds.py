@@ -12,12 +12,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Codes = NDArray[np.int8]
-Flags = NDArray[np.bool_]
+from gateway.core.arrays import Codes, Flags, Floats, Ints
 
 _FIRST_CAPACITY = 64
 _LOW, _HIGH, _VALUE, _HELD, _DUE = range(5)

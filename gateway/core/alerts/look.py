@@ -9,7 +9,6 @@ from functools import cached_property
 import numpy as np
 
 from gateway.core.accounts import Account
-from gateway.core.alerts.bounds import Codes, Flags, Floats
 from gateway.core.alerts.money import Days
 from gateway.core.alerts.sources import (
     FILL_PENDING,
@@ -22,6 +21,7 @@ from gateway.core.alerts.sources import (
     code_of,
     margin_ratios,
 )
+from gateway.core.arrays import Codes, Flags, Floats
 from gateway.core.feeds import Feeds
 from gateway.core.holdings import Holdings
 from gateway.core.market import Market

@@ -10,13 +10,11 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from exchanges.events import Transfer
 from gateway.core.alerts.records import EquitySample
 from gateway.core.alerts.rules import DAY_MS
-
-Floats = NDArray[np.float64]
+from gateway.core.arrays import Floats
 
 MINUTE_MS = 60_000
 # What came from outside, or went there; anything else is the account's own gain or loss.

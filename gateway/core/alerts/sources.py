@@ -12,15 +12,12 @@ from typing import NamedTuple, Protocol
 from urllib.parse import quote
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gateway.core.accounts import Account
 from gateway.core.alerts.rules import DAY_MS, Scope
+from gateway.core.arrays import Floats, Ints
 from gateway.core.records import Correction
 from gateway.core.state import Position, Symbol
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 # A correction is news for so long.
 CORRECTION_MS = 600_000

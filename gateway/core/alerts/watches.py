@@ -14,7 +14,7 @@ import numpy as np
 
 from gateway.core.accounts import Account, Pool
 from gateway.core.alerts.board import Board
-from gateway.core.alerts.bounds import Bounds, Codes, Floats, Ints
+from gateway.core.alerts.bounds import Bounds
 from gateway.core.alerts.entry import Entry, Subject
 from gateway.core.alerts.look import Look
 from gateway.core.alerts.machine import ANY_NUMBER, HARMLESS, WORST, Reading, bounds, due
@@ -32,6 +32,7 @@ from gateway.core.alerts.sources import (
     mark_places,
     scope_of,
 )
+from gateway.core.arrays import Codes, Floats, Ints
 from gateway.core.state import Position, Symbol
 
 # What the venue warned of is not repeated after a restart: it is not over before its time.

@@ -21,11 +21,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.core.arrays import Flags, Floats, Ints
 from gateway.core.margin.pool import Bracket
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
 
 _CONTINUOUS = 1e-6  # of the maintenance at an edge: venues round their deductions
 
