@@ -166,7 +166,8 @@ def pool_row(pool: Pool, held: Held, book: Book) -> Row:
     initial = 0.0
     for position, figures in held:
         if position.pool is pool:
-            initial += initial_margin(position, figures.get("notional", math.nan))
+            weight = position.account.worth_in(pool, settle_of(position))
+            initial += weight * initial_margin(position, figures.get("notional", math.nan))
     return present(
         {
             "ccy": pool.ccy,

@@ -182,6 +182,10 @@ class Account:
         """Return the price of a currency in US dollars, NaN where it is unknown."""
         return self.quote(ccy).usd if ccy else math.nan
 
+    def worth_in(self, pool: Pool, settle: str | None) -> float:
+        """Return what one of a settle currency is worth in a pool's own, NaN where that is unknown."""
+        return self.usd(settle) if pool.ccy == "USD" and settle != "USD" else 1.0
+
     def index_of(self, ccy: str | None) -> int:
         """Return the number of the index that ``usd`` follows (``Currencies.number``)."""
         return self._currencies.number(self.info.venue, self.info.env, ccy, self._stated.get(ccy)) if ccy else NO_INDEX

@@ -243,7 +243,7 @@ class Holdings:
         """Return the settle currency in units of the pool's currency, and the index that this is the price of."""
         settle, account = settle_of(position), position.account
         converted = position.pool.ccy == "USD" and settle != "USD"
-        return (account.usd(settle), account.index_of(settle)) if converted else (1.0, NO_INDEX)
+        return account.worth_in(position.pool, settle), account.index_of(settle) if converted else NO_INDEX
 
     def _maintenance(self, position: Position, quantity: float) -> Maintenance:
         state, instrument = position.state, position.instrument

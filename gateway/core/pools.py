@@ -253,8 +253,7 @@ class Pools:
         found = 0.0
         for member, (pnl, _) in zip(members, parts, strict=True):
             if member.state.kind == "option":
-                settle = settle_of(member)
-                weight = member.account.usd(settle) if state.ccy == "USD" and settle != "USD" else 1.0
+                weight = member.account.worth_in(member.pool, settle_of(member))
                 found += weight * paid_apart(member.state, member.instrument) if state.options_count else -pnl
         return found
 
