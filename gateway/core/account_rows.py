@@ -12,6 +12,7 @@ from decimal import Decimal
 from gateway.core.accounts import Account, Pool
 from gateway.core.anchor import computable, paid_apart
 from gateway.core.positions import Book
+from gateway.core.register import value_pools
 from gateway.core.rows import Row, initial_margin, liquidation_source, present, settle_of, warning_of
 from gateway.core.state import Position
 
@@ -83,7 +84,10 @@ def _worth(account: Account, held: Held, book: Book) -> Row:
 
 def _margins(account: Account, held: Held, book: Book) -> Row:
     """Return the pools, and how near the account is to its liquidation."""
-    pools = {pool.name: pool_row(pool, held, book) for pool in account.pools.values()}
+    members: dict[int, list[tuple[Position, Mapping[str, float]]]] = {}
+    for one in held:
+        members.setdefault(one[0].pool.number, []).append(one)
+    pools = {pool.name: pool_row(pool, members.get(pool.number, ()), book) for pool in account.pools.values()}
     ratios = {name: float(str(row["ratio"])) for name, row in pools.items() if "ratio" in row}
     worst = max(ratios, key=ratios.__getitem__) if ratios else None
     return {
@@ -136,38 +140,31 @@ def account_equity(account: Account, held: Held, book: Book) -> dict[str, float]
     holds a balance of its own.
     """
     equity: dict[str, float] = {}
+    values = value_pools(account, (position for position, _ in held))
     apart = {coin.ccy for coin in account.all_coins() if coin.isolated_apart}
     for coin in account.all_coins():
         cash = coin.cash if coin.cash is not None else coin.equity
         equity[coin.ccy] = equity.get(coin.ccy, 0.0) + (float(cash) if cash is not None else math.nan)
     for pool in account.pools.values():
-        if is_value_basis(pool, held) and pool.ccy:
+        if pool.number in values and pool.ccy:
             equity[pool.ccy] = equity.get(pool.ccy, 0.0) + float(book.equity[pool.number])
     for position, figures in held:
         settle = settle_of(position)
-        if settle and not is_value_basis(position.pool, held):
+        if settle and position.pool.number not in values:
             margin = float(book.cash[position.pool.number]) if position.pool.isolated and settle in apart else 0.0
             apart_paid = paid_apart(position.state, position.instrument)
             equity[settle] = equity.get(settle, 0.0) + figures.get("upnl", math.nan) + margin + apart_paid
     return equity
 
 
-def is_value_basis(pool: Pool, held: Held) -> bool:
-    """Say whether a pool's equity is cash + signed value rather than cash + unrealised PnL."""
-    if pool.state is not None:
-        return pool.state.basis == "value"
-    return any(position.pool is pool and position.state.isolated_basis == "value" for position, _ in held)
-
-
-def pool_row(pool: Pool, held: Held, book: Book) -> Row:
-    """Return one pool: equity and maintenance in its currency; ratio 1 = liquidation."""
+def pool_row(pool: Pool, members: Held, book: Book) -> Row:
+    """Return one pool: equity and maintenance in its currency; ratio 1 = liquidation. ``members``: its positions alone."""
     equity, maintenance = float(book.equity[pool.number]), float(book.maintenance[pool.number])
     state = pool.state
     initial = 0.0
-    for position, figures in held:
-        if position.pool is pool:
-            weight = position.account.worth_in(pool, settle_of(position))
-            initial += weight * initial_margin(position, figures.get("notional", math.nan))
+    for position, figures in members:
+        weight = position.account.worth_in(pool, settle_of(position))
+        initial += weight * initial_margin(position, figures.get("notional", math.nan))
     return present(
         {
             "ccy": pool.ccy,
@@ -177,16 +174,15 @@ def pool_row(pool: Pool, held: Held, book: Book) -> Row:
             "order_margin": state.order_margin if state else None,
             "available": state.available if state else None,
             "ratio": margin_ratio(equity, maintenance),
-            "source": _pool_source(pool, held),
+            "source": _pool_source(pool, members),
             "calibration": _calibration(pool),
         }
     )
 
 
-def _pool_source(pool: Pool, held: Held) -> str:
+def _pool_source(pool: Pool, members: Held) -> str:
     """Return whose figures a pool's are, as far as prices are solved in it."""
-    members = [position for position, _ in held if position.pool is pool]
-    if not pool.cash_known or (members and not any(position.trusted for position in members)):
+    if not pool.cash_known or (members and not any(position.trusted for position, _ in members)):
         return "venue"
     return pool.calibration.verdict if pool.calibration is not None else "model"
 
