@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
 from gateway.core.accounts import Account, Pool
-from gateway.core.anchor import computable, paid_apart
+from gateway.core.anchor import computable
 from gateway.core.positions import Book
-from gateway.core.register import value_pools
+from gateway.core.purses import amounts, value_pools
 from gateway.core.rows import Row, initial_margin, liquidation_source, present, settle_of, warning_of
 from gateway.core.state import Position
 
@@ -134,26 +134,16 @@ def _balances(account: Account) -> dict[str, str]:
 
 
 def account_equity(account: Account, held: Held, book: Book) -> dict[str, float]:
-    """Rebuild equity per currency: mark-independent balances plus what positions add at present marks.
-
-    A position whose pool is on the "upnl" basis draws on its currency's balance; a pool on the "value" basis (Hyperliquid)
-    holds a balance of its own.
-    """
-    equity: dict[str, float] = {}
+    """Rebuild equity per currency: balances that no mark moves, and what positions add at present marks."""
     values = value_pools(account, (position for position, _ in held))
-    apart = {coin.ccy for coin in account.all_coins() if coin.isolated_apart}
-    for coin in account.all_coins():
-        cash = coin.cash if coin.cash is not None else coin.equity
-        equity[coin.ccy] = equity.get(coin.ccy, 0.0) + (float(cash) if cash is not None else math.nan)
+    equity = amounts(account, (position for position, _ in held), values, book)
     for pool in account.pools.values():
         if pool.number in values and pool.ccy:
             equity[pool.ccy] = equity.get(pool.ccy, 0.0) + float(book.equity[pool.number])
     for position, figures in held:
         settle = settle_of(position)
         if settle and position.pool.number not in values:
-            margin = float(book.cash[position.pool.number]) if position.pool.isolated and settle in apart else 0.0
-            apart_paid = paid_apart(position.state, position.instrument)
-            equity[settle] = equity.get(settle, 0.0) + figures.get("upnl", math.nan) + margin + apart_paid
+            equity[settle] += figures.get("upnl", math.nan)
     return equity
 
 

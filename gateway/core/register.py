@@ -16,12 +16,13 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from gateway.core.accounts import Account
-from gateway.core.anchor import computable, paid_apart
+from gateway.core.anchor import computable
 from gateway.core.arrays import Flags, Floats, Ints
 from gateway.core.bases import base_of, fold, is_money
 from gateway.core.margin.inputs import is_bought_option
 from gateway.core.pools import Pools
 from gateway.core.positions import Book
+from gateway.core.purses import amounts, value_pools
 from gateway.core.rows import settle_of, venues_word
 from gateway.core.state import Position
 
@@ -144,27 +145,21 @@ class Register:
         number = self._number(account)
         held = [self._positions[row_id] for row_id in sorted(account.positions)]
         values = value_pools(account, held)
-        amounts, cuts = _balances(account), self._cuts(account)
-        apart = {coin.ccy for coin in account.all_coins() if coin.isolated_apart}
+        held_in, cuts = amounts(account, held, values, self._book), self._cuts(account)
         for position in held:
-            settle = settle_of(position)
-            self._place(position, number, settle)
-            if settle and position.pool.number not in values:
-                margin = position.pool.isolated and settle in apart
-                own = float(self._book.cash[position.pool.number]) if margin else 0.0
-                amounts[settle] = amounts.get(settle, 0.0) + own + paid_apart(position.state, position.instrument)
-        self._read_pools(account, number, values, amounts)
+            self._place(position, number, settle_of(position))
+        self._read_pools(account, number, values, held_in)
         gap = _gap(account, held, self._pools)
         if gap is None:
             self.gaps.pop(number, None)
         else:
             self.gaps[number] = gap
-        for ccy in amounts:
+        for ccy in held_in:
             self._purse(number, ccy)
         for purse in self.purses_of[number]:
             ccy = self.ccy(purse)
-            self.purses.ints[:, purse] = number, self._moved_by(ccy), ccy in amounts
-            self.purses.floats[:, purse] = amounts.get(ccy, 0.0), account.usd(ccy), cuts.get(ccy, 0.0)
+            self.purses.ints[:, purse] = number, self._moved_by(ccy), ccy in held_in
+            self.purses.floats[:, purse] = held_in.get(ccy, 0.0), account.usd(ccy), cuts.get(ccy, 0.0)
 
     def _number(self, account: Account) -> int:
         number = self._numbers.get(account.info.name)
@@ -200,7 +195,7 @@ class Register:
             0.0 if bought else 1.0 / leverage if leverage > 0 else math.nan,
         )
 
-    def _read_pools(self, account: Account, number: int, values: set[int], amounts: dict[str, float]) -> None:
+    def _read_pools(self, account: Account, number: int, values: set[int], held_in: dict[str, float]) -> None:
         for pool in self.pools_of[number]:
             if self.pools.ints[self.OWNER, pool] == number:
                 self.pools.ints[self.OWNER, pool] = NOWHERE
@@ -210,7 +205,7 @@ class Register:
             money = 0 if one.ccy in (None, "USD") else self._purse(number, one.ccy or "")
             purse = 0
             if one.number in values and one.ccy is not None:
-                amounts.setdefault(one.ccy, 0.0)
+                held_in.setdefault(one.ccy, 0.0)
                 purse = self._purse(number, one.ccy)
             self.pools.ints[:, one.number] = number, money, purse
             self._pool_names[one.number] = one.name
@@ -245,15 +240,6 @@ def differs(a: Floats, b: Floats) -> Flags:
     return ~same
 
 
-def _balances(account: Account) -> dict[str, float]:
-    """Return an account's balances per currency without what marks move."""
-    found: dict[str, float] = {}
-    for coin in account.all_coins():
-        cash = coin.cash if coin.cash is not None else coin.equity
-        found[coin.ccy] = found.get(coin.ccy, 0.0) + (float(cash) if cash is not None else math.nan)
-    return found
-
-
 def _gap(account: Account, held: Sequence[Position], pools: Pools) -> str | None:
     """Return why an account cannot be revalued at other prices; None: nothing that is known beforehand keeps it from that."""
     if held and not account.computable:
@@ -264,12 +250,3 @@ def _gap(account: Account, held: Sequence[Position], pools: Pools) -> str | None
     used = {position.pool.name: position.pool for position in held}
     vague = [name for name, pool in sorted(used.items()) if not (pool.cash_known and pools.solvable(pool))]
     return f"what backs its pool {', '.join(vague)} is not known" if vague else None
-
-
-def value_pools(account: Account, held: Iterable[Position]) -> set[int]:
-    """Return the pools whose equity is cash + signed value rather than cash + unrealised PnL."""
-    found = {pool.number for pool in account.pools.values() if pool.state is not None and pool.state.basis == "value"}
-    for position in held:
-        if position.pool.state is None and position.state.isolated_basis == "value":
-            found.add(position.pool.number)
-    return found
