@@ -40,7 +40,6 @@ INPUTS = (
     "constant_liq",
     "denominator",  # (backs * quantity - weight * rate_liq * |quantity| * orientation), weights as in the solve
     "slope",  # backs * quantity - weight * rate_trigger * |quantity| * orientation: equity less maintenance, per x
-    "sign",  # +1 long, -1 short
     "model",  # flag: the liquidation price is solved, else `venue_liq` is shown
     "speaks",  # flag: the model's figures are to be shown (see ``heard``)
     "both_legs",  # flag: the published price moves every row of the symbol in the pool
@@ -104,7 +103,6 @@ class Columns:
     constant_liq: Floats
     denominator: Floats
     slope: Floats
-    sign: Floats
     model: Floats
     speaks: Floats
     both_legs: Floats

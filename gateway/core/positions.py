@@ -170,9 +170,8 @@ class Book:
         c.orientation[index] = orientation
         c.quantity[index], c.upnl0[index], c.x0[index] = row.quantity, row.upnl0, row.x0
         c.offset[index] = 0.0 if row.value_basis else row.upnl0 - row.quantity * row.x0
-        c.weight[index], c.sign[index] = row.weight, 1.0 if row.long else -1.0
         c.venue_liq[index], c.venue_side[index], c.speaks[index] = row.venue_liq, row.venue_side, row.speaks
-        c.counts[index], c.priced_by[index] = row.counts, row.priced_by
+        c.weight[index], c.counts[index], c.priced_by[index] = row.weight, row.counts, row.priced_by
         c.scale[index] = row.scales_offset and orientation < 0.0
         self._put_maintenance(index, row.maintenance)
         self._laid = False

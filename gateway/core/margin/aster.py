@@ -21,7 +21,7 @@ and 7189.95); multi-assets: Aster docs, "Single-asset mode and multi-asset mode"
 from __future__ import annotations
 
 from gateway.core.margin.inputs import Inputs, venue_only
-from gateway.core.margin.pool import Maintenance, bracket_of, from_tiers
+from gateway.core.margin.pool import Maintenance, from_tiers
 
 
 def maintenance(inputs: Inputs) -> Maintenance:
@@ -30,16 +30,7 @@ def maintenance(inputs: Inputs) -> Maintenance:
     brackets = from_tiers(inputs.tiers)
     if not brackets or state.kind != "perp" or inputs.inverse or state.margin_mode is None:
         return venue_only(inputs)
-    bracket = bracket_of(brackets, inputs.notional)
-    return Maintenance(
-        model=_name(inputs),
-        rate=bracket.rate,
-        constant=-bracket.deduction,
-        rate_at_liquidation=bracket.rate,
-        constant_at_liquidation=-bracket.deduction,
-        brackets=brackets,
-        both_legs=state.margin_mode == "cross",
-    )
+    return Maintenance.of_brackets(_name(inputs), brackets, inputs.notional, both_legs=state.margin_mode == "cross")
 
 
 def _name(inputs: Inputs) -> str | None:

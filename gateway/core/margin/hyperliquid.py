@@ -28,15 +28,7 @@ def maintenance(inputs: Inputs) -> Maintenance:
         brackets = from_tiers(inputs.tiers)
     if not brackets:
         brackets = (Bracket(0.0, 1.0 / (2.0 * float(state.max_leverage)), 0.0),)
-    first = brackets[0]
-    return Maintenance(
-        model=_name(inputs),
-        rate=first.rate,
-        constant=-first.deduction,
-        rate_at_liquidation=first.rate,
-        constant_at_liquidation=-first.deduction,
-        brackets=brackets,
-    )
+    return Maintenance.of_brackets(_name(inputs), brackets, inputs.notional)
 
 
 def _name(inputs: Inputs) -> str:

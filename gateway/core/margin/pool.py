@@ -59,11 +59,21 @@ class Maintenance(NamedTuple):
     beyond: float = 0.0
     both_legs: bool = False
 
+    @classmethod
+    def of_brackets(
+        cls, model: str | None, brackets: tuple[Bracket, ...], notional: float, *, both_legs: bool = False
+    ) -> Maintenance:
+        """Return parameters that follow brackets alone, now and at the published price, in the one that a notional falls in."""
+        known = cls(model=model, brackets=brackets, both_legs=both_legs)
+        return known._in(bracket_of(brackets, notional))
+
     def at_notional(self, notional: float) -> Maintenance:
         """Return these parameters with rate and constant of the bracket that ``notional`` falls in."""
         if len(self.brackets) < 2 or math.isnan(notional):
             return self
-        bracket = bracket_of(self.brackets, notional)
+        return self._in(bracket_of(self.brackets, notional))
+
+    def _in(self, bracket: Bracket) -> Maintenance:
         now = self._replace(rate=bracket.rate, constant=self.beyond - bracket.deduction)
         if not self.tiered:
             return now
@@ -74,10 +84,10 @@ class Maintenance(NamedTuple):
 
 
 def bracket_of(brackets: tuple[Bracket, ...], notional: float) -> Bracket:
-    """Return the bracket that a notional falls in."""
+    """Return the bracket that a notional falls in; the first for one that is not known, as in the columns."""
     found = brackets[0]
     for bracket in brackets:
-        if notional < bracket.lower:
+        if not notional >= bracket.lower:
             break
         found = bracket
     return found
