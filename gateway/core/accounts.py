@@ -56,12 +56,13 @@ class Pool:
         cash_known: The pool's equity is rebuilt from cash; else it is anchored on the venue's own equity, or unknown.
         backing_known: What of the account's coins counts is known, where these back it.
         members: Ids of its positions.
+        derived: Of which message, and between which positions, its cash was derived from the venue's equity.
         message: Of the report (``message_of``): positions of one message with it carry the same.
         calibration: How its model agrees with the venue; None: it was never held against it.
     """
 
     __slots__ = (
-        "backing_known", "calibration", "cash_known", "ccy", "members", "message", "name", "number", "scope", "state",
+        "backing_known", "calibration", "cash_known", "ccy", "derived", "members", "message", "name", "number", "scope", "state",
     )  # fmt: skip
 
     def __init__(self, name: str, number: int) -> None:
@@ -71,6 +72,7 @@ class Pool:
         self.state: PoolState | None = None
         self.cash_known, self.backing_known = False, True
         self.members: set[str] = set()
+        self.derived: tuple[tuple[str, int] | None, tuple[object, ...]] | None = None
         self.message: tuple[str, int] | None = None
         self.calibration: Calibrated | None = None
 

@@ -217,12 +217,12 @@ class Pools:
         """Set one pool's cash (pool currency).
 
         An isolated pool's cash is its position's. A cross pool's is the venue's balance, less what orders hold of it, or, in
-        dollars, what that balance holds beside its coins; where the venue states none and the coins are not known, it is what
-        makes the present marks reproduce the venue's equity. Where equity and positions come from one message, what that message's
-        equity holds beyond its rows is kept as a constant, and the same for maintenance.
+        dollars, what that balance holds beside its coins; where the venue states none and the coins are not known, it is derived
+        from the venue's equity (``_derive``). Where equity and positions come from one message, what that message's equity holds
+        beyond its rows is kept as a constant, and the same for maintenance.
         """
         cash, extra_mm = self._book.cash, self._book.extra_mm
-        number, state = pool.number, pool.state
+        number, state, before = pool.number, pool.state, float(cash[pool.number])
         cash[number], extra_mm[number] = math.nan, 0.0
         members = [self._positions[row_id] for row_id in sorted(pool.members)]
         if pool.isolated:
@@ -235,8 +235,9 @@ class Pools:
         parts = [self._part(member, pool, at_anchor=pool.cash_known) for member in members]
         equity, maintenance = sum(part[0] for part in parts), sum(part[1] for part in parts)
         if not pool.cash_known:
-            cash[number] = float(state.venue_equity or "nan") - equity
+            cash[number] = self._derive(pool, members, before, equity)
             return
+        pool.derived = None
         found, held = self._backing.get(number), float(state.held or 0)
         start = found.beside if found is not None else float(state.cash or 0)
         cash[number] = start - held + self._options(members, state, parts)
@@ -246,6 +247,23 @@ class Pools:
         self.beyond[number] = beyond or (0.0, 0.0)
         cash[number] += self.beyond[number][0]
         extra_mm[number] = self.beyond[number][1]
+
+    def _derive(self, pool: Pool, members: Sequence[Position], cash: float, adds: float) -> float:
+        """Return the cash with which the present marks reproduce the venue's equity, of a pool of which nothing else is known.
+
+        It is found once a message of the pool, and from there on marks move the equity, whatever else is repeated. What is opened, closed or resized before the venue states its equity again neither gains nor loses by that.
+
+        Args:
+            cash: As it was.
+            adds: What the positions add at the present marks.
+        """
+        sizes = tuple((member.state.id, member.state.side, member.state.size) for member in members)
+        before, pool.derived = pool.derived, (pool.message, sizes)
+        if before == pool.derived and not math.isnan(cash):
+            return cash
+        fresh = math.isnan(cash) or before is None or before[0] != pool.message
+        stated = float(pool.state.venue_equity or "nan") if pool.state is not None else math.nan
+        return (stated if fresh else float(self._book.equity[pool.number])) - adds
 
     @staticmethod
     def _options(members: Sequence[Position], state: PoolState, parts: Sequence[tuple[float, float]]) -> float:

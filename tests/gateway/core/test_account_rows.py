@@ -12,7 +12,7 @@ from exchanges.events import CoinBalance, PoolState
 from gateway.core.account_rows import account_row
 from gateway.core.accounts import AccountInfo
 from gateway.engine import Engine
-from tests.gateway.events_of import balance, engine, instrument, position, row
+from tests.gateway.events_of import balance, closed, engine, instrument, mark, position, row
 
 HL = AccountInfo(name="hl-main", venue="hyperliquid", env="live", user="ann")
 ASTER = AccountInfo(name="aster-main", venue="aster", env="live", user="ann")
@@ -70,3 +70,36 @@ def work_of_a_row(positions: int) -> int:
 def test_the_work_of_a_row_grows_with_its_positions_and_no_faster() -> None:
     few, many = work_of_a_row(20), work_of_a_row(200)
     assert few < many <= 10 * few
+
+
+def test_marks_move_an_equity_that_only_the_venue_states_and_repeated_messages_do_not() -> None:
+    one, held = engine(), position()
+    stated = balance(pools=(PoolState(pool="USDT", ccy="USDT", venue_equity="500"),))
+    one.turn([stated, held], 1_000)
+    one.turn([mark("115")], 2_000)
+    assert pool(one)["equity"] == pytest.approx(510)
+    one.turn([position(mark_price="115", fence=(2,))], 3_000)
+    assert pool(one)["equity"] == pytest.approx(510), "no message of the pool came"
+    one.turn([position(mark_price="116", fence=(3,)), mark("116", at=3_500)], 4_000)
+    assert pool(one)["equity"] == pytest.approx(512), "a push that brings its mark loses nothing of it"
+    one.turn([mark("115", at=4_500)], 4_500)
+    one.turn([stated], 5_000)
+    assert pool(one)["equity"] == pytest.approx(500), "the venue says it anew, at the present marks"
+
+
+def test_what_is_opened_or_closed_between_two_statements_of_an_equity_changes_nothing_of_it() -> None:
+    one, held = engine(), position()
+    other = position("ETH-USDT-SWAP", mark_price="100")
+    stated = balance(pools=(PoolState(pool="USDT", ccy="USDT", venue_equity="500"),))
+    one.turn([stated], 1_000)
+    one.turn([held], 1_100)
+    assert pool(one)["equity"] == pytest.approx(500), "its profit was in that equity"
+    one.turn([mark("115")], 2_000)
+    one.turn([other], 3_000)
+    assert pool(one)["equity"] == pytest.approx(510)
+    one.turn([position(size="1", mark_price="115", fence=(2,))], 4_000)
+    assert pool(one)["equity"] == pytest.approx(510), "half of the profit is realised now"
+    one.turn([mark("120", at=5_000)], 5_000)
+    assert pool(one)["equity"] == pytest.approx(515)
+    one.turn([closed(held, (3,))], 6_000)
+    assert pool(one)["equity"] == pytest.approx(515)
