@@ -15,11 +15,12 @@ import msgspec
 
 from exchanges.clock import Clock
 from gateway.core.alerts.records import Notice, Silence
+from gateway.core.protocol import Refusal
 from gateway.engine import Engine
 from gateway.notify.notifier import Notifier
 from gateway.web.state import SilenceRequest
 
-# Runs a change of the engine as a turn of its own; returns False where it failed.
+# Runs a change of the engine as a turn of its own; returns False where a defect kept it from being made.
 Act = Callable[[Callable[[], bool], str], bool]
 
 
@@ -60,12 +61,15 @@ class AlertDesk:
         """Return the names of the rules that hold."""
         return self._engine.alerts.board.rules.keys()
 
+    def venues(self) -> Collection[str]:
+        """Return the venues that accounts are at."""
+        return sorted({account.info.venue for account in self._engine.accounts.values()})
+
     async def acknowledge(self, alert: str) -> None:
         """Take note of a firing alert. Raises KeyError."""
         if not self._engine.alerts.board.fires(alert):
             raise KeyError(alert)
-        self._act(lambda: self._engine.acknowledge(alert, self._clock.now_ms()), "acknowledging")
-        await self._stored()
+        await self._do(lambda: self._engine.acknowledge(alert, self._clock.now_ms()), "acknowledging")
 
     def silences(self) -> list[Silence]:
         """Return the silences that are not over."""
@@ -88,9 +92,14 @@ class AlertDesk:
         )
 
     async def _put(self, silence: Silence) -> Silence:
-        self._act(lambda: self._engine.silence(silence, self._clock.now_ms()), "silencing")
-        await self._stored()
+        await self._do(lambda: self._engine.silence(silence, self._clock.now_ms()), "silencing")
         return silence
+
+    async def _do(self, change: Callable[[], bool], what: str) -> None:
+        """Make a change, and wait until it is stored. Raises Refusal where a defect kept it from being made, which is logged."""
+        if not self._act(change, what):
+            raise Refusal("internal", f"{what} failed; the gateway's log says why")
+        await self._stored()
 
     async def test(self, rule: str) -> Mapping[str, Mapping[str, object]]:
         """Send a test of a rule and return what each channel said. Raises KeyError."""

@@ -353,7 +353,7 @@ class Engine:
         return self._changes.commit(now)
 
     def acknowledge(self, alert: str, now: int) -> bool:
-        """Take note of a firing alert. Raises KeyError where none of this id fires."""
+        """Take note of an alert that fires. Raises KeyError where there is none of this id."""
         self._changes.begin()
         self.alerts.board.acknowledge(alert, now)
         return self._changes.commit(now)

@@ -59,6 +59,9 @@ class AlertDesk(Protocol):
     def rules(self) -> Collection[str]:
         """Return the names of the rules that hold."""
 
+    def venues(self) -> Collection[str]:
+        """Return the venues that accounts are at."""
+
     async def acknowledge(self, alert: str) -> None:
         """Take note of a firing alert. Raises KeyError."""
 
@@ -79,6 +82,9 @@ class NoAlerts:
     """The desk of a server without alerts."""
 
     def rules(self) -> Collection[str]:
+        return ()
+
+    def venues(self) -> Collection[str]:
         return ()
 
     async def acknowledge(self, alert: str) -> None:

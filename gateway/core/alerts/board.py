@@ -181,13 +181,7 @@ class Board:
     # --- people -----------------------------------------------------------------------------------------------------
 
     def acknowledge(self, row_id: str, now: int) -> None:
-        """Take note of a firing alert: it is quiet until it resolves or becomes worse.
-
-        Raises:
-            KeyError: There is no such alert, or it does not fire.
-        """
-        if not self.fires(row_id):
-            raise KeyError(row_id)
+        """Take note of an alert that ``fires``: it is quiet until it resolves or becomes worse. Raises KeyError."""
         entry = self._entry(row_id)
         if entry.status.acknowledged_at is None:
             entry.place(acknowledge(entry.status, now))

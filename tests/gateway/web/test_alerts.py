@@ -41,7 +41,7 @@ WHO = {"joe": Principal("joe", user="joe", accounts=frozenset({"kraken-main"})),
 
 
 def who(headers: Mapping[str, str]) -> Principal | None:
-    return WHO.get(headers.get("x-who", "all"))
+    return WHO.get(headers["x-who"])
 
 
 async def at_once() -> None:
@@ -54,15 +54,21 @@ class Room:
     def __init__(self, clock: StillClock, one: Engine, http: aiohttp.ClientSession) -> None:
         self.clock, self.engine, self._http, self.url = clock, one, http, ""
 
-    async def ask(self, method: str, path: str, status: int = 200, body: str | None = None, **headers: str) -> Any:
+    async def ask(self, method: str, path: str, status: int = 200, body: str | None = None, by: str = "all") -> Any:
         """Ask, and return the answer; ``path`` is percent-encoded already."""
         url = URL(self.url + path, encoded=True)
-        async with self._http.request(method, url, data=body, headers=headers) as answer:
+        async with self._http.request(method, url, data=body, headers={"x-who": by}) as answer:
             assert answer.status == status, await answer.text()
             return await answer.json(content_type=None)
 
-    async def acknowledge(self, alert: str, status: int = 200, **headers: str) -> Any:
-        return await self.ask("POST", f"/v1/alerts/{quote(alert, safe='')}/ack", status, **headers)
+    async def acknowledge(self, alert: str, status: int = 200, by: str = "all") -> Any:
+        return await self.ask("POST", f"/v1/alerts/{quote(alert, safe='')}/ack", status, by=by)
+
+    async def silence(self, body: str) -> Any:
+        return await self.ask("POST", "/v1/alerts/silences", body=body)
+
+    def silences(self) -> set[str]:
+        return set(self.engine.alerts.board.silences)
 
     def pass_time(self, seconds: int) -> None:
         """Let marks come no more."""
@@ -95,3 +101,57 @@ async def test_every_alert_can_be_acknowledged_whatever_its_symbol_is_called(roo
     assert {OKX_ALERT, KRAKEN_ALERT, "blind:kraken@live:BTC%2FUSDT%3AUSDT"} <= firing
     for id_ in firing:
         assert (await room.acknowledge(id_))["acknowledged"] is True
+
+
+# --- who may ---------------------------------------------------------------------------------------------------------------
+
+
+async def test_only_alerts_that_may_be_seen_can_be_acknowledged(room: Room) -> None:
+    for alert in (OKX_ALERT, "liquidation:nobody"):
+        refused = await room.acknowledge(alert, 404, by="joe")
+        assert refused["code"] == "not_found"
+    assert not room.engine.tables["alerts"].get(OKX_ALERT).row["acknowledged"]  # type: ignore[union-attr]  # it is there
+    assert (await room.acknowledge(KRAKEN_ALERT, by="joe"))["acknowledged"] is True
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/v1/alerts/silences", None),
+        ("POST", "/v1/alerts/silences", '{"for_s": 60, "accounts": ["kraken-main"]}'),
+        ("DELETE", "/v1/alerts/silences/{silence}", None),
+        ("POST", "/internal/alerts/test", '{"rule": "blind"}'),
+        ("GET", "/internal/models/pairs", None),
+    ],
+)
+async def test_what_concerns_everybody_is_for_whoever_sees_everything(
+    room: Room, method: str, path: str, body: str | None
+) -> None:
+    made = await room.silence('{"for_s": 60}')
+    path = path.format(silence=made["id"])
+    refused = await room.ask(method, path, 401, body, by="joe")
+    assert (refused["code"], "who may see every account" in refused["detail"]) == ("unauthorized", True)
+    assert room.silences() == {made["id"]}
+    await room.ask(method, path, 200, body)
+
+
+@pytest.mark.parametrize("path", ["/v1/positions/{okx}/explain", "/v1/accounts/okx-main/explain"])
+async def test_figures_of_others_are_not_explained(room: Room, path: str) -> None:
+    path = path.format(okx=quote(NEAR.id, safe=""))
+    assert (await room.ask("GET", path, 404, by="joe"))["code"] == "not_found"
+    await room.ask("GET", path)
+
+
+# --- defects ---------------------------------------------------------------------------------------------------------------
+
+
+async def test_what_could_not_be_done_is_not_answered_as_done(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> bool:
+        raise RuntimeError("a defect")
+
+    made = await room.silence('{"for_s": 60}')
+    for turn in ("acknowledge", "silence"):
+        monkeypatch.setattr(room.engine, turn, broken)
+    assert (await room.acknowledge(OKX_ALERT, 500))["code"] == "internal"
+    await room.ask("POST", "/v1/alerts/silences", 500, '{"for_s": 60}')
+    await room.ask("DELETE", f"/v1/alerts/silences/{made['id']}", 500)
