@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
@@ -104,13 +106,22 @@ class AlertRoutes:
         now = self._state.now_ms()
         if (asked.until is None) == (asked.for_s is None):
             raise Refusal("bad_command", "a silence needs its end: either `until` (ms) or `for_s` (seconds)")
-        until = asked.until if asked.until is not None else now + round(1000 * (asked.for_s or 0.0))
+        until = asked.until if asked.until is not None else now + 1000 * (asked.for_s or 0.0)
         if not now < until <= now + _LONGEST_MS:
             raise Refusal("bad_command", f"the end of a silence must lie ahead, by a year at most; now is {now}")
-        return until
+        return math.ceil(until)
 
     def _check(self, asked: SilenceRequest) -> None:
+        for name in ("rules", "accounts", "venues", "symbols"):
+            if getattr(asked, name) == ():
+                raise Refusal(
+                    "bad_command", f"{name} is an empty list, which matches nothing; leave it out to match all"
+                )
         self._known_rules(asked.rules or ())
+        venues = self._state.alerts.venues()
+        for venue in asked.venues or ():
+            if venue not in venues:
+                raise Refusal("bad_command", f"no account is at a venue {venue!r}; there are: {', '.join(venues)}")
         for account in asked.accounts or ():
             if account not in self._state.accounts():
                 raise Refusal("unknown_account", f"there is no account {account!r}")

@@ -142,6 +142,52 @@ async def test_figures_of_others_are_not_explained(room: Room, path: str) -> Non
     await room.ask("GET", path)
 
 
+# --- silences --------------------------------------------------------------------------------------------------------------
+
+
+YEAR_S = 366 * 86_400
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "said"),
+    [
+        ("{}", "bad_command", "needs its end"),
+        ('{"for_s": 60, "until": 1}', "bad_command", "needs its end"),
+        ('{"for_s": 0}', "bad_command", "must lie ahead"),
+        ('{"for_s": -1e308}', "bad_command", "must lie ahead"),
+        ('{"for_s": 1e308}', "bad_command", "must lie ahead"),
+        (f'{{"for_s": {YEAR_S + 1}}}', "bad_command", "by a year at most"),
+        (f'{{"until": {T0 + 3_000}}}', "bad_command", "must lie ahead"),
+        (f'{{"until": {T0 + 3_001 + 1_000 * YEAR_S}}}', "bad_command", "by a year at most"),
+        ('{"until": 99999999999999999999999}', "bad_command", ""),
+        ('{"for_s": 60, "rules": ["blnd"]}', "bad_command", "there is no rule 'blnd'; there are: blind, "),
+        ('{"for_s": 60, "venues": ["okxx"]}', "bad_command", "no account is at a venue 'okxx'; there are: kraken, okx"),
+        ('{"for_s": 60, "accounts": ["nobody"]}', "unknown_account", "there is no account 'nobody'"),
+        ('{"for_s": 60, "rules": []}', "bad_command", "rules is an empty list, which matches nothing"),
+        ('{"for_s": 60, "accounts": []}', "bad_command", "accounts is an empty list, which matches nothing"),
+        ('{"for_s": 60, "venues": []}', "bad_command", "venues is an empty list, which matches nothing"),
+        ('{"for_s": 60, "symbols": []}', "bad_command", "symbols is an empty list, which matches nothing"),
+    ],
+)
+async def test_a_silence_that_cannot_be_meant_is_refused(room: Room, body: str, code: str, said: str) -> None:
+    refused = await room.ask("POST", "/v1/alerts/silences", 400, body)
+    assert (refused["code"], said in refused["detail"]) == (code, True), refused
+    assert room.silences() == set()
+
+
+@pytest.mark.parametrize("body", [f'{{"for_s": {YEAR_S}}}', f'{{"until": {T0 + 3_000 + 1_000 * YEAR_S}}}'])
+async def test_a_silence_lasts_a_year_at_most(room: Room, body: str) -> None:
+    assert (await room.silence(body))["until"] == T0 + 3_000 + 1_000 * YEAR_S
+
+
+async def test_a_silence_is_made_listed_and_ended(room: Room) -> None:
+    made = await room.silence('{"for_s": 60, "venues": ["kraken"], "symbols": ["X"], "reason": "drill"}')
+    assert (made["by"], made["venues"], made["until"]) == ("local", ["kraken"], T0 + 63_000)
+    assert (await room.ask("GET", "/v1/alerts/silences"))["silences"] == [made]
+    await room.ask("DELETE", f"/v1/alerts/silences/{made['id']}")
+    assert (await room.ask("DELETE", f"/v1/alerts/silences/{made['id']}", 404))["code"] == "not_found"
+
+
 # --- defects ---------------------------------------------------------------------------------------------------------------
 
 
