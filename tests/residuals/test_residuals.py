@@ -183,6 +183,9 @@ def test_the_published_examples_come_out_within_their_rounding() -> None:
     }  # fmt: skip
     for each in found:
         assert each.ours == pytest.approx(each.theirs, rel=1e-12, abs=0.005), each.case
+    # Bybit's inverse example is a test of the model alone: tests/gateway/core/test_margin.py
+    shown = {f"{each.venue}_{each.mode}" for each in found} | {"bybit_isolated_inverse"}
+    assert {model.name for model in CATALOG.values() if model.evidence == "published"} == shown
 
 
 def test_a_folder_of_ones_own_recordings_is_measured(tmp_path: Path) -> None:

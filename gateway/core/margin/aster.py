@@ -6,7 +6,7 @@ symbol held at its mark:
 
     price = (wallet - other maintenance + other upnl + cum - side * size * entry) / (size * rate - side * size)
 
-The long leg L and the short leg S of one symbol move together, each charged for itself (gross), and share one price:
+The long leg L and the short leg S of one symbol move together, each charged for itself (gross), and share one price (no example):
 
     price = (wallet - other maintenance + other upnl + cum_L + cum_S - L * entry_L + S * entry_S)
             / (L * rate_L + S * rate_S - L + S)

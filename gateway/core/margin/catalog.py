@@ -1,8 +1,8 @@
 """Every margin model by name: what it covers, by which formula, on what evidence, and whether its figure may be shown.
 
 Evidence, strongest first: ``measured`` (captured rows that hold a venue figure and every input agree with it), ``published`` (an
-official worked example, or the venue's own formula, is reproduced), ``derived`` (follows from the venue's margin rules; nobody has
-compared it). Pure.
+official worked example is reproduced), ``derived`` (follows from the venue's formulas and margin rules; nobody has compared it).
+Pure.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ _MODELS = (
         "okx_multi",
         "okx",
         "cross in multi-currency mode, one pool in US dollars",
-        "published",
+        "derived",
         "sum of (equity of a currency · discount by tiers · US dollars) - order holds = sum of (maintenance + liquidation fee)",
-        "OKX help center, Multi-currency margin mode: cross margin trading (adjusted equity)",
+        "OKX help center, Multi-currency margin mode: cross margin trading (adjusted equity); no example of a liquidation",
     ),
     Model(
         "bybit_isolated",
@@ -125,9 +125,9 @@ _MODELS = (
         "hyperliquid_unified",
         "hyperliquid",
         "unified account, per collateral token over all dexes",
-        "published",
+        "derived",
         "spot total - margins of isolated positions = sum of the dexes' cross maintenance; the rate as in cross",
-        "Hyperliquid docs, Account abstraction modes (unified account ratio)",
+        "Hyperliquid docs, Account abstraction modes (code of the unified account ratio); no example",
     ),
     Model(
         "aster_isolated",
@@ -149,9 +149,9 @@ _MODELS = (
         "aster_hedge",
         "aster",
         "cross, long and short leg of one symbol",
-        "published",
+        "derived",
         "(wallet - other maintenance + other PnL + cum of both - L·A_l + S·A_s) / (L·rate_l + S·rate_s - L + S), of both legs",
-        "the same page: under cross margin both legs of a symbol share one liquidation price",
+        "the same page: both legs of a symbol share one price under cross margin; no example of a hedge",
     ),
     Model(
         "aster_multi",
