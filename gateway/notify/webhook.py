@@ -20,6 +20,7 @@ from collections.abc import Callable
 
 import aiohttp
 import orjson
+from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from gateway.core.alerts.records import Notice
@@ -68,7 +69,7 @@ class Webhook:
         url, secret: Never shown.
         allow_private: It may be on this machine or in this network.
         wall_ms: True wall-clock time, for the timestamp.
-        resolver: Of names; None: the system's, checked.
+        resolver: Of names, checked; None: the system's.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class Webhook:
         *,
         allow_private: bool,
         wall_ms: Callable[[], int],
-        resolver: PublicResolver | None = None,
+        resolver: AbstractResolver | None = None,
     ) -> None:
         self._url, self._secret, self._allow_private, self._wall_ms = URL(url), secret, allow_private, wall_ms
         self._resolver = resolver

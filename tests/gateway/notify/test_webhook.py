@@ -24,7 +24,7 @@ SECRET = "a-secret-of-the-desk"
 NOTICE = Notice("alert_1", "firing", "critical", "near", 1_000, {"id": "liquidation:a:b", "value": 0.04})
 
 
-def webhook(url: str, *, allow_private: bool = True, resolver: PublicResolver | None = None) -> Webhook:
+def webhook(url: str, *, allow_private: bool = True, resolver: AbstractResolver | None = None) -> Webhook:
     return Webhook(url, SECRET, allow_private=allow_private, wall_ms=lambda: 1_700_000_000_500, resolver=resolver)
 
 
@@ -79,6 +79,18 @@ async def test_a_refusal_says_whether_trying_again_can_help(status: int, again: 
         with pytest.raises(DeliveryFailed) as caught:
             await sent(webhook(running.url))
     assert (caught.value.reason, caught.value.again, caught.value.after_s) == (f"HTTP {status}", again, 7.0)
+
+
+@pytest.mark.parametrize(
+    ("said", "after_s"),
+    [("300", 300.0), ("301", 300.0), ("9" * 400, 300.0), ("soon", None), ("-1", None), ("1.5", None)],
+)
+async def test_a_receiver_is_not_waited_for_longer_than_five_minutes(said: str, after_s: float | None) -> None:
+    async with receiver() as running:
+        running.answers.append((503, {"retry-after": said}))
+        with pytest.raises(DeliveryFailed) as caught:
+            await sent(webhook(running.url))
+    assert caught.value.after_s == after_s
 
 
 async def test_a_redirect_is_not_followed() -> None:
@@ -140,7 +152,7 @@ async def test_no_request_leaves_for_this_machine_unless_allowed(host: str) -> N
 
 
 class Names(AbstractResolver):
-    """Answers with the next addresses at each question."""
+    """Answers with the next addresses at each question; where there are none, as one does who finds a private one."""
 
     def __init__(self, *answers: list[str]) -> None:
         self.answers = list(answers)
@@ -148,9 +160,12 @@ class Names(AbstractResolver):
 
     async def resolve(self, host: str, port: int = 0, family: Any = socket.AF_INET) -> list[ResolveResult]:
         self.asked += 1
+        addresses = self.answers.pop(0)
+        if not addresses:
+            raise PrivateAddress
         return [
             ResolveResult(hostname=host, host=address, port=port, family=socket.AF_INET, proto=0, flags=0)
-            for address in self.answers.pop(0)
+            for address in addresses
         ]
 
     async def close(self) -> None:
@@ -174,6 +189,19 @@ async def test_a_name_that_changes_its_answer_is_checked_each_time() -> None:
                 await hook.send(NOTICE)
         await hook.close()
         assert (names.asked, running.got) == (2, [])
+
+
+async def test_neither_an_earlier_answer_nor_an_earlier_connection_is_used_again() -> None:
+    async with receiver() as running:
+        names = Names(["127.0.0.1"], ["127.0.0.1"], [])
+        hook = webhook(running.url.replace("127.0.0.1", "hooks.example"), allow_private=False, resolver=names)
+        for asked in (1, 2):
+            assert await hook.send(NOTICE) == "HTTP 200"
+            assert names.asked == asked
+        with pytest.raises(DeliveryFailed, match="private network"):
+            await hook.send(NOTICE)
+        await hook.close()
+        assert len(running.got) == 2
 
 
 async def test_a_receiver_of_the_tests_is_reached_by_name() -> None:

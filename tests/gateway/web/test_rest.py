@@ -8,7 +8,7 @@ import orjson
 import pytest
 from websockets.asyncio.client import connect
 
-from gateway.core.access import Principal
+from gateway.core.access import LOCAL, Principal
 from gateway.core.protocol import Refusal
 from gateway.core.scenario import Scenario
 from gateway.web.state import ReconcileRequest, Verification
@@ -307,10 +307,14 @@ async def test_a_scenario_is_answered_for_the_accounts_that_may_be_seen() -> Non
         side: dict[str, object] = {"summary": {}, "accounts": {}, "positions": {}}
         return {"before": side, "after": side}
 
-    async with gateway(stress=stress) as running, aiohttp.ClientSession() as session:
+    joe = Principal("joe", user="joe", accounts=frozenset({"other", "gone"}))
+    async with (
+        gateway(stress=stress, principal=lambda headers: joe if headers.get("x-who") == "joe" else LOCAL) as running,
+        aiohttp.ClientSession() as session,
+    ):
 
-        async def post(body: bytes, status: int = 200) -> Any:
-            async with session.post(running.http + "/v1/stress", data=body) as answer:
+        async def post(body: bytes, status: int = 200, who: str = "") -> Any:
+            async with session.post(running.http + "/v1/stress", data=body, headers={"x-who": who}) as answer:
                 assert answer.status == status, await answer.text()
                 assert answer.content_type == ("application/json" if status == 200 else "application/problem+json")
                 return await answer.json(content_type=None)
@@ -319,6 +323,8 @@ async def test_a_scenario_is_answered_for_the_accounts_that_may_be_seen() -> Non
         ((scenario, accounts),) = seen
         assert scenario.shocks == {"BTC": -0.2}
         assert accounts == set(ACCOUNTS)
+        await post(b"{}", who="joe")
+        assert seen.pop()[1] == {"other"}
         refused = await post(b'{"changes": [{"close": "x"}]}', 400)
         assert (refused["code"], refused["detail"]) == ("bad_scenario", "there is no position 'x'")
         for body in (b"", b"[]", b"{", b'{"shocks": "half"}', b'{"x": 1}', b'{"shocks": 0' + b" " * 70_000 + b"}"):
