@@ -229,6 +229,7 @@ class CoinBalance(Event, frozen=True, kw_only=True):
         usd_price: The coin's price in US dollars that this same message states or implies.
         collateral: Whether the coin backs positions; ``discount``: the fraction of its value that counts ("0.95"), where
             one figure says it (tiers by amount: that of the amount held).
+        locked: What open orders hold of the coin, where the venue says so.
     """
 
     ccy: str
@@ -240,6 +241,7 @@ class CoinBalance(Event, frozen=True, kw_only=True):
     usd_price: str | None = None
     collateral: bool | None = None
     discount: str | None = None
+    locked: str | None = None
 
 
 class PoolState(Event, frozen=True, kw_only=True):
@@ -253,7 +255,7 @@ class PoolState(Event, frozen=True, kw_only=True):
         pnl_discounted: A haircut is taken of a coin's balance and the unrealised PnL in it together (OKX), where that is above
             zero; else PnL counts whole (Bybit).
         held: What of the collateral backs no positions (holds and haircuts of open orders), in ``ccy``: the equity that
-            meets maintenance is less by it. None: the venue does not say.
+            meets maintenance is less by it. None: what they hold is not known, if there are any.
         equity_after_held: ``venue_equity`` lacks ``held`` already (OKX ``adjEq``).
         options_count: Options add their value (their premium was paid from ``cash``); else the pool leaves them out.
         venue_*: The venue's own figures at ``BalanceState.venue_at``.
@@ -265,7 +267,7 @@ class PoolState(Event, frozen=True, kw_only=True):
     cash: str | None = None
     from_coins: bool = False
     pnl_discounted: bool = False
-    held: str | None = None
+    held: str | None = "0"
     equity_after_held: bool = False
     options_count: bool = True
     venue_equity: str | None = None

@@ -54,7 +54,7 @@ from gateway.core.records import ClosedCycle, Correction, Covered, Sink, Trigger
 from gateway.core.reports import Reports
 from gateway.core.residuals import Residuals
 from gateway.core.risk import RiskSettings
-from gateway.core.rows import position_row
+from gateway.core.rows import joined, position_row
 from gateway.core.standing import Standing
 from gateway.core.state import Feed, Position, Symbol
 from gateway.core.stress import StressSettings
@@ -446,4 +446,4 @@ class Engine:
         account = self.accounts[row_id]
         # In a fixed order, so that sums have the same last digits in every process.
         held = [self.positions[i] for i in sorted(account.positions)]
-        return account_row(account, held, self.book) | self._portfolio.account(row_id)
+        return joined(account_row(account, held, self.book), self._portfolio.account(row_id))

@@ -356,6 +356,7 @@ def _coin(row: CoinRow) -> CoinBalance:
         available=known(row.available_to_withdraw),
         usd_price=_usd_price(row),
         collateral=_collateral(row),
+        locked=known(row.locked),
     )
 
 

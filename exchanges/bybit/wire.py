@@ -113,6 +113,7 @@ class CoinRow(Struct, frozen=True, kw_only=True, rename="camel"):
     available_to_withdraw: Figure = None
     spot_borrow: Figure = None
     total_position_im: Figure = field(default=None, name="totalPositionIM")
+    locked: Figure = None
     collateral_switch: bool | None = None
     margin_collateral: bool | None = None
 

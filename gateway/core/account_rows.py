@@ -96,7 +96,15 @@ def _margins(account: Account, held: Held, book: Book) -> Row:
         "worst_pool": worst,
         "nearest_liquidation": nearest_liquidation(held, book),
         "positions": len(held),
+        "missing": _missing(account, members) or None,
     }
+
+
+def _missing(account: Account, members: Mapping[int, Held]) -> list[str]:
+    """Return what keeps the figures of an account's pools from being computed; ``members``: positions by pool."""
+    used = [pool for pool in account.pools.values() if pool.state is not None and pool.number in members]
+    held = account.computable and any(math.isnan(account.held_by_orders(pool)) for pool in used)
+    return ["order_holds"] if held else []
 
 
 def _rates(account: Account, ccys: Iterable[str]) -> dict[str, Row]:

@@ -200,6 +200,20 @@ class Account:
         """Return the price that the account's own last message used, else the present one."""
         return self._stated.get(ccy, self.usd(ccy))
 
+    def held_by_orders(self, pool: Pool) -> float:
+        """Return what open orders hold of a pool's balance (its currency); NaN where the venue does not say, and there are any."""
+        if pool.state is None or pool.state.held is not None:
+            return float(pool.state.held or 0) if pool.state is not None else math.nan
+        locked = [coin.locked for coin in self.coins.get(pool.scope or "", {}).values()]
+        return 0.0 if locked and all(amount is not None and not float(amount) for amount in locked) else math.nan
+
+    def stated_equity(self, pool: Pool) -> float:
+        """Return the venue's own equity of a pool, less what orders hold of it; NaN where either is not known."""
+        state = pool.state
+        if state is None or state.venue_equity is None:
+            return math.nan
+        return float(state.venue_equity) - (0.0 if state.equity_after_held else self.held_by_orders(pool))
+
     # --- what it was given ---------------------------------------------------------------------------------------
 
     def unallocated(self) -> dict[str, Decimal] | None:

@@ -123,7 +123,8 @@ class Pools:
         else:
             self._backing.pop(number, None)
         if not pool.isolated:
-            pool.cash_known = state is not None and (state.cash is not None or (found is not None and found.known))
+            known = state is not None and (state.cash is not None or (found is not None and found.known))
+            pool.cash_known = known and not math.isnan(account.held_by_orders(pool))
             pool.backing_known = pool.ccy != "USD" or (found is not None and found.known)
             self._solvable[number] = self._can_be_solved(pool)
         now = self._known(pool), found or Backing()
@@ -238,7 +239,7 @@ class Pools:
             cash[number] = self._derive(pool, members, before, equity)
             return
         pool.derived = None
-        found, held = self._backing.get(number), float(state.held or 0)
+        found, held = self._backing.get(number), self._owners[number].held_by_orders(pool)
         start = found.beside if found is not None else float(state.cash or 0)
         cash[number] = start - held + self._options(members, state, parts)
         beyond = self.carried.get((self._owners[number].info.name, pool.name))
@@ -251,7 +252,8 @@ class Pools:
     def _derive(self, pool: Pool, members: Sequence[Position], cash: float, adds: float) -> float:
         """Return the cash with which the present marks reproduce the venue's equity, of a pool of which nothing else is known.
 
-        It is found once a message of the pool, and from there on marks move the equity, whatever else is repeated. What is opened, closed or resized before the venue states its equity again neither gains nor loses by that.
+        It is found once a message of the pool, and from there on marks move the equity, whatever else is repeated. What is
+        opened, closed or resized before the venue states its equity again neither gains nor loses by that.
 
         Args:
             cash: As it was.
@@ -262,7 +264,7 @@ class Pools:
         if before == pool.derived and not math.isnan(cash):
             return cash
         fresh = math.isnan(cash) or before is None or before[0] != pool.message
-        stated = float(pool.state.venue_equity or "nan") if pool.state is not None else math.nan
+        stated = self._owners[pool.number].stated_equity(pool)
         return (stated if fresh else float(self._book.equity[pool.number])) - adds
 
     @staticmethod

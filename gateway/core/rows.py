@@ -126,7 +126,7 @@ def position_row(
         "dust": True if moving and notional * usd < dust_usd else None,
     }
     row |= _liquidation(position, figures, book)
-    return _joined(position.static | present(row), slow or {})
+    return joined(position.static | present(row), slow or {})
 
 
 def _liquidation(position: Position, figures: Mapping[str, float], book: Book) -> Row:
@@ -147,7 +147,7 @@ def _liquidation(position: Position, figures: Mapping[str, float], book: Book) -
     return row
 
 
-def _joined(row: Row, slow: Row) -> Row:
+def joined(row: Row, slow: Row) -> Row:
     """Return a row with its slow fields; what both lack is named once."""
     reasons = [reason for part in (row, slow) for reason in part.get("missing", ())]  # type: ignore[attr-defined]
     return row | slow | ({"missing": reasons} if reasons else {})

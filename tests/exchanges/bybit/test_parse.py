@@ -245,6 +245,13 @@ def test_the_haircut_of_spot_orders_backs_no_positions(free: str, held: str | No
     assert _wallet(wallet(totalAvailableBalance=free)).pools[0].held == held
 
 
+@pytest.mark.parametrize(
+    ("stated", "locked"), [({}, None), ({"locked": ""}, None), ({"locked": "0"}, "0"), ({"locked": "2.5"}, "2.5")]
+)
+def test_what_spot_orders_lock_of_a_coin_is_told(stated: dict[str, str], locked: str | None) -> None:
+    assert _wallet(wallet(coin(**stated))).coins[0].locked == locked
+
+
 @pytest.mark.parametrize("zero", ["", "0"])
 def test_in_isolated_mode_the_account_wide_figures_mean_nothing(zero: str) -> None:
     names = ("accountMMRate", "totalWalletBalance", "totalMarginBalance", "totalAvailableBalance")

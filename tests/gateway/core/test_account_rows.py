@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from exchanges.events import CoinBalance, PoolState
+from exchanges.events import CoinBalance, PoolState, PositionState
 from gateway.core.account_rows import account_row
 from gateway.core.accounts import AccountInfo
+from gateway.core.margin import CATALOG
 from gateway.engine import Engine
 from tests.gateway.events_of import balance, closed, engine, instrument, mark, position, row
 
@@ -103,3 +104,63 @@ def test_what_is_opened_or_closed_between_two_statements_of_an_equity_changes_no
     assert pool(one)["equity"] == pytest.approx(515)
     one.turn([closed(held, (3,))], 6_000)
     assert pool(one)["equity"] == pytest.approx(515)
+
+
+def solved(one: Engine, state: PositionState) -> tuple[str, float | None]:
+    found = row(one, "positions", state.id)
+    return found["liquidation_source"], found.get("liquidation_price")
+
+
+def test_what_orders_hold_of_an_okx_account_is_in_its_equity_or_the_pool_is_not_solved() -> None:
+    held = position(
+        "ETH-USDT-SWAP", pool="USD", size="10", entry_price="3000", mark_price="3000", venue_liquidation_price="2324.4",
+        liquidation_known="price", venue_maintenance_margin="300",
+    )  # fmt: skip
+    for holds, equity, price in ((None, 7_000, None), ("3000", 7_000, (30_000 - 7_000) / (10 * (1 - 0.0105)))):
+        one = engine(promoted=CATALOG)
+        dollars = PoolState(
+            pool="USD", ccy="USD", from_coins=True, pnl_discounted=True, held=holds, equity_after_held=True,
+            venue_equity="7000", order_margin="500",
+        )  # fmt: skip
+        coins = (coin("USDT", "10000", "1", discount="1"),)
+        eth = instrument("ETH-USDT-SWAP", base="ETH", contract_ccy="ETH")
+        one.turn([eth, balance(coins=coins, pools=(dollars,)), held], 1_000)
+        one.clock(2_000)
+        assert pool(one, "USD")["equity"] == pytest.approx(equity)
+        assert pool(one, "USD")["ratio"] == pytest.approx(315 / equity)
+        assert solved(one, held) == (("venue", 2_324.4) if price is None else ("model", pytest.approx(price)))
+        assert ("liquidation_shock" in account(one)) == (price is not None)
+        missing = ["order_holds", "liquidation_shock"] if price is None else []
+        assert account(one).get("missing", []) == missing
+
+
+def test_a_currency_of_which_orders_hold_an_unknown_part_has_no_ratio_of_ours() -> None:
+    held = position("ETH-USDT-SWAP", size="10", entry_price="3000", mark_price="3000", venue_maintenance_margin="300")
+    for holds, ratio in (("0", 315 / 4_000), ("3000", 315 / 1_000), (None, None)):
+        one = engine()
+        usdt = PoolState(pool="USDT", ccy="USDT", cash="4000", held=holds, order_margin="3000", venue_equity="4000")
+        one.turn([balance("4000", pools=(usdt,)), held], 1_000)
+        one.clock(2_000)
+        assert pool(one).get("ratio") == (None if ratio is None else pytest.approx(ratio))
+        assert ("not_covered" in account(one)) == (ratio is None)
+        assert account(one)["equity"] == {"USDT": pytest.approx(4_000)}, (
+            "what orders hold is the account's all the same"
+        )
+
+
+@pytest.mark.parametrize(("locked", "known"), [("0", True), ("25", False), (None, False)])
+def test_a_bybit_wallet_without_a_free_balance_is_solved_where_no_order_locks_anything(
+    locked: str | None, known: bool
+) -> None:
+    one, held = engine(), position("BTCUSDT", "bybit-main", pool="USD")
+    dollars = PoolState(
+        pool="USD", ccy="USD", cash="150", from_coins=True, held=None, venue_equity="170", available="0"
+    )
+    coins = (coin("USDT", "150", "1", locked=locked),)
+    one.turn(
+        [instrument("BTCUSDT", "bybit"), balance(account="bybit-main", coins=coins, pools=(dollars,)), held], 1_000
+    )
+    one.clock(2_000)
+    assert (solved(one, held)[0] == "model") == known
+    assert ("ratio" in pool(one, "USD", "bybit-main")) == known
+    assert ("order_holds" in account(one, "bybit-main").get("missing", [])) != known
