@@ -112,11 +112,10 @@ class Reports:
 
     def since(self, position: Position) -> int:
         """Return the moment up to which a row's state is explained (ms)."""
-        at = position.state.venue_at if position.state.venue_at is not None else position.as_of
-        stored_at = position.account.stored_at
-        return (
-            max(at, stored_at - _WRITE_DELAY_MS) if position.restored_at is not None and stored_at is not None else at
-        )
+        at, stored_at = position.state.venue_at, position.account.stored_at
+        if position.restored_at is not None and stored_at is not None:  # ``as_of`` is when it was loaded
+            return max(at or 0, stored_at - _WRITE_DELAY_MS)
+        return at if at is not None else position.as_of
 
     def forget(self, account: Account, reason: str, now: int) -> None:
         """Close every row of an account whose venue cannot be asked any more, on the operator's word."""

@@ -267,6 +267,17 @@ def test_a_restart_corrects_what_it_restored_in_every_scope() -> None:
     assert one.wants_history["okx-main"][1] == {"ETH-USDT-SWAP", "XRP-USDT-SWAP", "SOL-USDT-SWAP"}
 
 
+def test_what_was_stored_without_the_venues_time_is_explained_by_what_happened_since_the_last_write() -> None:
+    one = engine()
+    one.restore([position(venue_at=None)], 200_000, stored_at=100_000)
+    one.turn([feed("live")], 200_500)
+    one.turn([snapshot(position(size="1", fence=(2,)), asked_at=201_000)], 201_100)
+    one.clock(203_200)
+    assert one.wants_history == {"okx-main": (40_000, frozenset({"BTC-USDT-SWAP"}))}
+    one.turn([fill(size="1", at=150_000), HistoryRead(account="okx-main", since=40_000, asked_at=203_300)], 203_400)
+    assert only(one)["class"] == "size"
+
+
 def test_a_flat_account_that_was_restored_finds_what_was_opened_meanwhile() -> None:
     one = engine()
     one.restore([AccountMode(account="okx-main", mode="futures")], 10_000)
