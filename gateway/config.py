@@ -29,6 +29,7 @@ from gateway.core.stress import StressSettings
 from gateway.loading import (
     BY_REFERENCE,
     ConfigError,
+    check_finite,
     check_keys,
     check_section,
     check_table,
@@ -165,7 +166,7 @@ class ChannelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AlertSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is watched and where it is told. ``builtin`` false: only ``rules`` hold; one of a built-in rule's name changes that."""
+    """What is watched and where it is told. ``builtin`` false: only ``rules`` hold. One of a built-in rule's name changes that."""
 
     builtin: bool = True
     rules: dict[str, RuleSettings] = {}
@@ -219,6 +220,7 @@ def parse(data: object, where: str) -> Config:
     """Check and type a configuration that was read already. Raises ConfigError, naming key and place."""
     if not isinstance(data, dict):
         raise ConfigError(f"{where}: must be a mapping of sections such as `server:` and `accounts:`")
+    check_finite(data, where)
     check_keys(data, Config, where)
     for section, kind in _SECTIONS.items():
         check_section(data.get(section), kind, f"{where}: {section}")
@@ -279,11 +281,15 @@ def _check_alerts(config: Config, where: str) -> None:
     for rule in rules:
         for venue in rule.select.venues or ():
             _check_venue(venue, f"{where}: alerts.rules.{rule.name}.select.venues")
-        for account in rule.select.accounts or ():
-            if account not in config.accounts:
-                known = ", ".join(config.accounts) or "none"
-                place = f"{where}: alerts.rules.{rule.name}.select.accounts"
-                raise ConfigError(f"{place}: there is no account `{account}`; there are: {known}")
+        users = {account.user for account in config.accounts.values()}
+        for what, names, known in (
+            ("account", rule.select.accounts, sorted(config.accounts)),
+            ("user", rule.select.users, sorted(users)),
+        ):
+            for name in names or ():
+                if name not in known:
+                    place = f"{where}: alerts.rules.{rule.name}.select.{what}s"
+                    raise ConfigError(f"{place}: there is no {what} `{name}`; there are: {', '.join(known) or 'none'}")
     for name, channel in config.alerts.channels.items():
         place = f"{where}: alerts.channels.{name}"
         for key, value in (("url", channel.url), ("secret", channel.secret)):

@@ -7,6 +7,7 @@ Owns what is said to an operator who mistyped; every error has its place. What t
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,6 +50,16 @@ def read_file(path: Path) -> object:
         raise ConfigError(f"{path}: cannot be read ({bad.strerror}). Name an existing file with --config") from None
     except yaml.YAMLError as bad:
         raise ConfigError(f"{path}: is not YAML: {bad}") from None
+
+
+def check_finite(data: object, where: str, key: str = "") -> None:
+    """Check that every number is one, however deep: neither infinite nor NaN. Raises ConfigError."""
+    if isinstance(data, float) and not math.isfinite(data):
+        raise ConfigError(f"{where}: {key}: must be a finite number, and is {data}")
+    entries = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    for name, entry in entries:
+        place = f"{key}[{name}]" if isinstance(data, list) else f"{key}.{name}".removeprefix(".")
+        check_finite(entry, where, place)
 
 
 def check_table(data: object, kind: type[msgspec.Struct], where: str) -> None:

@@ -31,6 +31,7 @@ _ROOT_STEPS = 24  # of a bracketed root that is a line but for a few edges: two 
 _CLOSE = 1e-10
 
 Step = Annotated[float, msgspec.Meta(gt=-100, le=1_000)]
+Beta = Annotated[float, msgspec.Meta(ge=-100, le=100)]
 
 
 class StressSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,7 +45,7 @@ class StressSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     steps: tuple[Step, ...] = (-50, -40, -30, -20, -10, -5, 5, 10, 20, 30, 40, 50)
     bases: tuple[str, ...] | None = None
-    betas: dict[str, float] = {}
+    betas: dict[str, Beta] = {}
 
 
 def moves(bases: Bases, only: Iterable[str] | None = None, betas: Mapping[str, float] | None = None) -> Floats:

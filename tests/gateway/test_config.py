@@ -13,8 +13,8 @@ import yaml
 
 from gateway import config
 from gateway.config import Config, account_specs, credentials, endpoints, load, parse, public_view
-from gateway.core.alerts.rules import KINDS, RuleSettings, Select, rules
-from gateway.loading import ConfigError
+from gateway.core.alerts.rules import BUILTIN, KINDS, RuleSettings, Select
+from gateway.loading import ConfigError, read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -61,6 +61,31 @@ def test_what_is_wrong_is_named_with_its_place(data: object, said: str) -> None:
         parse(data, "config.yaml")
     assert said in str(caught.value)
     assert str(caught.value).startswith("config.yaml")
+
+
+@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan"])
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("engine.dust_usd", "engine: {{dust_usd: {}}}"),
+        ("risk.weights.leverage", "risk: {{weights: {{leverage: {}}}}}"),
+        ("stress.steps[1]", "stress: {{steps: [10, {}]}}"),
+        ("stress.betas.BTC", "stress: {{betas: {{BTC: {}}}}}"),
+        ("alerts.rules.x.for_s", "alerts: {{rules: {{x: {{kind: adl, steps: {{info: 1}}, for_s: {}}}}}}}"),
+        ("alerts.rules.x.steps.info", "alerts: {{rules: {{x: {{kind: adl, steps: {{info: {}}}}}}}}}"),
+    ],
+)
+def test_no_value_is_beyond_numbers(key: str, text: str, value: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(read_yaml(text.format(value)), "config.yaml")
+    assert str(caught.value).startswith(f"config.yaml: {key}: ")
+    assert "finite" in str(caught.value)
+
+
+@pytest.mark.parametrize("beta", [101, -101, 1e308])
+def test_a_beta_beyond_reason_is_refused(beta: float) -> None:
+    with pytest.raises(ConfigError, match=r"config\.yaml: stress: Expected `float` [<>]= -?100\.0"):
+        parse({"stress": {"betas": {"BTC": beta}}}, "config.yaml")
 
 
 def test_a_secret_in_the_file_is_refused_without_repeating_it() -> None:
@@ -135,7 +160,12 @@ WEBHOOK = {"type": "webhook", "url": "env:DESK_URL", "secret": "env:DESK_SECRET"
             {"rules": {"x": {"kind": "liquidation_distanse", "steps": {"info": 1}}}},
             "did you mean `liquidation_distance`?",
         ),
-        ({"rules": {"x": {"steps": {"info": 1}}}}, "alerts.rules.x: `kind` is missing"),
+        (
+            {"rules": {"liqiudation": {"steps": {"info": 1}}}},
+            "alerts.rules.liqiudation: `kind` is missing, and no built-in rule has this name; did you mean `liquidation`?",
+        ),
+        ({"rules": {"liqiudation": {"enabled": False}}}, "did you mean `liquidation`?"),
+        ({"rules": {"blind": {"enabled": False, "notify": ["desk"]}}}, "the channel `desk`"),
         ({"rules": {"x": {"kind": "adl"}}}, "alerts.rules.x: `steps` is missing"),
         ({"rules": {"x": {"kind": "adl", "stepz": {}}}}, "alerts.rules.x: unknown key `stepz`; did you mean `steps`?"),
         ({"rules": {"x": {"kind": "adl", "steps": {"high": 1}}}}, "Invalid enum value 'high'"),
@@ -149,10 +179,17 @@ WEBHOOK = {"type": "webhook", "url": "env:DESK_URL", "secret": "env:DESK_SECRET"
         ),
         ({"rules": {"x": {"kind": "adl", "steps": {"info": 1}, "for_s": -1}}}, "Expected `float` >= 0"),
         (
+            {"rules": {"x": {"kind": "adl", "steps": {"info": 1}, "for_s": 1e308}}},
+            "x: for_s is 1e+308; it must be 86400 (a day) at most",
+        ),
+        (
             {"rules": {"blind": {"select": {"acounts": ["a"]}}}},
             "blind.select: unknown key `acounts`; did you mean `accounts`?",
         ),
         ({"rules": {"blind": {"select": {"accounts": ["a"]}}}}, "there is no account `a`; there are: none"),
+        ({"rules": {"blind": {"select": {"users": ["ann"]}}}}, "there is no user `ann`; there are: none"),
+        ({"rules": {"blind": {"select": {"envs": ["prod"]}}}}, "blind.select: Invalid enum value 'prod'"),
+        ({"rules": {"blind": {"select": {"accounts": []}}}}, "blind.select: Expected `array` of length >= 1"),
         ({"rules": {"blind": {"select": {"venues": ["okex"]}}}}, "unknown venue `okex`; did you mean `okx`?"),
         ({"rules": {"margin_ratio": {"select": {"symbols": ["A"]}}}}, "select.symbols does not fit"),
         ({"rules": {"blind": {"notify": ["desk"]}}}, "the channel `desk`, which is not under alerts.channels: none"),
@@ -226,10 +263,9 @@ def test_rules_are_the_built_in_ones_changed_by_what_is_said_of_them() -> None:
     assert "blind" not in changed
     assert (changed["margin_ratio"].kind, changed["margin_ratio"].clear) == ("drawdown", 0.0)
     assert changed["mine"].steps == (("info", 4.0),)
-    alone = parse(
-        {"alerts": {"builtin": False, "rules": {"mine": {"kind": "adl", "steps": {"info": 4}}}}}, "config.yaml"
-    )
-    assert [rule.name for rule in config.alert_rules(alone)] == ["mine"]
+    own = {"mine": {"kind": "adl", "steps": {"info": 4}}, "liquidation": {"clear": 0}, "blind": {"enabled": False}}
+    alone = parse({"alerts": {"builtin": False, "rules": own}}, "config.yaml")
+    assert config.alert_rules(alone) == [changed["mine"], msgspec.structs.replace(plain["liquidation"], clear=0.0)]
 
 
 def test_the_shipped_file_shows_the_built_in_rules_as_they_are_and_every_key() -> None:
@@ -238,7 +274,7 @@ def test_the_shipped_file_shows_the_built_in_rules_as_they_are_and_every_key() -
     shown = yaml.safe_load(re.sub(r"^  #(  .*)$", r"  \1", section, flags=re.MULTILINE).replace("{}  ", "  "))["alerts"]
     own = shown["rules"].pop("big-loss")
     given = msgspec.convert(shown["rules"], dict[str, RuleSettings])
-    assert rules(given, builtin=False) == rules({})
+    assert given == BUILTIN
     assert own.keys() == set(RuleSettings.__struct_fields__)
     assert own["select"].keys() == set(Select.__struct_fields__)
     assert shown["channels"]["desk"].keys() == set(config.ChannelSettings.__struct_fields__)

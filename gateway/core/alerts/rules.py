@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import itertools
-import math
 from collections.abc import Collection, Mapping
 from typing import Annotated, Literal, NamedTuple, get_args
 
@@ -74,15 +73,19 @@ class Scope(NamedTuple):
     symbol: str | None = None
 
 
+_Some = msgspec.Meta(min_length=1)  # a rule for nobody would be no rule, silently
+_Names = Annotated[tuple[str, ...], _Some]
+
+
 class Select(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """For whom a rule holds; None: for all. ``dust``: positions worth next to nothing count too."""
 
-    accounts: tuple[str, ...] | None = None
-    venues: tuple[str, ...] | None = None
-    symbols: tuple[str, ...] | None = None
-    users: tuple[str, ...] | None = None
-    envs: tuple[str, ...] | None = None
-    executions: tuple[Execution, ...] = ("live",)
+    accounts: _Names | None = None
+    venues: _Names | None = None
+    symbols: _Names | None = None
+    users: _Names | None = None
+    envs: Annotated[tuple[Literal["live", "demo", "testnet"], ...], _Some] | None = None
+    executions: Annotated[tuple[Execution, ...], _Some] = ("live",)
     dust: bool = False
 
     def matches(self, scope: Scope) -> bool:
@@ -142,6 +145,10 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
         return max((n for n in range(step + 1) if value >= self.steps[n].at - self.clear), default=-1)
 
 
+# The longest wait and cooldown: alerts that were resolved longer ago are not remembered over a restart.
+LONGEST_S = 86_400.0
+
+
 class RuleSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One rule as configuration states it. What is left out stays as in the built-in rule of that name, else as below.
 
@@ -157,9 +164,11 @@ class RuleSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     select: Select | None = None
     notify: tuple[str, ...] | None = None
 
+    def over(self, base: RuleSettings) -> RuleSettings:
+        """Return these settings, and what they leave out as ``base`` has it."""
+        stated = {name: value for name, value in msgspec.structs.asdict(self).items() if value is not None}
+        return msgspec.structs.replace(base, **stated)
 
-# The longest cooldown: alerts that were resolved longer ago are not remembered over a restart.
-LONGEST_COOLDOWN_S = 86_400.0
 
 # What holds without any configuration. The steps of `blind` are seconds: a connection that comes back at once is no news.
 BUILTIN: dict[str, RuleSettings] = {
@@ -180,48 +189,47 @@ def rules(settings: Mapping[str, RuleSettings], *, builtin: bool = True, channel
     """Return the rules that hold: the built-in ones, changed by what configuration says of them, and its own.
 
     Raises:
-        ValueError: A rule cannot be used; the message begins with its name.
+        ValueError: A rule cannot be used, though it may be off; the message begins with its name.
     """
-    known = dict(BUILTIN) if builtin else {}
-    names = [*known, *(name for name in settings if name not in known)]
-    found = []
-    for name in names:
-        stated = settings.get(name)
-        if stated is None or stated.enabled:
-            found.append(_rule(name, stated or RuleSettings(), known.get(name, RuleSettings()), channels))
-    return found
+    names = dict.fromkeys((*(BUILTIN if builtin else ()), *settings))
+    found = {name: _rule(name, settings.get(name, RuleSettings()), channels) for name in names}
+    return [rule for name, rule in found.items() if name not in settings or settings[name].enabled]
 
 
-def _rule(name: str, stated: RuleSettings, base: RuleSettings, channels: Collection[str]) -> Rule:
-    if stated.kind is not None and base.kind not in (None, stated.kind):
+def _rule(name: str, stated: RuleSettings, channels: Collection[str]) -> Rule:
+    base = BUILTIN.get(name, RuleSettings())
+    if stated.kind is not None and stated.kind != base.kind:
         base = RuleSettings()  # another kind's thresholds mean something else
-    kind = stated.kind or base.kind
+    given = stated.over(base)
+    kind = given.kind
     if kind is None:
-        raise ValueError(f"{name}: `kind` is missing; it must be one of {', '.join(KINDS)}")
+        near = difflib.get_close_matches(name, BUILTIN, n=1, cutoff=0.0)[0]
+        raise ValueError(
+            f"{name}: `kind` is missing, and no built-in rule has this name; did you mean `{near}`? A rule of your own has one of "
+            f"these: {', '.join(KINDS)}"
+        )
     if kind not in KINDS:
         near = difflib.get_close_matches(kind, KINDS, n=1, cutoff=0.0)[0]
         raise ValueError(f"{name}: unknown kind `{kind}`; did you mean `{near}`? There are: {', '.join(KINDS)}")
-    for channel in stated.notify or ():
+    for channel in given.notify or ():
         if channel not in channels:
             there = ", ".join(channels) or "none"
             raise ValueError(
                 f"{name}: notify names the channel `{channel}`, which is not under alerts.channels: {there}"
             )
-    cooldown_s = _first(stated.cooldown_s, base.cooldown_s, 300.0)
-    if cooldown_s > LONGEST_COOLDOWN_S:
-        raise ValueError(
-            f"{name}: cooldown_s is {cooldown_s:g}; it must be {LONGEST_COOLDOWN_S:g} (a day) at most. To keep an alert quiet for "
-            "longer, silence it"
-        )
+    waits = {"for_s": given.for_s or 0.0, "cooldown_s": 300.0 if given.cooldown_s is None else given.cooldown_s}
+    for key, value in waits.items():
+        if value > LONGEST_S:
+            raise ValueError(f"{name}: {key} is {value:g}; it must be {LONGEST_S:g} (a day) at most")
     rule = Rule(
         name=name,
         kind=kind,
-        steps=_steps(name, kind, stated.steps if stated.steps is not None else base.steps),
-        clear=_first(stated.clear, base.clear, 0.0),
-        for_ms=round(1000 * _first(stated.for_s, base.for_s, 0.0)),
-        cooldown_ms=round(1000 * cooldown_s),
-        select=stated.select or base.select or Select(),
-        notify=stated.notify,
+        steps=_steps(name, kind, given.steps),
+        clear=given.clear or 0.0,
+        for_ms=round(1000 * waits["for_s"]),
+        cooldown_ms=round(1000 * waits["cooldown_s"]),
+        select=given.select or Select(),
+        notify=given.notify,
     )
     if rule.select.symbols is not None and rule.spec.of in ("account", "pool"):
         raise ValueError(f"{name}: select.symbols does not fit: `{kind}` is of a whole {rule.spec.of}. Select accounts")
@@ -237,10 +245,4 @@ def _steps(name: str, kind: str, stated: Mapping[Severity, float] | None) -> tup
         if not (bad.at < mild.at if below else bad.at > mild.at):
             order = "smaller" if below else "larger"
             raise ValueError(f"{name}: steps.{bad.severity} must be {order} than steps.{mild.severity} ({mild.at:g})")
-    if not all(math.isfinite(step.at) for step in steps):
-        raise ValueError(f"{name}: a threshold in `steps` is not a finite number")
     return steps
-
-
-def _first(*values: float | None) -> float:
-    return next(value for value in values if value is not None)
