@@ -169,6 +169,7 @@ async def test_serve_records_what_replay_reads(folder: Path) -> None:
             url = running.first.split()[-1]
             await live(url)
             await post(f"{described['control']}/pause")
+            await get(f"{url}/v1/positions?max_age_ms=0")  # what a later look at the venue says is the same
             last = await equal_to_truth(url, described["control"])
             assert (await get(f"{url}/readyz"))["feeds_live"]
             await running.stop()
@@ -179,4 +180,5 @@ async def test_serve_records_what_replay_reads(folder: Path) -> None:
     found = replayed(end)["positions"]
     assert found.keys() == last["positions"].keys()
     for id_, row in found.items():
-        assert {name: row.get(name) for name in names} == {name: last["positions"][id_].get(name) for name in names}
+        shown = last["positions"][id_]
+        assert unlike(id_, {name: row.get(name) for name in names}, {name: shown.get(name) for name in names}) == []
