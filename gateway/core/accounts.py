@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
+from typing import NamedTuple
 
 import msgspec
 
@@ -41,6 +42,13 @@ class AccountInfo(msgspec.Struct, frozen=True, kw_only=True):
     allocated: Mapping[str, str] | None = None
     execution: Execution = "live"
     verify_every_ms: int = 10_000
+
+
+class Span(NamedTuple):
+    """Of which moment balances are, ms: from the oldest of an account's scopes to the newest."""
+
+    first: int
+    last: int
 
 
 def message_of(scope: str, asked_at: int | None, seq: int) -> tuple[str, int]:
@@ -123,6 +131,7 @@ class Account:
         self._currencies = currencies or Currencies()
         self._stated: dict[str, float] = {}  # US dollars, as the account's own messages state them
         self._fences: dict[str, tuple[tuple[int, ...], int]] = {}  # scope → (venue fence, applied at)
+        self._as_of: dict[str, int] = {}  # scope → the moment of its last balance
 
     @property
     def computable(self) -> bool:
@@ -142,7 +151,16 @@ class Account:
         if balance.asked_at is not None and balance.asked_at < applied_at and not balance.fence > fence:
             return False
         self._fences[balance.scope] = (max(fence, balance.fence), now)
+        # An answer shows whatever had happened when it was asked; who states no time at all speaks of the present.
+        self._as_of[balance.scope] = max(
+            (at for at in (balance.venue_at, balance.asked_at) if at is not None), default=now
+        )
         return True
+
+    @property
+    def as_of(self) -> Span | None:
+        """Of which moment its balances are; None: none was told."""
+        return Span(min(self._as_of.values()), max(self._as_of.values())) if self._as_of else None
 
     def restart(self) -> None:
         """Forget the order of balance reports: every one of this life is newer than those of an earlier one."""

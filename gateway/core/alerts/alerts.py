@@ -50,7 +50,7 @@ class Alerts:
 
     def transfer(self, account: Account, transfer: Transfer, now: int) -> None:
         """Take money that came or went."""
-        self._of.days.transfer(transfer, account.usd(transfer.ccy), now)
+        self._of.days.transfer(transfer, lambda: account.usd(transfer.ccy), now)
 
     def _sample(self, look: Look) -> None:
         """Note what accounts with live figures are worth, and once a minute store it."""
@@ -60,7 +60,7 @@ class Alerts:
             for name, equity in zip(look.worth.names, look.worth.equity.tolist(), strict=True)
             if live_account(accounts[name]) is None
         }
-        if self._of.days.see(worth, look.now):
+        if self._of.days.see(worth, look.span, look.now):
             for sample in self._of.days.close_minute(worth, look.equity_by_ccy(), look.now):
                 if self._changes.sink:
                     self._changes.sink.put_equity(sample)

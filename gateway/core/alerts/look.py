@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from gateway.core.accounts import Account
+from gateway.core.accounts import Account, Span
 from gateway.core.alerts.money import Days
 from gateway.core.alerts.sources import (
     FILL_PENDING,
@@ -256,3 +256,12 @@ class Look:
     def peaks(self) -> Floats:
         """The highest equity of the day by account, in the order of ``worth``."""
         return self._of.days.peaks(self.worth.names, self.now)
+
+    @property
+    def left(self) -> Floats:
+        """What accounts are worth as it compares with ``peaks``, in the order of ``worth``."""
+        return self._of.days.left(self.worth.names, self.worth.equity, self.span, self.now)
+
+    def span(self, account: str) -> Span:
+        """Return of which moments an account's balances are."""
+        return self.scene.accounts[account].as_of or Span(self.now, self.now)

@@ -124,7 +124,7 @@ class EquitySample(Event, frozen=True, kw_only=True):
     """What an account was worth in one minute (US dollars and by currency), by live figures.
 
     Attributes:
-        at: When the minute's last figure was taken; ``high_usd``, ``high_at``: its highest and when that was.
+        at: When the minute's last figure was taken; ``high_usd``, ``high_at``: its highest, and of when the balances in it are.
         equity: By currency.
     """
 

@@ -99,10 +99,12 @@ def margin_ratios(equity: Floats, maintenance: Floats) -> Floats:
 
 
 class Worths(Protocol):
-    """What accounts are worth, and the highest of their day, (n,) US dollars; NaN: none yet."""
+    """What accounts are worth, what of the highest of their day is left, and that highest, (n,) US dollars; NaN: none yet."""
 
     @property
     def worth(self) -> Worth: ...
+    @property
+    def left(self) -> Floats: ...
     @property
     def peaks(self) -> Floats: ...
 
@@ -117,7 +119,7 @@ def pnl_shares(day: Worths) -> Floats:
 
 def drawdowns(day: Worths) -> Floats:
     """Return how much of the day's peak is lost, (n,)."""
-    return 1.0 - _over(day.worth.equity, day.peaks)
+    return 1.0 - _over(day.left, day.peaks)
 
 
 def _over(part: Floats, whole: Floats) -> Floats:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import msgspec
 import pytest
 
-from exchanges.events import CoinBalance, Event, KeyInfo, LiquidationWarning, Transfer, VerificationFailed, Verified
+from exchanges.events import CoinBalance, Event, KeyInfo, LiquidationWarning, VerificationFailed, Verified
 from gateway.config import EngineSettings
 from gateway.core.accounts import AccountInfo
 from gateway.core.alerts.board import KEEP_MS
 from gateway.core.alerts.machine import UNKNOWN_MS
-from gateway.core.alerts.money import Days
 from gateway.core.alerts.records import AlertRecord, EquitySample, Notice, Silence
 from gateway.core.alerts.rules import DAY_MS, RuleSettings, Select, rules
 from gateway.engine import Engine
@@ -224,18 +222,6 @@ def test_unrealised_loss_of_a_position_and_of_an_account() -> None:
     assert told(one) == [(f"loss:{SUBJECT}", "firing", "warning")]
     ticks(one, "70", at=T0 + 3_000)  # -60 of 940
     assert told(one) == [("share:okx-main", "firing", "warning")]
-
-
-def test_drawdown_counts_losses_and_not_what_was_withdrawn() -> None:
-    one = desk(builtin=False, down=RuleSettings("drawdown", steps={"warning": 0.1}))
-    one.turn([*LIVE, position()], T0)
-    one.clock(T0 + 1_000)  # 1,020
-    gone = Transfer(account="okx-main", id="w", kind="withdrawal", ccy="USDT", amount="-500", at=T0 + 2_000)
-    one.turn([balance("500", fence=(2,)), gone], T0 + 2_000)
-    one.clock(T0 + 2_500)
-    assert states(one) == {}, "520 of 520"
-    ticks(one, "80", at=T0 + 3_000)  # 460 of 520
-    assert told(one) == [("down:okx-main", "firing", "warning")]
 
 
 def test_share_score_and_funding_fire_by_the_clock() -> None:
@@ -468,33 +454,6 @@ def test_a_resolved_alert_is_shown_for_a_while() -> None:
     one.clock(T0 + 3_700_000)
     assert f"liquidation:{SUBJECT}" not in states(one)
     assert sink.alerts[f"liquidation:{SUBJECT}"].state == "ok"
-
-
-# --- The day's equity ------------------------------------------------------------------------------------------------------
-
-
-def flow(amount: str, at: int) -> Transfer:
-    return Transfer(account="a", id=f"t{at}", kind="deposit", ccy="USDT", amount=amount, at=at)
-
-
-def test_the_peak_follows_transfers_also_those_that_are_told_of_late() -> None:
-    days = Days()
-    days.see({"a": 100.0}, T0)
-    days.see({"a": 150.0}, T0 + 60_000)  # 50 came, and nobody said so yet
-    days.transfer(flow("50", T0 + 30_000), 1.0, T0 + 90_000)
-    assert days.peaks(["a"], T0 + 90_000).tolist() == [150.0]
-    days.transfer(flow("50", T0 + 30_000), 1.0, T0 + 91_000)
-    assert days.peaks(["a"], T0 + 90_000).tolist() == [150.0], "the same transfer again"
-    days.transfer(flow("-100", T0 + 120_000), 1.0, T0 + 130_000)
-    assert days.peaks(["a"], T0 + 130_000).tolist() == [50.0]
-
-
-def test_a_new_day_has_a_peak_of_its_own() -> None:
-    days = Days()
-    days.see({"a": 100.0}, T0)
-    assert math.isnan(days.peaks(["a"], T0 + DAY_MS)[0])
-    days.see({"a": 80.0}, T0 + DAY_MS)
-    assert days.peaks(["a"], T0 + DAY_MS).tolist() == [80.0]
 
 
 def test_every_notice_has_a_key_of_its_own() -> None:
