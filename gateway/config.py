@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
+from yarl import URL
 
 from exchanges import VENUES
 from exchanges.choice import resolve
@@ -37,6 +38,8 @@ from gateway.loading import (
     key_of,
     read_file,
     referred,
+    signing_key,
+    webhook_address,
 )
 
 
@@ -305,12 +308,15 @@ def alert_rules(config: Config) -> list[Rule]:
 
 
 class Channel(msgspec.Struct, frozen=True):
-    """A channel with its secrets; never shown."""
+    """A channel with its secrets; never shown.
+
+    ``address``: where a webhook goes, or what apprise makes of a text. ``key``: what a webhook is signed with.
+    """
 
     name: str
     settings: ChannelSettings
-    url: str
-    secret: str
+    address: URL | str
+    key: bytes = b""
 
     def __repr__(self) -> str:
         return f"Channel({self.name})"
@@ -323,11 +329,13 @@ def alert_channels(config: Config, environ: Mapping[str, str] = os.environ) -> l
         where = f"alerts.channels.{name}"
         if settings.type == "apprise" and importlib.util.find_spec("apprise") is None:
             raise ConfigError(f"{where}: apprise is not installed. Install the extra: pip install 'perpwire[notify]'")
-        url = referred(settings.url, f"{where}.url", environ)
-        secret = referred(settings.secret, f"{where}.secret", environ) if settings.secret is not None else ""
-        if settings.type == "webhook" and not re.match(r"https?://[^/]", url):
-            raise ConfigError(f"{where}.url: what it names is no http or https address")
-        found.append(Channel(name, settings, url, secret))
+        address = referred(settings.url, f"{where}.url", environ)
+        if settings.type == "apprise":
+            found.append(Channel(name, settings, address))
+            continue
+        secret = referred(settings.secret or "", f"{where}.secret", environ)  # there is one: _check_alerts
+        url, key = webhook_address(address, f"{where}.url"), signing_key(secret, f"{where}.secret")
+        found.append(Channel(name, settings, url, key))
     return found
 
 

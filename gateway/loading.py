@@ -6,6 +6,7 @@ Owns what is said to an operator who mistyped; every error has its place. What t
 
 from __future__ import annotations
 
+import base64
 import difflib
 import math
 import re
@@ -15,6 +16,7 @@ from typing import Any
 
 import msgspec
 import yaml
+from yarl import URL
 
 from exchanges.venue import Credentials
 
@@ -115,6 +117,36 @@ def referred(reference: str, where: str, environ: Mapping[str, str]) -> str:
     if not found:
         raise ConfigError(f"{where}: {'environment variable ' if kind == 'env' else ''}{rest} is not set or empty")
     return found
+
+
+def webhook_address(text: str, where: str) -> URL:
+    """Return where a webhook goes. Raises ConfigError; nothing of it is in the message."""
+    try:
+        url = URL(text)
+        if url.scheme in ("http", "https") and url.host:
+            return url
+    except ValueError:
+        pass
+    raise ConfigError(f"{where}: what it names is no http or https address, such as https://hooks.example.com/in")
+
+
+def signing_key(secret: str, where: str) -> bytes:
+    """Return the bytes that a webhook's secret stands for: those of ``whsec_BASE64``, or its own.
+
+    Raises:
+        ConfigError: It begins like the former and is none; nothing of it is in the message.
+    """
+    if not secret.startswith("whsec_"):
+        return secret.encode()
+    try:
+        key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+    except ValueError:
+        key = b""
+    if not key:
+        raise ConfigError(
+            f"{where}: what follows `whsec_` is no base64. Copy the secret from the receiver anew, to its end"
+        )
+    return key
 
 
 class CredentialsFile(msgspec.Struct, forbid_unknown_fields=True):

@@ -55,7 +55,7 @@ from gateway.core.scenario import Change, MaxSize, Scenario
 from gateway.core.scenario import parse as parse_scenario
 from gateway.engine import Engine
 from gateway.hub import Hub
-from gateway.loading import read_yaml
+from gateway.loading import read_yaml, signing_key
 from gateway.notify.webhook import sign
 from gateway.web.app import build_app
 from gateway.web.state import ServerState
@@ -484,7 +484,8 @@ def test_the_check_of_a_webhooks_signature_that_is_shown_works() -> None:
     exec(compile(program, "operations.md", "exec"), shown)
     now, body = int(time.time()), b'{"type":"alert.test"}'
     for secret in ("any words", "whsec_c2VjcmV0"):
-        headers = {"webhook-id": "k", "webhook-timestamp": str(now), "webhook-signature": sign(secret, "k", now, body)}
+        key = signing_key(secret, "here")
+        headers = {"webhook-id": "k", "webhook-timestamp": str(now), "webhook-signature": sign(key, "k", now, body)}
         assert shown["genuine"](headers, body, secret)
         assert not shown["genuine"](headers, body + b" ", secret)
         assert not shown["genuine"](headers, body, "whsec_b3RoZXI=")

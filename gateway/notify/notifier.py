@@ -91,10 +91,10 @@ class Notifier:
         self.lines = [Line(channel, (make or self._sender)(channel)) for channel in channels]
 
     def _sender(self, channel: Channel) -> Sender:
-        if channel.settings.type == "apprise":
-            return Others(channel.url, self._thread)
+        if isinstance(channel.address, str):
+            return Others(channel.address, self._thread)
         allow = channel.settings.allow_private
-        return Webhook(channel.url, channel.secret, allow_private=allow, wall_ms=self._clock.wall_ms)
+        return Webhook(channel.address, channel.key, allow_private=allow, wall_ms=self._clock.wall_ms)
 
     def wanted(self, notice: Notice) -> list[str]:
         """Return the channels that a notice is for."""

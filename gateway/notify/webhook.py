@@ -4,16 +4,14 @@ A request carries
 
     webhook-id         the notice's key, the same for every attempt: receivers know a repeated one by it (also as idempotency-key)
     webhook-timestamp  when this attempt was made, seconds
-    webhook-signature  v1,BASE64(HMAC-SHA256(secret, "{webhook-id}.{webhook-timestamp}.{body}"))
+    webhook-signature  v1,BASE64(HMAC-SHA256(key, "{webhook-id}.{webhook-timestamp}.{body}"))
 
-A receiver computes the same over the bytes it got, compares in constant time, and refuses timestamps more than five minutes off. A
-secret of the form ``whsec_BASE64`` stands for the bytes it encodes, any other one for its own.
+A receiver computes the same over the bytes it got, compares in constant time, and refuses timestamps more than five minutes off.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 from collections.abc import Callable
@@ -34,19 +32,10 @@ _AGAIN = frozenset({408, 425, 429})
 _LONGEST_AFTER_S = 300.0
 
 
-def sign(secret: str, notice_id: str, timestamp_s: int, body: bytes) -> str:
+def sign(key: bytes, notice_id: str, timestamp_s: int, body: bytes) -> str:
     """Return the value of webhook-signature."""
     signed = b"%b.%d.%b" % (notice_id.encode(), timestamp_s, body)
-    return "v1," + base64.b64encode(hmac.digest(_key(secret), signed, hashlib.sha256)).decode()
-
-
-def _key(secret: str) -> bytes:
-    if secret.startswith("whsec_"):
-        try:
-            return base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-        except binascii.Error:
-            pass
-    return secret.encode()
+    return "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
 
 
 def body_of(notice: Notice) -> bytes:
@@ -66,7 +55,7 @@ class Webhook:
     """One receiver.
 
     Args:
-        url, secret: Never shown.
+        url, key: Where it is, and what it is signed with; never shown.
         allow_private: It may be on this machine or in this network.
         wall_ms: True wall-clock time, for the timestamp.
         resolver: Of names, checked; None: the system's.
@@ -74,14 +63,14 @@ class Webhook:
 
     def __init__(
         self,
-        url: str,
-        secret: str,
+        url: URL,
+        key: bytes,
         *,
         allow_private: bool,
         wall_ms: Callable[[], int],
         resolver: AbstractResolver | None = None,
     ) -> None:
-        self._url, self._secret, self._allow_private, self._wall_ms = URL(url), secret, allow_private, wall_ms
+        self._url, self._key, self._allow_private, self._wall_ms = url, key, allow_private, wall_ms
         self._resolver = resolver
         self._session: aiohttp.ClientSession | None = None
 
@@ -100,7 +89,7 @@ class Webhook:
             "webhook-id": notice.key,
             "idempotency-key": notice.key,
             "webhook-timestamp": str(now_s),
-            "webhook-signature": sign(self._secret, notice.key, now_s, body),
+            "webhook-signature": sign(self._key, notice.key, now_s, body),
         }
         try:
             # A redirect could lead anywhere: it is not followed.

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import yaml
+from yarl import URL
 
 from gateway import config
 from gateway.config import Config, account_specs, credentials, endpoints, load, parse, public_view
@@ -219,15 +220,49 @@ def test_channels_get_their_secrets_from_where_they_are_named(tmp_path: Path) ->
     (tmp_path / "url").write_text("https://hooks.example/hunter2\n")
     settings = parse({"alerts": {"channels": {"desk": WEBHOOK | {"url": f"file:{tmp_path / 'url'}"}}}}, "config.yaml")
     (channel,) = config.alert_channels(settings, {"DESK_SECRET": "swordfish"})
-    assert (channel.name, channel.url, channel.secret) == ("desk", "https://hooks.example/hunter2", "swordfish")
+    assert (channel.name, channel.address, channel.key) == ("desk", URL("https://hooks.example/hunter2"), b"swordfish")
     assert "hunter2" not in f"{channel!r} {public_view(settings)}"
     with pytest.raises(
         ConfigError, match=r"alerts\.channels\.desk\.secret: environment variable DESK_SECRET is not set"
     ):
         config.alert_channels(settings, {})
-    (tmp_path / "url").write_text("ftp://hunter2")
-    with pytest.raises(ConfigError, match="no http or https address") as caught:
-        config.alert_channels(settings, {"DESK_SECRET": "swordfish"})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://hunter2",
+        "hunter2",
+        "https:///hunter2",
+        "https://h:443443/hunter2",
+        "https://h:x/hunter2",
+        "http://[::1/hunter2",
+    ],
+)
+def test_what_is_no_address_of_a_webhook_is_refused_without_repeating_it(url: str) -> None:
+    settings = parse({"alerts": {"channels": {"desk": WEBHOOK}}}, "config.yaml")
+    with pytest.raises(ConfigError, match=r"^alerts\.channels\.desk\.url: .* no http or https address") as caught:
+        config.alert_channels(settings, {"DESK_URL": url, "DESK_SECRET": "swordfish"})
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("secret", "key"),
+    [("swordfish", b"swordfish"), ("schlüssel", "schlüssel".encode()), ("whsec_aHVudGVyMg==", b"hunter2")],
+)
+def test_a_webhook_is_signed_with_the_bytes_that_its_secret_stands_for(secret: str, key: bytes) -> None:
+    settings = parse({"alerts": {"channels": {"desk": WEBHOOK}}}, "config.yaml")
+    (channel,) = config.alert_channels(settings, {"DESK_URL": "https://hooks.example", "DESK_SECRET": secret})
+    assert channel.key == key
+
+
+@pytest.mark.parametrize(
+    "secret", ["whsec_hunter2", "whsec_hunter2aHVudGVyMg", "whsec_hunter2 !", "whsec_ühunter2", "whsec_"]
+)
+def test_a_secret_that_was_not_copied_whole_is_refused_without_repeating_it(secret: str) -> None:
+    settings = parse({"alerts": {"channels": {"desk": WEBHOOK}}}, "config.yaml")
+    with pytest.raises(ConfigError, match=r"^alerts\.channels\.desk\.secret: .* is no base64") as caught:
+        config.alert_channels(settings, {"DESK_URL": "https://hooks.example", "DESK_SECRET": secret})
     assert "hunter2" not in str(caught.value)
 
 

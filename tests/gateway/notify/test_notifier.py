@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import structlog
+from yarl import URL
 
 from gateway.config import Channel, ChannelSettings
 from gateway.core.alerts.records import Notice
@@ -25,7 +26,7 @@ from tests.gateway.notify.receiver import receiver
 
 def channel(name: str = "desk", min_severity: Severity = "info", **given: Any) -> Channel:
     settings = ChannelSettings("webhook", "env:URL", "env:SECRET", allow_private=True, min_severity=min_severity)
-    return Channel(name, settings, given.get("url", "http://nowhere.invalid/token"), "a-secret-of-the-desk")
+    return Channel(name, settings, URL(given.get("url", "http://nowhere.invalid/token")), b"a-secret-of-the-desk")
 
 
 def notice(
