@@ -225,12 +225,12 @@ class Look:
 
     @cached_property
     def worth(self) -> Worth:
-        """What accounts are worth. What nobody knows the price of is left out, as in their rows."""
+        """What accounts are worth; unknown while they hold anything of which nobody knows the price, unlike in their rows."""
         now, register = self._now, self._of.portfolio.register
         count = len(register.accounts)
-        equity = self._purses * register.purses.floats[Register.USD]
-        owner = register.purses.ints[Register.OWNER]
-        counts = (owner >= 0) & ~np.isnan(register.purses.floats[Register.USD])
+        price, owner = register.purses.floats[Register.USD], register.purses.ints[Register.OWNER]
+        equity = self._purses * price
+        counts = (owner >= 0) & ~(np.isnan(price) & (self._purses == 0.0))
         usd = np.bincount(owner[counts], weights=equity[counts], minlength=count)
         known = np.bincount(owner[counts], minlength=count) > 0
         account = register.slots.ints[Register.ACCOUNT, now.slot]

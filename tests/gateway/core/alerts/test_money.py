@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exchanges.events import Transfer, TransferKind
+from exchanges.events import CoinBalance, CurrencyPrice, Transfer, TransferKind
+from gateway.config import EngineSettings
 from gateway.core.accounts import Span
 from gateway.core.alerts.money import Days
 from gateway.core.alerts.records import EquitySample
-from gateway.core.alerts.rules import DAY_MS, RuleSettings
+from gateway.core.alerts.rules import DAY_MS, RuleSettings, rules
 from gateway.engine import Engine
-from tests.gateway.core.alerts.test_alerts import LIVE, T0, desk, states, ticks, told
-from tests.gateway.events_of import balance, position
+from tests.gateway.core.alerts.test_alerts import LIVE, T0, Sink, desk, states, ticks, told
+from tests.gateway.events_of import OKX, balance, position, row, snapshot
 
 DOWN = "down:okx-main"
 
@@ -108,6 +110,41 @@ def test_a_flow_without_a_price_counts_once_it_has_one() -> None:
     prices["BTC"] = 40.0
     days.see({"a": 60.0}, lambda _: Span(T0 + 8_000, T0 + 8_000), T0 + 8_000)
     assert days.peaks(["a"], T0 + 8_000).tolist() == [60.0]
+
+
+def test_a_coin_whose_price_is_not_known_yet_is_no_drawdown() -> None:
+    sink, given_ = Sink(), rules({"down": RuleSettings("drawdown", steps={"warning": 0.2})}, builtin=False)
+    usdt = CoinBalance(ccy="USDT", total="1000", cash="1000", usd_price="1")
+    coins = balance("1000", coins=(usdt, CoinBalance(ccy="BTC", total="1", cash="1")))
+    price = CurrencyPrice(venue="okx", env="live", ccy="BTC", usd="5000", quote="USD", at=T0)
+    one = Engine("e", (OKX,), EngineSettings(), sink, rules=given_)  # type: ignore[arg-type]  # a sink of any kind
+    one.turn([LIVE[0], coins, *LIVE[2:], position(), price], T0)
+    for second in range(1, 130):
+        one.clock(T0 + 1_000 * second)
+    assert {sample.high_usd for sample in sink.equity.values()} == {6_020.0}
+    other = Engine("e2", (OKX,), EngineSettings(), rules=given_)
+    other.restore([LIVE[0], coins, position(), *sink.events()], T0 + 200_000)
+    back = [
+        *LIVE[2:],
+        msgspec.structs.replace(coins, fence=(2,)),
+        snapshot(position(fence=(2,)), asked_at=T0 + 200_500),
+    ]
+    other.turn(back, T0 + 201_000)
+    other.clock(T0 + 202_000)
+    assert row(other, "accounts", "okx-main")["unpriced"] == ["BTC"]
+    assert (told(other), states(other)) == ([], {}), "nobody knows what it is worth"
+    other.turn([msgspec.structs.replace(price, usd="3000", at=T0 + 203_000)], T0 + 203_000)
+    other.clock(T0 + 204_000)
+    assert told(other) == [(DOWN, "firing", "warning")], "4,020 of 6,020"
+
+
+def test_a_currency_without_a_price_of_which_there_is_nothing_hides_nothing() -> None:
+    usdt = CoinBalance(ccy="USDT", total="1000", cash="1000", usd_price="1")
+    coins = balance("1000", coins=(usdt, CoinBalance(ccy="XYZ", total="0", cash="0")), fence=(2,))
+    one = watched()
+    one.turn([coins], T0 + 1_500)
+    ticks(one, "40", at=T0 + 3_000)  # 880 of 1,020
+    assert told(one) == [(DOWN, "firing", "warning")]
 
 
 # --- the day ---------------------------------------------------------------------------------------------------------------
