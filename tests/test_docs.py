@@ -378,7 +378,7 @@ def test_every_class_of_a_correction_is_documented() -> None:
 
 
 def test_every_reason_to_be_stale_is_documented_and_the_dashboard_has_words_for_it() -> None:
-    said = {reason for path in SOURCES for reason in re.findall(r'"reason": "(\w+)"', path.read_text())}
+    said = {reason for path in SOURCES for reason in re.findall(r'\breason(?:":| =) "(\w+)"', path.read_text())}
     listed = first_cells(section("docs/protocol.md", "## Stale reasons"))
     worded = re.findall(r"^  (\w+):", read("static/columns.js").partition("REASONS = {")[2].partition("}")[0], re.M)
     assert said
