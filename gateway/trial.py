@@ -6,7 +6,6 @@ without fees and slippage. Never touches the live engine. Pure.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
 from decimal import Decimal
 from typing import Any
@@ -18,6 +17,7 @@ from exchanges.events import (
     CoinBalance,
     Event,
     Instrument,
+    MarginTiers,
     PoolState,
     PositionState,
     Price,
@@ -25,23 +25,14 @@ from exchanges.events import (
     position_id,
 )
 from gateway.core.accounts import Account, Pool
-from gateway.core.anchor import is_inverse, signed_quantity
+from gateway.core.anchor import is_inverse, paid_apart, signed_quantity
 from gateway.core.collateral import counted
 from gateway.core.protocol import Refusal
 from gateway.core.rows import settle_of
 from gateway.core.state import Position
 from gateway.engine import Engine
 
-_SCALED = (
-    "venue_unrealized_pnl",
-    "venue_notional",
-    "venue_value",
-    "venue_initial_margin",
-    "venue_maintenance_margin",
-    "isolated_margin",
-    "isolated_cash",
-    "trading_fee",
-)
+_SCALED = ("venue_notional", "venue_value", "venue_initial_margin", "trading_fee")
 _SCOPE = "trial"
 _NO_WORD: dict[str, Any] = {"venue_liquidation_price": None, "venue_margin_ratio": None, "liquidation_known": "unknown"}
 
@@ -79,24 +70,16 @@ class Trial:
     def close(self, row_id: str, share: float) -> None:
         """Close a share of a position: its profit is realised, and what an isolated one held is free again."""
         position = self._position(row_id)
-        figures = self._figures(position)
-        state, left = position.state, Decimal(1) - Decimal(repr(share))
-        upnl, value = figures["upnl"], figures["value"]
-        margin = float(state.isolated_cash or "nan") if position.pool.isolated else 0.0
-        on_value = self._on_value(position)
-        gain = share * ((margin + value) if position.pool.isolated else value) if on_value else share * upnl
-        if position.pool.isolated and not on_value and self._apart(position):
-            gain += share * margin
-        scaled = {
-            name: format(Decimal(found) * left, "f") for name in _SCALED if (found := getattr(state, name)) is not None
-        }
-        size = format(Decimal(state.size) * left, "f") if left else "0"
-        self._say([msgspec.structs.replace(state, size=size, **scaled, **_NO_WORD)])
-        self._pay(position.account, settle_of(position) or "", gain, None if position.pool.isolated else position.pool)
+        left = Decimal(1) - Decimal(repr(share))
+        state = self._present(position)
+        upnl = Decimal(state.venue_unrealized_pnl or "nan") * left
+        cash, margin = (_times(amount, left) for amount in (state.isolated_cash, state.isolated_margin))
+        self._change(position, self._resized(position, left, upnl, isolated_cash=cash, isolated_margin=margin))
 
     def add(self, account: str, ccy: str, amount: float) -> None:
         """Put money into an account, or take it out."""
-        self._pay(self.engine.accounts[account], ccy, amount, None)
+        given = Decimal(repr(amount))
+        self._pay(self.engine.accounts[account], ccy, given, given)
 
     def open(
         self, account: str, symbol: str, side: Side, size: float, leverage: float | None, price: float | None
@@ -142,99 +125,168 @@ class Trial:
         instrument = self._live.market.instruments.get(key)
         if instrument is None:
             raise Refusal("bad_scenario", f"{info.venue} lists no {symbol} that is known here")
-        known = self._live.market.symbols.get(key)
-        mark = repr(price) if price is not None else known.value if known is not None else None
+        known = self.engine.market.symbols.get(key) or self._live.market.symbols.get(key)
+        mark = known.value if known is not None else None
+        mark = repr(price) if mark is None and price is not None else mark
         if mark is None:
             raise Refusal("bad_scenario", f"no mark of {symbol} is known, since nobody holds it: add its price")
+        pool = _pool_for(owner, instrument)
         state = PositionState(
             account=info.name, id=position_id(info.name, symbol, "trial", side), scope=_SCOPE, symbol=symbol,
-            kind=instrument.kind, side=side, size=_text(size), margin_mode="cross", pool=_pool_for(owner, instrument),
+            kind=instrument.kind, side=side, size=_text(size), margin_mode="cross", pool=pool.name,
             settle=instrument.settle, entry_price=mark, mark_price=mark, venue_unrealized_pnl="0",
             leverage=_text(leverage) if leverage is not None else None, max_leverage=instrument.max_leverage,
         )  # fmt: skip
         self._say([instrument, *self._tiers(instrument), state, _price(key, mark)])
+        spent = self._worth(self._position(state.id), state)
+        self._pay(owner, instrument.settle, -spent, -spent, pool)
         return state.id
 
     def _enlarge(self, position: Position, size: float, leverage: float | None) -> None:
-        state, figures = position.state, self._figures(position)
-        mark = Decimal(repr(figures["mark"]))
-        more = Decimal(repr(size))
-        total = Decimal(state.size) + more
-        changed = msgspec.structs.replace(state, size=format(total, "f"))
-        quantity = signed_quantity(changed, position.instrument) or Decimal("nan")
-        upnl = Decimal(repr(figures["upnl"]))
-        inverse = is_inverse(state, position.instrument)
-        entry = 1 / (1 / mark + upnl / quantity) if inverse else mark - upnl / quantity
-        scale = total / Decimal(state.size) * mark / Decimal(state.mark_price or repr(float(mark)))
-        rated = state.venue_maintenance_margin if not self._tiered(position) else None
-        fields: dict[str, object] = {
-            "entry_price": str(entry),
-            "pnl_price": None,
-            "mark_price": str(mark),
-            "venue_unrealized_pnl": str(upnl),
-            "venue_maintenance_margin": str(Decimal(rated) * scale) if rated else None,
-            "trading_fee": None,
-            "venue_notional": None,
-            **_NO_WORD,
-        }
+        """Add to a position; margin of what is added moves into an isolated one."""
+        state, more = self._present(position), Decimal(repr(size))
+        held = Decimal(state.size)
+        funds: dict[str, str | None] = {}
         if position.pool.isolated:
-            fields |= self._fund(position, more, float(mark), leverage)
-        self._say([msgspec.structs.replace(changed, **fields)])
+            value = self._value(position, state) * more / held
+            lever = Decimal(repr(leverage)) if leverage is not None else Decimal(state.leverage or "nan")
+            if lever.is_nan() or state.isolated_cash is None:
+                raise Refusal("bad_scenario", f"{state.id} is isolated: say with which leverage it is added to")
+            margin = abs(value) / lever
+            funds["isolated_cash"] = _plain(
+                Decimal(state.isolated_cash) + margin - (value if self._on_value(position) else 0)
+            )
+            if state.isolated_margin is not None:
+                funds["isolated_margin"] = _plain(Decimal(state.isolated_margin) + margin)
+        upnl = Decimal(state.venue_unrealized_pnl or "nan")
+        self._change(position, self._resized(position, 1 + more / held, upnl, **funds))
 
-    def _fund(self, position: Position, more: Decimal, mark: float, leverage: float | None) -> dict[str, object]:
-        """Move the margin of what is added into an isolated position."""
-        state = position.state
-        lever = leverage if leverage is not None else float(state.leverage or "nan")
-        added = msgspec.structs.replace(state, size=format(more, "f"))
-        quantity = float(signed_quantity(added, position.instrument) or "nan")
-        value = -quantity / mark if is_inverse(state, position.instrument) else quantity * mark
-        margin = abs(value) / lever
-        if math.isnan(margin) or state.isolated_cash is None:
-            raise Refusal("bad_scenario", f"{state.id} is isolated: say with which leverage it is added to")
-        on_value = self._on_value(position)
-        if on_value or self._apart(position):
-            self._pay(position.account, settle_of(position) or "", -margin, None)
-        cash = float(state.isolated_cash) + margin - (value if on_value else 0.0)
-        return {
-            "isolated_cash": _text(cash),
-            "isolated_margin": _text(float(state.isolated_margin) + margin) if state.isolated_margin else None,
-        }
+    def _change(self, position: Position, after: PositionState) -> None:
+        """Let a position be reported with another size, and pay for it: at the mark, equity stays as it was."""
+        account, pool, settle = position.account, position.pool, settle_of(position) or ""
+        before = self._present(position)
+        freed = self._worth(position, before) - self._worth(position, after)
+        backing = freed
+        if pool.isolated and not (self._on_value(position) or self._apart(position)):
+            # The margin is part of the coin's balance, not of what backs the cross positions.
+            freed -= Decimal(before.isolated_cash or "nan") - Decimal(after.isolated_cash or 0)
+        self._say([after])
+        self._pay(account, settle, freed, backing, None if pool.isolated else pool, before.scope)
 
-    def _pay(self, account: Account, ccy: str, amount: float, pool: Pool | None) -> None:
-        """Put money where it backs positions: a pool's own balance, or the coin that its pool is made of."""
-        if math.isnan(amount):
+    def _worth(self, position: Position, state: PositionState) -> Decimal:
+        """Return what a position adds to its account beside the balance of the pool, at its message's mark (settle currency)."""
+        if not float(state.size):
+            return Decimal(0)
+        own = Decimal(state.isolated_cash or "nan") if position.pool.isolated else Decimal(0)
+        if self._on_value(position):
+            return own + self._value(position, state)
+        paid = paid_apart(state, position.instrument)
+        return own + Decimal(state.venue_unrealized_pnl or "nan") + Decimal(repr(paid))
+
+    @staticmethod
+    def _value(position: Position, state: PositionState) -> Decimal:
+        """Return a position's signed value at its message's mark (settle currency)."""
+        quantity, mark = signed_quantity(state, position.instrument), Decimal(state.mark_price or "nan")
+        if quantity is None:
+            raise Refusal("bad_scenario", f"the contract size of {state.symbol} is not known")
+        return -quantity / mark if is_inverse(state, position.instrument) else quantity * mark
+
+    def _present(self, position: Position) -> PositionState:
+        """Return a position as the venue would report it now."""
+        figures = self._figures(position)
+        upnl, mark = (Decimal(repr(figures[name])) for name in ("upnl", "mark"))
+        return msgspec.structs.replace(
+            position.state, mark_price=_plain(mark), venue_unrealized_pnl=_plain(upnl), **_NO_WORD
+        )
+
+    def _resized(self, position: Position, factor: Decimal, upnl: Decimal, **funds: str | None) -> PositionState:
+        """Return a position as the venue would report it now with another size and unrealised PnL.
+
+        Args:
+            funds: What an isolated one has then.
+        """
+        before = self._present(position)
+        state = msgspec.structs.replace(before, size=_plain(Decimal(before.size) * factor))
+        quantity = signed_quantity(state, position.instrument)
+        if not quantity:
+            return msgspec.structs.replace(state, **funds)
+        mark = Decimal(before.mark_price or "nan")
+        # What the profit counts from; an entry that the venue shows beside it changes only where something is added.
+        per_unit = upnl / quantity
+        start = 1 / (1 / mark + per_unit) if is_inverse(state, position.instrument) else mark - per_unit
+        grown = {"entry_price": str(start), "pnl_price": None} if factor > 1 else {"pnl_price": str(start)}
+        scaled = {name: _times(getattr(before, name), factor) for name in _SCALED}
+        kept = {"venue_unrealized_pnl": _plain(upnl), "venue_maintenance_margin": self._kept(position, state, factor)}
+        return msgspec.structs.replace(state, **grown, **scaled, **kept, **funds)
+
+    def _kept(self, position: Position, after: PositionState, factor: Decimal) -> str | None:
+        """Return the maintenance that the venue would state of a position with another size: by its tier then.
+
+        What it states beyond the tiers (Bybit's closing fee) goes with the size.
+        """
+        said = position.state  # of the last message, and so of its mark
+        if not said.venue_maintenance_margin:
+            return None
+        stated, mark = Decimal(said.venue_maintenance_margin), Decimal(after.mark_price or "nan")
+        tiers = self._tiers_of(position)
+        if tiers is None or not said.mark_price:
+            return _plain(stated * factor * mark / Decimal(said.mark_price or mark))
+        beyond = stated - self._due(position, said, tiers)
+        return _plain(self._due(position, after, tiers) + beyond * factor)
+
+    def _due(self, position: Position, state: PositionState, tiers: MarginTiers) -> Decimal:
+        """Return the maintenance of a position by its tier (settle currency)."""
+        notional = abs(self._value(position, state))
+        amount = Decimal(state.size) if tiers.unit == "contracts" else notional
+        tier = next((one for one in reversed(tiers.tiers) if amount >= Decimal(one.lower)), tiers.tiers[0])
+        return notional * Decimal(tier.rate) - Decimal(tier.deduction)
+
+    def _pay(
+        self, account: Account, ccy: str, amount: Decimal, backing: Decimal, pool: Pool | None = None, scope: str = ""
+    ) -> None:
+        """Put money where it backs positions: a pool's own balance, or the coin that its pool is made of.
+
+        Args:
+            amount: What the account has more of a currency.
+            backing: What a pool of that currency has more: isolated margin may leave a pool, and not the account.
+            pool: None: the one for that currency, of this scope where it has several.
+        """
+        if amount.is_nan() or backing.is_nan():
             raise Refusal("bad_scenario", f"what a change brings to {account.info.name} is not known")
+        if not amount and not backing:
+            return
         shared = [one for one in account.pools.values() if not one.isolated and one.state is not None]
+        shared.sort(key=lambda one: one.scope != scope)
         target = pool or next((one for one in shared if one.ccy == ccy), None)
         target = target or next((one for one in shared if one.ccy == "USD"), None)
-        scope = next((name for name, coins in account.coins.items() if ccy in coins), None)
         if target is not None and target.state is not None and target.state.basis == "value" and target.ccy == ccy:
-            self._say([_balance(account, target.scope or "", (), (_richer(target.state, amount),))])
+            self._say([_balance(account, target.scope or "", (), (_richer(target.state, backing),))])
             return
-        scope = target.scope if target is not None and target.scope is not None else scope
-        if scope is None:
+        place = next((name for name, coins in account.coins.items() if ccy in coins), None)
+        place = target.scope if target is not None and target.scope is not None else place
+        if place is None:
             raise Refusal("bad_scenario", f"{account.info.name} has no balance that {ccy} could be added to")
-        coin = account.coins.get(scope, {}).get(ccy) or CoinBalance(ccy=ccy, total="0", cash="0")
+        coin = account.coins.get(place, {}).get(ccy) or CoinBalance(ccy=ccy, total="0", cash="0")
         if coin.cash is None:
             raise Refusal("bad_scenario", f"the balance of {ccy} of {account.info.name} is not known")
         pools = tuple(
-            _richer(one.state, amount if one.ccy == ccy else self._counts(account, coin, amount))
+            _richer(one.state, backing if one.ccy == ccy else self._counts(account, coin, amount))
             for one in shared
-            if one.state is not None and one.scope == scope and one.ccy in (ccy, "USD")
+            if one.state is not None and one.scope == place and one.ccy in (ccy, "USD")
         )
         richer = msgspec.structs.replace(
-            coin, cash=_text(float(coin.cash) + amount), total=_text(float(coin.total) + amount), equity=None
+            coin, cash=_plain(Decimal(coin.cash) + amount), total=_plain(Decimal(coin.total) + amount), equity=None
         )
-        self._say([_balance(account, scope, (richer,), pools)])
+        self._say([_balance(account, place, (richer,), pools)])
 
-    def _counts(self, account: Account, coin: CoinBalance, amount: float) -> float:
+    def _counts(self, account: Account, coin: CoinBalance, amount: Decimal) -> Decimal:
         """Return what more of a coin adds to a balance in US dollars, at the prices of that balance."""
         cash, info = float(coin.cash or 0), account.info
         tiers = self.engine.market.collateral_of(info.venue, info.env, coin.ccy)
-        before, after = (counted(coin.ccy, one, coin, tiers) for one in (cash, cash + amount))
+        before, after = (counted(coin.ccy, one, coin, tiers) for one in (cash, cash + float(amount)))
         if before is None or after is None:
             raise Refusal("bad_scenario", f"how much of {coin.ccy} counts as collateral at {info.venue} is not known")
-        return (after[0] - before[0]) * account.stated_usd(coin.ccy)
+        return Decimal(repr((after[0] - before[0]) * account.stated_usd(coin.ccy)))
 
     def _say(self, events: Sequence[Event]) -> None:
         self.engine.turn(events, self._now)
@@ -260,10 +312,10 @@ class Trial:
         key = instrument.venue, instrument.env, instrument.tiers_key
         return list(self._live.market.tiers.get(key, {}).values())
 
-    def _tiered(self, position: Position) -> bool:
-        info = position.account.info
-        found = self.engine.market.tiers_of(position.instrument, position.state.margin_mode, info.name)
-        return found is not None
+    def _tiers_of(self, position: Position) -> MarginTiers | None:
+        state = position.state
+        found = self.engine.market.tiers_of(position.instrument, state.margin_mode, state.account)
+        return found if found is not None and found.tiers else None
 
     def _position(self, row_id: str) -> Position:
         position = self.engine.positions.get(row_id)
@@ -298,29 +350,29 @@ def _reports(account: Account) -> list[Event]:
     scopes = {pool.scope for pool in account.pools.values() if pool.scope is not None} | account.coins.keys()
     for scope in sorted(scopes):
         pools = tuple(pool.state for pool in account.pools.values() if pool.scope == scope and pool.state is not None)
-        found.append(_balance(account, scope, tuple(account.coins.get(scope, {}).values()), pools))
+        found.append(_balance(account, scope, tuple(account.coins.get(scope, {}).values()), pools, full=True))
     return found
 
 
 def _balance(
-    account: Account, scope: str, coins: tuple[CoinBalance, ...], pools: tuple[PoolState, ...]
+    account: Account, scope: str, coins: tuple[CoinBalance, ...], pools: tuple[PoolState, ...], *, full: bool = False
 ) -> BalanceState:
-    return BalanceState(account=account.info.name, scope=scope, full=False, coins=coins, pools=pools)
+    return BalanceState(account=account.info.name, scope=scope, full=full, coins=coins, pools=pools)
 
 
-def _richer(state: PoolState, amount: float) -> PoolState:
-    cash = _text(float(state.cash) + amount) if state.cash is not None else None
-    equity = _text(float(state.venue_equity) + amount) if state.venue_equity is not None else None
+def _richer(state: PoolState, amount: Decimal) -> PoolState:
+    cash = _plain(Decimal(state.cash) + amount) if state.cash is not None else None
+    equity = _plain(Decimal(state.venue_equity) + amount) if state.venue_equity is not None else None
     return msgspec.structs.replace(state, cash=cash, venue_equity=equity, available=None)
 
 
-def _pool_for(account: Account, instrument: Instrument) -> str:
+def _pool_for(account: Account, instrument: Instrument) -> Pool:
     """Return the pool that a new cross position of a contract would be in."""
     cross = [pool for pool in account.pools.values() if not pool.isolated]
     for ccy in (instrument.settle, "USD"):
         for pool in cross:
             if pool.ccy == ccy:
-                return pool.name
+                return pool
     raise Refusal(
         "bad_scenario",
         f"{account.info.name} has no pool of margin in {instrument.settle} that {instrument.symbol} could join",
@@ -332,4 +384,12 @@ def _price(key: tuple[str, str, str], value: str) -> Price:
 
 
 def _text(value: float) -> str:
-    return format(Decimal(repr(value)), "f")
+    return _plain(Decimal(repr(value)))
+
+
+def _plain(value: Decimal) -> str:
+    return format(value, "f")
+
+
+def _times(amount: str | None, factor: Decimal) -> str | None:
+    return _plain(Decimal(amount) * factor) if amount else None

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exchanges.events import CoinBalance, MarginTier, MarginTiers, PoolState, PositionState
+from exchanges.events import CoinBalance, MarginTier, MarginTiers, PoolState, PositionState, Side
 from gateway.core.accounts import AccountInfo
 from gateway.core.protocol import Refusal
 from gateway.core.scenario import parse
@@ -155,6 +155,96 @@ def test_a_pool_that_keeps_signed_values_is_changed_as_well() -> None:
     assert richer["after"]["summary"]["ann"]["equity_usd"] == 150.0
 
 
+def on_hyperliquid() -> Engine:
+    """Return 10,000 of equity in a pool that paid 60,000 for a long of one BTC."""
+    one = engine(HL)
+    pool = PoolState(pool="main", ccy="USDC", basis="value", cash="-50000", venue_equity="10000")
+    bought: dict[str, Any] = {"pool": "main", "settle": "USDC", "entry_exact": False, "max_leverage": "40"}
+    bought |= {"size": "1", "entry_price": "60000", "mark_price": "60000"}
+    listed = [instrument("BTC", "hyperliquid", settle="USDC", max_leverage="40")]
+    listed.append(instrument("ETH", "hyperliquid", base="ETH", settle="USDC", max_leverage="25"))
+    account = balance(account="hl-main", scope="dex:", coins=(), pools=(pool,))
+    one.turn([*listed, account, position("BTC", "hl-main", scope="dex:", **bought)], 1_000)
+    one.clock(2_000)
+    return one
+
+
+def test_what_is_opened_where_values_count_is_paid_out_of_the_pool() -> None:
+    one = on_hyperliquid()
+    more = {"open": "hl-main", "symbol": "BTC", "side": "long", "size": 0.5}
+    assert ask(one, changes=[more])["after"]["accounts"]["hl-main"] == {
+        "summary": "ann",
+        "equity_usd": 10_000.0,
+        "margin_ratio": 0.1125,  # 90,000 / 80 of 10,000
+        "liquidated": False,
+    }
+    other = {"open": "hl-main", "symbol": "ETH", "side": "long", "size": 2, "price": 3_000}
+    assert ask(one, changes=[other])["after"]["accounts"]["hl-main"]["margin_ratio"] == 0.087  # 750 and 6,000 / 50
+    turned = ask(one, changes=[more | {"side": "short", "size": 2}])["after"]
+    assert turned["accounts"]["hl-main"] == ask(one)["before"]["accounts"]["hl-main"], "one BTC short instead of long"
+    # 10,000 - 0.1 n = 0.9 n / 80: n = 89,887.64
+    found = ask(one, question={"max_size": {"account": "hl-main", "symbol": "BTC", "side": "long", "distance": 0.1}})
+    assert found["max_size"] == {
+        "size": pytest.approx(10_000 / (60_000 * (0.1 + 0.9 / 80)) - 1, rel=1e-6),
+        "liquidation_distance": 0.1,
+        "notional": 89_887.64,
+    }
+
+
+def test_isolated_margin_comes_from_and_goes_to_what_backs_the_cross_positions() -> None:
+    """Aster's balance of a coin holds the margins of isolated positions, the cross wallet does not."""
+    aster = AccountInfo(name="aster-main", venue="aster", env="live", user="ann")
+    one = engine(aster)
+    coin = CoinBalance(ccy="USDT", total="10000", cash="10000", usd_price="1")
+    pool = PoolState(pool="USDT", ccy="USDT", cash="9700")
+    cross = position("BTCUSDT", "aster-main", size="1", entry_price="60000", mark_price="60000")
+    alone = position("ETHUSDT", "aster-main", size="1", entry_price="3000", mark_price="3000")
+    alone = msgspec.structs.replace(alone, margin_mode="isolated", isolated_cash="300")
+    listed = [instrument("BTCUSDT", "aster"), instrument("ETHUSDT", "aster", base="ETH")]
+    one.turn([*listed, balance(account="aster-main", coins=(coin,), pools=(pool,)), cross, alone], 1_000)
+    one.clock(2_000)
+    trial = Trial(one, {"aster-main"}, 9_000)
+    trial.open("aster-main", "ETHUSDT", "long", 20.0, None, None)
+    assert equities(trial) == {"USDT": 3_700.0, f"iso:{alone.id}": 6_300.0}
+    trial.close(alone.id, 0.5)
+    assert equities(trial) == {"USDT": 6_850.0, f"iso:{alone.id}": 3_150.0}
+    trial.close(alone.id, 1.0)
+    assert equities(trial) == {"USDT": 10_000.0}
+    change = {"open": "aster-main", "symbol": "ETHUSDT", "side": "long", "size": 20}
+    assert ask(one, changes=[change])["after"]["summary"]["ann"]["equity_usd"] == 10_000.0
+
+
+def equities(trial: Trial) -> dict[str, float]:
+    """Return the equity of every pool of a trial of one account."""
+    (account,) = trial.engine.accounts.values()
+    return {name: round(float(trial.engine.book.equity[one.number]), 6) for name, one in account.pools.items()}
+
+
+def test_the_closing_fee_in_the_stated_maintenance_goes_with_the_size() -> None:
+    one = engine(BYBIT)
+    rates = ("0", "0.005", "0"), ("100000", "0.01", "500")
+    tiers = tuple(MarginTier(lower=lower, rate=rate, deduction=less) for lower, rate, less in rates)
+    said: dict[str, Any] = {"pool": "USD", "size": "1", "entry_price": "60000", "mark_price": "60000"}
+    said |= {"venue_maintenance_margin": "333", "trading_fee": "33"}
+    pool = PoolState(pool="USD", ccy="USD", cash="10000", from_coins=True)
+    coin = CoinBalance(ccy="USDT", total="10000", cash="10000", usd_price="1")
+    one.turn([MarginTiers(venue="bybit", env="live", key="BTC", unit="notional", tiers=tiers)], 500)
+    one.turn([instrument("BTCUSDT", "bybit", tiers_key="BTC")], 500)
+    held = position("BTCUSDT", "bybit-main", **said)
+    one.turn([balance(account="bybit-main", coins=(coin,), pools=(pool,)), held], 1_000)
+    one.clock(2_000)
+
+    def ratio(*changes: dict[str, Any]) -> float:
+        found: float = ask(one, changes=changes)["after"]["accounts"]["bybit-main"]["margin_ratio"]
+        return found
+
+    more = {"open": "bybit-main", "symbol": "BTCUSDT", "side": "long", "size": 1}
+    assert ratio() == 0.0333
+    assert ratio(more | {"size": 0.0001}) == 0.0333
+    assert ratio(more) == 0.0766  # 120,000 at 1 % less 500, and twice the fee
+    assert ratio(more, {"close": held.id, "share": 0.5}) == 0.0333, "back in the tier before"
+
+
 @settings(max_examples=10, deadline=None)
 @given(st.floats(0.05, 0.6), st.integers(20, 2_000), st.booleans())
 def test_the_largest_size_is_where_the_distance_is_what_was_asked(distance: float, cash: int, short: bool) -> None:
@@ -171,6 +261,30 @@ def test_the_largest_size_is_where_the_distance_is_what_was_asked(distance: floa
         near = ask(one)["before"]["positions"][BTC.id]["liquidation_distance"]
         assert near <= distance + 1e-6
         assert found["why"] == "it is that near already"
+
+
+def test_a_try_leaves_nothing_behind_for_the_next_one() -> None:
+    """A short whose profit is paid in a coin that the account does not hold: closing it makes the coin."""
+    one = engine(OKX)
+    coin = CoinBalance(ccy="BTC", total="1", cash="1", usd_price="60000", discount="0.95")
+    pool = PoolState(pool="USD", ccy="USD", from_coins=True, pnl_discounted=True)
+    held = position(side="short", size="1", entry_price="60000", mark_price="55000", pool="USD")
+    tiers = msgspec.structs.replace(TIERS, tiers=(MarginTier(lower="0", rate="0.01"),))
+    one.turn([instrument(tiers_key="BTC"), tiers, balance(coins=(coin,), pools=(pool,)), held], 1_000)
+    one.clock(2_000)
+    trial = Trial(one, {"okx-main"}, 9_000)
+    before, equity = trial.state_of("okx-main", held.symbol), equities(trial)
+    for size in (2.0, 4.0):
+        trial.open("okx-main", held.symbol, "long", size, None, None)
+        trial.restore(before)
+        assert equities(trial) == equity == {"USD": 62_000.0}
+        assert [one.ccy for one in trial.engine.accounts["okx-main"].all_coins()] == ["BTC"]
+    asked = {"account": "okx-main", "symbol": held.symbol, "side": "long", "distance": 0.1}
+    found = ask(one, question={"max_size": asked})["max_size"]
+    change = {"open": "okx-main", "symbol": held.symbol, "side": "long", "size": found["size"]}
+    ((_, reached),) = ask(one, changes=[change])["after"]["positions"].items()
+    assert reached["liquidation_distance"] == pytest.approx(0.1, abs=1e-6)
+    assert found["size"] == pytest.approx(10.352548, abs=1e-5)
 
 
 def test_changes_count_before_the_question() -> None:
@@ -222,6 +336,75 @@ def test_what_is_wrong_is_said(scenario: dict[str, Any], code: str, said: str) -
     with pytest.raises(Refusal, match=said) as caught:
         ask(one_account(), **scenario)
     assert caught.value.code == code
+
+
+COIN = {"contract_type": "inverse", "settle": "BTC", "contract_ccy": "USD"}
+PLACES: dict[str, tuple[str, str, dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    # venue, currency, of the coin, of the pool, of the position
+    "okx, a currency": ("okx", "USDT", {"isolated_apart": True}, {}, {}),
+    "okx, the coin itself": ("okx", "BTC", {"isolated_apart": True}, {}, COIN),
+    "okx, all currencies": ("okx", "USDT", {"isolated_apart": True}, {"from_coins": True, "pnl_discounted": True}, {}),
+    "bybit": ("bybit", "USDT", {}, {"from_coins": True}, {}),
+    "hyperliquid, a dex": ("hyperliquid", "USDC", {}, {"basis": "value"}, {"max_leverage": "20"}),
+    "hyperliquid, unified": ("hyperliquid", "USDC", {}, {}, {"max_leverage": "20"}),
+    "aster": ("aster", "USDT", {}, {}, {}),
+}
+STEPS = st.tuples(st.sampled_from(["close", "long", "short"]), st.floats(0.01, 1.0))
+
+
+# An account of Bybit is isolated as a whole: there is no pool beside, which its margins would come from.
+@pytest.mark.parametrize(
+    ("place", "isolated"), [(one, no) for one in PLACES for no in (False, True) if one != "bybit" or not no]
+)
+@settings(max_examples=15, deadline=None)
+@given(st.booleans(), st.integers(80, 140), st.integers(80, 140), st.lists(STEPS, min_size=1, max_size=4))
+def test_no_change_of_size_makes_or_loses_money(
+    place: str, isolated: bool, short: bool, entry: int, price: int, steps: list[tuple[str, float]]
+) -> None:
+    venue, ccy, coin, pool, fields = PLACES[place]
+    account = AccountInfo(name="one", venue=venue, env="live", user="ann")
+    one = engine(account)
+    in_dollars, on_value = "from_coins" in pool, pool.get("basis") == "value"
+    usd, inverse = 100.0 if ccy == "BTC" else 1.0, fields is COIN
+    upnl = (1 / entry - 1 / price) * 500 if inverse else (price - entry) * 5.0
+    upnl = -upnl if short else upnl
+    state = position("BTC-P", "one", size="500" if inverse else "5", side="short" if short else "long", pool=ccy)
+    state = msgspec.structs.replace(
+        state,
+        settle=ccy,
+        pool="USD" if in_dollars else ccy,
+        entry_price=str(entry),
+        mark_price=str(price),
+        venue_unrealized_pnl=repr(upnl),
+        venue_maintenance_margin=None,
+        contract_type="inverse" if inverse else "linear",
+        max_leverage=fields.get("max_leverage"),
+    )
+    value = -5.0 * price if short else 5.0 * price
+    if isolated:
+        by_value = venue == "hyperliquid"
+        cash = 120.0 - (value - upnl if by_value else 0.0)
+        basis: Any = "value" if by_value else "upnl"
+        state = msgspec.structs.replace(state, margin_mode="isolated", isolated_cash=repr(cash), isolated_basis=basis)
+    held = repr(2_000.0 - (value - upnl if on_value and not isolated else 0.0))
+    coins = () if on_value else (CoinBalance(ccy=ccy, total="2000", cash="2000", usd_price=repr(usd), **coin),)
+    states = (PoolState(pool=state.pool, ccy=state.pool, cash=None if in_dollars else held, **pool),)
+    tiers = msgspec.structs.replace(TIERS, venue=venue, unit="contracts" if venue == "okx" else "notional")
+    one.turn([instrument("BTC-P", venue, **({"settle": ccy, "tiers_key": "BTC"} | fields)), tiers], 500)
+    one.turn([balance(account="one", coins=coins, pools=states), state], 1_000)
+    one.clock(2_000)
+    trial = Trial(one, {"one"}, 9_000)
+    worth, whole = sum(equities(trial).values()), row(one, "accounts", "one")["equity_usd"]
+    for what, amount in steps:
+        rows = sorted(trial.engine.positions)
+        if what != "close":
+            side: Side = "long" if what == "long" else "short"
+            trial.open("one", "BTC-P", side, (1_000 if inverse else 10) * amount, None, price)
+        elif rows:
+            trial.close(rows[0], amount)
+        assert sum(equities(trial).values()) == pytest.approx(worth, abs=1e-5)
+    trial.engine.clock(9_500)
+    assert row(trial.engine, "accounts", "one")["equity_usd"] == pytest.approx(whole, abs=0.011)
 
 
 positions = st.lists(
