@@ -70,7 +70,7 @@ class Strip {
     setText(leverage, times(row.gross_leverage));
     setText(margin, dollars(money(row.total_margin_usd)));
     this.#exposures(Object.entries(row.net_exposure ?? {}));
-    this.#stresses(row.stress ?? {});
+    this.#stresses(row.stress ?? {}, row.stress_unmoved ?? []);
   }
 
   #realized(value, row) {
@@ -82,12 +82,14 @@ class Strip {
     setAttribute(this.#since, "title", apart && `not whole: ${apart.join(", ")}`);
   }
 
-  #stresses(stress) {
+  #stresses(stress, unmoved) {
     const now = stress[0]?.equity_usd;
     const steps = Object.keys(stress).filter((step) => Number(step) !== 0).sort((a, b) => a - b);
     this.#stress.hidden = steps.length === 0;
     const apart = stress[0]?.not_covered.length ?? 0;
-    setText(this.#stress.firstChild, `If the market moves${apart > 0 ? ` (without ${apart} of the accounts)` : ""}`);
+    const notes = [apart > 0 && `without ${apart} of the accounts`, unmoved.length > 0 && `nobody holds ${unmoved.join(", ")}`];
+    const noted = notes.filter(Boolean).join("; ");
+    setText(this.#stress.firstChild, `If the market moves${noted && ` (${noted})`}`);
     keyed(this.#ladder, this.#steps, steps, (step) => {
       const value = element("span");
       return { node: element("li", {}, element("b", {}, percent(step / 100, 0, true)), " ", value), value };

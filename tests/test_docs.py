@@ -53,6 +53,7 @@ from gateway.core.protocol import ERRORS, Close, Limits, may_return
 from gateway.core.records import ClosedCycle, CloseReason, Correction, CorrectionClass, Trigger
 from gateway.core.scenario import Change, MaxSize, Scenario
 from gateway.core.scenario import parse as parse_scenario
+from gateway.core.stress import StressSettings
 from gateway.engine import Engine
 from gateway.hub import Hub
 from gateway.loading import read_yaml, signing_key
@@ -254,6 +255,7 @@ def alarming() -> Engine:
         AccountInfo(name="okx-two", venue="okx", env="live", user="ann"),
         AccountInfo(name="okx-three", venue="okx", env="live", user="ann"),
         promoted=CATALOG,
+        stress=StressSettings(bases=("BTC", "BCT")),
     )
     live = [instrument(), feed_of("live"), feed_of("live", account=None), feed_of("live", "okx-two")]
     off = position(venue_liquidation_price="60", liquidation_known="price", size="10")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from gateway.core.arrays import Floats, Ints
+from gateway.core.columns import Bases
 from gateway.core.margin.solver import sums
 from gateway.core.register import differs
 from gateway.core.rows import Row, present
@@ -21,11 +22,13 @@ class Ladder:
 
     Attributes:
         steps: Signed fractions, ascending, 0 among them: the same sum at present prices.
+        unmoved: Underlyings that are meant to move and do not: nobody holds any (a typo, another's name), or they are money.
     """
 
     def __init__(self, settings: StressSettings) -> None:
         self._settings = settings
         self.steps = tuple(sorted({0.0, *(step / 100.0 for step in settings.steps)}))
+        self.unmoved: list[str] = []
         self._equity: Floats = np.zeros((len(self.steps), 0))
         self._ratio: Floats = np.zeros((len(self.steps), 0))
         self._crossed: Floats = np.zeros((2, 0))  # by account, falling and rising: the shock that liquidates it
@@ -46,6 +49,9 @@ class Ladder:
         ratio = np.array([_worst(one, ground, of, count) for one in outcomes])
         crossed = np.array([first_crossings(ground, way) for way in (falling, rising)])
         changed = self._changed(equity, ratio, crossed, of, ground.reasons)
+        unmoved = self._unmoved(ground.book.bases)
+        if unmoved != self.unmoved:
+            self.unmoved, changed = unmoved, set(range(count))
         self._equity, self._ratio, self._crossed, self._reasons = equity, ratio, crossed, ground.reasons
         self._names = [account.info.name for account in register.accounts]
         if sum(map(len, self._members.values())) != len(of):
@@ -72,6 +78,10 @@ class Ladder:
                 "not_covered": uncovered,
             }
         return found
+
+    def _unmoved(self, bases: Bases) -> list[str]:
+        named = set(self._settings.bases or ())
+        return sorted(named.difference(map(bases.name, np.flatnonzero(~bases.fixed).tolist()))) if named else []
 
     def _changed(self, equity: Floats, ratio: Floats, crossed: Floats, of: Ints, reasons: dict[int, str]) -> set[int]:
         if equity.shape != self._equity.shape or crossed.shape != self._crossed.shape:

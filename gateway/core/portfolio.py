@@ -20,7 +20,7 @@ from gateway.core.market import Market
 from gateway.core.positions import Book
 from gateway.core.register import Register
 from gateway.core.risk import RiskSettings
-from gateway.core.rows import Row
+from gateway.core.rows import Row, present
 from gateway.core.slow import Now, Slow
 from gateway.core.state import Position
 from gateway.core.stress import Ground, StressSettings
@@ -112,7 +112,8 @@ class Portfolio:
         number = self.register.summaries.number(row_id)
         row = self.summaries.row(number, self._book.bases.name) | self.realized.row(number)
         unpriced = {*row.get("unpriced", ()), *self.realized.unpriced(number)}  # type: ignore[misc]
-        return row | ({"unpriced": sorted(unpriced)} if unpriced else {}) | {"stress": self.ladder.row(number)}
+        row |= {"unpriced": sorted(unpriced)} if unpriced else {}
+        return row | {"stress": self.ladder.row(number)} | present({"stress_unmoved": self.ladder.unmoved or None})
 
     def _shake(self, ground: Ground) -> list[str]:
         """Find the uniform move that liquidates each account; return those of which it, or why it cannot be said, changed."""

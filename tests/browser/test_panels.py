@@ -83,6 +83,15 @@ async def test_the_ladder_shows_what_is_lost_who_is_liquidated_and_what_is_not_c
     assert (await modules.evaluate(TOTALS, {"stress": uncovered}))[1][0][0] == "−20 % –"
 
 
+async def test_the_ladder_says_which_accounts_and_underlyings_are_not_in_it(modules: Page) -> None:
+    steps = {"-20": {"liquidated": [], "not_covered": ["opts"]}, "0": {"liquidated": [], "not_covered": ["opts"]}}
+    title = TOTALS.replace("return [", "return root.querySelector('.stress dt').textContent; return [")
+    assert await modules.evaluate(title, {"stress": steps}) == "If the market moves (without 1 of the accounts)"
+    unmoved = {"stress": steps, "stress_unmoved": ["BCT", "WBTC"]}
+    expected = "If the market moves (without 1 of the accounts; nobody holds BCT, WBTC)"
+    assert await modules.evaluate(title, unmoved) == expected
+
+
 async def test_a_card_tells_the_move_that_liquidates_the_account(modules: Page) -> None:
     _, _, title = await modules.evaluate(ACCOUNTS, ACCOUNT | {"liquidation_shock": -0.321})
     assert "liquidated if everything moves by −32.1 %" in title

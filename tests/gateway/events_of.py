@@ -22,6 +22,7 @@ from exchanges.events import (
 )
 from gateway.config import EngineSettings
 from gateway.core.accounts import AccountInfo
+from gateway.core.stress import StressSettings
 from gateway.engine import Engine, Sink
 
 OKX = AccountInfo(name="okx-main", venue="okx", env="live", user="ann")
@@ -29,9 +30,14 @@ BYBIT = AccountInfo(name="bybit-main", venue="bybit", env="live", user="ann")
 DEMO = AccountInfo(name="okx-demo", venue="okx", env="demo", user="ann")
 
 
-def engine(*accounts: AccountInfo, sink: Sink | None = None, promoted: Collection[str] = ()) -> Engine:
+def engine(
+    *accounts: AccountInfo,
+    sink: Sink | None = None,
+    promoted: Collection[str] = (),
+    stress: StressSettings | None = None,
+) -> Engine:
     """Return an engine of those accounts (OKX and Bybit without any), which trusts the ``promoted`` margin models too."""
-    return Engine("epoch", accounts or (OKX, BYBIT), EngineSettings(), sink, promoted)
+    return Engine("epoch", accounts or (OKX, BYBIT), EngineSettings(), sink, promoted, stress=stress)
 
 
 def position(symbol: str = "BTC-USDT-SWAP", account: str = "okx-main", **fields: Any) -> PositionState:

@@ -14,7 +14,7 @@ from exchanges.events import AccountMode, CoinBalance, CollateralTier, Collatera
 from gateway.core.columns import Bases
 from gateway.core.stress import StressSettings, factors, moves, walk
 from gateway.engine import Engine
-from tests.gateway.events_of import BYBIT, OKX, balance, engine, instrument, mark, position, row
+from tests.gateway.events_of import BYBIT, DEMO, OKX, balance, engine, instrument, mark, position, row
 
 
 def ladder(one: Engine, summary: str = "ann") -> dict[str, Any]:
@@ -232,15 +232,29 @@ def test_a_ladder_is_published_only_when_what_it_shows_changed() -> None:
 
 
 def test_the_ladder_is_a_setting() -> None:
-    from gateway.config import EngineSettings
-
-    one = Engine("e", (OKX,), EngineSettings(), stress=StressSettings((-10, 2.5), ("ETH",), {"ETH": 2.0}))
+    one = engine(OKX, stress=StressSettings((-10, 2.5), ("ETH",), {"ETH": 2.0}))
     eth = position("ETH-USDT-SWAP")
     one.turn([instrument(), instrument("ETH-USDT-SWAP", base="ETH"), balance(), position(), eth], 1_000)
     found = ladder(one)
     assert list(found) == ["-10", "0", "2.5"]
     assert found["-10"]["equity_usd"] == 1040 - 44
     assert found["2.5"]["equity_usd"] == 1040 + 11
+
+
+def test_what_no_step_moves_though_it_was_named_is_said() -> None:
+    one = engine(OKX, DEMO, stress=StressSettings((-10,), ("BTC", "BCT", "WBTC", "USDT", "ETH")))
+    coins = (CoinBalance(ccy="USDT", total="1000", cash="1000", usd_price="1"),)
+    one.turn([instrument(), balance("1000", coins=coins), position()], 1_000)
+    one.clock(2_000)
+    assert row(one, "summary", "ann")["stress_unmoved"] == ["BCT", "ETH", "USDT", "WBTC"]
+    eth = [instrument("ETH-USDT-SWAP", base="ETH", env="demo"), position("ETH-USDT-SWAP", "okx-demo")]
+    one.turn([balance("30", account="okx-demo"), *eth], 3_000)
+    one.clock(4_000)
+    assert row(one, "summary", "ann")["stress_unmoved"] == ["BCT", "USDT", "WBTC"], "held by anybody"
+    everything = engine(OKX)
+    everything.turn([instrument(), balance("1000"), position()], 1_000)
+    everything.clock(2_000)
+    assert "stress_unmoved" not in row(everything, "summary", "ann")
 
 
 legs = st.tuples(st.sampled_from(["BTC", "ETH", "SOL"]), st.booleans(), st.integers(1, 50))
