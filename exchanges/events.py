@@ -259,6 +259,7 @@ class PoolState(Event, frozen=True, kw_only=True):
         equity_after_held: ``venue_equity`` lacks ``held`` already (OKX ``adjEq``).
         options_count: Options add their value (their premium was paid from ``cash``); else the pool leaves them out.
         venue_*: The venue's own figures at ``BalanceState.venue_at``.
+        liquidated_at: The ``venue_ratio`` at which the venue liquidates.
     """
 
     pool: str
@@ -274,6 +275,7 @@ class PoolState(Event, frozen=True, kw_only=True):
     venue_maintenance_margin: str | None = None
     venue_initial_margin: str | None = None
     venue_ratio: str | None = None
+    liquidated_at: str = "1"
     order_margin: str | None = None
     available: str | None = None
 

@@ -234,6 +234,7 @@ def scenario() -> Engine:
             AccountMode(account="okx-main", mode="futures mode"),
             balance(coins=coins, pools=(pool,), available="1", withdrawable="1"),
             balance("1000", "whale", pools=(PoolState(pool="main", ccy="USDC", cash="1000", basis="value"),)),
+            balance("1000", "other", pools=(PoolState(pool="USDT", ccy="USDT", venue_ratio="0.5"),)),
             PositionsSnapshot(account="okx-main", scope="positions", positions=(everything, isolated, option)),
             PositionsSnapshot(account="whale", scope="dex:", positions=(rounded,)),
             feed("okx-main"),

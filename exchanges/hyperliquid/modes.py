@@ -31,6 +31,8 @@ Settled = dict[
 _RECKONINGS = 5
 _AGREED = Decimal("1e-6")
 _PORTFOLIO = "portfolio"
+# "The account becomes liquidatable when portfolio_margin_ratio > 0.95." Source: Hyperliquid docs, "Portfolio margin".
+_PORTFOLIO_LIMIT = "0.95"
 
 
 def pool(mode: str | None, dex: str, settle: str) -> str:
@@ -90,7 +92,8 @@ def shared(
         return None
     coins: list[CoinBalance] = []
     if mode == "portfolioMargin":
-        pools = [PoolState(pool=_PORTFOLIO, ccy=tables.DOLLAR, venue_ratio=shown(spot.portfolio_margin_ratio))]
+        ratio = shown(spot.portfolio_margin_ratio)
+        pools = [PoolState(pool=_PORTFOLIO, ccy=tables.DOLLAR, venue_ratio=ratio, liquidated_at=_PORTFOLIO_LIMIT)]
     else:
         totals = {row.coin: row.total for row in spot.balances}
         tokens = dict.fromkeys(settle(dex) for dex, state in states.items() if state.snapshot.positions)

@@ -13,14 +13,13 @@ from gateway.core.accounts import Account, Pool
 from gateway.core.anchor import computable
 from gateway.core.positions import Book
 from gateway.core.purses import amounts, value_pools
+from gateway.core.ratios import margin_ratio, stated
 from gateway.core.rows import Row, initial_margin, liquidation_source, present, settle_of, warning_of
 from gateway.core.state import Position
 
 Held = Sequence[tuple[Position, Mapping[str, float]]]
 
 _MINUTE_MS = 60_000
-# A ratio is at most this: the pool's equity is gone.
-_WORST_RATIO = 1_000.0
 
 
 def account_row(account: Account, positions: Iterable[Position], book: Book) -> Row:
@@ -87,7 +86,7 @@ def _margins(account: Account, held: Held, book: Book) -> Row:
     members: dict[int, list[tuple[Position, Mapping[str, float]]]] = {}
     for one in held:
         members.setdefault(one[0].pool.number, []).append(one)
-    pools = {pool.name: pool_row(pool, members.get(pool.number, ()), book) for pool in account.pools.values()}
+    pools = {pool.name: pool_row(account, pool, members.get(pool.number, ()), book) for pool in account.pools.values()}
     ratios = {name: float(str(row["ratio"])) for name, row in pools.items() if "ratio" in row}
     worst = max(ratios, key=ratios.__getitem__) if ratios else None
     return {
@@ -155,14 +154,21 @@ def account_equity(account: Account, held: Held, book: Book) -> dict[str, float]
     return equity
 
 
-def pool_row(pool: Pool, members: Held, book: Book) -> Row:
-    """Return one pool: equity and maintenance in its currency; ratio 1 = liquidation. ``members``: its positions alone."""
+def pool_row(account: Account, pool: Pool, members: Held, book: Book) -> Row:
+    """Return one pool: equity and maintenance in its currency; ratio 1 = liquidation. ``members``: its positions alone.
+
+    What is not known is the venue's own figure, as of ``anchor_at``, where it states one.
+    """
     equity, maintenance = float(book.equity[pool.number]), float(book.maintenance[pool.number])
-    state = pool.state
-    initial = 0.0
+    said, state = stated(account, pool, [position for position, _ in members]), pool.state
+    initial, ratio = 0.0, margin_ratio(equity, maintenance)
     for position, figures in members:
-        weight = position.account.worth_in(pool, settle_of(position))
+        weight = account.worth_in(pool, settle_of(position))
         initial += weight * initial_margin(position, figures.get("notional", math.nan))
+    if theirs := math.isnan(ratio) and not math.isnan(said.ratio):
+        ratio = said.ratio
+        equity, maintenance = _known(equity, said.equity), _known(maintenance, said.maintenance)
+        initial = _known(said.initial, initial)
     return present(
         {
             "ccy": pool.ccy,
@@ -171,11 +177,16 @@ def pool_row(pool: Pool, members: Held, book: Book) -> Row:
             "initial_margin": initial,
             "order_margin": state.order_margin if state else None,
             "available": state.available if state else None,
-            "ratio": margin_ratio(equity, maintenance),
-            "source": _pool_source(pool, members),
+            "ratio": ratio,
+            "source": "venue" if theirs else _pool_source(pool, members),
+            "anchor_at": said.at if theirs else None,
             "calibration": _calibration(pool),
         }
     )
+
+
+def _known(first: float, second: float) -> float:
+    return second if math.isnan(first) else first
 
 
 def _pool_source(pool: Pool, members: Held) -> str:
@@ -201,13 +212,6 @@ def _calibration(pool: Pool) -> Row | None:
             "flagged": {row_id: why for row_id, (_, why) in record.beyond.items()} or None,
         }
     )
-
-
-def margin_ratio(equity: float, maintenance: float) -> float:
-    """Return maintenance / equity: from 1 on a pool is liquidated; at most 1,000, also where its equity is gone. NaN: unknown."""
-    if maintenance > 0.0 and equity <= maintenance / _WORST_RATIO:
-        return _WORST_RATIO
-    return maintenance / equity if equity > 0.0 else math.nan
 
 
 def nearest_liquidation(held: Held, book: Book) -> Row | None:

@@ -66,11 +66,13 @@ class Pool:
         members: Ids of its positions.
         derived: Of which message, and between which positions, its cash was derived from the venue's equity.
         message: Of the report (``message_of``): positions of one message with it carry the same.
+        as_of: When the venue reported it.
         calibration: How its model agrees with the venue; None: it was never held against it.
     """
 
     __slots__ = (
-        "backing_known", "calibration", "cash_known", "ccy", "derived", "members", "message", "name", "number", "scope", "state",
+        "as_of", "backing_known", "calibration", "cash_known", "ccy", "derived", "members",
+        "message", "name", "number", "scope", "state",
     )  # fmt: skip
 
     def __init__(self, name: str, number: int) -> None:
@@ -82,6 +84,7 @@ class Pool:
         self.members: set[str] = set()
         self.derived: tuple[tuple[str, int] | None, tuple[object, ...]] | None = None
         self.message: tuple[str, int] | None = None
+        self.as_of: int | None = None
         self.calibration: Calibrated | None = None
 
     @property

@@ -22,14 +22,13 @@ from gateway.core.holdings import Holdings
 from gateway.core.margin.okx import LIQUIDATION_FEE_RATE
 from gateway.core.margin.scalar import Leg, Snapshot, x_of
 from gateway.core.positions import Book
+from gateway.core.ratios import WORST, stated_ratio
 from gateway.core.residuals import Residuals
 from gateway.core.rows import settle_of
 from gateway.core.state import Position
 
 # OKX states maintenance without the liquidation fee that its ratio, and our maintenance, contain.
 _FEE_BEYOND = {"okx": LIQUIDATION_FEE_RATE}
-# How the venues state a margin ratio: OKX as equity / maintenance, Bybit as maintenance / equity, which is ours.
-_RATIO_IS_INVERSE = {"okx": True, "bybit": False}
 # What of a row changes with every report, and with every other formula that applies to it.
 _SAID = attrgetter("message", "pending_fill", "maintenance", "restored_at")
 
@@ -322,8 +321,8 @@ class Calibration:
             ours = maintenance - fee - float(self._book.extra_mm[pool.number])
             for agreement in agreements:
                 agreement.maintenance.add(ours / float(stated) - 1.0)
-        if ratio and float(ratio) and venue in _RATIO_IS_INVERSE and equity > 0.0:
-            theirs = 1.0 / float(ratio) if _RATIO_IS_INVERSE[venue] else float(ratio)
+        theirs = stated_ratio(venue, ratio)
+        if 0.0 < theirs < WORST and equity > 0.0:
             for agreement in agreements:
                 agreement.ratio.add(maintenance / equity / theirs - 1.0)
 

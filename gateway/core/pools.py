@@ -17,6 +17,7 @@ from gateway.core.collateral import Backing, backing
 from gateway.core.margin.inputs import is_bought_option
 from gateway.core.market import Market
 from gateway.core.positions import Book
+from gateway.core.ratios import stated
 from gateway.core.rows import settle_of
 from gateway.core.state import Position
 
@@ -70,10 +71,10 @@ class Pools:
         """Return whose formula depends on whether a position is there: one that is alone else, and the legs of its symbol."""
         return set(pool.members) if len(pool.members) <= 2 else pool.members & position.symbol.positions
 
-    def report(self, account: Account, balance: BalanceState, seq: int) -> None:
+    def report(self, account: Account, balance: BalanceState, seq: int, now: int) -> None:
         """Take the pools of a balance report; a full one ends the pools of its scope that it does not name."""
         for state in balance.pools:
-            self._take(account, balance, state, seq)
+            self._take(account, balance, state, seq, now)
         named = {state.pool for state in balance.pools}
         for pool in list(account.pools.values()):
             if pool.scope != balance.scope:
@@ -83,10 +84,12 @@ class Pools:
             self.dirty[pool.number] = pool  # its coins may have changed, though it was not named
             self._drop_if_empty(account, pool)
 
-    def _take(self, account: Account, balance: BalanceState, state: PoolState, seq: int) -> None:
+    def _take(self, account: Account, balance: BalanceState, state: PoolState, seq: int, now: int) -> None:
         pool = self.get(account, state.pool)
         pool.state, pool.scope, pool.ccy = state, balance.scope, state.ccy
         pool.message = message_of(balance.scope, balance.asked_at, seq)
+        told = (balance.venue_at, balance.asked_at, now)
+        pool.as_of = next(at for at in told if at is not None)
         self.dirty[pool.number] = pool
 
     def _drop_if_empty(self, account: Account, pool: Pool) -> None:
@@ -184,10 +187,7 @@ class Pools:
         return self._solvable.get(pool.number, True)
 
     def _can_be_solved(self, pool: Pool) -> bool:
-        return pool.backing_known and all(
-            computable(member.state, member.instrument) or is_bought_option(member.state)
-            for member in self._members(pool)
-        )
+        return pool.backing_known and all(map(_is_modelled, self._members(pool)))
 
     def _members(self, pool: Pool) -> Iterator[Position]:
         return (self._positions[row_id] for row_id in pool.members)
@@ -226,11 +226,15 @@ class Pools:
         number, state, before = pool.number, pool.state, float(cash[pool.number])
         cash[number], extra_mm[number] = math.nan, 0.0
         members = [self._positions[row_id] for row_id in sorted(pool.members)]
+        said = stated(self._owners[number], pool, members).ratio
+        self._book.stated[number] = said
         if pool.isolated:
-            stated = members[0].state.isolated_cash if members else None
-            cash[number] = float(stated) if stated is not None else math.nan
+            own = members[0].state.isolated_cash if members else None
+            cash[number] = float(own) if own is not None else math.nan
             return
         self._place_coins(pool)
+        if not math.isnan(said) and not (self._owners[number].computable and all(map(_is_modelled, members))):
+            extra_mm[number] = math.nan  # no formula gives what the pool has to keep: the venue's own ratio counts
         if state is None or not (pool.cash_known or state.venue_equity is not None):
             return
         parts = [self._part(member, pool, at_anchor=pool.cash_known) for member in members]
@@ -247,7 +251,7 @@ class Pools:
             beyond = _beyond(state, held, equity, maintenance)
         self.beyond[number] = beyond or (0.0, 0.0)
         cash[number] += self.beyond[number][0]
-        extra_mm[number] = self.beyond[number][1]
+        extra_mm[number] += self.beyond[number][1]
 
     def _derive(self, pool: Pool, members: Sequence[Position], cash: float, adds: float) -> float:
         """Return the cash with which the present marks reproduce the venue's equity, of a pool of which nothing else is known.
@@ -286,6 +290,11 @@ class Pools:
             else None
         )
         return self._book.contribution(member.handle, stated, at_anchor=at_anchor)
+
+
+def _is_modelled(member: Position) -> bool:
+    """Say whether a formula gives what a position has to keep, in modes that have one."""
+    return computable(member.state, member.instrument) or is_bought_option(member.state)
 
 
 def _fractions(found: Backing) -> dict[str, float]:

@@ -44,7 +44,7 @@ __all__ = ["Bases", "Book", "Changed", "Row", "Rows", "Shocked", "Symbols"]
 _FIGURES = ("mark", "value", "notional", "upnl", "mm", "liq", "trigger", "distance")
 _COIN = -1  # the table slot of a coin
 _ANYWHERE, _NOWHERE = (-math.inf, math.inf), (math.inf, -math.inf)  # [low, high) of prices
-_POOL_INPUTS, _POOL_OUTPUTS = 3, 2
+_POOL_INPUTS, _POOL_OUTPUTS = 4, 2
 
 LEAST = 1e-6  # of a price is left by any move: no price is 0
 
@@ -57,6 +57,7 @@ class Book:
 
     Attributes:
         cash, extra_mm: (n_pools,) pool currency: equity and maintenance beyond the rows'.
+        stated: (n_pools,) the venue's own margin ratio, 1 = liquidation, for where equity or maintenance is not known; NaN: none.
         delta: (n_pools,) calibration: added to equity where prices are solved, never to the equity that is shown.
         equity, maintenance: (n_pools,) as of the last recompute.
     """
@@ -85,7 +86,7 @@ class Book:
         """Name the columns; called whenever the arrays are replaced."""
         self._all = Columns(self._block, self._ints, self._capacity)
         self._live = Columns(self._block, self._ints, self._n)  # what is recomputed: renewed when rows come or go
-        self.cash, self.extra_mm, self.delta, self.equity, self.maintenance = self._pools[
+        self.cash, self.extra_mm, self.stated, self.delta, self.equity, self.maintenance = self._pools[
             : _POOL_INPUTS + _POOL_OUTPUTS
         ]
         bits = self._pools.view(np.int64)[_POOL_INPUTS:]
@@ -105,7 +106,7 @@ class Book:
             number = self._pool_count
             self._pool_count += 1
         self._pools[:, number] = 0.0
-        self.cash[number] = np.nan
+        self.cash[number] = self.stated[number] = np.nan
         return number
 
     def remove_pool(self, number: int) -> None:

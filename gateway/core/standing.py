@@ -49,7 +49,7 @@ class Standing:
             return
         if account.merge_coins(balance):
             self._holdings.dirty |= account.positions
-        self._holdings.pools.report(account, balance, self._changes.seq)
+        self._holdings.pools.report(account, balance, self._changes.seq, now)
         self._holdings.fresh.add(account.info.name)
         self._changes.touch("accounts", account.info.name)
         self._check_allocation(account, now)

@@ -177,7 +177,9 @@ class Look:
     @cached_property
     def ratios(self) -> Floats:
         """Margin ratios by pool number, 1 = liquidation."""
-        return margin_ratios(self._of.book.equity, self._of.book.maintenance)
+        book = self._of.book
+        ours = margin_ratios(book.equity, book.maintenance)
+        return np.where(np.isnan(ours), book.stated, ours)
 
     @cached_property
     def _now(self) -> Now:

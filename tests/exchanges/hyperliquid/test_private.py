@@ -591,8 +591,8 @@ def test_portfolio_margin_shows_the_venues_ratio_and_nothing_of_ours() -> None:
     }
     outputs = link.receive(frame("spotState", {"user": USER, "spotState": spot_state}), 1)
     (shared,) = [each for each in only(BalanceState, outputs) if each.scope == "shared"]
-    assert [(each.pool, each.venue_ratio, each.venue_equity, each.cash) for each in shared.pools] == [
-        ("portfolio", "0.42", None, None)
-    ]
+    assert [
+        (each.pool, each.venue_ratio, each.liquidated_at, each.venue_equity, each.cash) for each in shared.pools
+    ] == [("portfolio", "0.42", "0.95", None, None)]
     (coin,) = [coin for each in only(BalanceState, outputs) for coin in each.coins]
     assert (coin.collateral, coin.discount) == (True, "0.5")

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from exchanges.events import CoinBalance, PoolState, PositionState
+from exchanges.events import AccountMode, CoinBalance, PoolState, PositionState
 from gateway.core.account_rows import account_row
 from gateway.core.accounts import AccountInfo
 from gateway.core.margin import CATALOG
 from gateway.engine import Engine
-from tests.gateway.events_of import balance, closed, engine, instrument, mark, position, row
+from tests.gateway.events_of import BYBIT, OKX, balance, closed, engine, instrument, mark, position, row
 
 HL = AccountInfo(name="hl-main", venue="hyperliquid", env="live", user="ann")
 ASTER = AccountInfo(name="aster-main", venue="aster", env="live", user="ann")
@@ -164,3 +164,69 @@ def test_a_bybit_wallet_without_a_free_balance_is_solved_where_no_order_locks_an
     assert (solved(one, held)[0] == "model") == known
     assert ("ratio" in pool(one, "USD", "bybit-main")) == known
     assert ("order_holds" in account(one, "bybit-main").get("missing", [])) != known
+
+
+def portfolio_margin(venue_pool: PoolState, info: AccountInfo = OKX, **fields: Any) -> Engine:
+    """An account whose mode no formula knows, with a position whose own margin says nothing of the pool's."""
+    one = engine(info)
+    held = position(
+        account=info.name, pool=venue_pool.pool, size="1", entry_price="60000", mark_price="60000", **fields
+    )
+    mode = AccountMode(account=info.name, mode="portfolio margin", computable=False)
+    one.turn([mode, balance("10000", info.name, pools=(venue_pool,), venue_at=900), held], 1_000)
+    one.clock(2_000)
+    return one
+
+
+def test_portfolio_margin_keeps_the_venues_ratio_and_says_of_when() -> None:
+    dollars = PoolState(
+        pool="USD", ccy="USD", venue_equity="10000", venue_maintenance_margin="4000", venue_initial_margin="5000",
+        venue_ratio="2.5", equity_after_held=True, held=None,
+    )  # fmt: skip
+    one = portfolio_margin(dollars)
+    assert pool(one, "USD") == {
+        "ccy": "USD", "equity": 10_000.0, "maintenance_margin": 4_000.0, "initial_margin": 5_000.0, "ratio": 0.4,
+        "source": "venue", "anchor_at": 900,
+    }  # fmt: skip
+    assert (account(one)["margin_ratio"], account(one)["worst_pool"]) == (0.4, "USD")
+    one.turn([mark("61000")], 3_000)
+    assert (pool(one, "USD")["equity"], pool(one, "USD")["ratio"]) == (11_000.0, 0.4), (
+        "marks move no figure of the venue's"
+    )
+
+
+@pytest.mark.parametrize(
+    ("info", "said", "ratio"),
+    [
+        (OKX, {"venue_ratio": "2.5"}, 0.4),
+        (OKX, {"venue_ratio": "0.0001"}, 1_000.0),
+        (OKX, {"venue_ratio": "-1"}, 1_000.0),
+        (BYBIT, {"venue_ratio": "0.9"}, 0.9),
+        (HL, {"venue_ratio": "0.97", "liquidated_at": "0.95"}, 0.97 / 0.95),
+        (ASTER, {"venue_equity": "1000", "venue_maintenance_margin": "250"}, 0.25),
+        (ASTER, {"venue_equity": "1000"}, None),
+    ],
+)
+def test_a_venues_ratio_is_turned_to_ours(info: AccountInfo, said: dict[str, str], ratio: float | None) -> None:
+    one = portfolio_margin(PoolState(pool="P", ccy="USDC", **said), info, venue_maintenance_margin=None)  # type: ignore[arg-type]
+    expected = None if ratio is None else pytest.approx(ratio)
+    assert pool(one, "P", info.name).get("ratio") == expected
+    assert account(one, info.name).get("margin_ratio") == expected
+
+
+def test_with_a_written_option_a_pool_has_the_venues_ratio() -> None:
+    one, held = engine(), position()
+    usdt = PoolState(pool="USDT", ccy="USDT", cash="1000", venue_maintenance_margin="300", venue_ratio="3.2")
+    one.turn([balance(pools=(usdt,), venue_at=900), held], 1_000)
+    assert pool(one)["ratio"] == pytest.approx(1.21 / 1_020)
+    assert "anchor_at" not in pool(one)
+    one.turn([position("BTC-USD-261225-100000-C", kind="option", side="short", venue_value="-3")], 2_000)
+    assert (pool(one)["ratio"], pool(one)["maintenance_margin"], pool(one)["anchor_at"]) == (1 / 3.2, 300.0, 900)
+
+
+def test_an_isolated_position_without_tiers_has_the_ratio_that_its_own_message_states() -> None:
+    one = engine()
+    held = position(margin_mode="isolated", isolated_cash="20", venue_maintenance_margin=None, venue_margin_ratio="8")
+    one.turn([balance(), held], 1_000)
+    found = pool(one, f"iso:{held.id}")
+    assert (found["ratio"], found["source"], found["anchor_at"]) == (0.125, "venue", 1_000)

@@ -7,7 +7,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from exchanges.events import CoinBalance, Event, KeyInfo, LiquidationWarning, VerificationFailed, Verified
+from exchanges.events import (
+    AccountMode,
+    CoinBalance,
+    Event,
+    KeyInfo,
+    LiquidationWarning,
+    PoolState,
+    VerificationFailed,
+    Verified,
+)
 from gateway.config import EngineSettings
 from gateway.core.accounts import AccountInfo
 from gateway.core.alerts.board import KEEP_MS
@@ -209,6 +218,19 @@ def test_the_margin_ratio_of_a_pool_fires_in_its_turn() -> None:
     ticks(one, "49", at=T0 + 4_000)
     one.clock(T0 + 5_000)
     assert "none is left" in row(one, "alerts", "ratio:okx-main:USDT")["message"]
+
+
+def test_a_margin_ratio_that_the_venue_alone_states_fires() -> None:
+    one = desk(builtin=False, ratio=RuleSettings("margin_ratio", steps={"warning": 0.5}))
+    mode = AccountMode(account="okx-main", mode="portfolio margin", computable=False)
+    calm = PoolState(pool="USDT", ccy="USDT", venue_equity="100", venue_ratio="2.5")
+    one.turn([*LIVE, mode, balance("100", pools=(calm,)), position()], T0)
+    ticks(one, "111")
+    assert states(one) == {}
+    near = msgspec.structs.replace(calm, venue_ratio="1.25")
+    one.turn([balance("100", pools=(near,)), mark("112", at=T0 + 3_000)], T0 + 3_000)
+    assert told(one) == [("ratio:okx-main:USDT", "firing", "warning")]
+    assert row(one, "alerts", "ratio:okx-main:USDT")["value"] == pytest.approx(0.8)
 
 
 def test_unrealised_loss_of_a_position_and_of_an_account() -> None:
