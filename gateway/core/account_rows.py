@@ -88,22 +88,20 @@ def _margins(account: Account, held: Held, book: Book) -> Row:
         members.setdefault(one[0].pool.number, []).append(one)
     pools = {pool.name: pool_row(account, pool, members.get(pool.number, ()), book) for pool in account.pools.values()}
     ratios = {name: float(str(row["ratio"])) for name, row in pools.items() if "ratio" in row}
-    worst = max(ratios, key=ratios.__getitem__) if ratios else None
+    used = [pool for pool in account.pools.values() if pool.number in members]
+    # A pool of which it is not known may be the worst of all.
+    worst = max(ratios, key=ratios.__getitem__) if ratios and all(pool.name in ratios for pool in used) else None
+    missing = ["margin_ratio"] if used and worst is None else []
+    if account.computable and any(pool.state and math.isnan(account.held_by_orders(pool)) for pool in used):
+        missing.append("order_holds")
     return {
         "pools": pools or None,
         "margin_ratio": ratios[worst] if worst else None,
         "worst_pool": worst,
         "nearest_liquidation": nearest_liquidation(held, book),
         "positions": len(held),
-        "missing": _missing(account, members) or None,
+        "missing": missing or None,
     }
-
-
-def _missing(account: Account, members: Mapping[int, Held]) -> list[str]:
-    """Return what keeps the figures of an account's pools from being computed; ``members``: positions by pool."""
-    used = [pool for pool in account.pools.values() if pool.state is not None and pool.number in members]
-    held = account.computable and any(math.isnan(account.held_by_orders(pool)) for pool in used)
-    return ["order_holds"] if held else []
 
 
 def _rates(account: Account, ccys: Iterable[str]) -> dict[str, Row]:

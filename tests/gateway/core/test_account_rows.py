@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from exchanges.events import AccountMode, CoinBalance, PoolState, PositionState
+from exchanges.events import AccountMode, CoinBalance, MarginTier, MarginTiers, PoolState, PositionState
 from gateway.core.account_rows import account_row
 from gateway.core.accounts import AccountInfo
 from gateway.core.margin import CATALOG
@@ -230,3 +230,29 @@ def test_an_isolated_position_without_tiers_has_the_ratio_that_its_own_message_s
     one.turn([balance(), held], 1_000)
     found = pool(one, f"iso:{held.id}")
     assert (found["ratio"], found["source"], found["anchor_at"]) == (0.125, "venue", 1_000)
+
+
+def test_an_account_has_no_margin_ratio_while_a_pool_that_keeps_positions_has_none() -> None:
+    one = engine(ASTER)
+    known = position("BTCUSDT", ASTER.name, venue_maintenance_margin="1")
+    vague = position("ETHUSDC", ASTER.name, pool="USDC", settle="USDC", venue_maintenance_margin=None)
+    empty = PoolState(pool="BNB", ccy="BNB", venue_equity=None)
+    pools = (PoolState(pool="USDT", ccy="USDT", cash="1000"), PoolState(pool="USDC", ccy="USDC", cash="100"), empty)
+    brackets = MarginTiers(
+        venue="aster", env="live", key="t", unit="notional",
+        tiers=(MarginTier(lower="0", rate="0.005", deduction="0"),),
+    )  # fmt: skip
+    kinds = [instrument("BTCUSDT", "aster", tiers_key="t"), instrument("ETHUSDC", "aster", settle="USDC"), brackets]
+    one.turn([*kinds, balance("1000", ASTER.name, pools=pools), known], 1_000)
+    one.clock(2_000)
+    found = account(one, ASTER.name)
+    assert (found["margin_ratio"], found["worst_pool"]) == (pytest.approx(1.1 / 1_020), "USDT"), (
+        "an empty pool is no matter"
+    )
+    assert "missing" not in found
+    one.turn([vague], 3_000)
+    one.clock(4_000)
+    found = account(one, ASTER.name)
+    assert found["pools"]["USDT"]["ratio"] == pytest.approx(1.1 / 1_020)
+    assert found.keys().isdisjoint({"margin_ratio", "worst_pool"})
+    assert found["missing"] == ["margin_ratio", "liquidation_shock"]
