@@ -32,6 +32,8 @@ class Kind(NamedTuple):
         unit: Of value, thresholds and ``clear``.
         what: The figure in words, for messages.
         unknown_is_worst: A value that could not be determined counts as the worst; else it leaves an alert as it is.
+        by_clock: The figure is worked out by the clock alone.
+        lasts_ms: It is not over before its time: a venue's warning is not repeated after a restart.
     """
 
     of: Of
@@ -39,26 +41,28 @@ class Kind(NamedTuple):
     unit: Unit
     what: str
     unknown_is_worst: bool = False
+    by_clock: bool = False
+    lasts_ms: int = 0
 
 
 KINDS: dict[str, Kind] = {
     "liquidation_distance": Kind("position", True, "fraction", "distance to liquidation", True),
     "margin_ratio": Kind("pool", False, "fraction", "margin ratio (100 % is liquidation)"),
-    "liquidation_shock": Kind("account", True, "fraction", "move of everything to liquidation"),
-    "risk_score": Kind("position", False, "fraction", "risk score"),
+    "liquidation_shock": Kind("account", True, "fraction", "move of everything to liquidation", by_clock=True),
+    "risk_score": Kind("position", False, "fraction", "risk score", by_clock=True),
     "unrealized_pnl": Kind("position", True, "usd", "unrealised PnL"),
     "unrealized_pnl_share": Kind("account", True, "fraction", "unrealised PnL as a share of equity"),
     "drawdown": Kind("account", False, "fraction", "drawdown from the day's peak, net of transfers"),
-    "concentration": Kind("position", False, "fraction", "share of the user's gross notional"),
-    "funding_cost": Kind("position", False, "usd", "predicted next funding payment"),
-    "funding_rate": Kind("position", False, "fraction", "predicted funding rate to be paid"),
+    "concentration": Kind("position", False, "fraction", "share of the user's gross notional", by_clock=True),
+    "funding_cost": Kind("position", False, "usd", "predicted next funding payment", by_clock=True),
+    "funding_rate": Kind("position", False, "fraction", "predicted funding rate to be paid", by_clock=True),
     "adl": Kind("position", False, "count", "place in the queue of auto-deleveraging (5 is first)"),
     "correction": Kind("position", False, "count", "corrections by the venue's answer"),
     "allocation": Kind("account", False, "fraction", "share of the allocation that is missing"),
     "model_residual": Kind("pool", False, "fraction", "residual of the margin model against the venue"),
     "blind": Kind("feed", False, "s", "time without live figures"),
     "key_expiry": Kind("account", True, "days", "days until the key expires"),
-    "venue_warning": Kind("position", False, "flag", "the venue warns of a liquidation"),
+    "venue_warning": Kind("position", False, "flag", "the venue warns of a liquidation", lasts_ms=600_000),
 }
 
 

@@ -267,7 +267,7 @@ def _liquidation_shock(scene: Scene, account: Account, _now: int) -> Iterator[Se
         yield Seen(account.info.name, abs(move), gap or (f"everything {100 * move:+.3g} %" if move < math.inf else ""))
 
 
-# By kind; and those whose figures are worked out by the clock alone.
+# By kind.
 SEEN: dict[str, Callable[[Scene, Account, int], Iterator[Seen]]] = {
     "blind": _blind,
     "correction": _correction,
@@ -287,7 +287,6 @@ PLACES: dict[str, Callable[[Scene, int], Iterable[str]]] = {
     "venue_warning": lambda scene, _now: scene.warned(),
     "model_residual": lambda scene, _now: scene.doubted(),
 }
-BY_CLOCK = frozenset({"liquidation_shock", "concentration", "risk_score", "funding_cost", "funding_rate"})
 
 
 def blind_marks(

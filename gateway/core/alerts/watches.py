@@ -21,7 +21,6 @@ from gateway.core.alerts.machine import ANY_NUMBER, HARMLESS, WORST, Reading, bo
 from gateway.core.alerts.rules import Rule, Scope
 from gateway.core.alerts.sources import (
     ACCOUNT_COLUMNS,
-    BY_CLOCK,
     COLUMNS,
     PLACES,
     REASONS,
@@ -34,9 +33,6 @@ from gateway.core.alerts.sources import (
 )
 from gateway.core.arrays import Codes, Floats, Ints
 from gateway.core.state import Position, Symbol
-
-# What the venue warned of is not repeated after a restart: it is not over before its time.
-_LASTING_MS = {"venue_warning": 600_000}
 
 
 class Watch(Protocol):
@@ -122,7 +118,7 @@ class OfPositions(_OfColumn):
 
     def turn(self, look: Look) -> None:
         self._begin(look)
-        if look.moved and self.rule.kind not in BY_CLOCK:
+        if look.moved and not self.rule.spec.by_clock:
             values = COLUMNS[self.rule.kind](look.rows)
             for place in self.left(look.rows.slot, values, lambda values: self._counted(values, look)):
                 self._judge(place, float(values[place]), look)
@@ -262,7 +258,7 @@ class OfHappenings:
         self._selected: dict[str, bool] = {}  # accounts: what configuration says of them stands
 
     def turn(self, look: Look) -> None:
-        if look.concerned and self.rule.kind not in BY_CLOCK:
+        if look.concerned and not self.rule.spec.by_clock:
             self._look_at((look.scene.accounts[name] for name in look.concerned), look)
 
     def clock(self, look: Look) -> None:
@@ -322,7 +318,7 @@ class OfHappenings:
                 continue
             position = entry.subject.position
             is_gone = position is not None and position not in look.scene.positions and self.rule.kind != "correction"
-            lasts = look.now - entry.status.since < _LASTING_MS.get(self.rule.kind, 0)
+            lasts = look.now - entry.status.since < self.rule.spec.lasts_ms
             if not is_gone and (held is not None or lasts):
                 unknown = Reading(entry.value, live=False)
                 self.board.judge(self.rule, entry.subject, unknown, look.now, note=entry.note, held=held)
