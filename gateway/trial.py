@@ -86,8 +86,8 @@ class Trial:
     ) -> str:
         """Open a position or add to one, at the mark; what stands against it is closed first. Return the position's id."""
         owner = self.engine.accounts[account]
-        against = self._held(owner, symbol, "short" if side == "long" else "long")
-        if against is not None and not (owner.mode is not None and owner.mode.hedge):
+        against = self._against(owner, symbol, side)
+        if against is not None:
             there = float(against.state.size)
             self.close(against.state.id, min(1.0, size / there))
             if size <= there:
@@ -98,6 +98,11 @@ class Trial:
             return self._open(owner, symbol, side, size, leverage, price)
         self._enlarge(held, size, leverage)
         return held.state.id
+
+    def against(self, account: str, symbol: str, side: Side) -> float:
+        """Return the size of what stands against a side: it is closed first; 0 where nothing does."""
+        found = self._against(self.engine.accounts[account], symbol, side)
+        return float(found.state.size) if found is not None else 0.0
 
     def state_of(self, account: str, symbol: str) -> list[Event]:
         """Return what brings an account's balances and its rows of a symbol back to where they are now."""
@@ -291,10 +296,12 @@ class Trial:
     def _say(self, events: Sequence[Event]) -> None:
         self.engine.turn(events, self._now)
         book = self.engine.book
+        before = book.delta.copy()
         for account in self.engine.accounts.values():
             for pool in account.pools.values():
                 book.delta[pool.number] = self._delta.get((account.info.name, pool.name), 0.0)
-        book.recompute()
+        if (book.delta != before).any():
+            book.recompute()
 
     def _market(self, held: list[Account]) -> list[Event]:
         market = self._live.market
@@ -322,6 +329,10 @@ class Trial:
         if position is None:
             raise Refusal("bad_scenario", f"there is no position {row_id!r} (any more)")
         return position
+
+    def _against(self, owner: Account, symbol: str, side: Side) -> Position | None:
+        hedge = owner.mode is not None and owner.mode.hedge
+        return None if hedge else self._held(owner, symbol, "short" if side == "long" else "long")
 
     def _held(self, account: Account, symbol: str, side: Side) -> Position | None:
         rows = (self.engine.positions[row_id] for row_id in sorted(account.positions))

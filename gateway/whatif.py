@@ -7,7 +7,8 @@ private engine of the accounts that they concern (``gateway.trial``).
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,7 +25,9 @@ from gateway.engine import Engine
 from gateway.trial import Trial
 
 _MOST = 1e15  # contracts
-_HALVINGS = 30  # of a bracket whose ends differ by a factor of two, or of one contract
+_LEAST = 1e-9  # contracts, or of what stands against: as good as nothing
+_CLOSE = 1e-9  # of the pool's equity, and of a size
+_STEPS = 90
 
 
 def answer(engine: Engine, scenario: Scenario, allowed: Collection[str], now: int) -> Row:
@@ -195,39 +198,90 @@ def _distances(book: Book) -> Floats:
     return np.where(np.isnan(c.lack + c.mark), np.nan, found)
 
 
-def _distance(book: Book, position: Position) -> float:
-    return float(_distances(book)[np.flatnonzero(book.live.handle == position.handle)[0]])
-
-
 # --- questions -----------------------------------------------------------------------------------------------------------
+
+
+class _Tried(NamedTuple):
+    """What became of one size that was added.
+
+    Attributes:
+        lack: Maintenance - equity of the pool (its currency) where the underlying has moved by the distance that was asked for,
+            the worse way: from 0 on it is nearer than that. A line over the size, but for the edges of tiers.
+        equity: Of the pool, as it is solved for.
+        unit: Notional of one contract (settle currency).
+    """
+
+    lack: float
+    equity: float
+    unit: float
+    distance: float
+    notional: float
 
 
 def _max_size(trial: Trial, asked: MaxSize) -> Row:
     """Return the largest size that can be added before the position's distance falls below what is asked."""
-    book, before = trial.engine.book, trial.state_of(asked.account, asked.symbol)
+    before = trial.state_of(asked.account, asked.symbol)
+    free = trial.against(asked.account, asked.symbol, asked.side)
 
-    def tried(size: float) -> tuple[float, float]:
-        """Return distance and notional with so much added; what only closes something is safe."""
-        row_id = trial.open(asked.account, asked.symbol, asked.side, size, asked.leverage, asked.price)
-        position = trial.engine.positions.get(row_id)
-        there = position is not None and position.state.side == asked.side
-        found = (_distance(book, position), book.notional(position.handle)) if there and position else (math.inf, 0.0)
+    def tried(size: float) -> _Tried:
+        row_id = trial.open(asked.account, asked.symbol, asked.side, free + size, asked.leverage, asked.price)
+        found = _look(trial, row_id, asked)
         trial.restore(before)
-        if math.isnan(found[0]):
-            raise Refusal(
-                "bad_scenario", f"no model tells how far {asked.symbol} in {asked.account} would be from liquidation"
-            )
         return found
 
-    enough, far = 0.0, 1.0
-    while far < _MOST and tried(far)[0] >= asked.distance:
-        enough, far = far, 2.0 * far
-    if far >= _MOST:
-        return {"size": None, "why": "no size brings it that near"}
-    for _ in range(_HALVINGS):
-        middle = (enough + far) / 2.0
-        enough, far = (middle, far) if tried(middle)[0] >= asked.distance else (enough, middle)
-    if enough < far * 1e-9:
-        return {"size": 0.0, "why": "it is that near already"}
-    distance, notional = tried(enough)
-    return {"size": enough, "liquidation_distance": round(distance, 6), "notional": round(notional, 2)}
+    near = tried(_LEAST * max(free, 1.0))
+    if near.lack >= 0.0:
+        return {"size": free, "notional": 0.0} if free else {"size": 0.0, "why": "it is that near already"}
+    low, high = 0.0, _LEAST + 2.0 * near.equity / (asked.distance * near.unit)
+    while (far := tried(high)).lack < 0.0:
+        low, high, near = high, 10.0 * high, far
+        if high > _MOST:
+            return {"size": None, "why": "no size brings it that near"}
+    size, found = _between((low, near), (high, far), tried)
+    reached = {"liquidation_distance": round(found.distance, 6), "notional": round(found.notional, 2)}
+    return {"size": free + size, **{name: value for name, value in reached.items() if math.isfinite(value)}}
+
+
+def _between(
+    near: tuple[float, _Tried], far: tuple[float, _Tried], tried: Callable[[float], _Tried]
+) -> tuple[float, _Tried]:
+    """Return the largest size between two that is far enough: a line but for the edges of tiers, where it may jump."""
+    (low, best), high = near, far[0]
+    at_low, at_high = best.lack, far[1].lack
+    for step in range(_STEPS):
+        middle = (low + high) / 2.0
+        size = high - at_high * (high - low) / (at_high - at_low)
+        if step % 3 == 2 or not low < size < high:  # a jump: halves come to it, secants do not
+            size = middle
+        found = tried(size)
+        if abs(found.lack) <= _CLOSE * abs(found.equity):
+            return size, found
+        if found.lack < 0.0:
+            low, at_low, best = size, found.lack, found
+        else:
+            high, at_high = size, found.lack
+        if high - low <= _CLOSE * high:
+            break
+    return low, best
+
+
+def _look(trial: Trial, row_id: str, asked: MaxSize) -> _Tried:
+    """Return how a position that was just added to stands."""
+    book, position = trial.engine.book, trial.engine.positions[row_id]
+    move = np.zeros(len(book.bases))
+    move[book.live.base[_row(book, position)]] = asked.distance
+    number = position.pool.number
+    lacks = [at.maintenance - at.equity - book.delta for at in (book.at(factors(move)), book.at(factors(-move)))]
+    lack = max(float(one[number]) for one in lacks)
+    if math.isnan(lack) or position.maintenance.model is None:
+        raise Refusal(
+            "bad_scenario", f"no model tells how far {asked.symbol} in {asked.account} would be from liquidation"
+        )
+    notional = book.notional(position.handle)
+    distance = float(_distances(book)[_row(book, position)])
+    equity = float(book.equity[number] + book.delta[number])
+    return _Tried(lack, equity, notional / float(position.state.size), distance, notional)
+
+
+def _row(book: Book, position: Position) -> int:
+    return int(np.flatnonzero(book.live.handle == position.handle)[0])

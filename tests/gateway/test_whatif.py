@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exchanges.events import CoinBalance, MarginTier, MarginTiers, PoolState, PositionState, Side
+from exchanges.events import AccountMode, CoinBalance, MarginTier, MarginTiers, PoolState, PositionState, Side
 from gateway.core.accounts import AccountInfo
 from gateway.core.protocol import Refusal
 from gateway.core.scenario import parse
@@ -285,6 +285,42 @@ def test_a_try_leaves_nothing_behind_for_the_next_one() -> None:
     ((_, reached),) = ask(one, changes=[change])["after"]["positions"].items()
     assert reached["liquidation_distance"] == pytest.approx(0.1, abs=1e-6)
     assert found["size"] == pytest.approx(10.352548, abs=1e-5)
+
+
+def test_the_largest_size_takes_few_tries_and_stops_before_a_jump(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[float] = []
+    opened = Trial.open
+
+    def counted(self: Trial, *given: Any) -> str:
+        tries.append(given[3])
+        return opened(self, *given)
+
+    monkeypatch.setattr(Trial, "open", counted)
+    one = one_account("1000")
+    asked = {"account": "okx-main", "symbol": BTC.symbol, "side": "long", "distance": 0.2}
+    found = ask(one, question={"max_size": asked})["max_size"]
+    # 1,020 - 0.2 n = 0.8 n 0.0055
+    assert found["size"] == pytest.approx(1_020 / (0.2 + 0.8 * 0.0055) / 110 - 2, rel=1e-9)
+    assert len(tries) <= 4
+    steps = (MarginTier(lower="0", rate="0.005"), MarginTier(lower="30", rate="0.2"))
+    one.turn([msgspec.structs.replace(TIERS, tiers=steps)], 3_000)
+    tries.clear()
+    # From 30 contracts on all of them keep a fifth: 1,020 is too little for that.
+    assert ask(one, question={"max_size": asked})["max_size"]["size"] == pytest.approx(28, rel=1e-6)
+    assert len(tries) <= 60
+    other = position("ETH-USDT-SWAP", size="200")
+    one.turn([instrument(other.symbol, base="ETH"), other, balance("-1950")], 4_000)  # 70 of equity for 122
+    assert ask(one, question={"max_size": asked})["max_size"] == {"size": 0.0, "why": "it is that near already"}
+    found = ask(one, question={"max_size": asked | {"side": "short"}})["max_size"]
+    assert found == {"size": 2.0, "notional": 0.0}, "what only closes"
+
+
+def test_where_no_model_speaks_no_size_is_called_safe() -> None:
+    one = one_account()
+    one.turn([AccountMode(account="okx-main", mode="portfolio", computable=False)], 3_000)
+    asked = {"account": "okx-main", "symbol": BTC.symbol, "side": "long", "distance": 0.2}
+    with pytest.raises(Refusal, match="no model tells how far BTC-USDT-SWAP in okx-main would be"):
+        ask(one, question={"max_size": asked})
 
 
 def test_changes_count_before_the_question() -> None:
