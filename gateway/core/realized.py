@@ -48,40 +48,57 @@ def line_of(event: Fill | FundingPayment | Transfer) -> Line | None:
 
 
 class Day:
-    """The lines of one account since the present UTC day began."""
+    """The lines of one account since the present UTC day began, and their sums."""
 
     def __init__(self) -> None:
         self._lines: dict[str, Line] = {}
+        self._unknown: dict[str, Line] = {}
+        self._sums: dict[tuple[str, str | None], tuple[Decimal, Decimal]] = {}  # symbol, ccy → price, other
         self._begins = 0
 
     def put(self, line_id: str, line: Line) -> bool:
         """Take a line; return whether it says anything new. One that is known replaces the same one that was not."""
-        before = self._lines.get(line_id)
-        if line.at < self._begins or (before is not None and (before.known or not line.known)):
+        if line.at < self._begins or line_id in self._lines or (line_id in self._unknown and not line.known):
             return False
-        self._lines[line_id] = line
+        self._unknown.pop(line_id, None)
+        if line.known:
+            self._lines[line_id] = line
+            _add(self._sums, line)
+        else:
+            self._unknown[line_id] = line
         return True
 
     def begin(self, begins: int) -> None:
         """Let another day begin."""
-        self._begins = begins
-        self._lines = {line_id: line for line_id, line in self._lines.items() if line.at >= begins}
+        lines, self._begins = self._lines | self._unknown, begins
+        self._lines, self._unknown, self._sums = {}, {}, {}
+        for line_id, line in lines.items():
+            self.put(line_id, line)
 
     def unknown_until(self, settle: Settle) -> int | None:
         """Return the moment of the newest line of a contract whose money is not known; None: all is."""
-        return max((line.at for line in self._lines.values() if not line.known and settle(line.symbol)), default=None)
+        return max((line.at for line in self._unknown.values() if settle(line.symbol)), default=None)
 
     def total(self, since: int, settle: Settle) -> dict[str, Decimal]:
         """Return what was realised from a moment on, by currency."""
+        sums = self._sums
+        if since > self._begins:
+            sums = {}
+            for line in self._lines.values():
+                if line.at >= since:
+                    _add(sums, line)
         found: dict[str, Decimal] = {}
-        for line in self._lines.values():
-            own = settle(line.symbol) if line.symbol else line.ccy
-            if line.at < since or not line.known or own is None:
-                continue
-            for ccy, amount in ((own, line.price), (line.ccy or own, line.other)):
-                if amount:
-                    found[ccy] = exact_sum(found.get(ccy, _ZERO), amount)
-        return found
+        for (symbol, ccy), (price, other) in sums.items():
+            own = settle(symbol) if symbol else ccy
+            if own is not None:
+                found[own] = exact_sum(found.get(own, _ZERO), price)
+                found[ccy or own] = exact_sum(found.get(ccy or own, _ZERO), other)
+        return {ccy: amount for ccy, amount in found.items() if amount}
+
+
+def _add(sums: dict[tuple[str, str | None], tuple[Decimal, Decimal]], line: Line) -> None:
+    price, other = sums.get((line.symbol, line.ccy), (_ZERO, _ZERO))
+    sums[line.symbol, line.ccy] = exact_sum(price, line.price), exact_sum(other, line.other)
 
 
 def exact_sum(one: Decimal, other: Decimal) -> Decimal:
