@@ -194,7 +194,15 @@ class Engine:
         flagged, doubted = self.calibration.flagged, self.calibration.doubted
         scene = Scene(self.accounts, holdings.open, corrections.records, self._portfolio.shock, flagged, doubted)
         surroundings = Surroundings(
-            scene, self.book, holdings, self.market, self._feeds, self._portfolio, Days(), self.settings.dust_usd
+            scene,
+            self.book,
+            holdings,
+            self.market,
+            self._feeds,
+            self._portfolio,
+            Days(),
+            self.books,
+            self.settings.dust_usd,
         )
         return Alerts(rules, surroundings, self._changes, self.counters)
 

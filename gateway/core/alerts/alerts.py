@@ -27,17 +27,22 @@ class Alerts:
         self.board = Board(rules, changes, counters)
         self._watches = watches(rules, self.board)
         self._of, self._changes = of, changes
+        self._begun = False  # what was stored is there at the first turn
+        self._of_losses = any(rule.kind == "drawdown" for rule in rules)
 
     def turn(self, concerned: Collection[str], now: int) -> None:
         """Hold the rules against what a turn changed, after figures were brought to it."""
         moved = self._changes.tables["positions"].changed_seq == self._changes.seq
         look = self._look(now, concerned=concerned, moved=moved)
+        self._account_for(concerned if self._begun else self._of.scene.accounts, look)
+        self._begun = True
         for watch in self._watches:
             watch.turn(look)
 
     def clock(self, now: int) -> None:
         """Hold the rules against everything, and let time pass: waits, cooldowns, silences, the day's equity."""
         look = self._look(now)
+        self._account_for([name for name in self._of.scene.accounts if self._of.moves.waiting(name)], look)
         self._sample(look)
         self.board.tidy(now)
         for watch in self._watches:
@@ -50,7 +55,14 @@ class Alerts:
 
     def transfer(self, account: Account, transfer: Transfer, now: int) -> None:
         """Take money that came or went."""
+        self._of.moves.transfer(transfer)
         self._of.days.transfer(transfer, lambda: account.usd(transfer.ccy), now)
+
+    def _account_for(self, names: Collection[str], look: Look) -> None:
+        """Find out whether records explain what accounts have, where a rule asks for what they lost."""
+        if names and self._of_losses:
+            look.refresh()
+            self._of.moves.look((self._of.scene.accounts[name] for name in names), look.now)
 
     def _sample(self, look: Look) -> None:
         """Note what accounts with live figures are worth, and once a minute store it."""
@@ -58,7 +70,7 @@ class Alerts:
         worth = {
             name: equity
             for name, equity in zip(look.worth.names, look.worth.equity.tolist(), strict=True)
-            if live_account(accounts[name]) is None
+            if live_account(accounts[name]) is None and name not in self._of.moves.doubted
         }
         if self._of.days.see(worth, look.span, look.now):
             for sample in self._of.days.close_minute(worth, look.equity_by_ccy(), look.now):

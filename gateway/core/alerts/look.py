@@ -10,6 +10,7 @@ import numpy as np
 
 from gateway.core.accounts import Account, Span
 from gateway.core.alerts.money import Days
+from gateway.core.alerts.moves import Moves
 from gateway.core.alerts.sources import (
     FILL_PENDING,
     MARK_FEED,
@@ -22,6 +23,7 @@ from gateway.core.alerts.sources import (
     margin_ratios,
 )
 from gateway.core.arrays import Codes, Flags, Floats
+from gateway.core.books import Books
 from gateway.core.feeds import Feeds
 from gateway.core.holdings import Holdings
 from gateway.core.market import Market
@@ -41,6 +43,7 @@ class Surroundings:
         dust_usd: Positions worth less are dust.
 
     Attributes:
+        moves: Money that moved though nobody has said why yet.
         restored_at: When alerts of an earlier life were taken over; None: there were none.
     """
 
@@ -53,10 +56,12 @@ class Surroundings:
         feeds: Feeds,
         portfolio: Portfolio,
         days: Days,
+        books: Books,
         dust_usd: float,
     ) -> None:
         self.scene, self.book, self.holdings, self.market = scene, book, holdings, market
         self.feeds, self.portfolio, self.days, self.dust_usd = feeds, portfolio, days, dust_usd
+        self.moves = Moves(portfolio.register, books)
         self.restored_at: int | None = None
 
 
@@ -184,9 +189,13 @@ class Look:
     @cached_property
     def _now(self) -> Now:
         """The columns of all positions."""
-        if self._of.holdings.fresh:  # what is kept by slot has to be of the positions that are there now
-            self._of.portfolio.refresh(self.scene.accounts.values())
+        self.refresh()
         return self._of.portfolio.standing()
+
+    def refresh(self) -> None:
+        """Read accounts that changed: what is kept of them by number has to be of what is there now."""
+        if self._of.holdings.fresh:
+            self._of.portfolio.refresh(self.scene.accounts.values())
 
     @cached_property
     def rows(self) -> Rows:
@@ -256,8 +265,8 @@ class Look:
 
     @cached_property
     def peaks(self) -> Floats:
-        """The highest equity of the day by account, in the order of ``worth``."""
-        return self._of.days.peaks(self.worth.names, self.now)
+        """The highest equity of the day by account, in the order of ``worth``; NaN where money moved and nobody says why."""
+        return self._of.days.peaks(self.worth.names, self.now, self._of.moves.doubted)
 
     @property
     def left(self) -> Floats:

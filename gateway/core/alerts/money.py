@@ -7,7 +7,7 @@ and transfers are told in any order: what decides whether an equity has a transf
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 
@@ -76,10 +76,10 @@ class Days:
         self._flowed: set[str] = set()  # accounts whose money came or went
         self._minute = 0
 
-    def peaks(self, names: list[str], now: int) -> Floats:
-        """Return the day's peak by account, (n,); NaN: none yet, or money came or went that nobody knows the price of."""
+    def peaks(self, names: list[str], now: int, doubted: Collection[str] = ()) -> Floats:
+        """Return the day's peak by account, (n,); NaN: none yet, money came or went without a price, or it is in doubt."""
         found = np.array([self._day(name, now).peak for name in names], dtype=np.float64)
-        unknown = {transfer.account for transfer, _ in self._unpriced.values()}
+        unknown = {transfer.account for transfer, _ in self._unpriced.values()} | set(doubted)
         found[[name in unknown for name in names]] = np.nan
         return found
 
