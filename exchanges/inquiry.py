@@ -1,14 +1,15 @@
 """Questions to a venue about one account, outside any stream: verification, history, one order, who the key is.
 
 Owns a link that has no connection, and the order in which its questions are asked and read: the first alone, since it settles what
-the others mean, the rest together, further pages of an answer before the next answer. A failure is an error, never an empty
-answer; what the venue and the network may still answer is asked again, a bounded number of times.
+the others mean, the rest together, further pages of an answer before the next answer; those of a history one by one. A failure
+is an error, never an empty answer; what the venue and the network may still answer is asked again, a bounded number of times.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 
 import msgspec
 
@@ -53,13 +54,14 @@ class Inquirer:
         self.link = link
         self._rest, self._clock, self._random, self._record = rest, clock, random, record
         self._turn = asyncio.Lock()
+        self._rounds = 0  # under way, or waiting for their turn
         self._secret = False  # the round under way
         self._backoff = Backoff(base_s=0.25, cap_s=2.0)
 
     @property
     def busy(self) -> bool:
         """True while a round is under way."""
-        return self._turn.locked()
+        return self._rounds > 0
 
     async def audit(self) -> Findings:
         """Ask who the account is and what its key may do. Never recorded: such an answer may repeat the key (Bybit)."""
@@ -70,8 +72,18 @@ class Inquirer:
         return await self.ask(self.link.state)
 
     async def history(self, since_ms: int, symbols: Sequence[str]) -> Findings:
-        """Ask for fills, payments and causes since then."""
-        return await self.ask(lambda: self.link.history(since_ms, symbols))
+        """Ask for fills, payments and causes since then: one question after the other, so that others pass in between.
+
+        A day of them can cost a minute of the venue's weight, and the state must not wait for it.
+        """
+        asked_at, outputs = self._clock.now_ms(), list[Output]()
+        requests = list(self.link.history(since_ms, symbols))
+        with self._under_way():
+            for request in requests:
+                async with self._turn:
+                    self._secret = False
+                    await self._read(request, await self._fetch(request), outputs)
+        return _findings(asked_at, requests, outputs)
 
     async def order(self, symbol: str, order_id: str) -> Findings:
         """Ask for one order.
@@ -91,22 +103,25 @@ class Inquirer:
 
     async def ask(self, questions: Callable[[], Sequence[HttpRequest]], *, secret: bool = False) -> Findings:
         """Ask a round, which is recorded unless it is ``secret``. Raises VenueError where any question has no answer."""
-        async with self._turn:
-            self._secret = secret
-            asked_at = self._clock.now_ms()
-            requests = list(questions())
-            outputs: list[Output] = []
-            if requests:
-                await self._read(requests[0], await self._fetch(requests[0]), outputs)
-                answers = await _together([self._fetch(request) for request in requests[1:]])
-                for request, answer in zip(requests[1:], answers, strict=True):
-                    await self._read(request, answer, outputs)
-        return Findings(
-            events=tuple(output for output in outputs if isinstance(output, Event)),
-            asked_at=asked_at,
-            flaws=tuple(_flaws(outputs)),
-            whole=bool(requests) and not any(isinstance(output, Malformed) for output in outputs),
-        )
+        with self._under_way():
+            async with self._turn:
+                self._secret = secret
+                asked_at, outputs = self._clock.now_ms(), list[Output]()
+                requests = list(questions())
+                if requests:
+                    await self._read(requests[0], await self._fetch(requests[0]), outputs)
+                    answers = await _together([self._fetch(request) for request in requests[1:]])
+                    for request, answer in zip(requests[1:], answers, strict=True):
+                        await self._read(request, answer, outputs)
+        return _findings(asked_at, requests, outputs)
+
+    @contextmanager
+    def _under_way(self) -> Iterator[None]:
+        self._rounds += 1
+        try:
+            yield
+        finally:
+            self._rounds -= 1
 
     async def _read(self, request: HttpRequest, answer: Answer, outputs: list[Output]) -> None:
         """Add what an answer means, its further pages included."""
@@ -160,6 +175,15 @@ async def _together(fetches: Sequence[Coroutine[None, None, Answer]]) -> list[An
     except* VenueError as errors:
         raise errors.exceptions[0] from None
     return [task.result() for task in tasks]
+
+
+def _findings(asked_at: int, requests: Sequence[HttpRequest], outputs: Sequence[Output]) -> Findings:
+    return Findings(
+        events=tuple(output for output in outputs if isinstance(output, Event)),
+        asked_at=asked_at,
+        flaws=tuple(_flaws(outputs)),
+        whole=bool(requests) and not any(isinstance(output, Malformed) for output in outputs),
+    )
 
 
 def _flaws(outputs: Sequence[Output]) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """When an account's venue is asked for the whole truth: at start, after a reconnect, on a timer, on demand, for missing evidence.
 
 Owns the moments, and who waits for an answer. Never interprets one: events go to the engine, followed by ``Verified`` or
-``VerificationFailed`` in the same turn. One round at a time, at most one a second; who asks meanwhile shares the next.
+``VerificationFailed`` in the same turn. One round at a time, at most one a second; who asks meanwhile shares the next. What is
+asked of the past goes beside them, since it may be long.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from exchanges.clock import Clock
+from exchanges.clock import Clock, sleep_until
 from exchanges.errors import AuthFailed, KeyTooPowerful, VenueError
 from exchanges.events import Event, FeedState, FeedStatus, HistoryRead, KeyInfo, VerificationFailed, Verified
 from exchanges.inquiry import Findings
@@ -80,7 +81,7 @@ class Rounds:
         self._verified_at: int | None = None
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []  # (asked not before, whom to tell)
         self._wanted_history: tuple[int, frozenset[str]] | None = None
-        self._wake = asyncio.Event()
+        self._wake, self._wake_history = asyncio.Event(), asyncio.Event()
         self._audit_due = self._clock.now_ms()
         self._state_due = self._clock.now_ms() + (0 if polled else self._spread(every_ms))
         self._began_at: int | None = None
@@ -96,7 +97,7 @@ class Rounds:
         """Ask for what happened since then; wishes that meet are asked together."""
         since, known = self._wanted_history or (since_ms, frozenset())
         self._wanted_history = (min(since, since_ms), known | frozenset(symbols))
-        self._wake.set()
+        self._wake_history.set()
 
     def refuse(self, error: VenueError) -> None:
         """Ask no more from now on, for a reason that only the operator can mend."""
@@ -127,6 +128,11 @@ class Rounds:
 
     async def run(self) -> None:
         """Ask whenever it is due, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._ask_when_due())
+            group.create_task(self._ask_history())
+
+    async def _ask_when_due(self) -> None:
         while True:
             due, work = self._next()
             if work is not None and due <= self._clock.now_ms():
@@ -138,6 +144,15 @@ class Rounds:
             if timer is not None:
                 timer.cancel()
 
+    async def _ask_history(self) -> None:
+        while True:
+            await self._wake_history.wait()
+            self._wake_history.clear()
+            if self.refused is None and self._wanted_history is not None:
+                began_at = self._clock.now_ms()
+                await self._history()
+                await sleep_until(self._clock, began_at + _LEAST_PAUSE_MS)
+
     def _next(self) -> tuple[int, Callable[[], Awaitable[None]] | None]:
         """Return what is to be done next, and when."""
         if self.refused is not None:
@@ -145,10 +160,8 @@ class Rounds:
         paced = 0 if self._began_at is None else self._began_at + _LEAST_PAUSE_MS
         plans = [
             (self._audit_due, 0, self._audit),
-            (max(0 if self._waiters else self._state_due, paced), 2, self._state),
+            (max(0 if self._waiters else self._state_due, paced), 1, self._state),
         ]
-        if self._wanted_history is not None:
-            plans.append((paced, 1, self._history))
         due, _, work = min(plans, key=lambda plan: plan[:2])
         return due, work
 
@@ -198,7 +211,6 @@ class Rounds:
     async def _history(self) -> None:
         assert self._wanted_history is not None
         (since, symbols), self._wanted_history = self._wanted_history, None
-        self._began_at = self._clock.now_ms()
         try:
             found = await self.inquiry.history(since, sorted(symbols))
         except VenueError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -120,6 +120,23 @@ async def test_two_rounds_never_mix() -> None:
     asked, rest, _ = inquirer({"/x": [b"ask /x2"], "/x2": [b"price A 1"]}, asks=["/x"])
     await asyncio.gather(asked.state(), asked.state())
     assert rest.asked == ["/x", "/x2", "/x", "/x2"]
+
+
+class LongPast(ScriptedLink):
+    def history(self, since_ms: int, symbols: Sequence[str]) -> list[HttpRequest]:
+        return [HttpRequest(path=f"/past{number}") for number in range(3)]
+
+
+async def test_the_state_passes_between_the_questions_of_a_history() -> None:
+    clock = StillClock(watch=Watch())
+    past: dict[str, list[bytes | VenueError]] = {f"/past{number}": [b"price A 1"] for number in range(3)}
+    rest = Scripted(clock, {"/x": [b"price B 1"], **past})
+    asked = Inquirer(LongPast(asks=["/x"]), rest, clock, lambda: 0.5)
+    history, state = await asyncio.gather(asked.history(0, ()), asked.state())
+    assert rest.asked == ["/past0", "/x", "/past1", "/past2"]
+    assert [event.symbol for event in history.events if isinstance(event, Price)] == ["A"] * 3
+    assert [event.symbol for event in state.events if isinstance(event, Price)] == ["B"]
+    assert not asked.busy
 
 
 async def test_tape_holds_questions_and_answers() -> None:

@@ -28,6 +28,8 @@ class Asked:
         self.key = KeyInfo(account="a", powers=())
         self.error: VenueError | None = None
         self.gate: asyncio.Event | None = None
+        self.past = asyncio.Event()  # where unset, no history is answered
+        self.past.set()
 
     async def audit(self) -> Findings:
         return await self._answer("audit", (self.key,))
@@ -36,7 +38,9 @@ class Asked:
         return await self._answer("state", ())
 
     async def history(self, since_ms: int, symbols: Sequence[str]) -> Findings:
-        return await self._answer(("history", since_ms, *symbols), ())
+        answer = await self._answer(("history", since_ms, *symbols), ())
+        await self.past.wait()
+        return answer
 
     async def order(self, symbol: str, order_id: str) -> Findings:
         raise NotImplementedError
@@ -156,6 +160,21 @@ async def test_history_wishes_that_meet_are_one_question() -> None:
         await d.until(lambda: d.seen(HistoryRead))
         assert ("history", 300, "BTC", "ETH") in d.asked.calls
         assert d.told[-1] == HistoryRead(account="a", since=300, asked_at=d.clock.now)
+
+
+async def test_the_state_is_asked_while_a_long_history_is_read() -> None:
+    async with desk() as d:
+        d.asked.past.clear()
+        d.rounds.want_history(500, ["BTC"])
+        await d.until(lambda: ("history", 500, "BTC") in d.asked.calls)
+        d.rounds.want_history(400, ["ETH"])  # meets no answer yet: it is asked after it
+        assert await d.rounds.verified(0) == d.clock.now
+        assert not d.seen(HistoryRead)
+        d.asked.past.set()
+        await d.until(lambda: d.seen(HistoryRead))
+        assert ("history", 400, "ETH") not in d.asked.calls
+        d.clock.advance(1_000)
+        await d.until(lambda: ("history", 400, "ETH") in d.asked.calls)
 
 
 async def test_a_key_that_can_trade_is_refused_with_what_to_do_and_not_asked_with_again() -> None:
