@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from gateway.alert_desk import AlertDesk
 from gateway.config import Channel, Config, alert_rules, public_view, verify_every_s
 from gateway.core.accounts import AccountInfo
 from gateway.core.rows import present
+from gateway.core.scenario import Scenario
 from gateway.engine import Engine
 from gateway.feeds import Feeds
 from gateway.hub import Hub
@@ -38,7 +39,7 @@ from gateway.store import Store
 from gateway.web.auth import check_bind
 from gateway.web.server import Server
 from gateway.web.state import ServerState
-from gateway.whatif import answer
+from gateway.whatif import prepare
 
 log = structlog.get_logger("perpwire")
 
@@ -131,6 +132,7 @@ class Gateway:
         # Accounts that have to hold what they were given, until it is known for the first time.
         self._to_prove = {name for name, account in config.accounts.items() if account.require_allocation}
         self._tasks: list[asyncio.Task[None]] = []
+        self._trying = asyncio.Lock()
 
     @property
     def url(self) -> str:
@@ -311,7 +313,7 @@ class Gateway:
                 present(msgspec.structs.asdict(one)) for one in self.engine.market.instruments.values()
             ],
             verify=self.operator.verify,
-            stress=lambda scenario, accounts: answer(self.engine, scenario, accounts, self.clock.now_ms()),
+            stress=self._stress,
             reconcile=self.operator.reconcile,
             alerts=self.alerts,
             models=self.models,
@@ -321,6 +323,11 @@ class Gateway:
             static=static_folder(),
             metrics=self.metrics,
         )
+
+    async def _stress(self, scenario: Scenario, accounts: Collection[str]) -> dict[str, object]:
+        """Answer a scenario beside the loop, so that ticks go on; one at a time, since each takes its share of the interpreter."""
+        async with self._trying:
+            return await asyncio.to_thread(prepare(self.engine, scenario, accounts, self.clock.now_ms()))
 
     def _ready(self) -> tuple[bool, dict[str, object]]:
         feeds: dict[str, object] = dict(self.feeds.states())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from decimal import Decimal
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -40,30 +41,42 @@ _NO_WORD: dict[str, Any] = {"venue_liquidation_price": None, "venue_margin_ratio
 class Trial:
     """See the module.
 
+    What is live is read as a trial is made, between turns and at once; the rest may go on elsewhere, while the live engine turns.
+
     Args:
-        live: Read between turns, at once.
         accounts: Names of known accounts.
         now: Our clock, ms.
     """
 
     def __init__(self, live: Engine, accounts: Collection[str], now: int) -> None:
-        self._live, self._now = live, now
+        self._now, market = now, live.market
         held = [live.accounts[name] for name in sorted(accounts)]
-        self.engine = live.alike(account.info for account in held)
-        self.engine.market.currencies.take_over(live.market.currencies)
+        self._instruments, self._tiers_by = dict(market.instruments), dict(market.tiers)
+        self._marks = {key: symbol.value for key, symbol in market.symbols.items() if symbol.value is not None}
+        self._empty = live.alike(account.info for account in held)
+        self._empty.market.currencies.take_over(market.currencies)
         self._delta: dict[tuple[str, str], float] = {}
         for account in held:
             for pool in account.pools.values():
                 key = account.info.name, pool.name
                 self._delta[key] = float(live.book.delta[pool.number])
                 if pool.number in live.pools.beyond:
-                    self.engine.pools.carried[key] = live.pools.beyond[pool.number]
-        self._say([*self._market(held), *(event for account in held for event in _reports(account))])
+                    self._empty.pools.carried[key] = live.pools.beyond[pool.number]
         rows = [live.positions[row_id] for account in held for row_id in sorted(account.positions)]
-        # Without the venue's order: what is tried is never older than what was.
-        self._say([msgspec.structs.replace(row.state, fence=()) for row in rows])
-        marks = {row.symbol for row in rows}
-        self._say([_price(symbol.key, symbol.value) for symbol in marks if symbol.value is not None])
+        marks = {row.symbol.key for row in rows} & self._marks.keys()
+        self._first: list[list[Event]] = [
+            [*self._market(live, held), *(event for account in held for event in _reports(account))],
+            # Without the venue's order: what is tried is never older than what was.
+            [msgspec.structs.replace(row.state, fence=()) for row in rows],
+            [_price(key, self._marks[key]) for key in sorted(marks)],
+        ]
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The private engine, with the accounts as they were."""
+        for events in self._first:
+            self._turn(self._empty, events)
+        return self._empty
 
     # --- changes ---------------------------------------------------------------------------------------------------------
 
@@ -127,11 +140,11 @@ class Trial:
     ) -> str:
         info = owner.info
         key = info.venue, info.env, symbol
-        instrument = self._live.market.instruments.get(key)
+        instrument = self._instruments.get(key)
         if instrument is None:
             raise Refusal("bad_scenario", f"{info.venue} lists no {symbol} that is known here")
-        known = self.engine.market.symbols.get(key) or self._live.market.symbols.get(key)
-        mark = known.value if known is not None else None
+        known = self.engine.market.symbols.get(key)
+        mark = known.value if known is not None else self._marks.get(key)
         mark = repr(price) if mark is None and price is not None else mark
         if mark is None:
             raise Refusal("bad_scenario", f"no mark of {symbol} is known, since nobody holds it: add its price")
@@ -294,19 +307,22 @@ class Trial:
         return Decimal(repr((after[0] - before[0]) * account.stated_usd(coin.ccy)))
 
     def _say(self, events: Sequence[Event]) -> None:
-        self.engine.turn(events, self._now)
-        book = self.engine.book
+        self._turn(self.engine, events)
+
+    def _turn(self, engine: Engine, events: Sequence[Event]) -> None:
+        engine.turn(events, self._now)
+        book = engine.book
         before = book.delta.copy()
-        for account in self.engine.accounts.values():
+        for account in engine.accounts.values():
             for pool in account.pools.values():
                 book.delta[pool.number] = self._delta.get((account.info.name, pool.name), 0.0)
         if (book.delta != before).any():
             book.recompute()
 
-    def _market(self, held: list[Account]) -> list[Event]:
-        market = self._live.market
+    def _market(self, live: Engine, held: list[Account]) -> list[Event]:
+        market = live.market
         places = {(account.info.venue, account.info.env) for account in held}
-        names = {self._live.positions[row_id].symbol.key for account in held for row_id in account.positions}
+        names = {live.positions[row_id].symbol.key for account in held for row_id in account.positions}
         instruments = [market.instruments[name] for name in sorted(names) if name in market.instruments]
         found: list[Event] = [tiers for key, tiers in market.collateral.items() if key[:2] in places]
         for instrument in instruments:
@@ -317,7 +333,7 @@ class Trial:
         if instrument.tiers_key is None:
             return []
         key = instrument.venue, instrument.env, instrument.tiers_key
-        return list(self._live.market.tiers.get(key, {}).values())
+        return list(self._tiers_by.get(key, {}).values())
 
     def _tiers_of(self, position: Position) -> MarginTiers | None:
         state = position.state

@@ -7,7 +7,7 @@ private engine of the accounts that they concern (``gateway.trial``).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +31,12 @@ _STEPS = 90
 
 
 def answer(engine: Engine, scenario: Scenario, allowed: Collection[str], now: int) -> Row:
-    """Return the figures before and after, and what was asked beside them.
+    """Return the figures before and after, and what was asked beside them: ``prepare``, at once."""
+    return prepare(engine, scenario, allowed, now)()
+
+
+def prepare(engine: Engine, scenario: Scenario, allowed: Collection[str], now: int) -> Callable[[], Row]:
+    """Read what a scenario needs of the live engine; return what works out the answer, elsewhere while that one turns.
 
     Args:
         engine: The live one, between turns.
@@ -39,30 +44,36 @@ def answer(engine: Engine, scenario: Scenario, allowed: Collection[str], now: in
         now: Our clock, ms.
 
     Raises:
-        Refusal: bad_scenario or unknown_account: something is named that is not there, or cannot be computed.
+        Refusal: bad_scenario or unknown_account: something is named that is not there, or cannot be computed. The answer, too.
     """
     _check_names(engine, scenario, allowed)
-    changed = {_account_of(engine, change) for change in scenario.changes}
-    untouched = set(allowed) - changed
+    changes = [(_account_of(engine, change), change) for change in scenario.changes]
+    changed = {name for name, _ in changes}
     before, after = _Side(), _Side()
     before.look(engine, allowed, None)
-    after.look(engine, untouched, scenario)
-    if changed:
-        after.look(_tried(engine, scenario, changed, now).engine, changed, scenario)
-    found: Row = {"before": before.row(), "after": after.row()}
-    if scenario.question is not None:
-        asked = scenario.question.max_size
-        found["max_size"] = _max_size(_tried(engine, scenario, {asked.account}, now), asked)
-    return found
+    after.look(engine, set(allowed) - changed, scenario)
+    asked = scenario.question.max_size if scenario.question is not None else None
+    trial = Trial(engine, changed, now) if changed else None
+    other = Trial(engine, {asked.account}, now) if asked is not None else None
+
+    def finish() -> Row:
+        if trial is not None:
+            _make_all(trial, changes, changed)
+            after.look(trial.engine, changed, scenario)
+        found: Row = {"before": before.row(), "after": after.row()}
+        if asked is not None and other is not None:
+            _make_all(other, changes, {asked.account})
+            found["max_size"] = _max_size(other, asked)
+        return found
+
+    return finish
 
 
-def _tried(engine: Engine, scenario: Scenario, accounts: Collection[str], now: int) -> Trial:
-    """Return a trial of accounts with the scenario's changes of them made."""
-    trial = Trial(engine, accounts, now)
-    for change in scenario.changes:
-        if _account_of(engine, change) in accounts:
+def _make_all(trial: Trial, changes: Iterable[tuple[str, Change]], accounts: Collection[str]) -> None:
+    """Make the changes of some accounts."""
+    for name, change in changes:
+        if name in accounts:
             _make(trial, change)
-    return trial
 
 
 def _make(trial: Trial, change: Change) -> None:

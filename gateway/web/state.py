@@ -143,7 +143,7 @@ async def _no_venues(accounts: Collection[str], max_age_ms: int, venues: Collect
     return Verification({}, dict.fromkeys(accounts, "there is no venue to ask"))
 
 
-def _nothing_held(scenario: Scenario, accounts: Collection[str]) -> dict[str, object]:
+async def _nothing_held(scenario: Scenario, accounts: Collection[str]) -> dict[str, object]:
     return {}
 
 
@@ -180,7 +180,7 @@ class ServerState:
     config_view: Callable[[], dict[str, object]] = dict
     instruments: Callable[[], list[dict[str, object]]] = list
     verify: Callable[[Collection[str], int, Collection[str] | None], Awaitable[Verification]] = _no_venues
-    stress: Callable[[Scenario, Collection[str]], dict[str, object]] = _nothing_held
+    stress: Callable[[Scenario, Collection[str]], Awaitable[dict[str, object]]] = _nothing_held
     reconcile: Callable[[ReconcileRequest], Awaitable[dict[str, object]]] = _nothing
     alerts: AlertDesk = field(default_factory=NoAlerts)
     models: ModelDesk = field(default_factory=NoModels)

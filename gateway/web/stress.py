@@ -33,4 +33,4 @@ class StressRoutes:
         body = await body_of(self._state, request, "bad_scenario")
         known = set(self._state.accounts())
         allowed = known if principal.accounts is None else known & principal.accounts
-        return answer_json(self._state.stress(parse(body), allowed))
+        return answer_json(await self._state.stress(parse(body), allowed))

@@ -15,8 +15,8 @@ from gateway.core.protocol import Refusal
 from gateway.core.scenario import parse
 from gateway.engine import Engine
 from gateway.trial import Trial
-from gateway.whatif import answer
-from tests.gateway.events_of import BYBIT, DEMO, OKX, balance, engine, instrument, mark, position, row, rows
+from gateway.whatif import answer, prepare
+from tests.gateway.events_of import BYBIT, DEMO, OKX, balance, closed, engine, instrument, mark, position, row, rows
 
 HL = AccountInfo(name="hl-main", venue="hyperliquid", env="live", user="ann")
 BTC = position()
@@ -47,6 +47,17 @@ def test_without_changes_after_is_before_and_both_are_what_the_tables_say() -> N
         "margin_ratio": pytest.approx(account["margin_ratio"], abs=1e-4),
         "liquidated": False,
     }
+
+
+def test_an_answer_is_of_the_moment_in_which_it_was_asked_for() -> None:
+    one = one_account("60")
+    asked = {"account": "okx-main", "symbol": BTC.symbol, "side": "long", "distance": 0.2}
+    changes = [{"close": BTC.id, "share": 0.5}, {"open": "okx-main", "symbol": BTC.symbol, "side": "long", "size": 3}]
+    scenario = parse(msgspec.json.encode({"shocks": -0.1, "changes": changes, "question": {"max_size": asked}}))
+    at_once = answer(one, scenario, {"okx-main"}, 9_000)
+    finish = prepare(one, scenario, {"okx-main"}, 9_000)
+    one.turn([mark("70"), balance("5000"), closed(BTC, (2,))], 9_500)
+    assert finish() == at_once
 
 
 def test_a_shock_moves_prices_profit_and_liquidation_prices() -> None:

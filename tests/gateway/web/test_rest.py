@@ -300,7 +300,7 @@ async def test_a_reconciliation_is_asked_with_everything_it_needs() -> None:
 async def test_a_scenario_is_answered_for_the_accounts_that_may_be_seen() -> None:
     seen: list[tuple[Scenario, set[str]]] = []
 
-    def stress(scenario: Scenario, accounts: Collection[str]) -> dict[str, object]:
+    async def stress(scenario: Scenario, accounts: Collection[str]) -> dict[str, object]:
         seen.append((scenario, set(accounts)))
         if scenario.changes:
             raise Refusal("bad_scenario", "there is no position 'x'")
