@@ -48,6 +48,7 @@ def main() -> None:
         "recompute": bench("recompute", "--rounds", str(options.rounds)),
         "second": bench("second"),
         "alerts": bench("alerts"),
+        "whatif": bench("whatif"),
         "latency": bench("latency", "--seconds", str(options.seconds)),
         "fanout": bench("fanout", "--rounds", str(options.rounds)),
     }
