@@ -14,7 +14,7 @@ from gateway.core.arrays import Flags, Floats, Ints
 from gateway.core.columns import Columns
 from gateway.core.margin.solver import Tables
 
-_FEWER = 0.95  # marks of one underlying part from each other by less than this before the layout is made again
+_FEWER = 0.95  # prices of one underlying that part from each other by more than this have the layout made again
 
 
 class Units(NamedTuple):
@@ -47,6 +47,28 @@ class Units(NamedTuple):
         return np.setdiff1d(numbers, self.curved, assume_unique=True) if len(self.curved) else numbers
 
 
+class Mixed(NamedTuple):
+    """Rows whose groups have one root alone as long as their prices, of several symbols, do not part.
+
+    Attributes:
+        rows, starts: The rows, and where among them each group starts.
+        scale: What each row's exposure was in proportion to when the layout was made.
+    """
+
+    rows: Ints
+    starts: Ints
+    scale: Floats
+
+    def parted(self, c: Columns) -> bool:
+        """Say whether prices have parted by so much that there may be a second root."""
+        if not len(self.rows):
+            return False
+        with np.errstate(divide="ignore", invalid="ignore"):
+            moved = _scale(c, c.x)[self.rows] / self.scale
+        least, most = np.minimum.reduceat(moved, self.starts), np.maximum.reduceat(moved, self.starts)
+        return bool((least < _FEWER * most).any())
+
+
 class Layout(NamedTuple):
     """Index arrays into rows sorted by (pool, base, symbol).
 
@@ -54,6 +76,7 @@ class Layout(NamedTuple):
         pool_starts, pools: The first row and the number of each pool that has rows.
         groups: The rows of one underlying in one pool: they share a trigger. A group's coordinate is that of its rows with a size.
         priced: The rows of one symbol in one pool where the published price moves them together; else single rows.
+        mixed: What of the groups holds only while their prices do not part.
         in_coin: Rows of groups in a pool of their coin: their price is 1/y of the present one.
         unlike: Rows of groups whose rows have no coordinate in common: they have no trigger.
         tiered: Rows with tiers; ``stepped``: (n,) those tiers jump.
@@ -66,6 +89,7 @@ class Layout(NamedTuple):
     pools: Ints | slice
     groups: Units
     priced: Units
+    mixed: Mixed
     in_coin: Ints
     unlike: Ints
     tiered: Ints
@@ -99,12 +123,16 @@ def layout_of(c: Columns, x: Floats, tables: Tables) -> Layout:
     most = c.weight * rate * np.abs(c.quantity * x)
     joint = _spread(c.both_legs == 1.0, new_symbol)
     follows = tiered & (c.follows == 1.0)
+    groups = _units(new_group, exposure, most, tiered & ~unlike, stepped | scaled)
     quiet = np.flatnonzero((c.model == 0.0) | (c.speaks == 0.0))
     return Layout(
         pool_starts=pool_starts,
         pools=_span(c.pool[pool_starts]),
-        groups=_units(new_group, exposure, most, tiered & ~unlike, stepped | scaled),
+        groups=groups,
         priced=_units(new_symbol | ~joint, exposure, most, follows, stepped),
+        mixed=_mixed(
+            groups, _spread(new_symbol & ~new_group, new_group) & _spread(tiered, new_group) & ~inert, _scale(c, x)
+        ),
         in_coin=np.flatnonzero(coins),
         unlike=np.flatnonzero(unlike),
         tiered=np.flatnonzero(tiered),
@@ -152,6 +180,17 @@ def _units(new: Flags, exposure: Floats, most: Floats, tiered: Flags, unsure: Fl
         shared_of=np.cumsum(first) - 1,
         curved=np.flatnonzero(curved),
     )
+
+
+def _mixed(groups: Units, several: Flags, scale: Floats) -> Mixed:
+    """Return the rows to watch, of groups of several symbols with tiers that are taken to have one root."""
+    rows = np.flatnonzero(several & ~np.isin(groups.of, groups.curved))
+    return Mixed(rows, np.flatnonzero(np.diff(groups.of[rows], prepend=-1)), scale[rows])
+
+
+def _scale(c: Columns, x: Floats) -> Floats:
+    """Return, (n,), what of a row's exposure prices move."""
+    return np.where(c.scale == 1.0, c.weight, c.weight * x)
 
 
 def _any(flags: Flags, starts: Ints) -> Flags:

@@ -245,6 +245,10 @@ class Book:
         np.take(self.symbols.mark, c.symbol, out=c.mark, mode="clip")
         if len(where.inert):
             c.x[where.inert] = np.nan_to_num(c.x[where.inert])
+        if where.mixed.parted(c):
+            self._laid = False
+            self._arrange()
+            where = self._where
         with np.errstate(divide="ignore", invalid="ignore"):
             revalue(c, where, self._tables)
             np.copyto(self.equity, self.cash)

@@ -253,3 +253,25 @@ def test_a_haircut_on_profit_is_found_anew_where_marks_alone_moved() -> None:
     one.mark("BTC-USD", D(60000))
     one.engine.clock(NOW + 3)
     assert one.equity == pytest.approx(59_400, rel=1e-12)
+
+
+@pytest.mark.parametrize(("short", "long", "cash", "mark", "wanted"), [
+    ("274.2733", "384.2467", "1925.9544", "195.552", math.nan),
+    ("4.82", "6.7533", "281.7067695", "184.494", 10_230_464.486600116),
+])  # fmt: skip
+def test_contracts_of_one_underlying_may_part(short: str, long: str, cash: str, mark: str, wanted: float) -> None:
+    """A swap and a dated contract, where the second's mark alone moves by a third: what has a second root is found out anew."""
+    mode = MODE["hyperliquid_unified-USDC"]
+    tiers = tiers_of("hyperliquid", inverse=False)
+    legs = [
+        linear(-1, short, "145.5", "SOL", symbol="SOL-USDC-2612", entry=D("130.95"), tiers=tiers, settle="USDC"),
+        linear(1, long, "145.5", "SOL", symbol="SOL-USDC", entry=D("130.95"), tiers=tiers, settle="USDC"),
+        linear(1, "0.0083", "58200", "BTC", entry=D("52380"), tiers=tiers, settle="USDC"),
+    ]
+    one = held(mode, *legs, cash=cash)
+    one.mark("SOL-USDC-2612", D(mark))
+    moved = one.pool._replace(legs=(legs[0]._replace(mark=D(mark)), *legs[1:]))
+    assert root(moved, moved.legs[0]) == pytest.approx(wanted, rel=1e-9, nan_ok=True)
+    assert one.trigger(0) == pytest.approx(wanted, rel=1e-9, nan_ok=True)
+    again = Held(mode, moved)
+    assert one.triggers() == pytest.approx(again.triggers(), rel=1e-9, nan_ok=True)
