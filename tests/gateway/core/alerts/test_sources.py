@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from exchanges.events import AccountMode, Event
-from gateway.core.alerts.rules import RuleSettings
+from exchanges.events import AccountMode, Event, FundingRate, LiquidationWarning
+from gateway.core.alerts.records import Silence
+from gateway.core.alerts.rules import RuleSettings, Select
 from gateway.engine import Engine
-from tests.gateway.core.alerts.test_alerts import LIVE, T0, desk, states, ticks, told
-from tests.gateway.events_of import balance, instrument, position, row
+from tests.gateway.core.alerts.test_alerts import LIVE, SUBJECT, T0, Sink, desk, restarted, states, ticks, told
+from tests.gateway.events_of import balance, feed, instrument, position, row, snapshot
 
 ALERT = "r:okx-main"
 
@@ -72,3 +73,118 @@ def test_an_account_without_equity_and_without_loss_has_no_share_of_it() -> None
     one.turn([balance("-10", fence=(2,))], T0 + 2_000)
     one.clock(T0 + 3_000)
     assert states(one) == {}
+
+
+# --- funding ---------------------------------------------------------------------------------------------------------------
+
+
+def rate(value: str) -> FundingRate:
+    return FundingRate(venue="okx", env="live", symbol="BTC-USDT-SWAP", rate=value, next_at=T0 + 3_600_000, at=T0)
+
+
+@pytest.mark.parametrize(
+    ("side", "market", "pays"), [("long", "0.01", True), ("long", "-0.01", False), ("short", "-0.01", True)]
+)
+def test_funding_is_a_cost_to_whom_it_is_taken_from(side: str, market: str, pays: bool) -> None:
+    rules = {
+        "cost": RuleSettings("funding_cost", steps={"warning": 2.0}),
+        "rate": RuleSettings("funding_rate", steps={"warning": 0.009}),
+    }
+    one = desk(builtin=False, **rules)
+    one.turn([*LIVE, position(side=side), rate(market)], T0)
+    one.clock(T0 + 1_000)
+    row_id = position(side=side).id
+    assert float(row(one, "positions", row_id)["next_funding"]) == (-2.2 if pays else 2.2)
+    found = {alert: row(one, "alerts", alert)["value"] for alert in states(one)}
+    assert found == ({f"cost:{row_id}": 2.2, f"rate:{row_id}": 0.01} if pays else {})
+
+
+# --- warnings of the venue ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("symbol", ["BTC-USDT-SWAP", None])
+def test_a_warning_lasts_ten_minutes_also_over_a_restart(symbol: str | None) -> None:
+    sink, minutes = Sink(), 60_000
+    warned = LiquidationWarning(account="okx-main", what="close", at=T0, symbol=symbol)
+    one = desk(sink=sink)
+    one.turn([*LIVE, position(), warned], T0)
+    alert = f"venue_warning:{SUBJECT if symbol else 'okx-main'}"
+    assert told(one, of=alert) == [(alert, "firing", "critical")]
+    other = restarted(sink, [position()], T0 + 2 * minutes)
+    other.turn([feed("live"), snapshot(position(fence=(2,)), asked_at=T0 + 2 * minutes)], T0 + 2 * minutes)
+    for at in (one, other):
+        at.clock(T0 + 10 * minutes - 1_000)
+        assert states(at)[alert] == "firing"
+        at.clock(T0 + 10 * minutes + 1_000)
+        assert (states(at)[alert], told(at, of=alert)) == ("resolved", [(alert, "resolved", "critical")])
+
+
+# --- dust, and whom rules are for ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size", "dust", "fires"), [("2", False, True), ("0.001", False, False), ("0.001", True, True)]
+)
+def test_the_margin_ratio_of_a_pool_of_dust_counts_where_dust_is_asked_for(size: str, dust: bool, fires: bool) -> None:
+    rule = RuleSettings("margin_ratio", steps={"warning": 1e-9}, select=Select(dust=dust))
+    one = desk(builtin=False, r=rule)
+    one.turn([*LIVE, position(size=size)], T0)
+    ticks(one, "109", "111")
+    one.clock(T0 + 3_000)
+    assert states(one) == ({"r:okx-main:USDT": "firing"} if fires else {})
+
+
+def test_a_pool_that_becomes_dust_is_over() -> None:
+    one = desk(builtin=False, r=RuleSettings("margin_ratio", steps={"warning": 1e-9}))
+    one.turn([*LIVE, position()], T0)
+    assert states(one) == {"r:okx-main:USDT": "firing"}
+    one.turn([position(size="0.001", fence=(2,))], T0 + 1_000)
+    one.clock(T0 + 2_000)
+    assert states(one) == {"r:okx-main:USDT": "resolved"}
+
+
+@pytest.mark.parametrize(
+    ("size", "dust", "fires"), [("2", False, True), ("0.001", False, False), ("0.001", True, True)]
+)
+def test_marks_of_dust_are_blind_where_dust_is_asked_for(size: str, dust: bool, fires: bool) -> None:
+    one = desk(blind=RuleSettings(select=Select(dust=dust)))
+    one.turn([*LIVE, position(size=size)], T0)
+    one.turn([feed("down", account=None)], T0 + 1_000)
+    one.clock(T0 + 12_000)
+    assert ("blind:okx@live" in states(one)) == fires
+
+
+@pytest.mark.parametrize(
+    ("select", "fires"),
+    [
+        (Select(accounts=("okx-main",)), True),
+        (Select(accounts=("bybit-main",)), False),
+        (Select(symbols=("BTC-USDT-SWAP",)), True),
+        (Select(symbols=("ETH-USDT-SWAP",)), False),
+        (Select(users=("ann",)), True),
+        (Select(users=("bob",)), False),
+        (Select(venues=("bybit",)), False),
+        (Select(envs=("demo",)), False),
+        (Select(executions=("paper",)), False),
+    ],
+)
+def test_marks_are_blind_to_those_who_hold_them(select: Select, fires: bool) -> None:
+    one = desk(blind=RuleSettings(select=select))
+    one.turn([*LIVE, position()], T0)
+    one.turn([feed("down", account=None)], T0 + 1_000)
+    one.clock(T0 + 12_000)
+    assert ("blind:okx@live" in states(one)) == fires
+
+
+# --- silences -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_silence_that_has_not_begun_keeps_nothing_quiet() -> None:
+    one = desk(builtin=False, r=RuleSettings("unrealized_pnl", steps={"warning": -10.0}, cooldown_s=0))
+    one.turn([*LIVE, position()], T0)
+    one.silence(Silence(id="s", at=T0 + 60_000, until=T0 + 120_000, by="ann"), T0 + 1_000)
+    ticks(one, "90", "110", at=T0 + 2_000)
+    assert [state for _, state, _ in told(one)] == ["firing", "resolved"]
+    ticks(one, "90", at=T0 + 61_000)
+    assert told(one) == []
+    assert row(one, "alerts", f"r:{SUBJECT}")["silenced_until"] == T0 + 120_000
