@@ -48,6 +48,7 @@ def _okx_cross() -> Case:
     coin = {
         "ccy": "USDT", "cashBal": "19.973666000000005", "eq": "19.997666000000007", "upl": "0.0240000000000018", "isoEq": "0",
         "imr": "17.564000000000004", "mmr": "0.26346", "mgnRatio": "", "uTime": "1", "liab": "", "interest": "",
+        "ordFrozen": "0",
     }  # fmt: skip
     header = {"adjEq": "", "imr": "", "mmr": "", "mgnRatio": "", "totalEq": "20", "uTime": "1", "details": [coin]}
     return Case(
