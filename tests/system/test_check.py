@@ -102,7 +102,7 @@ async def test_a_venue_that_does_not_answer_is_not_flat(simulator: Simulator, fo
     config, specs = configure(simulator.describe(), 0, folder)
     path = written(config, specs, folder)
     simulator.control.fault({"kind": "429", "venue": "bybit", "seconds": 60})
-    found = {one.spec.name: one for one in await inspect(load(path), ["bybit-main", "okx-hedge"], 8.0)}
+    found = {one.spec.name: one for one in await inspect(load(path), ["bybit-main", "okx-hedge"], 3.0)}
     assert not found["bybit-main"].readable
     assert found["bybit-main"].refused is None
     assert "CANNOT BE READ" in told(found["bybit-main"])
