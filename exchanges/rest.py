@@ -1,6 +1,6 @@
 """Questions to a venue over HTTP: within its limits, within a time, with errors that name who has to act.
 
-Owns the weight budgets (per host, per key), the pause, the circuit and the clock offset of one host. Never repeats a question
+Owns the budgets (per host, path and key), the pause, the circuit and the clock offset of one host. Never repeats a question
 (the feed decides that) and never reads an answer (``Venue.check`` says whether it is one, the link what it means). Error texts hold
 the host and the path: no query, header or body, where secrets are.
 """
@@ -33,12 +33,14 @@ Sign = Callable[[HttpRequest], HttpRequest]
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """How much one host may be asked: at most ``weight`` in any window of ``period_s``, at most ``burst`` of it at once.
 
+    ``paths``: how many questions of a path in any ``period_s``, of those that the venue counts each for itself.
     ``key_weight`` in any ``key_period_s`` for each key, where the venue counts by key too.
     """
 
     weight: int = 20
     period_s: float = 2.0
     burst: int = 10
+    paths: Mapping[str, int] = {}
     key_weight: int | None = None
     key_period_s: float = 1.0
     timeout_s: float = 10.0
@@ -128,8 +130,12 @@ class RestClient:
         self.host = urlsplit(base_url).netloc
         self.clock_offset_ms = 0
         self._limits = limits or Limits()
-        budget = Budget(self._limits.weight, round(self._limits.period_s * 1000), self._limits.burst)
-        self._lane = Lane(budget, clock)
+        period_ms = round(self._limits.period_s * 1000)
+        self._lane = Lane(Budget(self._limits.weight, period_ms, self._limits.burst), clock)
+        # Half of them at once: the other half of what a path may be asked flows in.
+        self._paths = {
+            path: Lane(Budget(most, period_ms, -(-most // 2)), clock) for path, most in self._limits.paths.items()
+        }
         self._keys: dict[str, Lane] = {}
         self._breaker = Breaker(random.random)
         self._timeout = aiohttp.ClientTimeout(total=self._limits.timeout_s)
@@ -225,6 +231,9 @@ class RestClient:
         if broken:
             what = f"kept failing: it is left alone for another {broken / 1000:.0f} s"
             raise Retryable(self.host, what, after_s=broken / 1000)
+        lane = self._paths.get(request.path.partition("?")[0])
+        if lane is not None:
+            await lane.admit(1)
         await self._lane.admit(request.weight)
 
     async def _exchange(self, request: HttpRequest, where: str) -> tuple[int, Mapping[str, str], bytes]:

@@ -92,7 +92,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         rest_weight: In any ``rest_period_s``, at most ``rest_burst`` of it at once, per host and IP address: the documented
-            limit, with a margin. ``key_weight`` likewise per key and ``key_period_s``; None: the venue counts by host alone.
+            limit, with a margin. ``path_limits``: how many questions of a path in ``rest_period_s``, of those that the venue
+            counts each for itself. ``key_weight`` likewise per key and ``key_period_s``; None: the venue counts no keys.
         verify_every_s: How often the whole state of an account may be asked for verification.
         stream_users: How many accounts the venue streams to one IP address; those beyond are polled. None: no such limit.
     """
@@ -104,6 +105,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     rest_weight: int = 20
     rest_period_s: float = 2.0
     rest_burst: int = 10
+    path_limits: Mapping[str, int] = {}
     key_weight: int | None = None
     key_period_s: float = 1.0
     verify_every_s: float = 10.0

@@ -156,7 +156,9 @@ class _Look:
             found = self._found()
         finally:
             self._feeds.stop()
-            await asyncio.wait(tasks, timeout=_STOP_S)
+            streams = [task for task in tasks if task.get_name().startswith("feed ")]
+            if streams:  # whatever else runs ends with its cancellation alone
+                await asyncio.wait(streams, timeout=_STOP_S)
             for task in (*looking, *tasks):
                 task.cancel()
             await asyncio.wait((*looking, *tasks))

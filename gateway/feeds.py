@@ -304,6 +304,7 @@ class Feeds:
                 weight=can.rest_weight,
                 period_s=can.rest_period_s,
                 burst=can.rest_burst,
+                paths=can.path_limits,
                 key_weight=can.key_weight,
                 key_period_s=can.key_period_s,
             )

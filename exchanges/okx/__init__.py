@@ -23,6 +23,7 @@ class Okx:
         rest_weight=tables.REST_WEIGHT,
         rest_period_s=2.0,
         rest_burst=tables.REST_BURST,
+        path_limits=tables.PUBLIC_LIMITS,
         key_weight=tables.KEY_WEIGHT,
         key_period_s=2.0,
         verify_every_s=10.0,

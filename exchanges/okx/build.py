@@ -148,23 +148,23 @@ def _signed(path: str, query: Mapping[str, object], weight: int = 1) -> HttpRequ
 
 def time_request() -> HttpRequest:
     """Ask for the venue's clock (10 a 2 s per address)."""
-    return HttpRequest(path=tables.TIME_PATH, weight=tables.PUBLIC_WEIGHT)
+    return HttpRequest(path=tables.TIME_PATH)
 
 
 def instruments_request(inst_type: str) -> HttpRequest:
     """Ask for every instrument of a type (20 a 2 s per address and type)."""
     path = f"{tables.INSTRUMENTS_PATH}?{urlencode({'instType': inst_type})}"
-    return HttpRequest(path=path, weight=tables.PUBLIC_WEIGHT)
+    return HttpRequest(path=path)
 
 
 def index_request(pair: str) -> HttpRequest:
     """Ask for one index (20 a 2 s per address)."""
-    return HttpRequest(path=f"{tables.INDEX_PATH}?{urlencode({'instId': pair})}", weight=tables.PUBLIC_WEIGHT)
+    return HttpRequest(path=f"{tables.INDEX_PATH}?{urlencode({'instId': pair})}")
 
 
 def discounts_request() -> HttpRequest:
     """Ask how much of each currency counts as collateral (2 a 2 s per address)."""
-    return HttpRequest(path=tables.DISCOUNTS_PATH, weight=5 * tables.PUBLIC_WEIGHT)
+    return HttpRequest(path=tables.DISCOUNTS_PATH)
 
 
 def tiers_requests(inst_type: str, families: Iterable[str]) -> list[HttpRequest]:
@@ -177,7 +177,6 @@ def tiers_requests(inst_type: str, families: Iterable[str]) -> list[HttpRequest]
         HttpRequest(
             path=f"{tables.TIERS_PATH}?instType={quote(inst_type)}&tdMode={mode}"
             f"&instFamily={','.join(quote(family) for family in batch)}",
-            weight=tables.PUBLIC_WEIGHT,
         )
         for batch in batches(families, tables.FAMILIES_PER_REQUEST)
         for mode in modes

@@ -302,8 +302,10 @@ def parse_balance(
 
 
 def _coin(row: CoinRow, mode: Mode) -> CoinBalance:
-    # Where the account is one pool in dollars each currency counts with a discount: disEq says what is left of eqUsd.
-    pooled = mode.level in ("3", "4")
+    # Where the account is one pool in dollars each currency counts with a discount: disEq says what is left of eqUsd, of one that
+    # is switched off the equity of its isolated positions (both on captured answers).
+    collateral = row.collateral_enabled if mode.level == "3" else None
+    pooled = mode.level in ("3", "4") and collateral is not False
     return CoinBalance(
         ccy=row.ccy,
         total=row.cash_bal,
@@ -312,7 +314,7 @@ def _coin(row: CoinRow, mode: Mode) -> CoinBalance:
         equity=known(row.eq),
         available=known(row.avail_eq) or known(row.avail_bal),
         usd_price=known(row.coin_usd_price) or _ratio(row.eq_usd, row.eq),
-        collateral=row.collateral_enabled if mode.level == "3" else None,
+        collateral=collateral,
         discount=_discount(row) if pooled else None,
     )
 

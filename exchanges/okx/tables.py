@@ -58,8 +58,9 @@ BILLS_REACH_MS = 7 * _DAY_MS - 3_600_000
 # Types of GET /trade/fills-history, which answers one at a time; EVENTS exist on some sites only and are refused elsewhere.
 HISTORY_TYPES = ("SWAP", "FUTURES", "OPTION", "MARGIN", "SPOT")
 
-# Private questions count per user, public ones per address: at most 10 in 2 s of every public endpoint, of all together here.
-REST_WEIGHT, REST_BURST, PUBLIC_WEIGHT = 60, 30, 6
+# Private questions count per user, public ones per address, every endpoint for itself (docs overview, "Rate limits"). No limit
+# of all together is documented: this one keeps any number of accounts civil.
+REST_WEIGHT, REST_BURST = 60, 30
 KEY_WEIGHT = 10
 
 # How many connections of a sub-account may have one private channel (docs, "connection count limit").
@@ -92,6 +93,8 @@ INSTRUMENTS_PATH = "/api/v5/public/instruments"
 TIERS_PATH = "/api/v5/public/position-tiers"
 DISCOUNTS_PATH = "/api/v5/public/discount-rate-interest-free-quota"
 MARK_PRICE_PATH = "/api/v5/public/mark-price"
+# How many public questions in 2 s (docs, at each endpoint).
+PUBLIC_LIMITS = {TIME_PATH: 10, INSTRUMENTS_PATH: 20, TIERS_PATH: 10, INDEX_PATH: 20, DISCOUNTS_PATH: 2}
 PUBLIC_PREFIXES = ("/api/v5/public/", "/api/v5/market/", "/api/v5/system/")
 
 # EVENTS are contracts that pay a fixed amount when something comes true.

@@ -115,12 +115,16 @@ class Transferred:
 
 @dataclass(frozen=True)
 class ModeChanged:
-    """An account's mode was switched (margin mode or legs); positions were closed or replaced before it."""
+    """An account's mode was switched (margin mode or legs); positions were closed or replaced before it.
+
+    ``margins``: the margin mode that the account imposed on its positions before, and imposes now; None: each has its own.
+    """
 
     at: int
     account: str
     mode: str
     hedge: bool
+    margins: tuple[Mode | None, Mode | None] = (None, None)
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class Modes:
         shut = self._close(owner, [p for p in self._state.positions(account) if not self._option(p)])
         self._begin(owner)
         owner.hedge = hedge
-        self._tell(owner)
+        self._tell(owner, _margin_mode(owner))
         self._reopen(owner, shut)
         return shut
 
@@ -64,13 +64,14 @@ class Modes:
         if owner.venue in {"okx", "bybit"}:
             self._begin(owner)
             hit = open_
+        was = _margin_mode(owner)
         owner.mode = mode
         margin = _margin_mode(owner)
         for position in hit:
             self._bookings.remode(owner, position, margin or position.mode, self._state.now_ms)
         if margin is not None:
             self._replan(owner, None, margin)
-        self._tell(owner)
+        self._tell(owner, was)
         return hit
 
     def switch_symbol(self, account: str, symbol: str, margin: Mode) -> list[Position]:
@@ -107,8 +108,9 @@ class Modes:
         owner.liquidated.clear()
         self._ledger.renumber(owner)
 
-    def _tell(self, owner: Account) -> None:
-        self._ledger.note(ModeChanged(self._state.now_ms, owner.name, owner.mode, owner.hedge))
+    def _tell(self, owner: Account, was: Mode | None) -> None:
+        margins = (was, _margin_mode(owner))
+        self._ledger.note(ModeChanged(self._state.now_ms, owner.name, owner.mode, owner.hedge, margins))
 
     def _close(self, owner: Account, positions: list[Position]) -> list[Position]:
         for position in positions:

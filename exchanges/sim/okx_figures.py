@@ -13,6 +13,7 @@ from decimal import Decimal
 from exchanges.sim import revalue
 from exchanges.sim.catalog import TAKER_FEE, Contract
 from exchanges.sim.exact import plain
+from exchanges.sim.haircuts import counted
 from exchanges.sim.okx_market import Row, figure, inst_type
 from exchanges.sim.quoted import quoted_price, quoted_ratio
 from exchanges.sim.revalue import Pool, Position
@@ -224,8 +225,10 @@ class _Coin:
 def _detail(world: World, account: Account, ccy: str) -> Row:
     coin, usd = _Coin(world, account, ccy), world.usd(ccy)
     free = max(_ZERO, coin.cross_equity - coin.initial)
-    enabled = account.mode == "multi" and ccy not in account.idle
     futures = account.mode == "futures"
+    backs = not futures and ccy not in account.idle
+    # Seen on live answers: a share of the whole equity, of the isolated positions' alone where the currency is switched off.
+    counts = counted(account.venue, ccy, coin.equity if backs else coin.isolated_equity)
     risk = futures and bool(coin.maintenance)
     zeroes = (
         "ordFrozen", "fixedBal", "spotIsoBal", "stgyEq", "spotCopyTradingEq", "smtSyncEq", "rewardBal", "twap", "colRes",
@@ -244,7 +247,7 @@ def _detail(world: World, account: Account, ccy: str) -> Row:
         "cashBal": plain(coin.cash),
         "eq": figure(coin.equity),
         "eqUsd": figure(coin.equity * usd),
-        "disEq": figure(world.counted(account, ccy, coin.cross_equity) * usd),
+        "disEq": figure(counts * usd),
         "isoEq": figure(coin.isolated_equity),
         "upl": figure(coin.cross_upl + coin.isolated_upl),
         "isoUpl": figure(coin.isolated_upl),
@@ -256,7 +259,7 @@ def _detail(world: World, account: Account, ccy: str) -> Row:
         "mgnRatio": _ratio(world, coin.cross_equity, coin.maintenance + coin.fees) if risk else "",
         "notionalLever": figure(coin.notional / coin.cross_equity) if risk else "0" if futures else "",
         "coinUsdPrice": plain(usd),
-        "collateralEnabled": enabled,
+        "collateralEnabled": backs and account.mode == "multi",
         "collateralRestrict": False,
         "uTime": str(account.cash_at[ccy]),
     }

@@ -1,6 +1,6 @@
 """The world as it really is, as JSON-ready data: what the control port answers and what tests compare with.
 
-Owns the chronicle: every change of a position with its real cause.
+Owns the chronicle: every change of a position with its real cause, and every switch of an account's mode.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
-from exchanges.sim.changes import Filled, FundingPaid, Order, PositionChanged, WorldEvent
+from exchanges.sim.changes import Filled, FundingPaid, ModeChanged, Order, PositionChanged, WorldEvent
 from exchanges.sim.exact import plain
 from exchanges.sim.revalue import Position
 from exchanges.sim.state import Account, State
@@ -18,6 +18,7 @@ from exchanges.sim.state import Account, State
 # Changes that can be asked for by number, and how many are told to who does not ask.
 CHANGES_KEPT = 20_000
 CHANGES_TOLD = 100
+SWITCHES_KEPT = 1_000
 # What leaves nothing that a client could find: no fill, order, payment or bill, no change of the account.
 TRACELESS = frozenset({"silent", "expired"})
 # Venues that tell of a split in their own way; elsewhere size and entry simply are others.
@@ -25,12 +26,17 @@ _TELL_SPLITS = frozenset({"okx", "bybit"})
 
 
 class Chronicle:
-    """Every change of a position, numbered from 1, with its real cause and the ids of what a client could find of it."""
+    """Every change of a position, numbered from 1, with its real cause and the ids of what a client could find of it.
+
+    Attributes:
+        switches: The newest switches of mode, oldest first.
+    """
 
     def __init__(self) -> None:
         self._count = 0
         self._kept: deque[tuple[int, PositionChanged, dict[str, str]]] = deque(maxlen=CHANGES_KEPT)
         self._ids: dict[str, str] = {}
+        self.switches: deque[ModeChanged] = deque(maxlen=SWITCHES_KEPT)
 
     def take(self, event: WorldEvent) -> None:
         """Write down an event; what belongs to a change (its fill, its payment) comes before it."""
@@ -43,6 +49,8 @@ class Chronicle:
                 self._count += 1
                 self._kept.append((self._count, event, self._ids))
                 self._ids = {}
+            case ModeChanged():
+                self.switches.append(event)
             case _:
                 pass
 

@@ -15,14 +15,14 @@ import hashlib
 import random
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from decimal import Decimal
 from typing import Any
 
 from exchanges.sim import revalue
 from exchanges.sim.bookings import Bookings
 from exchanges.sim.catalog import FUNDING_EVERY_MS, MAKER_FEE, MARK_EVERY_MS, Contract, Side, VenueName
-from exchanges.sim.changes import BalanceChanged, Cause, MarkChanged, PositionChanged, Trade, WorldEvent
+from exchanges.sim.changes import BalanceChanged, Cause, MarkChanged, ModeChanged, PositionChanged, Trade, WorldEvent
 from exchanges.sim.dated import accounts
 from exchanges.sim.exact import round_to
 from exchanges.sim.hands import Hands
@@ -110,14 +110,18 @@ class World(State):
         """Return the changes of positions after a number, with their real causes; None: the newest few."""
         return self._chronicle.since(since)
 
+    def switches(self) -> list[ModeChanged]:
+        """Return the newest switches of accounts' modes, oldest first: each is the cause of how later states are told."""
+        return list(self._chronicle.switches)
+
     def truth(self, since: int | None = None) -> dict[str, Any]:
         """Return all of it as JSON-ready data with decimals as strings: the answer of ``GET /truth``.
 
         Args:
             since: Give the changes after this number (``changes[-1]["n"]`` of the answer before), instead of the newest few.
         """
-        changes = self.changes(since)
-        return {"at": self.now_ms, "seed": self.seed, "paused": self.paused, **truth(self), "changes": changes}
+        told = {"changes": self.changes(since), "switches": [asdict(switch) for switch in self.switches()]}
+        return {"at": self.now_ms, "seed": self.seed, "paused": self.paused, **truth(self), **told}
 
     def _rate(self, contract: Contract, due: int) -> Decimal:
         """Return a funding rate that follows from the seed: at most 0.03 % in 8 hours, of either sign."""

@@ -255,6 +255,18 @@ async def test_each_key_has_a_budget_of_its_own_within_that_of_the_host() -> Non
         await second
 
 
+async def test_a_path_that_is_counted_for_itself_keeps_nobody_else_waiting() -> None:
+    async with bench(always(200, b"{}"), Limits(paths={"/table": 2}, period_s=2.0)) as b:
+        await b.client.fetch(HttpRequest(path="/table?of=all"), b.sign)
+        second = asyncio.ensure_future(b.client.fetch(HttpRequest(path="/table"), b.sign))
+        await b.watch.until(b.clock.alarms)
+        await b.client.fetch(HttpRequest(path="/table/other"), b.sign)
+        await b.client.for_key("one").fetch(HttpRequest(path="/state", signed=True), b.sign)
+        assert not second.done()
+        b.clock.advance(1_000)
+        await second
+
+
 class Ticking(CheckingVenue):
     """A venue whose clock is off."""
 

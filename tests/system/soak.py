@@ -19,13 +19,14 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from exchanges.sim.changes import ModeChanged
 from exchanges.sim.plan import PlannedFault, random_plan
 from exchanges.sim.server import Simulator
 from exchanges.sim.state import Impossible, UnknownName
@@ -274,25 +275,39 @@ class Judge:
                 self._judge(row_id, row)
 
     def _judge(self, row_id: str, row: Mapping[str, Any]) -> None:
+        cls, back_ms = row["class"], MODE_MS if row["class"] == "mode_leftover" else SLACK_MS
+        first, last = row["since"] - back_ms, row["found_at"] + SLACK_MS
         changes = [
             change
             for change in self._changes
-            if change["account"] == row["account"]
-            and change["symbol"] == row["symbol"]
-            and row["since"] - (MODE_MS if row["class"] == "mode_leftover" else SLACK_MS)
-            <= change["at"]
-            <= row["found_at"] + SLACK_MS
+            if (change["account"], change["symbol"]) == (row["account"], row["symbol"])
+            and first <= change["at"] <= last
         ]
-        cls, causes = row["class"], [change["cause"] for change in changes]
+        causes = [change["cause"] for change in changes]
         if cls == "unknown":
             fitting = [change["cause"] for change in changes if not change["trace"]]
         else:
             fitting = [cause for cause in causes if cause in TRUE_CAUSES[cls]]
+        if cls == "mode_leftover" and not fitting:
+            opened = [change["at"] for change in changes if change["cause"] == "opened"]
+            switches = [switch for switch in self._running.simulator.world.switches() if first <= switch.at <= last]
+            fitting = ["switch" for switch in switches if reworded(row, switch, opened)]
         told = fitting[-1] if fitting else (causes[-1] if causes else "nothing")
         self._figures.matrix[cls, told] += 1
         if not fitting:
             what = f"{row_id} {row['symbol']} {cls} {row['before']} → {row['after']}, evidence {row.get('evidence')}"
             self._figures.wrong_class.append(f"{what}; truly {causes or 'nothing'}")
+
+
+def reworded(row: Mapping[str, Any], switch: ModeChanged, opened: Iterable[int]) -> bool:
+    """Say whether a correction tells anew, in the words of an account's new margin mode, what was opened after its switch.
+
+    A venue whose pushes do not name the mode is read in the mode last heard of, until the switch is heard of.
+    """
+    told = row["before"].get("margin_mode"), row["after"].get("margin_mode")
+    same = not {"size", "entry_price", "side"} & (row["before"].keys() | row["after"].keys())
+    late = any(at >= switch.at for at in opened)
+    return same and late and switch.account == row["account"] and None not in told and told == switch.margins
 
 
 def _desk(simulator: Simulator, data: Path) -> AbstractAsyncContextManager[Desk]:

@@ -304,6 +304,16 @@ def test_the_balance_identity_holds_exactly() -> None:
     assert (usdt.pool, usdt.cash) == ("USDT", "94.42612990333333")
 
 
+def test_equity_of_isolated_positions_is_in_what_counts_of_a_currency() -> None:
+    """The currency is switched off, so that its balance counts for nothing; the price is that of the same answer."""
+    (captured,) = recordings("okx", "rest-account-balance", "captured")
+    ((answer,),) = (message["data"] for message in captured.messages())
+    (usdt,) = answer["details"]
+    price = Decimal(usdt["eqUsd"]) / Decimal(usdt["eq"])
+    assert usdt["collateralEnabled"] is False
+    assert abs(Decimal(usdt["disEq"]) - Decimal(usdt["isoEq"]) * price) < Decimal("1e-12")
+
+
 # --- damage ------------------------------------------------------------------------------------------------------------
 
 

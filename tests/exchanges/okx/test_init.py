@@ -6,6 +6,7 @@ import pytest
 
 from exchanges.errors import AuthFailed, ProtocolViolation, Rejected
 from exchanges.okx import VENUE, build, tables
+from exchanges.sim.okx_rest import LIMITS
 from exchanges.venue import AccountSpec, Credentials, Link, Venue
 from tests.exchanges.okx.samples import SPEC
 
@@ -125,6 +126,19 @@ def test_no_question_is_heavier_than_what_may_be_asked_at_once() -> None:
     assert all(each.signed and each.weight <= can.key_weight // 2 for each in private)
     for each in (*private, *market.bootstrap(), *build.tiers_requests("SWAP", ["A-B"]), VENUE.time_request()):
         assert each.weight <= can.rest_burst
-    # The strictest documented limits: 10 in 2 s an endpoint for public questions, 5 in 2 s for the configuration.
-    assert can.rest_weight // build.time_request().weight <= 10
-    assert can.key_weight // build.config_request().weight <= 5
+    assert can.key_weight // build.config_request().weight <= 5, "the strictest limit of a user, in 2 s"
+
+
+def test_every_public_question_is_held_to_the_limit_of_its_endpoint() -> None:
+    market = VENUE.public_links("live", VENUE.endpoints("live", None))["public"]()
+    questions = [
+        *market.bootstrap(),
+        *build.tiers_requests("SWAP", ["A-B"]),
+        build.discounts_request(),
+        build.index_request("A-B"),
+        VENUE.time_request(),
+    ]
+    paths = {each.path.partition("?")[0] for each in questions}
+    assert paths == VENUE.capabilities.path_limits.keys()
+    for path, most in VENUE.capabilities.path_limits.items():
+        assert LIMITS[path] == (most, round(1000 * VENUE.capabilities.rest_period_s))

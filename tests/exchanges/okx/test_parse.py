@@ -305,6 +305,27 @@ def test_the_dollar_price_is_told_or_implied() -> None:
 
 
 @pytest.mark.parametrize(
+    ("figures", "discount"),
+    [
+        ({"eqUsd": "1000", "disEq": "1000"}, "1"),
+        # A row seen in 2023: margin of isolated positions counts with the currency's share, as its balance does.
+        ({"eq": "366.6124115354678", "isoEq": "234.4597980154678", "eqUsd": "673.8336124021898",
+          "disEq": "336.9168062010949"}, "0.5"),
+        ({"eqUsd": "3", "disEq": "2"}, "0.666666666667"),
+        ({"eqUsd": "1000", "disEq": ""}, None),
+        # A debt counts whole, and nothing counts for anything: neither says what an amount would.
+        ({"eqUsd": "-1000", "disEq": "-1000"}, None),
+        ({"eqUsd": "0", "disEq": "0"}, None),
+        # Switched off: what is told then is the equity of isolated positions, no haircut.
+        ({"eqUsd": "100", "isoEq": "5", "disEq": "5", "collateralEnabled": False}, None),
+    ],
+)  # fmt: skip
+def test_the_haircut_is_the_share_of_the_whole_equity(figures: dict[str, Any], discount: str | None) -> None:
+    assert balance(coin(**figures), mode=MULTIPLE, **MULTI).coins[0].discount == discount
+    assert balance(coin(**figures)).coins[0].discount is None, "in futures mode a currency backs its own positions"
+
+
+@pytest.mark.parametrize(
     ("figures", "cash"),
     [
         ({}, "1000"),

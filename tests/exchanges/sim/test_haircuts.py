@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -124,16 +125,32 @@ def test_bybits_wallet_balance_is_after_haircuts_and_its_equity_before() -> None
     assert told == {"BTC": False, "USDT": True}
 
 
+def okx_coin(world: World, account: str, ccy: str) -> dict[str, Any]:
+    details = okx_figures.account_row(world, world.account(account))["details"]
+    return next(coin for coin in details if coin["ccy"] == ccy)
+
+
 def test_okx_tells_what_of_a_currency_counts() -> None:
     world = World(1, BEGIN)
-    owner = world.account("okx-hedge")
-    btc = next(coin for coin in okx_figures.account_row(world, owner)["details"] if coin["ccy"] == "BTC")
+    btc = okx_coin(world, "okx-hedge", "BTC")
     assert btc["collateralEnabled"] is True
     share = Decimal(btc["disEq"]) / Decimal(btc["eqUsd"])
     assert Decimal("0.95") < share < Decimal("0.98"), "its amount reaches into the second step"
-    owner.idle.add("BTC")
-    btc = next(coin for coin in okx_figures.account_row(world, owner)["details"] if coin["ccy"] == "BTC")
+    world.account("okx-hedge").idle.add("BTC")
+    btc = okx_coin(world, "okx-hedge", "BTC")
     assert (btc["collateralEnabled"], btc["disEq"]) == (False, "0")
+
+
+def test_what_counts_of_a_currency_at_okx_is_told_of_its_isolated_positions_too() -> None:
+    """``disEq`` is a share of ``eqUsd``, and of ``isoEq`` where the currency is switched off: as captured answers have it."""
+    world = World(1, BEGIN)
+    usdt = okx_coin(world, "okx-hedge", "USDT")
+    assert Decimal(usdt["isoEq"]) > 0
+    assert usdt["disEq"] == usdt["eqUsd"], "USDT counts whole"
+    world.account("okx-hedge").idle.add("USDT")
+    usdt = okx_coin(world, "okx-hedge", "USDT")
+    isolated = Decimal(usdt["isoEq"]) * Decimal(usdt["coinUsdPrice"])
+    assert abs(Decimal(usdt["disEq"]) - isolated) < Decimal("1e-12")
 
 
 @pytest.mark.parametrize("coin", ["BTC", "USDT"])

@@ -48,6 +48,8 @@ def test_bybits_margin_mode_changes_positions_in_place() -> None:
     assert all(p.requirement < p.equity for p in it.pools(it.account("bybit-main")) if p.positions)
     it.modes.switch_account("bybit-main", "cross")
     assert {p.mode for p in it.positions("bybit-main")} == {"cross"}
+    told = [(switch["account"], switch["margins"]) for switch in it.truth()["switches"]]
+    assert told == [("bybit-main", ("cross", "isolated")), ("bybit-main", ("isolated", "cross"))]
 
 
 @pytest.mark.parametrize(("account", "back"), [("okx-main", "futures"), ("bybit-main", "cross")])
