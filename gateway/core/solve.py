@@ -25,6 +25,7 @@ from gateway.core.margin.solver import Problem, Tables, Walk, concave_roots, ste
 
 _FAR = 1e15  # a root beyond this is no price (Hyperliquid's own bound for a null liquidation price)
 _NEAR = 1e-15  # as good as 0
+_LEAST = 1e-12  # of the mark: a root below is what float64 leaves of 0
 
 
 def derive(c: Columns, rows: Ints | int) -> None:
@@ -96,9 +97,9 @@ def pool_sums(c: Columns, where: Layout, equity: Floats, maintenance: Floats) ->
         maintenance[where.pools] += np.add.reduceat(c.scratch, where.pool_starts)
 
 
-def _missing(c: Columns, price: Floats) -> Floats:
+def _missing(c: Columns, is_price: Flags) -> Floats:
     """Return 0 for what is a price, (n,), and NaN else, in ``scratch``: added, it is several times faster than a mask."""
-    return np.divide(0.0, (price > 0.0) & (price <= _FAR), out=c.scratch)
+    return np.divide(0.0, is_price, out=c.scratch)
 
 
 def _outside(price: Floats, low: Floats, high: Floats) -> Ints:
@@ -128,7 +129,8 @@ def liquidation_prices(c: Columns, where: Layout, tables: Tables) -> None:
             _straight_prices(c, where)
         if len(where.priced.curved):
             _resolve_prices(c, where, tables, where.priced.curved, both_ways=True)
-    np.add(c.liq, _missing(c, c.liq), out=c.liq)
+    np.multiply(c.mark, _LEAST, out=c.scratch)
+    np.add(c.liq, _missing(c, (c.liq > c.scratch) & (c.liq <= _FAR)), out=c.liq)
     if len(where.unmodelled):
         c.liq[where.unmodelled] = c.venue_liq[where.unmodelled]
     if len(where.shifted):
@@ -229,8 +231,6 @@ def triggers(c: Columns, where: Layout, tables: Tables) -> None:
             _straight_triggers(c, where)
         if len(where.groups.curved):
             _resolve_triggers(c, where, tables, where.groups.curved, both_ways=True)
-    np.subtract(1.0, c.distance, out=c.distance)
-    np.abs(c.distance, out=c.distance)
     _conclude(c, where)
 
 
@@ -326,14 +326,14 @@ def spent_distance(trigger: Floats, away: Floats) -> Floats:
 
 
 def _conclude(c: Columns, where: Layout) -> None:
-    """Take out triggers that are no prices, and say how far the others are."""
-    if len(where.shifted):
-        rows = (
-            where.shifted
-        )  # where the published price rounds down to nothing, a trigger below one tick is none either
-        c.trigger[rows[np.isnan(c.liq[rows]) & (c.trigger[rows] < c.floor_to[rows])]] = np.nan
-    missing = _missing(c, c.trigger)
+    """Take out triggers that are no prices, and turn the factors in ``distance`` into how far the others are."""
+    rows = where.shifted
+    if len(rows):  # where the published price rounds down to nothing, a trigger below one tick is none either
+        c.distance[rows[np.isnan(c.liq[rows]) & (c.trigger[rows] < c.floor_to[rows])]] = np.nan
+    missing = _missing(c, (c.distance > _LEAST) & (c.trigger <= _FAR))
     np.add(c.trigger, missing, out=c.trigger)
+    np.subtract(1.0, c.distance, out=c.distance)
+    np.abs(c.distance, out=c.distance)
     np.add(c.distance, missing, out=c.distance)
     spent = c.lack > 0.0
     if spent.any():

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from gateway.core.margin.pool import Maintenance
 
 _FAR = 1e15  # a price beyond this is none
+_LEAST = 1e-12  # of the mark: a root below is what float64 leaves of 0
 
 
 class Leg(NamedTuple):
@@ -116,7 +117,7 @@ class Snapshot:
         found: list[float] = []
         for low, high in pairwise(bounds):
             found += self._roots(leg, delta, low, high)
-        found = [x for x in found if not math.isnan(price_of(x, inverse=leg.inverse))]
+        found = [x for x in found if price_of(x, inverse=leg.inverse) > _LEAST * leg.mark]
         return min(found, key=lambda x: abs(x - leg.x), default=math.nan)
 
     def _roots(self, leg: Leg, delta: float, low: float, high: float) -> list[float]:

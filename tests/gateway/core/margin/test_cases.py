@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pytest
 
+from gateway.core.explain import explain
 from tests.gateway.core.margin.reference import Coin, D, Leg, Pool, Tier
 from tests.gateway.core.margin.worlds import LIQUIDATION_FEE, MODES, NOW, Held, Mode, held, tiers_of
 
@@ -275,3 +276,17 @@ def test_contracts_of_one_underlying_may_part(short: str, long: str, cash: str, 
     assert one.trigger(0) == pytest.approx(wanted, rel=1e-9, nan_ok=True)
     again = Held(mode, moved)
     assert one.triggers() == pytest.approx(again.triggers(), rel=1e-9, nan_ok=True)
+
+
+@pytest.mark.parametrize("name", ["okx_isolated-USDT", "hyperliquid_isolated-USDC", "aster_isolated-USDT"])
+def test_a_long_that_is_paid_in_full_has_no_price(name: str) -> None:
+    """The root is 0; what float64 leaves of it is no price."""
+    mode = MODE[name]
+    leg = linear(1, "0.0093", "58200", "BTC", entry=D(57618), settle=mode.ccy)
+    one = held(mode, okx(leg) if mode.venue == "okx" else leg, cash=str(leg.size * leg.entry))
+    one.mark("BTC-USDT", D(40740))
+    assert math.isnan(one.trigger(0))
+    assert math.isnan(one.figure(0, "liq"))
+    told = explain(one.rows[0], one.engine.book)["liquidation_price"]
+    assert isinstance(told, dict)
+    assert "model" not in told
