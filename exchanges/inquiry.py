@@ -41,7 +41,7 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Inquirer:
-    """Asks for one account; rounds follow one another, so that answers of two never mix.
+    """Asks for one account; rounds follow one another, so that answers of two never mix. A history has its own, beside them.
 
     Args:
         link: Made for this alone: nobody connects it.
@@ -55,7 +55,6 @@ class Inquirer:
         self._rest, self._clock, self._random, self._record = rest, clock, random, record
         self._turn = asyncio.Lock()
         self._rounds = 0  # under way, or waiting for their turn
-        self._secret = False  # the round under way
         self._backoff = Backoff(base_s=0.25, cap_s=2.0)
 
     @property
@@ -72,16 +71,18 @@ class Inquirer:
         return await self.ask(self.link.state)
 
     async def history(self, since_ms: int, symbols: Sequence[str]) -> Findings:
-        """Ask for fills, payments and causes since then: one question after the other, so that others pass in between.
+        """Ask for fills, payments and causes since then, beside the other rounds.
 
-        A day of them can cost a minute of the venue's weight, and the state must not wait for it.
+        Where no symbol is named nothing that is shown hangs on it: a day of records can cost a minute of the venue's weight, so
+        one question follows the other, and each leaves the venue's limits to whoever cannot wait.
         """
         asked_at, outputs = self._clock.now_ms(), list[Output]()
         requests = list(self.link.history(since_ms, symbols))
         with self._under_way():
-            for request in requests:
-                async with self._turn:
-                    self._secret = False
+            if symbols:
+                await self._round(requests, outputs)
+            else:
+                for request in (msgspec.structs.replace(one, patient=True) for one in requests):
                     await self._read(request, await self._fetch(request), outputs)
         return _findings(asked_at, requests, outputs)
 
@@ -105,15 +106,19 @@ class Inquirer:
         """Ask a round, which is recorded unless it is ``secret``. Raises VenueError where any question has no answer."""
         with self._under_way():
             async with self._turn:
-                self._secret = secret
                 asked_at, outputs = self._clock.now_ms(), list[Output]()
                 requests = list(questions())
-                if requests:
-                    await self._read(requests[0], await self._fetch(requests[0]), outputs)
-                    answers = await _together([self._fetch(request) for request in requests[1:]])
-                    for request, answer in zip(requests[1:], answers, strict=True):
-                        await self._read(request, answer, outputs)
+                await self._round(requests, outputs, secret)
         return _findings(asked_at, requests, outputs)
+
+    async def _round(self, requests: Sequence[HttpRequest], outputs: list[Output], secret: bool = False) -> None:
+        """Ask the first alone and the rest together, and read the answers in the order of the questions."""
+        if not requests:
+            return
+        await self._read(requests[0], await self._fetch(requests[0], secret), outputs, secret)
+        answers = await _together([self._fetch(request, secret) for request in requests[1:]])
+        for request, answer in zip(requests[1:], answers, strict=True):
+            await self._read(request, answer, outputs, secret)
 
     @contextmanager
     def _under_way(self) -> Iterator[None]:
@@ -123,7 +128,7 @@ class Inquirer:
         finally:
             self._rounds -= 1
 
-    async def _read(self, request: HttpRequest, answer: Answer, outputs: list[Output]) -> None:
+    async def _read(self, request: HttpRequest, answer: Answer, outputs: list[Output], secret: bool = False) -> None:
         """Add what an answer means, its further pages included."""
         waiting = [(request, answer)]
         pages = 0
@@ -138,13 +143,14 @@ class Inquirer:
             pages += len(more)
             if pages > _MOST_PAGES:
                 raise Retryable(request.path.partition("?")[0], f"more than {_MOST_PAGES} pages", do="Ask for less")
-            waiting = [(page, await self._fetch(page)) for page in more] + waiting
+            pages_asked = [msgspec.structs.replace(page, patient=request.patient) for page in more]
+            waiting = [(page, await self._fetch(page, secret)) for page in pages_asked] + waiting
 
-    async def _fetch(self, request: HttpRequest) -> Answer:
+    async def _fetch(self, request: HttpRequest, secret: bool = False) -> Answer:
         """Return the body, when it was asked, and when it came."""
         for attempt in range(_ATTEMPTS):
             try:
-                return await self._once(request)
+                return await self._once(request, secret)
             except Retryable as error:
                 wait_s = self._backoff.delay_s(attempt, self._random()) if error.after_s is None else error.after_s
                 if attempt + 1 == _ATTEMPTS or wait_s > _LONGEST_WAIT_S:
@@ -152,7 +158,7 @@ class Inquirer:
             await sleep_until(self._clock, self._clock.now_ms() + round(wait_s * 1000))
         raise AssertionError("the last attempt returns or raises")
 
-    async def _once(self, request: HttpRequest) -> Answer:
+    async def _once(self, request: HttpRequest, secret: bool) -> Answer:
         asked_at = self._clock.now_ms()
 
         def sign(question: HttpRequest) -> HttpRequest:
@@ -162,7 +168,7 @@ class Inquirer:
 
         body = await self._rest.fetch(request, sign)
         at = self._clock.now_ms()
-        if self._record is not None and not self._secret:
+        if self._record is not None and not secret:
             self._record("rest", asked(request), body, at)
         return body, asked_at, at
 

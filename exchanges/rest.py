@@ -23,6 +23,7 @@ from exchanges.venue import HttpRequest, Venue
 
 _MAX_BODY_BYTES = 32 * 2**20
 _CHUNK_BYTES = 64 * 2**10
+_SPARE_PART = 4  # of a burst is what the patient leave to others
 _LONGEST_SILENT_WAIT_MS = 1000  # a pause that is longer is told to whoever asks
 _CLOCK_SAMPLES = 3
 _MOST_PRECISE_MS = 50  # an offset below this, or below half the round trip, is not worth correcting
@@ -94,15 +95,18 @@ class Budget:
 
 
 class Lane:
-    """A budget and the queue before it: first come, first served."""
+    """A budget and the queue before it: first come, first served, but the patient."""
 
     def __init__(self, budget: Budget, clock: Clock) -> None:
         self.budget = budget
         self._clock = clock
         self._turn = asyncio.Lock()
 
-    async def admit(self, weight: int) -> None:
-        """Return when this weight may be asked; it is spent then."""
+    async def admit(self, weight: int, *, patient: bool = False) -> None:
+        """Return when this weight may be asked; it is spent then. The patient leave a part of the burst to others."""
+        spare = min(self.budget.burst // _SPARE_PART, self.budget.burst - weight)
+        while patient and (wait_ms := self.budget.wait_ms(weight + spare, now := self._clock.now_ms())):
+            await sleep_until(self._clock, now + wait_ms)
         async with self._turn:
             while wait_ms := self.budget.wait_ms(weight, now := self._clock.now_ms()):
                 await sleep_until(self._clock, now + wait_ms)
@@ -234,7 +238,7 @@ class RestClient:
         lane = self._paths.get(request.path.partition("?")[0])
         if lane is not None:
             await lane.admit(1)
-        await self._lane.admit(request.weight)
+        await self._lane.admit(request.weight, patient=request.patient)
 
     async def _exchange(self, request: HttpRequest, where: str) -> tuple[int, Mapping[str, str], bytes]:
         headers = dict(request.headers)

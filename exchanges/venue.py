@@ -54,6 +54,7 @@ class HttpRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     ``body`` is the exact text of a POST or PUT, else None. ``weight`` counts against the venue's limit. ``headers`` are added
     by ``Link.sign``, which may add to path and body too. ``host``: another base address of the venue than ``Endpoints.rest``.
+    ``patient``: it leaves room in the venue's limits for whoever cannot wait.
     """
 
     path: str
@@ -63,6 +64,7 @@ class HttpRequest(msgspec.Struct, frozen=True, kw_only=True):
     headers: tuple[tuple[str, str], ...] = ()
     weight: int = 1
     signed: bool = False
+    patient: bool = False
 
 
 Feature = Literal[

@@ -119,8 +119,8 @@ class Bench:
         headers = (*request.headers, ("X-Sign", "s3cret"))
         return HttpRequest(path=request.path, method=request.method, body=request.body, headers=headers, signed=True)
 
-    async def get(self, path: str = "/x", weight: int = 1) -> bytes:
-        return await self.client.fetch(HttpRequest(path=path, weight=weight), self.sign)
+    async def get(self, path: str = "/x", weight: int = 1, *, patient: bool = False) -> bytes:
+        return await self.client.fetch(HttpRequest(path=path, weight=weight, patient=patient), self.sign)
 
     async def fails(self, path: str = "/x?signature=s3cret") -> VenueError:
         with pytest.raises(VenueError) as raised:
@@ -306,6 +306,21 @@ async def test_questions_wait_for_their_weight_in_order_and_are_signed_when_they
         b.clock.advance(167)
         await asyncio.gather(*tasks)
         assert b.signed_at == [began, began + 500, began + 667]
+
+
+async def test_the_patient_leave_a_part_of_the_burst_to_others_and_pass_nobody() -> None:
+    async with bench(always(200), Limits(weight=8, period_s=1.0, burst=4)) as b:
+        began = b.clock.now
+        await b.get(weight=3)  # 1 is left, which is what is spared
+        patient = asyncio.ensure_future(b.get(weight=1, patient=True))
+        await b.watch.until(lambda: b.clock.alarms() == [began + 200])
+        await b.get(weight=1)  # who cannot wait takes it
+        assert b.signed_at == [began, began]
+        b.clock.advance(200)
+        await b.watch.until(lambda: b.clock.alarms() == [began + 400])
+        b.clock.advance(200)
+        await patient
+        assert b.signed_at == [began, began, began + 400]
 
 
 async def test_a_question_that_gives_up_waiting_costs_nothing() -> None:
