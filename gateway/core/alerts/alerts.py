@@ -55,7 +55,8 @@ class Alerts:
 
     def transfer(self, account: Account, transfer: Transfer, now: int) -> None:
         """Take money that came or went."""
-        self._of.moves.transfer(transfer)
+        if self._of_losses:
+            self._of.moves.transfer(transfer)
         self._of.days.transfer(transfer, lambda: account.usd(transfer.ccy), now)
 
     def _account_for(self, names: Collection[str], look: Look) -> None:

@@ -56,6 +56,8 @@ class Moves:
             known = self._known.get(transfer.account)
             told = known.transfers if known is not None else self._early.setdefault(transfer.account, {})
             told.setdefault(transfer.id, transfer)
+            if len(told) > _REMEMBERED:
+                del told[next(iter(told))]
 
     def waiting(self, account: str) -> bool:
         """Say whether time may change what is known of an account."""
@@ -111,12 +113,7 @@ class Moves:
         """Take what an account has as explained; what was told of it does not explain anything later."""
         assert account.as_of is not None
         known.at, known.amounts = account.as_of.last, amounts
-        old = [name for name, one in known.transfers.items() if one is None]
-        for name in old[: max(len(old) - _REMEMBERED, 0)]:
-            del known.transfers[name]
-        for name, one in known.transfers.items():
-            if one is not None and one.at <= known.at:  # else its balance is still to come
-                known.transfers[name] = None
+        known.transfers = dict.fromkeys(known.transfers)
 
     def _amounts(self, account: Account) -> dict[str, float] | None:
         """Return what an account has, by currency, without what marks move; None: nothing was read yet.

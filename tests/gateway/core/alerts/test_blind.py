@@ -116,7 +116,8 @@ def test_a_restart_of_an_account_of_which_nothing_was_ever_said_does_not_end_its
     one.turn([feed("down")], T0)
     for second in range(1, 301):
         one.clock(T0 + 1_000 * second)
-    other = went_on(sink)
+    other = desk()
+    other.restore(sink.events(), T0 + 310_000)
     other.clock(T0 + 311_000)
     assert states(other)[ACCOUNT] == "firing"
     other.turn([feed("live"), snapshot()], T0 + 312_000)

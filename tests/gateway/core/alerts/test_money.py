@@ -95,7 +95,19 @@ def test_a_deposit_dated_a_moment_after_its_balance_is_no_drawdown(stated: bool)
     one.clock(T0 + 2_500)
     one.turn([money("500", T0 + 2_010)], T0 + 3_100)
     one.clock(T0 + 3_500)
+    one.turn([balance("1500", fence=(3,), venue_at=T0 + 10_000)], T0 + 10_000)
+    one.clock(T0 + 10_500)
     assert (told(one), states(one)) == ([], {})
+
+
+def test_an_answer_shows_what_had_happened_when_it_was_asked_whatever_time_it_states() -> None:
+    one = watched()
+    one.turn([money("500", T0 + 10_000)], T0 + 10_000)
+    answer = balance("1500", fence=(2,), venue_at=T0 + 500, asked_at=T0 + 20_000)
+    one.turn([answer], T0 + 20_000)
+    one.clock(T0 + 20_500)
+    ticks(one, "20", at=T0 + 21_000)  # 1,340 of 1,520
+    assert told(one) == [(DOWN, "firing", "warning")]
 
 
 # --- prices that are not known yet --------------------------------------------------------------------------------------------

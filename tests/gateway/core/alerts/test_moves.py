@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from exchanges.events import CoinBalance, Event, HistoryRead
+from exchanges.events import BalanceState, CoinBalance, Event, HistoryRead, PoolState
 from gateway.core.alerts.rules import RuleSettings
 from gateway.engine import Engine
 from tests.gateway.core.alerts.test_alerts import LIVE, T0, Sink, desk, states, ticks, told
@@ -149,3 +149,72 @@ def test_what_was_withdrawn_while_nobody_listened_is_no_drawdown() -> None:
     for second in range(216, 400):
         other.clock(T0 + second * SECOND)
     assert (told(other, of="down"), DOWN in states(other)) == ([], False)
+
+
+# --- what explains, and what does not -----------------------------------------------------------------------------------------
+
+
+def coins(at: int, usdt: str, eth: str) -> BalanceState:
+    """Return balances of dollars, and of a coin of 100 of them."""
+    held = (
+        CoinBalance(ccy="USDT", total=usdt, cash=usdt, usd_price="1"),
+        CoinBalance(ccy="ETH", total=eth, cash=eth, usd_price="100"),
+    )
+    return balance(usdt, coins=held, fence=(at,), venue_at=at)
+
+
+def test_what_a_coin_is_bought_with_leaves_after_it_came_and_is_no_peak() -> None:
+    one = settled()
+    one.turn([coins(T0 + 20 * SECOND, "1000", "4")], T0 + 20 * SECOND)
+    one.clock(T0 + 20_500)
+    one.turn([coins(T0 + 20_700, "600", "4")], T0 + 20_700)
+    assert wait(one, 21, 60) == []
+    assert (told(one), states(one)) == ([], {})
+
+
+@pytest.mark.parametrize("kind", ["transfer", "fill"])
+def test_what_was_in_the_balance_before_explains_nothing_of_what_comes(kind: str) -> None:
+    one = settled()
+    earlier = T0 - 60 * SECOND
+    before = (
+        money("-400", earlier) if kind == "transfer" else fill(at=earlier, realized_pnl="-400", fee="0", fee_ccy="USDT")
+    )
+    one.turn([before, read(T0 + 15 * SECOND)], T0 + 19 * SECOND)
+    one.turn(left(T0 + 20 * SECOND), T0 + 20 * SECOND)
+    assert wait(one, 21, 30) == [27]
+
+
+def test_what_explained_one_move_does_not_explain_another() -> None:
+    one = settled()
+    gone = money("-400", T0 + 20 * SECOND, "withdrawal")
+    one.turn([*left(T0 + 20 * SECOND), gone], T0 + 20 * SECOND)
+    assert wait(one, 21, 30) == []
+    one.turn([gone, *left(T0 + 30 * SECOND, "200")], T0 + 30 * SECOND)
+    assert wait(one, 31, 40) == [37]
+
+
+def test_a_transfer_goes_on_waiting_for_its_balance_while_others_are_explained() -> None:
+    one = settled()
+    one.turn([money("-400", T0 + 21 * SECOND, "withdrawal")], T0 + 20 * SECOND)
+    won = fill(at=T0 + 19_900, realized_pnl="50", fee="0", fee_ccy="USDT")
+    one.turn([won, *left(T0 + 20 * SECOND, "1050")], T0 + 20_100)
+    one.turn(left(T0 + 21 * SECOND, "650"), T0 + 21 * SECOND)
+    assert wait(one, 22, 60) == []
+    assert (told(one), states(one)) == ([], {})
+
+
+def test_a_settlement_explains_its_amount_once() -> None:
+    one = settled()
+    one.turn([money("-400", T0 + 20 * SECOND, "settlement"), *left(T0 + 20 * SECOND)], T0 + 20 * SECOND)
+    one.clock(T0 + 20_500)
+    assert told(one) == [(DOWN, "firing", "warning")]
+    assert wait(one, 21, 60) == []
+
+
+def test_a_currency_whose_positions_count_by_their_value_needs_no_explanation() -> None:
+    one = watched()
+    by_value = (PoolState(pool="USDT", ccy="USDT", cash="1000", basis="value"),)
+    one.turn([balance("1000", pools=by_value, fence=(2,), venue_at=T0 + SECOND)], T0 + SECOND)
+    one = asked(one)
+    one.turn([balance("1300", pools=by_value, fence=(3,), venue_at=T0 + 20 * SECOND)], T0 + 20 * SECOND)
+    assert wait(one, 21, 60) == []
