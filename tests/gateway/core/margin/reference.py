@@ -165,10 +165,12 @@ class Pool(NamedTuple):
 
     def _factor(self, what: Iterable[str], moving: Iterable[Leg]) -> Decimal | None:
         names, edges = tuple(what), {D(1)}
-        for leg in moving:
-            for tier in () if leg.by_size else leg.tiers[1:]:
-                at = leg.notional(leg.mark) / tier.lower if leg.inverse else tier.lower / leg.notional(leg.mark)
-                edges |= {at * (1 - _HAIR), at}
+        with localcontext() as context:
+            context.prec = _PRECISION  # an edge that is rounded to fewer digits lies on either side of itself
+            for leg in moving:
+                for tier in () if leg.by_size else leg.tiers[1:]:
+                    at = leg.notional(leg.mark) / tier.lower if leg.inverse else tier.lower / leg.notional(leg.mark)
+                    edges |= {at * (1 - _HAIR), at, at * (1 + _HAIR)}
         if (
             self.discounts_pnl
         ):  # how much counts changes with profit: no straight lines, so that the mesh has to be fine

@@ -290,3 +290,17 @@ def test_a_long_that_is_paid_in_full_has_no_price(name: str) -> None:
     told = explain(one.rows[0], one.engine.book)["liquidation_price"]
     assert isinstance(told, dict)
     assert "model" not in told
+
+
+def test_of_two_roots_of_an_inverse_contract_the_one_before_the_jump_is_shown() -> None:
+    """A rising short is spent at 6,450 and stands again from 6,473 on, where what it keeps falls by 0.2 ETH, until 6,527."""
+    tiers = (Tier(D(0), D("0.0125")), Tier(D(2), D("0.025")), Tier(D(8), D("0.05")))
+    leg = inverse(-1, "51785", "2910", entry=D(2619), symbol="ETH-USD", base="ETH", settle="ETH", tiers=tiers)
+    coins = (
+        Coin("USDT", D("1035.70"), D("0.9998")),
+        Coin("BTC", D("1.0086"), D(60000)),
+        Coin("ETH", D("2.8988"), D(3000)),
+    )
+    one = held(MODE["bybit_cross_inverse-USD"], leg._replace(fixed=D("0.0088977663")), coins=coins)
+    assert_triggers(one)
+    assert one.trigger(0) == pytest.approx(6450.3505, abs=1e-3)
