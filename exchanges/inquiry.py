@@ -59,7 +59,7 @@ class Inquirer:
 
     @property
     def busy(self) -> bool:
-        """True while a round is under way."""
+        """True while a round is under way, what is asked patiently aside."""
         return self._rounds > 0
 
     async def audit(self) -> Findings:
@@ -78,12 +78,12 @@ class Inquirer:
         """
         asked_at, outputs = self._clock.now_ms(), list[Output]()
         requests = list(self.link.history(since_ms, symbols))
-        with self._under_way():
-            if symbols:
+        if symbols:
+            with self._under_way():
                 await self._round(requests, outputs)
-            else:
-                for request in (msgspec.structs.replace(one, patient=True) for one in requests):
-                    await self._read(request, await self._fetch(request), outputs)
+        else:
+            for request in (msgspec.structs.replace(one, patient=True) for one in requests):
+                await self._read(request, await self._fetch(request), outputs)
         return _findings(asked_at, requests, outputs)
 
     async def order(self, symbol: str, order_id: str) -> Findings:

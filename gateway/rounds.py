@@ -8,7 +8,7 @@ asked of the past goes beside them, since it may be long.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Protocol
 
 import msgspec
@@ -23,6 +23,7 @@ log = structlog.get_logger("perpwire")
 
 AUDIT_EVERY_MS = 3_600_000
 _LEAST_PAUSE_MS = 1_000  # between two rounds for whatever reason
+Wish = tuple[int, frozenset[str]]  # what happened since (ms), to which symbols
 _MOST_POWERS = 6  # of a key that are named
 
 
@@ -80,7 +81,8 @@ class Rounds:
         self._every_ms, self._help, self._may_trade, self._polled = every_ms, help, may_trade, polled
         self._verified_at: int | None = None
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []  # (asked not before, whom to tell)
-        self._wanted_history: tuple[int, frozenset[str]] | None = None
+        self._wanted_history: Wish | None = None
+        self._patiently: tuple[Wish, asyncio.Task[None]] | None = None  # what is being asked so
         self._wake, self._wake_history = asyncio.Event(), asyncio.Event()
         self._audit_due = self._clock.now_ms()
         self._state_due = self._clock.now_ms() + (0 if polled else self._spread(every_ms))
@@ -94,7 +96,13 @@ class Rounds:
         self._wake.set()
 
     def want_history(self, since_ms: int, symbols: Sequence[str]) -> None:
-        """Ask for what happened since then; wishes that meet are asked together."""
+        """Ask for what happened since then; wishes that meet are asked together.
+
+        One without symbols is asked patiently, and may take minutes: one with symbols that comes meanwhile takes it over.
+        """
+        if symbols and self._wanted_history is None and self._patiently is not None:
+            self._wanted_history, reading = self._patiently
+            reading.cancel()
         since, known = self._wanted_history or (since_ms, frozenset())
         self._wanted_history = (min(since, since_ms), known | frozenset(symbols))
         self._wake_history.set()
@@ -149,8 +157,11 @@ class Rounds:
             await self._wake_history.wait()
             self._wake_history.clear()
             if self.refused is None and self._wanted_history is not None:
-                began_at = self._clock.now_ms()
-                await self._history()
+                began_at, wish, self._wanted_history = self._clock.now_ms(), self._wanted_history, None
+                async with asyncio.TaskGroup() as group:
+                    reading = group.create_task(self._history(*wish))
+                    self._patiently = None if wish[1] else (wish, reading)
+                self._patiently = None
                 await sleep_until(self._clock, began_at + _LEAST_PAUSE_MS)
 
     def _next(self) -> tuple[int, Callable[[], Awaitable[None]] | None]:
@@ -208,9 +219,7 @@ class Rounds:
         self._tell(found, (*status, Verified(account=self.account, asked_at=found.asked_at)))
         self._answer(None, lambda oldest: oldest <= found.asked_at)
 
-    async def _history(self) -> None:
-        assert self._wanted_history is not None
-        (since, symbols), self._wanted_history = self._wanted_history, None
+    async def _history(self, since: int, symbols: Collection[str]) -> None:
         try:
             found = await self.inquiry.history(since, sorted(symbols))
         except VenueError as error:

@@ -177,6 +177,20 @@ async def test_the_state_is_asked_while_a_long_history_is_read() -> None:
         await d.until(lambda: ("history", 400, "ETH") in d.asked.calls)
 
 
+async def test_who_needs_evidence_takes_over_what_is_asked_patiently() -> None:
+    async with desk() as d:
+        d.asked.past.clear()
+        d.rounds.want_history(300, ())
+        await d.until(lambda: ("history", 300) in d.asked.calls)
+        d.rounds.want_history(500, ["BTC"])
+        d.clock.advance(1_000)
+        await d.until(lambda: ("history", 300, "BTC") in d.asked.calls)
+        d.asked.past.set()
+        await d.until(lambda: d.seen(HistoryRead))
+        assert d.seen(HistoryRead) == 1
+        assert HistoryRead(account="a", since=300, asked_at=d.clock.now) in d.told
+
+
 async def test_a_key_that_can_trade_is_refused_with_what_to_do_and_not_asked_with_again() -> None:
     async with desk() as d:
         await d.until(lambda: d.seen(KeyInfo))
