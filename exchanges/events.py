@@ -207,7 +207,8 @@ class PositionsSnapshot(Event, frozen=True, kw_only=True):
     the whole state where it has one (Hyperliquid block time).
 
     ``routine``: a periodic message that is this venue's ordinary way to tell of changes (Hyperliquid's state push, after
-    the first one of a connection). What any other snapshot changes is a correction: nothing had told of it.
+    the first one of a connection). What any other snapshot changes is a correction: nothing had told of it. ``repeats``: it is
+    pushed again every few seconds, which is how this venue tells of changes; the first one of a connection says so already.
     """
 
     account: str
@@ -216,6 +217,7 @@ class PositionsSnapshot(Event, frozen=True, kw_only=True):
     asked_at: int | None = None
     fence: tuple[int, ...] = ()
     routine: bool = False
+    repeats: bool = False
 
 
 class CoinBalance(Event, frozen=True, kw_only=True):

@@ -195,6 +195,7 @@ def parse_state(
             asked_at=asked_at,
             fence=fence,
             routine=routine,
+            repeats=asked_at is None,
         ),
         BalanceState(
             account=account,

@@ -270,8 +270,11 @@ class PrivateLink(Session):
     def _flat(self, dex: str, fence: tuple[int, ...], routine: bool) -> list[Output]:
         del self._states[dex]
         scope = parse.scope_of(dex)
+        flat = PositionsSnapshot(
+            account=self._account, scope=scope, positions=(), fence=fence, routine=routine, repeats=True
+        )
         return [
-            PositionsSnapshot(account=self._account, scope=scope, positions=(), fence=fence, routine=routine),
+            flat,
             BalanceState(account=self._account, scope=scope, full=True, fence=fence),
         ]
 

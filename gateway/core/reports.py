@@ -61,7 +61,7 @@ class Reports:
         self.deaf: set[str] = set()  # accounts whose live stream did not tell of something
         self._holdings, self._feeds, self._changes, self._counters = holdings, feeds, changes, counters
         self._books = books
-        self._routine: set[tuple[str, str]] = set()  # (account, scope) told of by periodic full states
+        self._repeats: set[tuple[str, str]] = set()  # (account, scope) told of by periodic full states
         self._waiting: dict[str, set[str]] = {}  # account → rows that do not show a fill yet
         self._opening: dict[tuple[str, str], PendingFill] = {}  # (account, symbol): a fill without a row
 
@@ -87,8 +87,9 @@ class Reports:
         if not self.fences.begin_snapshot(full, now):
             self._counters["older_ignored"] += 1
             return
+        if full.repeats:
+            self._repeats.add((full.account, full.scope))
         if full.routine:
-            self._routine.add((full.account, full.scope))
             self.corrections.said_all(full.account, full.scope, [state for state in full.positions if _is_open(state)])
         check = _Check(self, account, full, covered, now)
         held = self._holdings.of_scope(account, full.scope)
@@ -290,7 +291,7 @@ class _Check:
         self._reports, self._account, self._full, self._covered, self._now = reports, account, full, covered, now
         # The first state of an account that nothing was stored of is a beginning, and corrects nothing.
         self._baseline = covered is not None or account.was_restored
-        self._grace_ms = ROUTINE_GRACE_MS if (full.account, full.scope) in reports._routine else GRACE_MS
+        self._grace_ms = ROUTINE_GRACE_MS if (full.account, full.scope) in reports._repeats else GRACE_MS
 
     def __call__(self, before: PositionState | None, after: PositionState | None, since: int) -> None:
         if self._full.routine or (before is None and not self._baseline):

@@ -205,8 +205,7 @@ def test_the_backlog_of_a_new_connection_explains_but_does_not_excuse() -> None:
 
 def test_a_venue_that_tells_by_periodic_states_is_waited_for() -> None:
     one = engine()
-    one.turn([snapshot(BTC), feed("live")], 2_000)
-    one.turn([snapshot(BTC, routine=True)], 4_000)
+    one.turn([snapshot(BTC, repeats=True), feed("live")], 2_000)  # the first of a connection says so
     one.turn([snapshot(position(leverage="20"), asked_at=5_000)], 5_100)
     one.clock(8_000)
     assert rows(one, "reconciliations") == []
