@@ -21,6 +21,8 @@ from tests.system.test_restart import configuration, equal_to_truth
 # of the venue's is as old as the turn that took it, a moment after its receipt; the desk has lost its feeds since; and audits,
 # whose answers may repeat a key, are not recorded: they are also what tells the two names of Hyperliquid's standard mode apart.
 NOT_COMPARED = {"user", "weight", "mark_at", "stale", "verified_at", "permissions", "mode"}
+# Funding since a position was opened is theirs to state, or follows from records that are whole since then: raw lines do not tell.
+STATE_FUNDING = {"okx", "hyperliquid"}
 # What follows from the equity of a pool that is anchored on the venue's.
 ANCHORED = ("margin_ratio", "worst_pool", "equity_usd", "gross_leverage")
 # What a pool's calibration moves: within the venue's rounding it depends on what was compared at which moments, and raw lines do
@@ -34,6 +36,8 @@ def figures(rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     the venue's: what came in one turn and is replayed in several may differ until the venue says its equity again."""
     found = {id_: {k: v for k, v in row.items() if k not in NOT_COMPARED} for id_, row in rows.items()}
     for row in found.values():
+        if row["venue"] not in STATE_FUNDING:
+            row.pop("funding", None)
         pools = row.get("pools", {})
         if any(pool["source"] == "venue" for pool in pools.values()):
             row["pools"] = {name: pool for name, pool in pools.items() if pool["source"] != "venue"}
