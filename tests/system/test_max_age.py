@@ -100,7 +100,8 @@ async def test_those_who_ask_together_share_one_question(running: Desk, question
     venue, path = venue_of(running, account), f"/v1/positions?account={account}&max_age_ms=1000"
 
     async def settled_count() -> int:
-        rounds = running.gateway.feeds.rounds[account]
+        rounds, books = running.gateway.feeds.rounds[account], running.gateway.engine.books[account]
+        await eventually(lambda: books.coverage.whole, "the records of the day are read", 60)
         await eventually(lambda: rounds._wanted_history is None and not rounds._waiters, "nothing else is asked")
         return questions.count[venue]
 

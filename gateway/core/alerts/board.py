@@ -238,6 +238,7 @@ class Board:
         entry.note = record.note
         if status.state == "resolved":
             entry.severity = record.severity
+        entry.silenced_until = self._silence(rule, scope, now)
         entry.owed = {notice.key: notice for notice in record.owed}
         self.outbox.extend(record.owed)
         self._entries[rule.name][record.subject] = entry
