@@ -467,15 +467,13 @@ def test_silences_and_the_days_peak_survive_a_restart() -> None:
 
 
 def test_what_was_silenced_is_shown_so_from_the_first_moment_of_a_restart() -> None:
-    sink = Sink()
-    one = desk(sink=sink)
+    sink, always = Sink(), rules({"always": RuleSettings("unrealized_pnl", steps={"info": 1e9})}, builtin=False)
+    one = Engine("e1", (OKX,), EngineSettings(), sink=sink, rules=always)
     one.turn([*LIVE, NEAR], T0)
-    ticks(one, "60")
-    alert = f"liquidation:{SUBJECT}"
-    one.silence(Silence(id="s", at=T0, until=T0 + 500_000, by="ann", rules=("liquidation",)), T0 + 3_000)
-    other = Engine("e2", (OKX,), EngineSettings())
-    other.restore(sink.events(), T0 + 200_000)
-    assert row(other, "alerts", alert)["silenced_until"] == T0 + 500_000
+    one.silence(Silence(id="s", at=T0, until=T0 + 500_000, by="ann"), T0 + 3_000)
+    other = Engine("e2", (OKX,), EngineSettings(), rules=always)
+    other.restore([NEAR, *sink.events()], T0 + 200_000)
+    assert row(other, "alerts", f"always:{SUBJECT}")["silenced_until"] == T0 + 500_000
 
 
 def test_a_resolved_alert_is_shown_for_a_while() -> None:
