@@ -28,11 +28,12 @@ SECRET = "a-secret-that-only-the-desk-knows"
 TABLES = ("positions", "accounts", "feeds", "alerts")
 
 
-def alerting(running: Receiver, folder: Path) -> Change:
-    """Return the change by which every position of the account is an alert, told to the receiver."""
+def alerting(running: Receiver, folder: Path, for_s: float = 0.0) -> Change:
+    """Return the change by which every position of the account is an alert, told to the receiver once it lasted so long."""
     (folder / "url").write_text(running.url)
     (folder / "secret").write_text(SECRET)
-    rule = RuleSettings("unrealized_pnl", steps={"warning": 1e12}, select=Select(accounts=(ACCOUNT,), dust=True))
+    selected = Select(accounts=(ACCOUNT,), dust=True)
+    rule = RuleSettings("unrealized_pnl", steps={"warning": 1e12}, for_s=for_s, select=selected)
     channel = ChannelSettings("webhook", f"file:{folder / 'url'}", f"file:{folder / 'secret'}", allow_private=True)
 
     def change(config: Config, specs: list[AccountSpec]) -> tuple[Config, list[AccountSpec]]:
@@ -160,7 +161,8 @@ async def test_the_command_lists_and_tests_for_real(simulator: Simulator, dsn: s
 
 async def test_a_silence_over_rest_keeps_what_comes_quiet(simulator: Simulator, dsn: str, folder: Path) -> None:
     async with receiver() as running, aiohttp.ClientSession() as http:
-        changes = (only(ACCOUNT), alerting(running, folder), stored_at(dsn))
+        # Nothing fires before it is silenced.
+        changes = (only(ACCOUNT), alerting(running, folder, for_s=3.0), stored_at(dsn))
         async with desk(simulator, folder, changes=changes, tables=TABLES) as first:
             url = f"{first.gateway.url}/v1/alerts/silences"
             for body, said in (
@@ -174,7 +176,10 @@ async def test_a_silence_over_rest_keeps_what_comes_quiet(simulator: Simulator, 
                 made = await answer.json()
                 assert (answer.status, made["by"], made["reason"]) == (200, "local", "drill")
             await first.live()
-            await eventually(lambda: first.positions and len(alerts(first)) == len(first.positions), "there are alerts")
+            await eventually(
+                lambda: {row["state"] for row in alerts(first).values()} == {"firing"}, "there are alerts that fire"
+            )
+            assert alerts(first).keys() == {f"always:{id_}" for id_ in first.positions}
             assert {row["silenced_until"] for row in alerts(first).values()} == {made["until"]}
             assert (await first.get("/v1/alerts/silences"))["silences"] == [made]
             assert running.got == []
