@@ -1,7 +1,7 @@
 """Questions to a venue about one account, outside any stream: verification, history, one order, who the key is.
 
 Owns a link that has no connection, and the order in which its questions are asked and read: the first alone, since it settles what
-the others mean, the rest together, further pages of an answer before the next answer; those of a history one by one. A failure
+the others mean, the rest together, further pages of an answer before the next answer; what is asked patiently one by one. A failure
 is an error, never an empty answer; what the venue and the network may still answer is asked again, a bounded number of times.
 """
 
