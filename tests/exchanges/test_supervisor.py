@@ -6,13 +6,11 @@ import asyncio
 import contextlib
 import logging
 import socket
-import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from http import HTTPStatus
 
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
-from websockets.exceptions import InvalidURI
 from websockets.http11 import Request, Response
 
 from exchanges import supervisor as module
@@ -23,6 +21,9 @@ from exchanges.feed import Feed
 from exchanges.supervisor import Supervisor
 from exchanges.venue import HttpRequest
 from tests.exchanges.doubles import ScriptedLink, StillClock, Watch
+
+# A loop of its own: what servers of the whole run do on theirs is none of these tests' business.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 NAME = FeedName(id="main:private", venue="test", env="live", account="main", connection="private")
 
@@ -154,7 +155,7 @@ async def bench(**link: object) -> AsyncIterator[Bench]:
         supervisor = made.build(**link)
         async with running(supervisor):
             yield made
-    assert asyncio.all_tasks() <= before  # those of earlier tests may end meanwhile
+    assert asyncio.all_tasks() == before
     assert made.clock.alarms() == []
 
 
@@ -390,26 +391,6 @@ async def test_a_server_without_tls_is_told() -> None:
         assert str(status.error).startswith(f"127.0.0.1:{port}: ")
 
 
-@pytest.mark.parametrize(
-    ("error", "why"),
-    [
-        (ConnectionRefusedError(111, "x"), "v.test: connection refused"),
-        (TimeoutError(), "v.test: no WebSocket handshake within 10 s"),
-        (socket.gaierror(-2, "x"), "v.test: the host name cannot be resolved. Check the network and the name"),
-        (ConnectionResetError(104, "reset by peer"), "v.test: ConnectionResetError: [Errno 104] reset by peer"),
-        (InvalidURI("wss://v.test/s3cret", "x"), "v.test: not a WebSocket address. Check the venue's hosts in the configuration"),
-    ],
-)  # fmt: skip
-def test_each_cause_has_a_clear_text_without_the_path(error: OSError | InvalidURI, why: str) -> None:
-    assert module._why_not("wss://v.test/s3cret?s3cret", error) == why
-
-
-def test_a_certificate_that_is_not_accepted_is_named() -> None:
-    error = ssl.SSLCertVerificationError(1, "x")
-    error.verify_message = "self-signed certificate"
-    assert module._why_not("wss://v.test/", error) == "v.test: the certificate is not accepted: self-signed certificate"
-
-
 # --- Questions ----------------------------------------------------------------------------------------------------------
 
 
@@ -461,13 +442,6 @@ async def test_questions_end_with_their_connection() -> None:
         await b.state("down")
         assert all(future.cancelled() for future in old)
         assert b.rest.under_way == {}
-
-
-def test_a_tape_says_what_was_asked() -> None:
-    assert module.asked(HttpRequest(path="/x?y=1")) == "/x?y=1"
-    body = '{"type":"clearinghouseState","user":"0x1","dex":""}'
-    asked = module.asked(HttpRequest(path="/info", method="POST", body=body))
-    assert asked == {"type": "clearinghouseState", "user": "0x1", "dex": ""}
 
 
 # --- The end ------------------------------------------------------------------------------------------------------------
