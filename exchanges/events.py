@@ -455,6 +455,40 @@ class Transfer(Event, frozen=True, kw_only=True):
     what: str = ""
 
 
+class ClosedPnl(Event, frozen=True, kw_only=True):
+    """The venue's own record of realised PnL: of one closing, of one cycle, or of one booking; see ``source``.
+
+    Attributes:
+        source: The venue's name for it: ``positions-history`` (OKX), ``closed-pnl`` (Bybit), ``income`` (Aster), ``fills``
+            (Hyperliquid: ``closedPnl``).
+        at: When it was booked; ``opened_at`` where the venue says so.
+        realized_pnl: Of the price alone, where the venue states it apart. ``realized_net``: with fees (and what else it counts
+            in). Amounts: + received, - paid, in ``ccy``.
+        order_id, trade_id: What it came from, where the venue says so.
+    """
+
+    account: str
+    id: str
+    source: str
+    symbol: str
+    at: int
+    position: str | None = None
+    side: Side | None = None
+    ccy: str | None = None
+    size: str | None = None
+    entry_price: str | None = None
+    exit_price: str | None = None
+    realized_pnl: str | None = None
+    fees: str | None = None
+    funding: str | None = None
+    liquidation_fee: str | None = None
+    realized_net: str | None = None
+    opened_at: int | None = None
+    order_id: str | None = None
+    trade_id: str | None = None
+    what: str = ""
+
+
 class Evidence(Event, frozen=True, kw_only=True):
     """The venue names the cause of a change without a fill of ours saying it (a notice, a bill, an event type).
 

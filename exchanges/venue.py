@@ -97,6 +97,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
             limit, with a margin. ``path_limits``: how many questions of a path in ``rest_period_s``, of those that the venue
             counts each for itself. ``key_weight`` likewise per key and ``key_period_s``; None: the venue counts no keys.
         verify_every_s: How often the whole state of an account may be asked for verification.
+        records_window_s: The longest window that the venue's books may be asked for at once (``Link.records``).
+        records_reach_s: How far back they can be asked for; None: to the beginning.
         stream_users: How many accounts the venue streams to one IP address; those beyond are polled. None: no such limit.
     """
 
@@ -111,6 +113,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     key_weight: int | None = None
     key_period_s: float = 1.0
     verify_every_s: float = 10.0
+    records_window_s: float = 7 * 86_400.0
+    records_reach_s: float | None = None
     stream_users: int | None = None
     features: frozenset[Feature] = frozenset()
 
@@ -270,6 +274,15 @@ class Link(Protocol):
         """Return what brings fills, funding payments, transfers and causes since then, oldest first where there is a choice.
 
         ``symbols`` are those in question, for venues that answer by symbol alone.
+        """
+
+    def records(self, since_ms: int, until_ms: int, symbols: Sequence[str]) -> list[HttpRequest]:
+        """Return what brings the account's books of one window, ``since_ms`` ≤ time < ``until_ms``: every fill, funding payment and
+        transfer, and the venue's own realised PnL (``ClosedPnl``); further pages come by ``Ask``.
+
+        The window is at most ``Capabilities.records_window_s`` long. ``symbols``: those that are known to have been held, for
+        venues that answer by symbol alone; what else the venue names is asked too. What lies farther back than the venue
+        answers is a ``Notice`` (``records_reach_s``).
         """
 
     def find_order(self, symbol: str, order_id: str) -> list[HttpRequest]:

@@ -109,6 +109,81 @@ class Covered(Event, frozen=True, kw_only=True):
     at: int
 
 
+class PositionChange(Event, frozen=True, kw_only=True):
+    """What the venue says of a position changed: the names of the fields, and the whole state that it became.
+
+    Attributes:
+        id: The journal entry that it came by, ":", and the position.
+        state: None: it is gone.
+        journal: The raw entry that it came by.
+    """
+
+    id: str
+    account: str
+    position: str
+    symbol: str
+    at: int
+    changed: tuple[str, ...]
+    state: PositionState | None
+    journal: int | None = None
+
+
+class PastPosition(Event, frozen=True, kw_only=True):
+    """One position from open to close, worked out from its fills and payments; amounts in ``settle``, digits exact.
+
+    Attributes:
+        id: The position, "@", and the id of the fill that opened it (a flip opens the next one by the same fill).
+        size: The largest held, in the venue's unit. ``entry_price``, ``exit_price``: averages by size (inverse: harmonic).
+        realized_pnl: Of the price alone. ``realized_net``: the sum of the five amounts.
+        other_fees: Fees in currencies other than ``settle``, by currency: in no sum.
+        partial_closes: Fills that made it smaller and did not end it.
+        complete: Its first fill is known to have opened it, and no fill is missing. Else amounts are of what is known.
+        differs: What the venue's own record of it says otherwise: field → the venue's figure.
+    """
+
+    id: str
+    account: str
+    position: str
+    symbol: str
+    side: Side
+    settle: str | None = None
+    size: str
+    entry_price: str | None = None
+    exit_price: str | None = None
+    status: Literal["closed", "liquidated"] = "closed"
+    reason: CloseReason
+    realized_pnl: str | None = None
+    fees: str | None = None
+    funding: str | None = None
+    liquidation_fee: str | None = None
+    realized_net: str | None = None
+    other_fees: Mapping[str, str] = {}
+    opened_at: int
+    closed_at: int
+    fills: int
+    partial_closes: int = 0
+    complete: bool = True
+    differs: Mapping[str, str] = {}
+
+    @property
+    def at(self) -> int:
+        """When it was closed."""
+        return self.closed_at
+
+
+class Backfill(Event, frozen=True, kw_only=True):
+    """How far the past of an account was read, from ``since`` to ``until`` (ms): everything before ``done`` was."""
+
+    id: str
+    account: str
+    at: int
+    since: int
+    until: int
+    done: int
+    records: int = 0
+    error: str | None = None
+
+
 class Sink(Protocol):
     """Where durable state goes; every call returns at once and never raises. A record put again replaces the former one."""
 
