@@ -34,7 +34,7 @@ class Bookings:
         contract = self._state.contracts[held.venue, held.symbol]
         oracle = held.venue == "hyperliquid"
         price = self._state.index(held.venue, held.symbol) if oracle else self._state.mark(held.venue, held.symbol)
-        amount = to_cash(-held.sign * revalue.notional(contract, held.size, price) * rate)
+        amount = to_cash(account.venue, -held.sign * revalue.notional(contract, held.size, price) * rate)
         after = replace(held, funding=held.funding + amount, updated_at=at)
         if held.margin is not None and held.venue in _MARGIN_PAYS:
             after = replace(after, margin=held.margin + amount)
@@ -47,7 +47,8 @@ class Bookings:
         """Add margin to an isolated position (negative: take some away); the account's cash stays, what it has free changes."""
         assert held.margin is not None
         contract = self._state.contracts[held.venue, held.symbol]
-        self.restate(account, held, replace(held, margin=to_cash(held.margin + amount), updated_at=at), "margin", at)
+        after = replace(held, margin=to_cash(account.venue, held.margin + amount), updated_at=at)
+        self.restate(account, held, after, "margin", at)
         self._ledger.note(BalanceChanged(at, account.name, contract.purse, account.cash[contract.purse], "margin"))
 
     def transfer(self, account: Account, purse: str, kind: TransferKind, amount: Decimal, at: int) -> None:
@@ -66,7 +67,7 @@ class Bookings:
     def settle(self, account: Account, held: Position, at: int) -> None:
         """Move a position's profit into the balance: from now on it is counted from the mark."""
         contract = self._state.contracts[held.venue, held.symbol]
-        profit = to_cash(self._state.unrealized_pnl(held))
+        profit = to_cash(account.venue, self._state.unrealized_pnl(held))
         after = replace(
             held, entry_price=self._state.mark(held.venue, held.symbol), first_entry=held.first_entry or held.entry_price,
             settled=held.settled + profit, realized=held.realized + profit, updated_at=at,
@@ -81,7 +82,8 @@ class Bookings:
         price = self._state.index(held.venue, held.symbol)
         each = max(Decimal(0), price - contract.strike if contract.call else contract.strike - price)
         payoff = to_cash(
-            held.size * contract.contract_size * (each / price if contract.settle == contract.base else each)
+            account.venue,
+            held.size * contract.contract_size * (each / price if contract.settle == contract.base else each),
         )
         self.restate(account, held, replace(held, size=Decimal(0), updated_at=at), "expired", at)
         if payoff:
@@ -92,7 +94,8 @@ class Bookings:
         contract = self._state.contracts[held.venue, held.symbol]
         margin = held.margin
         if mode != held.mode:
-            margin = None if mode == "cross" else to_cash(revalue.initial_margin(contract, held, held.entry_price))
+            needed = to_cash(account.venue, revalue.initial_margin(contract, held, held.entry_price))
+            margin = None if mode == "cross" else needed
         after = replace(held, mode=mode, margin=margin, updated_at=at)
         after = replace(after, id=self._ledger.position_id(account, after.key))
         account.positions.pop(held.key)

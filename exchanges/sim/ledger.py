@@ -30,7 +30,13 @@ from exchanges.sim.roster import Opening
 from exchanges.sim.state import Account, State
 
 _ENTRY_STEP = Decimal("0.00000001")
-_CASH_STEP = Decimal("0.000000000001")
+# The finest amount that a venue books: what it tells of an amount is then all of it.
+_CASH_STEPS: dict[VenueName, Decimal] = {
+    "okx": Decimal("0.000000000001"),
+    "bybit": Decimal("0.00000001"),
+    "hyperliquid": Decimal("0.000000000001"),
+    "aster": Decimal("0.00000001"),
+}
 _FIRST_POSITION_ID = 3 * 10**17
 
 
@@ -90,7 +96,7 @@ class Ledger:
             size=held.size + size,
             entry_price=_average(contract, held.size, held.entry_price, size, trade.price),
             first_entry=held.first_entry and _average(contract, held.size, held.first_entry, size, trade.price),
-            margin=None if held.margin is None else to_cash(held.margin + added),
+            margin=None if held.margin is None else to_cash(account.venue, held.margin + added),
             fees=held.fees + trade.fee,
             updated_at=at,
             trade_id=trade.id,
@@ -103,13 +109,13 @@ class Ledger:
         """Close ``size`` of a position; all of it closes the position and cancels what could only reduce it."""
         contract = self._state.contracts[account.venue, held.symbol]
         price = self._price(contract, deal)
-        pnl = to_cash(revalue.unrealized_pnl(contract, replace(held, size=size), price))
+        pnl = to_cash(account.venue, revalue.unrealized_pnl(contract, replace(held, size=size), price))
         trade = self._fill(account, contract, held, held.side == "short", size, pnl, at, deal, reduce_only=True)
         left = held.size - size
         after = replace(
             held,
             size=left,
-            margin=None if held.margin is None else to_cash(held.margin * left / held.size),
+            margin=_margin_of(held, left),
             realized=held.realized + pnl,
             fees=held.fees + trade.fee,
             updated_at=at,
@@ -131,10 +137,12 @@ class Ledger:
             order = self.orders.at_once(account.name, held.key, buy, price, size, at, "normal", reduce_only=reduce_only)
         premium = Decimal(0)
         if contract.kind == "option":
-            premium = to_cash(revalue.notional(contract, size, held.entry_price if reduce_only else -price))
+            paid = revalue.notional(contract, size, held.entry_price if reduce_only else -price)
+            premium = to_cash(account.venue, paid)
+        fee = -to_cash(account.venue, revalue.notional(contract, size, price) * rate)
         return Trade(
             id=self._next_trade(contract) if deal.trade_id is None else deal.trade_id, buy=buy, size=size, price=price,
-            fee=-to_cash(revalue.notional(contract, size, price) * rate), pnl=pnl, maker=maker, order_id=order.id,
+            fee=fee, pnl=pnl, maker=maker, order_id=order.id,
             before=held.sign * held.size, premium=premium,
         )  # fmt: skip
 
@@ -181,7 +189,9 @@ class Ledger:
         for held in pool.positions:
             contract = self._state.contracts[held.venue, held.symbol]
             size = self.part(held, share)
-            lost = to_cash((self._state.maintenance(held) + self._state.closing_fee(held)) * size / held.size)
+            lost = to_cash(
+                account.venue, (self._state.maintenance(held) + self._state.closing_fee(held)) * size / held.size
+            )
             floor = -held.margin if held.margin is not None else -self._state.cross_cash(account, contract.purse)
             self.take_over(account, held, size, at, "liquidation", lost, min(floor, Decimal(0)))
 
@@ -197,7 +207,7 @@ class Ledger:
         """
         contract = self._state.contracts[held.venue, held.symbol]
         price, left, buy = self._state.mark(held.venue, held.symbol), held.size - size, held.side == "short"
-        pnl = to_cash(revalue.unrealized_pnl(contract, replace(held, size=size), price))
+        pnl = to_cash(account.venue, revalue.unrealized_pnl(contract, replace(held, size=size), price))
         effect = pnl - lost if floor is None else max(pnl - lost, floor)
         order = self.orders.at_once(account.name, held.key, buy, price, size, at, category, reduce_only=True)
         trade = Trade(
@@ -206,7 +216,7 @@ class Ledger:
         )  # fmt: skip
         gone = category == "liquidation" and not left
         after = replace(
-            held, size=left, margin=None if held.margin is None else to_cash(held.margin * left / held.size), updated_at=at,
+            held, size=left, margin=_margin_of(held, left), updated_at=at,
             realized=held.realized + pnl, fees=held.fees + trade.fee, liquidated=gone,
         )  # fmt: skip
         if gone:
@@ -230,7 +240,7 @@ class Ledger:
 
     def book(self, account: Account, purse: str, amount: Decimal, at: int, cause: Cause) -> None:
         """Add an amount to a purse and tell what is there now."""
-        account.cash[purse] = to_cash(account.cash[purse] + amount)
+        account.cash[purse] = to_cash(account.venue, account.cash[purse] + amount)
         account.cash_at[purse] = at
         self.note(BalanceChanged(at, account.name, purse, account.cash[purse], cause))
 
@@ -253,9 +263,14 @@ class Ledger:
                 del self._position_ids[name, key]
 
 
-def to_cash(value: Decimal) -> Decimal:
-    """Round an amount of money to what the books keep."""
-    return value.quantize(_CASH_STEP, ROUND_HALF_EVEN)
+def to_cash(venue: VenueName, value: Decimal) -> Decimal:
+    """Round an amount of money to what the venue's books keep."""
+    return value.quantize(_CASH_STEPS[venue], ROUND_HALF_EVEN)
+
+
+def _margin_of(held: Position, left: Decimal) -> Decimal | None:
+    """Return the isolated margin of what is left of a position."""
+    return None if held.margin is None else to_cash(held.venue, held.margin * left / held.size)
 
 
 def to_entry(value: Decimal) -> Decimal:

@@ -239,7 +239,9 @@ class World(State):
         entry = position.entry_price * Decimal(f"{1 + self._whim.uniform(-reach, reach):.6f}")
         aged = replace(position, entry_price=round_to(entry, contract.tick))
         if aged.margin is not None:
-            aged = replace(aged, margin=to_cash(revalue.initial_margin(contract, aged, aged.entry_price)))
+            aged = replace(
+                aged, margin=to_cash(account.venue, revalue.initial_margin(contract, aged, aged.entry_price))
+            )
         account.positions[key] = aged
 
     # --- One quantum of time ---------------------------------------------------------------------------------------
