@@ -1,0 +1,230 @@
+"""One consistent cut to write: its rows, in the column order of ``gateway.storage.tables``, and its form in the spool. Pure.
+
+A batch has a name, (epoch, revision), that is never given to another one: by it a database and a spool are held against each
+other, so that each batch is applied once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+from exchanges.events import (
+    AccountMode,
+    BalanceState,
+    ClosedPnl,
+    CollateralTiers,
+    Event,
+    Execution,
+    Fill,
+    FundingPayment,
+    Instrument,
+    MarginTiers,
+    PositionState,
+    Transfer,
+)
+from gateway.core.alerts.records import AlertRecord, EquitySample, Silence
+from gateway.core.journal import Entry, MarkSample
+from gateway.core.records import Backfill, ClosedCycle, Correction, Covered, PositionChange
+
+Record = (
+    Fill
+    | FundingPayment
+    | Transfer
+    | ClosedCycle
+    | Correction
+    | AlertRecord
+    | Silence
+    | EquitySample
+    | Covered
+    | PositionChange
+    | ClosedPnl
+    | Backfill
+)
+# Append-only tables of one form: table → what its ``state`` holds.
+RECORDS: dict[str, type[Event]] = {
+    "fills": Fill,
+    "funding": FundingPayment,
+    "transfers": Transfer,
+    "closed_cycles": ClosedCycle,
+    "reconciliations": Correction,
+    "alerts": AlertRecord,
+    "silences": Silence,
+    "equity_samples": EquitySample,
+    "coverage": Covered,
+    "position_changes": PositionChange,
+    "pnl_records": ClosedPnl,
+    "backfills": Backfill,
+}
+Written = tuple[str, int]  # epoch and revision: the name of one batch
+Value = str | int | float | msgspec.Struct | tuple[Any, ...] | None  # one cell; records are written as JSON
+Row = tuple[Any, ...]
+
+
+class AccountRow(NamedTuple):
+    """A row of ``accounts``."""
+
+    name: str
+    user_name: str
+    venue: str
+    env: str
+    region: str | None
+    execution: Execution
+    mode: AccountMode | None
+    updated_at: int
+
+
+class ContractRow(NamedTuple):
+    """A row of ``contracts``."""
+
+    venue: str
+    env: str
+    symbol: str
+    state: Instrument
+    tiers: tuple[MarginTiers, ...] | None
+    last_sync: int
+
+
+class CollateralRow(NamedTuple):
+    """A row of ``collateral``."""
+
+    venue: str
+    env: str
+    ccy: str
+    state: CollateralTiers
+    last_sync: int
+
+
+class PositionRow(NamedTuple):
+    """A row of ``current_positions``."""
+
+    id: str
+    account: str
+    venue: str | None
+    env: str | None
+    state: PositionState
+    updated_seq: int
+    updated_at: int
+    user_name: str | None
+    journal: int | None
+
+
+class BalanceRow(NamedTuple):
+    """A row of ``balances``."""
+
+    account: str
+    scope: str
+    state: BalanceState
+    updated_at: int
+    user_name: str | None
+    journal: int | None
+
+
+class RecordRow(NamedTuple):
+    """A row of an append-only table; ``state`` is a record of the kind that ``RECORDS`` names."""
+
+    id: str
+    account: str | None
+    at: int
+    state: Any
+    user_name: str | None
+    journal: int | None
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """One consistent cut to write, in one transaction.
+
+    Attributes:
+        epoch, revision: Its name: the life of the gateway, and its number in that life. ``revision`` 0: not named yet.
+        seq: Of the newest change set in it. ``journal``: the last place of an entry or a sample so far.
+        at: When it was taken (ms). ``clean``: the last one of an orderly stop.
+        removed: Ids of positions that are gone.
+        prune: Accounts of which every stored position is to be deleted that is not in ``keep``.
+        records: Append-only rows by kind.
+        entries, samples: Of the journal, by rising place.
+    """
+
+    epoch: str = ""
+    revision: int = 0
+    seq: int = 0
+    at: int = 0
+    clean: bool = False
+    journal: int = 0
+    accounts: Sequence[AccountRow] = ()
+    contracts: Sequence[ContractRow] = ()
+    collateral: Sequence[CollateralRow] = ()
+    positions: Sequence[PositionRow] = ()
+    balances: Sequence[BalanceRow] = ()
+    removed: Sequence[str] = ()
+    prune: Sequence[str] = ()
+    keep: Sequence[str] = ()
+    records: Mapping[str, Sequence[RecordRow]] = {}
+    entries: Sequence[Entry] = ()
+    samples: Sequence[MarkSample] = ()
+
+    @property
+    def name(self) -> Written:
+        """Epoch and revision."""
+        return self.epoch, self.revision
+
+
+class RefusedRow(NamedTuple):
+    """A row that cannot be stored."""
+
+    table: str
+    key: tuple[Value, ...]
+    reason: str
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(Batch)
+# A text with half a surrogate pair, a number beyond 64 bits: nothing that a database could hold either.
+_UNENCODABLE = (UnicodeError, OverflowError)
+_LISTS = ("accounts", "contracts", "collateral", "positions", "balances", "entries", "samples")
+_Item = TypeVar("_Item")
+
+
+def encode(batch: Batch) -> tuple[bytes, list[RefusedRow]]:
+    """Return a batch for the spool, and the rows that had to be left out of it because no text can be made of them."""
+    refused: list[RefusedRow] = []
+    try:
+        return _ENCODER.encode(batch), refused
+    except _UNENCODABLE:
+        pass
+
+    def good(table: str, items: Sequence[_Item], key: Callable[[_Item], tuple[Value, ...]]) -> list[_Item]:
+        found = []
+        for item in items:
+            try:
+                _ENCODER.encode(item)
+            except _UNENCODABLE as error:
+                refused.append(RefusedRow(table, key(item), str(error)))
+            else:
+                found.append(item)
+        return found
+
+    lists = {name: good(name, getattr(batch, name), _key) for name in _LISTS}
+    records = {kind: good(kind, rows, _key) for kind, rows in batch.records.items()}
+    texts = {name: good(name, getattr(batch, name), lambda text: (ascii(text),)) for name in ("removed", "prune", "keep")}
+    return _ENCODER.encode(msgspec.structs.replace(batch, records=records, **lists, **texts)), refused
+
+
+def _key(row: object) -> tuple[Value, ...]:
+    return (row.id,) if isinstance(row, Entry | MarkSample) else (ascii(row[0]),) if isinstance(row, tuple) else ()
+
+
+def decode(data: bytes) -> Batch:
+    """Return the batch that was encoded.
+
+    Raises:
+        msgspec.MsgspecError: It is none, or of a version of this program that had other records.
+    """
+    batch = _DECODER.decode(data)
+    records = {
+        kind: [row._replace(state=msgspec.convert(row.state, RECORDS[kind])) for row in rows]
+        for kind, rows in batch.records.items()
+        if kind in RECORDS
+    }
+    return msgspec.structs.replace(batch, records=records)

@@ -1,0 +1,104 @@
+"""Entries and samples of the journal on their way to the disk: in order, bounded, and honest about what was given up. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import msgspec
+
+from gateway.core.journal import Entry, MarkSample
+
+MOST_ROWS = 200_000
+MOST_BYTES = 128 << 20
+_ROW_BYTES = 400  # of an entry or a sample beside its body, about
+
+
+class Lost(msgspec.Struct, frozen=True, kw_only=True):
+    """What could not be kept of the journal, as the body of an entry ``lost``.
+
+    Attributes:
+        since, until: The first and the last place that was given up.
+        entries, samples: How many between them.
+    """
+
+    since: int
+    until: int
+    entries: int = 0
+    samples: int = 0
+
+
+def together(first: Lost | None, second: Lost | None) -> Lost | None:
+    """Return two gaps as one."""
+    if first is None or second is None:
+        return first or second
+    return Lost(
+        since=min(first.since, second.since),
+        until=max(first.until, second.until),
+        entries=first.entries + second.entries,
+        samples=first.samples + second.samples,
+    )
+
+
+class Queue:
+    """Rows by rising place. Beyond either bound the oldest are given up, and ``lost`` says so until it is written.
+
+    Attributes:
+        lost: The gap before the first row; an entry of its own when the rows are written.
+        given_up: Rows given up since the object was made.
+    """
+
+    def __init__(self, most_rows: int = MOST_ROWS, most_bytes: int = MOST_BYTES) -> None:
+        self.most_rows, self.most_bytes = most_rows, most_bytes
+        self.lost: Lost | None = None
+        self.given_up = 0
+        self.bytes = 0
+        self._rows: deque[Entry | MarkSample] = deque()
+        self._epoch = ""
+
+    def __len__(self) -> int:
+        return len(self._rows) + (self.lost is not None)
+
+    def put(self, row: Entry | MarkSample) -> None:
+        """Take a row; its place is behind all that wait."""
+        self._rows.append(row)
+        self.bytes += _size(row)
+        self._bound()
+
+    def put_back(self, taken: Queue) -> None:
+        """Take rows again that were not written: they are older than all that wait."""
+        taken._rows.extend(self._rows)
+        self._rows = taken._rows
+        self.bytes += taken.bytes
+        self.lost = together(taken.lost, self.lost)
+        self._bound()
+
+    def entries(self) -> list[Entry]:
+        """Return the entries, and first of all the one that says what was given up before them.
+
+        It has the place of the last row that it speaks of: should that row be stored after all (nobody could tell), this entry
+        is the one that is dropped, and rightly.
+        """
+        found = [row for row in self._rows if isinstance(row, Entry)]
+        if self.lost is not None:
+            at = (self._rows[0].at if self._rows else self.lost.until >> 20)
+            body = msgspec.json.encode(self.lost).decode()
+            found.insert(0, Entry(id=self.lost.until, at=at, kind="lost", epoch=self._epoch, body=body))
+        return found
+
+    def samples(self) -> list[MarkSample]:
+        """Return the samples."""
+        return [row for row in self._rows if isinstance(row, MarkSample)]
+
+    def _bound(self) -> None:
+        while len(self._rows) > self.most_rows or (self.bytes > self.most_bytes and len(self._rows) > 1):
+            row = self._rows.popleft()
+            self.bytes -= _size(row)
+            self.given_up += 1
+            self._epoch = row.epoch
+            entry = isinstance(row, Entry)
+            gap = Lost(since=row.id, until=row.id, entries=int(entry), samples=int(not entry))
+            self.lost = together(self.lost, gap)
+
+
+def _size(row: Entry | MarkSample) -> int:
+    return _ROW_BYTES + (len(row.body) if isinstance(row, Entry) else 0)
