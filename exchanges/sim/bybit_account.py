@@ -6,9 +6,10 @@ endpoints by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from exchanges.sim import bybit_closed as closed
 from exchanges.sim import bybit_figures as figures
 from exchanges.sim import bybit_market as market
 from exchanges.sim import bybit_pages as pages
@@ -25,6 +26,7 @@ Answer = Callable[[Account, Query, int], Row]
 
 POSITIONS_PER_PAGE, MAX_POSITIONS_PER_PAGE = 20, 200
 ORDERS_PER_PAGE, MAX_ORDERS_PER_PAGE = 20, 50
+CLOSED_PER_PAGE, MAX_CLOSED_PER_PAGE = 50, 100
 EXECUTIONS_PER_PAGE, MAX_EXECUTIONS_PER_PAGE = 50, 100
 LOG_PER_PAGE, MAX_LOG_PER_PAGE = 20, 50
 MAX_COINS = 20  # of one question for what is transferable
@@ -42,6 +44,7 @@ class AccountAnswers:
             "/v5/account/withdrawal": self._transferable,
             "/v5/account/transaction-log": self._log,
             "/v5/position/list": self._positions,
+            "/v5/position/closed-pnl": self._closed,
             "/v5/order/realtime": self._open_orders,
             "/v5/order/history": self._order_history,
             "/v5/execution/list": self._executions,
@@ -155,7 +158,7 @@ class AccountAnswers:
         most = pages.limit(query, ORDERS_PER_PAGE, MAX_ORDERS_PER_PAGE)
         asked = [order for order in orders if self._asked(order.symbol, category, query)]
         rows = [trades.order_row(self._world, order) for order in asked]
-        return _newest(category, rows, "createdTime", "orderId", query, most)
+        return _newest(category, rows, "createdTime", ("orderId",), query, most)
 
     # --- The past ----------------------------------------------------------------------------------------------------
 
@@ -169,7 +172,20 @@ class AccountAnswers:
             if start <= event.at <= end and self._asked(event.position.symbol, category, query)
         ]
         chosen = [row for row in rows if all(query.get(n) in {None, "", row[n]} for n in ("orderId", "execType"))]
-        return _newest(category, chosen, "execTime", "execId", query, most)
+        return _newest(category, chosen, "execTime", ("execId",), query, most)
+
+    def _closed(self, account: Account, query: Query, now_ms: int) -> Row:
+        category = pages.category(query)
+        if category not in {"linear", "inverse"}:
+            raise Refused(10001, "params error: category only support linear or inverse")
+        start, end = pages.window(query, now_ms, pages.LONGEST_WINDOW_MS)
+        most = pages.limit(query, CLOSED_PER_PAGE, MAX_CLOSED_PER_PAGE)
+        chosen = [
+            row
+            for row in closed.closed_rows(self._world, account, category)
+            if start <= int(row["createdTime"]) <= end and query.get("symbol") in {None, "", row["symbol"]}
+        ]
+        return _newest(category, chosen, "createdTime", ("orderId", "symbol"), query, most)
 
     def _log(self, account: Account, query: Query, now_ms: int) -> Row:
         start, end = pages.window(query, now_ms, pages.DAY_MS)
@@ -180,14 +196,14 @@ class AccountAnswers:
             if start <= int(row["transactionTime"]) <= end
             and all(query.get(name) in {None, "", row[name]} for name in ("category", "currency", "type"))
         ]
-        return _newest("", chosen, "transactionTime", "id", query, most)
+        return _newest("", chosen, "transactionTime", ("id",), query, most)
 
 
-def _newest(category: str, rows: list[Row], at: str, number: str, query: Query, most: int) -> Row:
-    """Return a page of rows, newest first."""
+def _newest(category: str, rows: list[Row], at: str, names: Sequence[str], query: Query, most: int) -> Row:
+    """Return a page of rows, newest first; ``names``: what tells rows of one time apart."""
 
     def place(row: dict[str, Any]) -> str:
-        return pages.place_in_time(row[at], str(row[number]))
+        return pages.place_in_time(row[at], ":".join(str(row[name]) for name in names))
 
     page, cursor = pages.backward(sorted(rows, key=place, reverse=True), place, pages.cursor(query), most)
     answer: Row = {"list": page, "nextPageCursor": cursor}

@@ -17,6 +17,7 @@ T = TypeVar("T")
 
 DAY_MS = 86_400_000
 LONGEST_WINDOW_MS = 7 * DAY_MS
+OLDEST_MS = 730 * DAY_MS
 
 
 class Refused(Exception):
@@ -73,7 +74,11 @@ def place_in_time(at: int | str, number: str) -> str:
 
 
 def window(query: Query, now_ms: int, default_ms: int) -> tuple[int, int]:
-    """Return start and end (ms); one that is not given lies ``default_ms`` from the other. Raises Refused beyond seven days."""
+    """Return start and end (ms); one that is not given lies ``default_ms`` from the other.
+
+    Raises:
+        Refused: More than seven days, or more than two years ago (seen live of the closed PnL; assumed of the others).
+    """
     given = [query.get(name) for name in ("startTime", "endTime")]
     if any(text and not text.isdigit() for text in given):
         raise Refused(10001, "params error: startTime and endTime are milliseconds")
@@ -81,6 +86,8 @@ def window(query: Query, now_ms: int, default_ms: int) -> tuple[int, int]:
     if start is None:
         end = now_ms if end is None else end
         return end - default_ms, end
+    if start < now_ms - OLDEST_MS:
+        raise Refused(10001, "Can't query order earlier than 2 years, please check your params: startTime or endTime!")
     end = start + default_ms if end is None else end
     if end < start or end - start > LONGEST_WINDOW_MS:
         raise Refused(10001, "The time range between startTime and endTime cannot exceed 7 days")

@@ -33,6 +33,13 @@ LEAN_BPS: dict[str, Decimal] = {
     "hyperliquid": Decimal("2.3"),
     "aster": Decimal("-0.6"),
 }
+# The finest amount that a venue books: what it tells of an amount is then all of it.
+CASH_STEPS: dict[str, Decimal] = {
+    "okx": Decimal("0.000000000001"),
+    "bybit": Decimal("0.00000001"),
+    "hyperliquid": Decimal("0.000000000001"),
+    "aster": Decimal("0.00000001"),
+}
 # The taker fee, which is also what closing a liquidated position is assumed to cost.
 TAKER_FEE: dict[str, Decimal] = {
     "okx": Decimal("0.0005"),

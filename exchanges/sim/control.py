@@ -1,8 +1,9 @@
 """The simulator's control port: the truth, standing still, and faults, on demand or by a plan made beforehand.
 
-Owns what was ordered and when. Routes: ``GET /truth`` (``?since=n``: the changes after that number), ``POST /pause``,
-``POST /resume``, ``POST /faults``, ``GET /faults`` (what was carried out). What is asked wrongly is answered with RFC 9457
-problem JSON that names what is known. What faults there are is in ``disturb`` and ``acts``.
+Owns what was ordered and when. Routes: ``GET /truth`` (``?since=n``: the changes after that number; ``?books=1``: with all fills
+and what they brought, see ``books``), ``POST /pause``, ``POST /resume``, ``POST /faults``, ``GET /faults`` (what was carried
+out). What is asked wrongly is answered with RFC 9457 problem JSON that names what is known. What faults there are is in
+``disturb`` and ``acts``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 from aiohttp import web
 
-from exchanges.sim import acts, disturb
+from exchanges.sim import acts, books, disturb
 from exchanges.sim.front import Clock, Front
 from exchanges.sim.plan import PlannedFault, check
 from exchanges.sim.wanted import BadRequest
@@ -107,7 +108,8 @@ class Control:
             since = int(request.query["since"]) if "since" in request.query else None
         except ValueError:
             return _problem(f"since is {request.query['since']!r}: it is the number n of a change")
-        return web.json_response(self.truth(since))
+        told = books.books(self._world) if request.query.get("books") == "1" else {}
+        return web.json_response({**self.truth(since), **told})
 
     async def _get_faults(self, request: web.Request) -> web.Response:
         return web.json_response(self.done)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_EVEN, Decimal
 
 from exchanges.sim import revalue
-from exchanges.sim.catalog import TAKER_FEE, Contract, VenueName
+from exchanges.sim.catalog import CASH_STEPS, TAKER_FEE, Contract, VenueName
 from exchanges.sim.changes import (
     BalanceChanged,
     Cause,
@@ -30,13 +30,6 @@ from exchanges.sim.roster import Opening
 from exchanges.sim.state import Account, State
 
 _ENTRY_STEP = Decimal("0.00000001")
-# The finest amount that a venue books: what it tells of an amount is then all of it.
-_CASH_STEPS: dict[VenueName, Decimal] = {
-    "okx": Decimal("0.000000000001"),
-    "bybit": Decimal("0.00000001"),
-    "hyperliquid": Decimal("0.000000000001"),
-    "aster": Decimal("0.00000001"),
-}
 _FIRST_POSITION_ID = 3 * 10**17
 
 
@@ -265,7 +258,7 @@ class Ledger:
 
 def to_cash(venue: VenueName, value: Decimal) -> Decimal:
     """Round an amount of money to what the venue's books keep."""
-    return value.quantize(_CASH_STEPS[venue], ROUND_HALF_EVEN)
+    return value.quantize(CASH_STEPS[venue], ROUND_HALF_EVEN)
 
 
 def _margin_of(held: Position, left: Decimal) -> Decimal | None:

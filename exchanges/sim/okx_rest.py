@@ -13,6 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
+from exchanges.sim import okx_closed as closed
 from exchanges.sim import okx_figures as figures
 from exchanges.sim import okx_market as market
 from exchanges.sim import okx_trades as trades
@@ -40,6 +41,7 @@ LIMITS: dict[str, tuple[int, int]] = {
     "/api/v5/account/config": (5, 2_000),
     "/api/v5/account/balance": (10, 2_000),
     "/api/v5/account/positions": (10, 2_000),
+    "/api/v5/account/positions-history": (10, 2_000),
     "/api/v5/account/bills": (5, 1_000),
     "/api/v5/account/bills-archive": (5, 2_000),
     "/api/v5/trade/order": (60, 2_000),
@@ -80,6 +82,7 @@ class OkxRest:
             "/api/v5/account/config": self._config,
             "/api/v5/account/balance": self._balance,
             "/api/v5/account/positions": self._positions,
+            "/api/v5/account/positions-history": self._positions_history,
             "/api/v5/account/bills": self._bills(7),
             "/api/v5/account/bills-archive": self._bills(90),
             "/api/v5/trade/order": self._order,
@@ -227,6 +230,17 @@ class OkxRest:
         for row in rows:
             row.pop("pTime")
         return _chosen(rows, query, "instType", "instId", "posId")
+
+    def _positions_history(self, account: Account, query: Query) -> Rows:
+        """Return positions of the last three months that were closed at least in part, newest first.
+
+        ``after`` and ``before`` are times of the latest change; all rows of a page's last millisecond are in it.
+        """
+        since = self._now_ms - 90 * _DAY_MS
+        rows = [row for row in closed.history_rows(self._world, account) if int(row["uTime"]) >= since]
+        chosen = _chosen(rows, query, "instType", "instId", "mgnMode", "type", "posId")
+        found = _page(chosen, query, "uTime")
+        return [*found, *(row for row in chosen if found and row["uTime"] == found[-1]["uTime"] and row not in found)]
 
     def _pending(self, account: Account, query: Query) -> Rows:
         """Return open orders, newest first; ``after`` and ``before`` are order ids."""

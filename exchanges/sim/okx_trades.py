@@ -140,7 +140,7 @@ def fill_row(world: World, account: Account, fill: Filled) -> Row:
         **dict.fromkeys(empty, ""),
         "instType": inst_type(contract),
         "instId": fill.symbol,
-        "tradeId": _trade_id(trade),
+        "tradeId": trade_id(trade),
         "ordId": order_id(trade.order_id),
         "billId": bill_id(fill),
         "subType": _fill_type(fill)[1],
@@ -162,7 +162,7 @@ def pushed_fill(fill: Filled) -> Row:
     trade = fill.trade
     return {
         "instId": fill.symbol, "fillSz": plain(trade.size), "fillPx": plain(trade.price), "side": "buy" if trade.buy else "sell",
-        "ts": str(fill.at), "ordId": order_id(trade.order_id), "clOrdId": "", "tradeId": _trade_id(trade),
+        "ts": str(fill.at), "ordId": order_id(trade.order_id), "clOrdId": "", "tradeId": trade_id(trade),
         "execType": _liquidity(trade), "count": "1",
     }  # fmt: skip
 
@@ -210,7 +210,7 @@ def _fill_bill(world: World, account: Account, fill: Filled) -> Row:
         "instId": fill.symbol,
         "mgnMode": fill.position.mode,
         "ordId": order_id(trade.order_id),
-        "tradeId": _trade_id(trade),
+        "tradeId": trade_id(trade),
         "execType": _liquidity(trade),
         "sz": plain(trade.size),
         "px": plain(trade.price),
@@ -305,7 +305,8 @@ def _category(order: Order, last: Filled | None) -> str:
     return _CATEGORIES[order.category]
 
 
-def _trade_id(trade: Trade) -> str:
+def trade_id(trade: Trade) -> str:
+    """Return tradeId: negative where the venue closed a position by itself."""
     return f"-{trade.id}" if trade.category in SYSTEM else str(trade.id)
 
 

@@ -13,10 +13,11 @@ from decimal import Decimal
 from exchanges.sim import haircuts, revalue
 from exchanges.sim.catalog import FUNDING_EVERY_MS, Contract, VenueName
 from exchanges.sim.changes import Filled, FundingPaid, Order, PositionChanged, Transferred
+from exchanges.sim.closings import Closing, Cycle
 from exchanges.sim.dated import contracts
 from exchanges.sim.marks import Prices
 from exchanges.sim.quoted import LiquidationFields
-from exchanges.sim.records import Records
+from exchanges.sim.records import Records, Total
 from exchanges.sim.revalue import Key, Pool, Position
 from exchanges.sim.roster import Opening
 
@@ -167,6 +168,18 @@ class State:
     def settlements(self, account: str) -> list[PositionChanged]:
         """Return when positions were settled and went on, oldest first (the newest 5,000)."""
         return list(self._records.settlements[account])
+
+    def closings(self, account: str) -> list[Closing]:
+        """Return what orders and periodic settlements closed of an account's positions, oldest first (the newest 5,000)."""
+        return list(self._records.closings.orders[account].values())
+
+    def cycles(self, account: str) -> list[Cycle]:
+        """Return the positions of an account that were closed at least in part, by their latest close (the newest 5,000)."""
+        return list(self._records.closings.cycles[account].values())
+
+    def totals(self) -> dict[tuple[str, str], Total]:
+        """Return what each account's dealings in each symbol brought since the world began."""
+        return dict(self._records.totals)
 
     def orders(self, account: str) -> list[Order]:
         """Return the open orders of an account, oldest first."""
