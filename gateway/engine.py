@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from exchanges.events import (
     AccountMode,
@@ -50,7 +50,17 @@ from gateway.core.pools import Pools
 from gateway.core.portfolio import Portfolio
 from gateway.core.positions import Book
 from gateway.core.publish import Changes, key_of
-from gateway.core.records import ClosedCycle, Correction, Covered, Sink, Trigger
+from gateway.core.records import (
+    Acknowledged,
+    ClosedCycle,
+    Correction,
+    Covered,
+    Demanded,
+    Forgotten,
+    Sink,
+    Trigger,
+)
+from gateway.core.records import Order as Ordered
 from gateway.core.reports import Reports
 from gateway.core.residuals import Residuals
 from gateway.core.risk import RiskSettings
@@ -85,6 +95,20 @@ class Settings(Protocol):
     def anchor_skew_ms(self) -> int: ...
 
 
+class Errands(NamedTuple):
+    """What the venues have to be asked after a turn.
+
+    Attributes:
+        state: Accounts whose state is to be asked.
+        deaf: Accounts whose connections are to be made anew: they did not tell of something.
+        history: Account → since when (ms) what happened is to be asked, to which symbols; without any: to all.
+    """
+
+    state: Sequence[str]
+    deaf: Sequence[str]
+    history: Sequence[tuple[str, Want]]
+
+
 class Engine:
     """See the module. Makes its own tables, in the order that clients see."""
 
@@ -98,6 +122,7 @@ class Engine:
         risk: RiskSettings | None = None,
         stress: StressSettings | None = None,
         rules: Sequence[Rule] | None = None,
+        follows: bool = False,
     ) -> None:
         """Make an engine without state.
 
@@ -106,12 +131,15 @@ class Engine:
             risk: Scales of the risk score.
             stress: The ladder of the summaries.
             rules: Of alerts; None: those that are built in.
+            follows: It goes through another engine's turns again: alerts, and which prices of currencies count, are what it is
+                told that they were. Both follow from every single price, and it is told of samples.
         """
+        self._follows = follows
         self.book = Book()
         self.settings, self._promoted = settings, promoted
         self.counters: Counter[str] = Counter()
         self.accounts: dict[str, Account] = {}
-        self.market = Market(self.book.symbols, settings.anchor_skew_ms)
+        self.market = Market(self.book.symbols, settings.anchor_skew_ms, every_price=follows)
         self._changes = Changes(sink)
         self._holdings = Holdings(
             self.book, self.market, self._changes, self.counters, promoted=promoted, bases=settings.bases
@@ -140,7 +168,7 @@ class Engine:
     def _public_handlers(self) -> Handlers:
         return self._announcements.handlers | {
             FeedStatus: self._on_feed,
-            AlertRecord: lambda record, now: self.alerts.restore(record, self.accounts, now),
+            AlertRecord: self._follow_alert if self._follows else self._restore_alert,
             Silence: lambda silence, _now: self.alerts.restore_silence(silence),
             EquitySample: self.alerts.restore_equity,
         }
@@ -204,7 +232,7 @@ class Engine:
             self.books,
             self.settings.dust_usd,
         )
-        return Alerts(rules, surroundings, self._changes, self.counters)
+        return Alerts(rules, surroundings, self._changes, self.counters, judge=not self._follows)
 
     def add_account(self, info: AccountInfo) -> None:
         """Make an account known; events of unknown accounts are counted and ignored."""
@@ -268,11 +296,32 @@ class Engine:
         """Return since when a symbol's marks are not live; None: they are."""
         return self._feeds.marks_down_since(symbol)
 
+    def errands(self) -> Errands:
+        """Take out what has to be asked; to be called after every turn, since why something is asked is part of the state."""
+        wanted, deaf, history, books = self._wants, self._reports.deaf, self._wants.history, self.books.wanted
+        found = Errands(
+            sorted(wanted.state),
+            sorted(deaf),
+            [*history.items(), *((account, (since, frozenset[str]())) for account, since in books.items())],
+        )
+        for account in found.state:
+            self.ask_because(account, "stream")
+        for taken in (wanted.state, deaf, history, books):
+            taken.clear()
+        return found
+
     def ask_because(self, account: str, trigger: Trigger) -> None:
         """Say why an account's state is about to be asked, where it is not the timer; it counts until ``Verified``."""
         self._reports.triggers[account] = trigger
 
     # --- turns -----------------------------------------------------------------------------------------------------
+
+    def hear(self, told: Iterable[tuple[Event, int]]) -> None:
+        """Take public events, each at its own moment (ms), for the turn that comes next: that publishes them."""
+        self._changes.begin()
+        for event, now in told:
+            self._public[type(event)](event, now)
+        self._holdings.tick(self.market.currencies.ticked())
 
     def turn(self, events: Sequence[Event], now: int) -> bool:
         """Apply the events of one turn, recompute once, publish one change set; return whether anything changed."""
@@ -336,10 +385,10 @@ class Engine:
         """
         self._changes.begin()
         sink, self._changes.sink = self._changes.sink, None  # what came from storage is not written back
-        handlers = self._of_account | self._restorers
+        handlers, public = self._of_account | self._restorers, self._public | {AlertRecord: self._restore_alert}
         for event in events:
-            if type(event) in self._public:
-                self._public[type(event)](event, now)
+            if type(event) in public:
+                public[type(event)](event, now)
                 continue
             account = self.accounts.get(getattr(event, "account", ""))
             if account is None:
@@ -359,6 +408,19 @@ class Engine:
         self._holdings.settle()
         self.alerts.turn((), now)
         return self._changes.commit(now)
+
+    def obey(self, order: Ordered, now: int) -> bool:
+        """Do what somebody ordered; return whether anything changed. Raises KeyError where that is not there."""
+        match order:
+            case Acknowledged():
+                return self.acknowledge(order.alert, now)
+            case Silence():
+                return self.silence(order, now)
+            case Forgotten():
+                return self.forget_account_rows(order.account, order.reason, now)
+            case Demanded():
+                self.ask_because(order.account, "demand")
+                return False
 
     def acknowledge(self, alert: str, now: int) -> bool:
         """Take note of an alert that fires. Raises KeyError where there is none of this id."""
@@ -421,6 +483,12 @@ class Engine:
         for symbol in self.market.symbols.values():
             if symbol.key[:2] == (status.venue, status.env):
                 self._holdings.touch_symbol(symbol)
+
+    def _restore_alert(self, record: AlertRecord, now: int) -> None:
+        self.alerts.restore(record, self.accounts, now)
+
+    def _follow_alert(self, record: AlertRecord, _now: int) -> None:
+        self.alerts.board.follow(record, self.accounts)
 
     def _on_transfer(self, account: Account, transfer: Transfer, now: int) -> None:
         self.alerts.transfer(account, transfer, now)

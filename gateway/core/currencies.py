@@ -18,7 +18,7 @@ from gateway.core.reach import SPAN_MS, Reach
 # Meant to be worth one US dollar: assumed so only where nobody states a price.
 DOLLARS = frozenset({"USDT", "USDC", "USDⓈ", "USDH", "USDE", "USDT0", "USD1", "FDUSD"})
 # A smaller move than this is not worth a recompute of everything in the currency; it adds up until it is.
-_STEP = 1e-6
+STEP = 1e-6
 
 Place = tuple[str, str]  # venue, env
 Key = tuple[str, str, str]  # venue, env, currency
@@ -60,9 +60,14 @@ class Currencies:
         moved_since: Currencies whose price changed since this was last emptied.
     """
 
-    def __init__(self, span_ms: int = SPAN_MS) -> None:
-        """Know nothing; ``span_ms``: within which it is kept how far prices went (``Reach``)."""
-        self.version, self._span_ms = 0, span_ms
+    def __init__(self, span_ms: int = SPAN_MS, step: float = STEP) -> None:
+        """Know nothing.
+
+        Args:
+            span_ms: Within which it is kept how far prices went (``Reach``).
+            step: A move by this fraction, or less, does not count yet.
+        """
+        self.version, self._span_ms, self._step = 0, span_ms, step
         self.moved_since: set[str] = set()
         self._prices: dict[Key, _Index] = {}
         self._applied: dict[Key, float] = {}  # as the columns know them
@@ -108,7 +113,7 @@ class Currencies:
         """Let an index's newest price count; say whether it moved by more than a hair."""
         index, before = self._prices[key], self._applied.get(key)
         usd = index.price * self.price(key[0], key[1], index.quote, None).usd
-        if before is not None and not abs(usd - before) > _STEP * abs(before):
+        if before is not None and not abs(usd - before) > self._step * abs(before):
             return False
         self._applied[key] = usd
         if before is None:
@@ -126,6 +131,15 @@ class Currencies:
         if stated is not None:
             return Quote(stated, "account", stated_at)
         return Quote(1.0, "assumed") if ccy in DOLLARS else Quote(math.nan)
+
+    def counting(self, key: Key) -> tuple[float, int | None] | None:
+        """Return what an index (venue, env, currency) counts as in US dollars, and when it was stated; None: it does not yet."""
+        usd = self._applied.get(key)
+        return None if usd is None else (usd, self._prices[key].at)
+
+    def indices(self) -> set[Key]:
+        """Return every index of which something is known."""
+        return set(self._prices)
 
     def number(self, venue: str, env: str, ccy: str, stated: float | None) -> int:
         """Return the number of the index that ``price`` follows; ``NO_INDEX`` where it follows none."""

@@ -54,6 +54,10 @@ class Funding:
         if number is not None:
             self._write(number, rate)
 
+    def newest(self, key: SymbolKey) -> FundingRate | None:
+        """Return the newest rate of a symbol."""
+        return self._newest.get(key)
+
     def put_index(self, key: SymbolKey, value: str) -> None:
         """Take the index price of a symbol."""
         number = self._numbers.get(key)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from exchanges.events import CollateralTiers, Instrument, MarginMode, MarginTiers, Price
-from gateway.core.currencies import Currencies
+from gateway.core.currencies import STEP, Currencies
 from gateway.core.funding import Funding
 from gateway.core.positions import Symbols
 from gateway.core.reach import SPAN_MS
@@ -32,15 +32,20 @@ class Market:
             are not in it.
     """
 
-    def __init__(self, columns: Symbols, span_ms: int = SPAN_MS) -> None:
-        """Know nothing; ``span_ms``: within which it is kept how far prices went (``Reach``)."""
+    def __init__(self, columns: Symbols, span_ms: int = SPAN_MS, *, every_price: bool = False) -> None:
+        """Know nothing.
+
+        Args:
+            span_ms: Within which it is kept how far prices went (``Reach``).
+            every_price: Each price of a currency counts, however little it moved.
+        """
         self.symbols: dict[SymbolKey, Symbol] = {}
         self.instruments: dict[SymbolKey, Instrument] = {}
         self.tiers: dict[TiersKey, dict[Whose, MarginTiers]] = {}
         self.collateral: dict[tuple[str, str, str], CollateralTiers] = {}  # venue, env, ccy
         self.moved = False
         self.lag_ms: dict[tuple[str, str], int] = {}
-        self.currencies = Currencies(span_ms)
+        self.currencies = Currencies(span_ms, step=0.0 if every_price else STEP)
         self.funding = Funding()
         self._version, self._span_ms = 0, span_ms
         self._columns = columns

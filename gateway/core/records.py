@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, Protocol
 
+import msgspec
+
 from exchanges.events import (
     AccountMode,
     BalanceState,
@@ -80,6 +82,7 @@ class ClosedCycle(Event, frozen=True, kw_only=True):
         size: The largest held, in the venue's unit; of what was seen by this process.
         reason: None until evidence tells.
         since: What happened after this moment may be the reason of the close.
+        exit_price, realized_pnl … realized_net: As its fills have them; None where not all of them are known.
     """
 
     id: str
@@ -94,6 +97,12 @@ class ClosedCycle(Event, frozen=True, kw_only=True):
     opened_at: int | None = None
     closed_at: int
     since: int
+    exit_price: str | None = None
+    realized_pnl: str | None = None
+    fees: str | None = None
+    funding: str | None = None
+    liquidation_fee: str | None = None
+    realized_net: str | None = None
 
 
 class Covered(Event, frozen=True, kw_only=True):
@@ -134,7 +143,8 @@ class PastPosition(Event, frozen=True, kw_only=True):
     Attributes:
         id: The position, "@", and the id of the fill that opened it (a flip opens the next one by the same fill).
         size: The largest held, in the venue's unit. ``entry_price``, ``exit_price``: averages by size (inverse: harmonic).
-        realized_pnl: Of the price alone. ``realized_net``: the sum of the five amounts.
+        realized_pnl: Of the price alone, the venue's figure where it sends one. ``realized_net``: the sum of the five amounts.
+        own_pnl: The same by the prices and sizes of the fills alone; None where they do not tell.
         other_fees: Fees in currencies other than ``settle``, by currency: in no sum.
         partial_closes: Fills that made it smaller and did not end it.
         complete: Its first fill is known to have opened it, and no fill is missing. Else amounts are of what is known.
@@ -157,6 +167,7 @@ class PastPosition(Event, frozen=True, kw_only=True):
     funding: str | None = None
     liquidation_fee: str | None = None
     realized_net: str | None = None
+    own_pnl: str | None = None
     other_fees: Mapping[str, str] = {}
     opened_at: int
     closed_at: int
@@ -171,6 +182,19 @@ class PastPosition(Event, frozen=True, kw_only=True):
         return self.closed_at
 
 
+class OpenCycle(Event, frozen=True, kw_only=True):
+    """The cycles that are under way in one symbol of an account, as they are stored: a chain (``gateway.core.chains``) as JSON.
+
+    ``at``: of the last record in it.
+    """
+
+    id: str
+    account: str
+    symbol: str
+    at: int
+    chain: msgspec.Raw
+
+
 class Backfill(Event, frozen=True, kw_only=True):
     """How far the past of an account was read, from ``since`` to ``until`` (ms): everything before ``done`` was."""
 
@@ -182,6 +206,29 @@ class Backfill(Event, frozen=True, kw_only=True):
     done: int
     records: int = 0
     error: str | None = None
+
+
+class Acknowledged(Event, frozen=True, kw_only=True):
+    """Somebody took note of an alert (``alert``: its row's id)."""
+
+    alert: str
+
+
+class Forgotten(Event, frozen=True, kw_only=True):
+    """Somebody closed the rows of an account whose venue cannot be asked any more."""
+
+    account: str
+    reason: str
+
+
+class Demanded(Event, frozen=True, kw_only=True):
+    """Somebody asked for an account's figures as they are now."""
+
+    account: str
+
+
+# What people do, as turns of the engine.
+Order = Acknowledged | Silence | Forgotten | Demanded
 
 
 class Sink(Protocol):

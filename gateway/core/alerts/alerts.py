@@ -23,9 +23,12 @@ class Alerts:
         board: The alerts that there are, and what is to be told.
     """
 
-    def __init__(self, rules: Sequence[Rule], of: Surroundings, changes: Changes, counters: Counter[str]) -> None:
+    def __init__(
+        self, rules: Sequence[Rule], of: Surroundings, changes: Changes, counters: Counter[str], *, judge: bool = True
+    ) -> None:
+        """``judge``: False: the alerts are what ``follow`` is told."""
         self.board = Board(rules, changes, counters)
-        self._watches = watches(rules, self.board)
+        self._watches = watches(rules, self.board) if judge else []
         self._of, self._changes = of, changes
         self._begun = False  # what was stored is there at the first turn
         self._of_losses = any(rule.kind == "drawdown" for rule in rules)

@@ -225,24 +225,49 @@ class Board:
         if rule is None or (record.account is not None and account is None):
             self._orphans.append(ended(record, now))
             return
-        scope = (
-            scope_of(account, record.symbol)
-            if account is not None
-            else Scope(None, None, record.venue, record.env, "live", record.symbol)
-        )
-        status = record.status_under(rule)
-        if status.state == "ok" or (status.state == "resolved" and _is_over(rule, status, now)):
+        entry = _entry_of(record, rule, account)
+        if entry.status.state == "ok" or (entry.status.state == "resolved" and _is_over(rule, entry.status, now)):
             return
-        entry = Entry(rule, Subject(record.subject, scope, record.name, record.position), status)
-        entry.value = record.value if record.value is not None else math.nan
-        entry.note = record.note
-        if status.state == "resolved":
-            entry.severity = record.severity
-        entry.silenced_until = self._silence(rule, scope, now)
+        entry.held, entry.silenced_until = None, self._silence(rule, entry.subject.scope, now)
         entry.owed = {notice.key: notice for notice in record.owed}
         self.outbox.extend(record.owed)
         self._entries[rule.name][record.subject] = entry
         self._show(entry)
+
+    def follow(self, record: AlertRecord, accounts: Mapping[str, Account]) -> None:
+        """Let an alert stand as it is told, whatever figures say."""
+        rule = self.rules.get(record.rule)
+        if rule is None:
+            return
+        entry = _entry_of(record, rule, accounts.get(record.account) if record.account is not None else None)
+        if entry.status.state == "ok":
+            if self._entries[rule.name].pop(record.subject, None) is not None:
+                self._changes.remove("alerts", record.id)
+            return
+        self._entries[rule.name][record.subject] = entry
+        self._show(entry)
+
+    def records(self, now: int) -> list[AlertRecord]:
+        """Return every alert as it is shown."""
+        return [entry.record(now) for entries in self._entries.values() for entry in entries.values()]
+
+
+def _entry_of(record: AlertRecord, rule: Rule, account: Account | None) -> Entry:
+    """Return an alert as it was put on record."""
+    scope = (
+        scope_of(account, record.symbol)
+        if account is not None
+        else Scope(None, None, record.venue, record.env, "live", record.symbol)
+    )
+    status = record.status_under(rule)
+    entry = Entry(rule, Subject(record.subject, scope, record.name, record.position), status)
+    entry.value = record.value if record.value is not None else math.nan
+    entry.note, entry.held, entry.silenced_until = record.note, record.held, record.silenced_until
+    if status.state == "resolved":
+        entry.severity = record.severity
+        if record.threshold is not None:
+            entry.threshold = record.threshold
+    return entry
 
 
 def ended(record: AlertRecord, now: int) -> AlertRecord:

@@ -37,7 +37,8 @@ class AlertRecord(Event, frozen=True, kw_only=True):
         position: The row that it is of, where it is of one. ``name``: the subject as people say it.
         told_severity: The severity of ``status.told_step``: a rule's steps may change between two starts. The same for
             ``acknowledged_severity``.
-        value: None: could not be determined.
+        value: None: could not be determined, or there is none.
+        held, silenced_until: As the table shows them.
         owed: What was not delivered yet, each to the channels that it names: a restart sends it again, under the same key.
     """
 
@@ -58,6 +59,8 @@ class AlertRecord(Event, frozen=True, kw_only=True):
     threshold: float | None = None
     message: str = ""
     note: str = ""
+    held: str | None = None
+    silenced_until: int | None = None
     status: Status
     at: int
     owed: tuple[Notice, ...] = ()

@@ -1,0 +1,450 @@
+"""What is put on record of a life, as it happens: raw input, and the engine's turns with the prices that they saw. Pure.
+
+Owns which of the engine's inputs become entries, and which prices become samples; places and time arrive as arguments. Prices are
+sampled: the newest that the engine knows goes before whatever depends on it (a private turn of an account that holds the symbol)
+and before every clock turn, so that a replay goes through the same states without every tick. Nothing in here waits: what was not
+sampled yet is a set of names, and its figures are read where the engine keeps them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from exchanges.events import (
+    CollateralTiers,
+    CurrencyPrice,
+    Event,
+    FundingRate,
+    Instrument,
+    MarginTiers,
+    PositionsSnapshot,
+    Price,
+)
+from gateway.core.accounts import Account, AccountInfo
+from gateway.core.alerts.records import AlertRecord
+from gateway.core.journal import Entry, Kind, MarkSample, Places, SampleKind, encode
+from gateway.core.market import Market, SymbolKey
+from gateway.core.records import Correction, Demanded, Forgotten, Order
+from gateway.core.state import Position
+
+Group = tuple[int | None, Sequence[Event]]  # the raw entry that events came by, and they
+_SAMPLED = frozenset({Price, CurrencyPrice, FundingRate})
+_ANNOUNCED = frozenset({Instrument, MarginTiers, CollateralTiers})
+
+
+class World(Protocol):
+    """What is read of the engine between its turns."""
+
+    @property
+    def market(self) -> Market: ...
+    @property
+    def accounts(self) -> Mapping[str, Account]: ...
+    @property
+    def positions(self) -> Mapping[str, Position]: ...
+
+
+class Base(msgspec.Struct, frozen=True, kw_only=True):
+    """What a replay starts with: the body of a ``base`` entry.
+
+    Attributes:
+        settings: All of the configuration that figures and alerts depend on, as JSON.
+        events: What ``Engine.restore`` was given (``journal.encode``), at ``at``, ``stored_at``.
+    """
+
+    at: int
+    stored_at: int | None = None
+    accounts: tuple[AccountInfo, ...] = ()
+    settings: msgspec.Raw = msgspec.Raw(b"{}")
+    events: msgspec.Raw = msgspec.Raw(b"[]")
+
+
+class _Run:
+    """Neighbours of one turn that become one entry: events of one account."""
+
+    __slots__ = ("account", "causes", "events")
+
+    def __init__(self, account: str | None) -> None:
+        self.account = account
+        self.causes: dict[int, None] = {}
+        self.events: list[Event] = []
+
+
+class Scribe:
+    """Writes one life down: ``base`` first, then ``raw`` for every private input and, for every turn of the engine, ``begin``
+    before it and ``end`` after it, whether it failed or not; ``close`` last.
+
+    Args:
+        put_entry, put_sample: Take what is written, in the order of places; must not fail.
+    """
+
+    def __init__(
+        self,
+        epoch: str,
+        places: Places,
+        world: World,
+        put_entry: Callable[[Entry], None],
+        put_sample: Callable[[MarkSample], None],
+    ) -> None:
+        self._epoch, self._places, self._world = epoch, places, world
+        self._put_entry, self._put_sample = put_entry, put_sample
+        self.turn = 0
+        self._now = 0
+        self._groups: Sequence[Group] = ()
+        self._by_id: dict[tuple[str, str], int] | None = None  # (account, id of a record) → raw entry, of this turn
+        self._last_raw: dict[str, int] = {}  # account → its last raw entry
+        self._rows: list[_Run | Price] | None = None  # of this turn; None: it is not put on record
+        self._order: Order | None = None
+        self._ticks = False
+        # What the engine was told of since it was last sampled.
+        self._marks: set[SymbolKey] = set()
+        self._indices: dict[SymbolKey, tuple[str, int, int | None]] = {}
+        self._rates: set[SymbolKey] = set()
+        self._currencies: set[tuple[str, str, str]] = set()
+        self._sampled: dict[SymbolKey, tuple[str | None, int | None]] = {}  # marks: value, when it came
+        self._counted: dict[tuple[str, str, str], float] = {}
+        self._rated: dict[SymbolKey, tuple[str, int | None, str]] = {}
+        self._alerts: dict[str, AlertRecord] = {}  # put since the last entry
+        self._corrections: list[Correction] = []
+
+    # --- raw input -------------------------------------------------------------------------------------------------------
+
+    def raw(
+        self,
+        kind: Kind,
+        account: str,
+        venue: str,
+        source: str,
+        data: str | bytes,
+        at: int,
+        *,
+        request: str | None = None,
+        request_id: str | None = None,
+        venue_at: int | None = None,
+    ) -> int:
+        """Put down what an account's venue sent, as it came; return its place."""
+        place = self._last_raw[account] = self._places.next(at)
+        text = data if isinstance(data, str) else data.decode(errors="replace")
+        self._put_entry(
+            Entry(
+                id=place,
+                at=at,
+                kind=kind,
+                epoch=self._epoch,
+                user=self._user(account),
+                account=account,
+                venue=venue,
+                source=source,
+                request=request,
+                request_id=request_id,
+                venue_at=venue_at,
+                body=text.replace("\0", "�") if "\0" in text else text,
+            )
+        )
+        return place
+
+    def origin(self, _kind: str, id_: str, account: str | None) -> int | None:
+        """Return the raw entry that a record of the present turn came by: of what has its id there, else the account's last one."""
+        if self._by_id is None:
+            self._by_id = dict(_named(self._groups))
+        found = self._by_id.get((account or "", id_))
+        return found if found is not None else self._last_raw.get(account or "")
+
+    # --- what the engine puts on record itself -----------------------------------------------------------------------------
+
+    def alert(self, record: AlertRecord) -> None:
+        """Take an alert's new status, for the entry of this turn."""
+        self._alerts[record.id] = record
+
+    def correction(self, record: Correction) -> None:
+        """Take a correction, for an entry of its own."""
+        self._corrections.append(record)
+
+    # --- turns -------------------------------------------------------------------------------------------------------------
+
+    def base(
+        self, events: Iterable[Event], settings: bytes, accounts: Iterable[AccountInfo], now: int, stored_at: int | None
+    ) -> None:
+        """Put down what everything that follows starts from. ``settings``: JSON."""
+        found = Base(
+            at=now,
+            stored_at=stored_at,
+            accounts=tuple(accounts),
+            settings=msgspec.Raw(settings),
+            events=msgspec.Raw(encode(events).encode()),
+        )
+        self._entry("base", now, 0, body=msgspec.json.encode(found).decode())
+
+    def begin(self, groups: Sequence[Group], now: int) -> None:
+        """Take the events of the turn that comes now; what the engine knows of prices before it is sampled, where that counts."""
+        self._open(now)
+        self._groups = groups
+        concerned = {
+            account
+            for _, events in groups
+            for event in events
+            if (account := getattr(event, "account", None)) is not None
+        }
+        told = [(place, event) for place, events in groups for event in events if self._is_told(event)]
+        if not told:
+            self._note(event for _, events in groups for event in events)
+            return
+        near = self._near(concerned, told)
+        self._sample(near & self._marks, near & self._indices.keys())
+        self._sample_currencies()
+        self._rows = []
+        self._collect(groups, near)
+
+    def begin_clock(self, now: int) -> None:
+        """A clock turn comes now: everything that is known is sampled before it."""
+        self._open(now)
+        self._ticks = True
+        self._sample(set(self._marks), set(self._indices))
+
+    def begin_order(self, order: Order, now: int) -> None:
+        """What somebody ordered is done now."""
+        self._open(now)
+        self._order = order
+        self._sample(set(self._marks), set(self._indices))
+
+    def end(self, seq: int) -> None:
+        """The turn is over: ``seq`` is the change set that it became, or the last one where nothing changed."""
+        now = self._now
+        if self._order is not None:
+            self._sample_currencies()
+            account = self._order.account if isinstance(self._order, Forgotten | Demanded) else None
+            self._entry("operator", now, seq, account=account, body=encode([self._order]))
+        elif self._ticks:
+            self._currencies |= self._world.market.currencies.indices()  # one that counts in another moves with that
+            self._sample_currencies()
+            rates = self._changed_rates()
+            if rates:
+                self._entry("turn", now, seq, body=encode(rates))
+            self._entry("clock", now, seq)
+        elif self._rows is not None:
+            self._write(self._rows, seq)
+            self._sample_currencies()
+        else:
+            return  # alerts that prices alone brought wait for the next entry
+        self._tell(now, seq)
+        self._rows, self._order, self._ticks = None, None, False
+
+    def close(self, alerts: Iterable[AlertRecord], now: int) -> None:
+        """The life ends in good order: the newest prices, and alerts as they are shown."""
+        self._open(now)
+        self._sample(set(self._marks), set(self._indices))
+        self._sample_currencies()
+        for record in alerts:
+            self.alert(record)
+        self._tell(now, 0)
+
+    # --- inside --------------------------------------------------------------------------------------------------------------
+
+    def _open(self, now: int) -> None:
+        self.turn += 1
+        self._now, self._groups, self._by_id = now, (), None
+        self._rows, self._order, self._ticks = None, None, False
+
+    def _is_told(self, event: Event) -> bool:
+        """Say whether an event makes its turn one that is put on record: no price, and no repetition of what is known."""
+        kind = type(event)
+        return kind not in _SAMPLED and (kind not in _ANNOUNCED or self._is_news(event))
+
+    def _is_news(self, event: Event) -> bool:
+        market = self._world.market
+        match event:
+            case Instrument():
+                return market.instruments.get((event.venue, event.env, event.symbol)) != event
+            case MarginTiers():
+                known = market.tiers.get((event.venue, event.env, event.key), {})
+                return known.get((event.margin_mode, event.account)) != event
+            case CollateralTiers():
+                return market.collateral.get((event.venue, event.env, event.ccy)) != event
+        return True
+
+    def _near(self, accounts: Iterable[str], told: Iterable[tuple[int | None, Event]]) -> set[SymbolKey]:
+        """Return the symbols that a turn of these accounts may depend on: what they hold, and what is told of."""
+        found: set[SymbolKey] = set()
+        places: dict[str, tuple[str, str]] = {}
+        for name in accounts:
+            account = self._world.accounts.get(name)
+            if account is not None:
+                places[name] = account.info.venue, account.info.env
+                found.update(self._world.positions[row_id].symbol.key for row_id in account.positions)
+        for _, event in told:
+            place = places.get(getattr(event, "account", None) or "")
+            if place is None:
+                continue
+            states = event.positions if isinstance(event, PositionsSnapshot) else (event,)
+            for state in states:
+                symbol = getattr(state, "symbol", None)
+                if symbol is not None:
+                    found.add((*place, symbol))
+        return found
+
+    def _note(self, events: Iterable[Event]) -> None:
+        """Note of which prices something newer is known, to be sampled when that counts."""
+        for event in events:
+            match event:
+                case Price(kind="mark"):
+                    self._marks.add((event.venue, event.env, event.symbol))
+                case Price(kind="index"):
+                    key = (event.venue, event.env, event.symbol)
+                    if key in self._world.market.symbols:  # else the engine does not keep it either
+                        self._indices[key] = event.value, self._now, event.at
+                case CurrencyPrice():
+                    self._currencies.add((event.venue, event.env, event.ccy))
+                case FundingRate():
+                    self._rates.add((event.venue, event.env, event.symbol))
+
+    def _collect(self, groups: Sequence[Group], near: set[SymbolKey]) -> None:
+        """Split the turn into what becomes entries, and the prices between them, in the order in which the engine takes them."""
+        rows: list[_Run | Price] = []
+        between: dict[tuple[SymbolKey, str], Price] = {}  # the newest since the last event that is no price
+        run: _Run | None = None
+        for place, events in groups:
+            for event in events:
+                if isinstance(event, Price) and (key := (event.venue, event.env, event.symbol)) in near:
+                    between[key, event.kind] = event
+                    continue
+                if not self._is_told(event):
+                    self._note((event,))
+                    continue
+                account = getattr(event, "account", None)
+                if run is None or run.account != account or between:
+                    rows += between.values()
+                    between.clear()
+                    run = _Run(account)
+                    rows.append(run)
+                run.events.append(event)
+                if place is not None:
+                    run.causes[place] = None
+        self._rows = [*rows, *between.values()]
+
+    def _write(self, rows: Iterable[_Run | Price], seq: int) -> None:
+        for row in rows:
+            if isinstance(row, Price):
+                if row.kind != "spot":  # of no figure
+                    key = row.venue, row.env, row.symbol
+                    self._put(key, row.kind, row.value, self._now, row.at)
+            else:
+                self._entry(
+                    "turn",
+                    self._now,
+                    seq,
+                    account=row.account,
+                    causes=tuple(row.causes),
+                    body=encode(row.events),
+                )
+
+    def _tell(self, now: int, seq: int) -> None:
+        """Put down what the engine put on record itself: alerts belong to the turn, corrections follow from it by themselves."""
+        if self._alerts:
+            records, self._alerts = self._alerts, {}
+            self._entry("turn", now, seq, body=encode(records.values()))
+        corrections, self._corrections = self._corrections, []
+        for one in corrections:
+            self._entry("correction", now, seq, account=one.account, body=encode([one]))
+
+    def _entry(
+        self,
+        kind: Kind,
+        now: int,
+        seq: int,
+        *,
+        account: str | None = None,
+        causes: tuple[int, ...] = (),
+        body: str = "",
+    ) -> None:
+        known = self._world.accounts.get(account) if account is not None else None
+        self._put_entry(
+            Entry(
+                id=self._places.next(now),
+                at=now,
+                kind=kind,
+                epoch=self._epoch,
+                turn=self.turn,
+                seq=seq,
+                user=known.info.user if known else None,
+                account=account,
+                venue=known.info.venue if known else None,
+                causes=causes,
+                body=body,
+            )
+        )
+
+    def _user(self, account: str) -> str | None:
+        known = self._world.accounts.get(account)
+        return known.info.user if known else None
+
+    # --- samples -------------------------------------------------------------------------------------------------------------
+
+    def _sample(self, marks: set[SymbolKey], indices: Iterable[SymbolKey]) -> None:
+        """Sample the marks of these symbols as the engine knows them, and their index prices."""
+        self._marks -= marks
+        symbols = self._world.market.symbols
+        for key in sorted(marks):
+            symbol = symbols.get(key)
+            if symbol is None or symbol.source != "feed" or symbol.value is None or symbol.received_at is None:
+                continue
+            now = symbol.value, symbol.received_at
+            if self._sampled.get(key) != now:
+                self._sampled[key] = now
+                self._put(key, "mark", symbol.value, symbol.received_at, symbol.feed_at)
+        for key in sorted(indices):
+            self._put(key, "index", *self._indices.pop(key))
+
+    def _sample_currencies(self) -> None:
+        """Sample what currencies count as, where that changed."""
+        currencies = self._world.market.currencies
+        for key in sorted(self._currencies):
+            found = currencies.counting(key)
+            if found is None:
+                continue  # it counts from the next clock turn on
+            self._currencies.discard(key)
+            usd, at = found
+            if self._counted.get(key) != usd:
+                self._counted[key] = usd
+                self._put(key, "usd", repr(usd), self._now, at)
+
+    def _changed_rates(self) -> list[FundingRate]:
+        """Return the funding rates that are others than when they were last put down."""
+        keys, self._rates = sorted(self._rates), set()
+        found = []
+        for key in keys:
+            rate = self._world.market.funding.newest(key)
+            if rate is not None and self._rated.get(key) != (looks := (rate.rate, rate.next_at, rate.paid_on)):
+                self._rated[key] = looks
+                found.append(rate)
+        return found
+
+    def _put(self, key: tuple[str, str, str], kind: SampleKind, value: str, at: int, venue_at: int | None) -> None:
+        self._put_sample(
+            MarkSample(
+                id=self._places.next(self._now),
+                at=at,
+                epoch=self._epoch,
+                turn=self.turn,
+                venue=key[0],
+                env=key[1],
+                symbol=key[2],
+                kind=kind,
+                value=value,
+                venue_at=venue_at,
+            )
+        )
+
+
+def _named(groups: Sequence[Group]) -> Iterable[tuple[tuple[str, str], int]]:
+    """Yield the raw entry of everything in a turn that has an id; of a snapshot, of the positions in it."""
+    for place, events in groups:
+        if place is None:
+            continue
+        for event in events:
+            states: Sequence[Event] = event.positions if isinstance(event, PositionsSnapshot) else (event,)
+            for one in states:
+                id_ = getattr(one, "id", None)
+                if id_ is not None:
+                    yield (getattr(one, "account", ""), id_), place

@@ -1,0 +1,194 @@
+"""A life gone through again from its entries: the same engine, the same turns, no venue, no clock.
+
+Owns how entries and samples become turns. Rows are given in the order of their places; of several lives the last one stands.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from exchanges.events import CurrencyPrice, Event, Price
+from gateway.config import Config
+from gateway.core.alerts.records import Silence
+from gateway.core.alerts.rules import RuleSettings, rules
+from gateway.core.journal import Entry, MarkSample, decode
+from gateway.core.records import Acknowledged, Demanded, Forgotten
+from gateway.core.scribe import Base
+from gateway.engine import Engine
+from gateway.replay import Settings
+
+Row = Entry | MarkSample
+_RAW = frozenset({"ws", "rest", "correction"})  # for whoever asks where a figure came from
+
+
+class NothingKept(Exception):
+    """No life is on record there; the message says what to do."""
+
+
+class Conditions(Settings, frozen=True):
+    """Everything of the configuration that tables depend on."""
+
+    builtin: bool = True
+    rules: dict[str, RuleSettings] = msgspec.field(default_factory=dict)
+    channels: tuple[str, ...] = ()
+
+
+def conditions(config: Config) -> bytes:
+    """Return what a replay has to know of a configuration, as JSON; no secret is in it."""
+    alerts = config.alerts
+    return msgspec.json.encode(
+        Conditions(
+            engine=config.engine,
+            models=config.models,
+            risk=config.risk,
+            stress=config.stress,
+            builtin=alerts.builtin,
+            rules=alerts.rules,
+            channels=tuple(alerts.channels),
+        )
+    )
+
+
+class Rewind:
+    """Takes rows in the order of their places; ``finish`` after the last.
+
+    Attributes:
+        engine: Of the last life that was begun; None: no base came yet.
+        at: The moment (ms) of the last row. ``last``: its place.
+        failures: Turns that raised, as they did when they were lived, by the error's class.
+    """
+
+    def __init__(self) -> None:
+        self.engine: Engine | None = None
+        self.at = self.last = 0
+        self.failures: Counter[str] = Counter()
+        self._life: tuple[str, int] = "", 0  # epoch and turn of the rows that wait
+        self._rows: list[Row] = []
+        self._whole = False  # nothing is missing since the base
+
+    def feed(self, row: Row) -> None:
+        """Take the next row.
+
+        Raises:
+            msgspec.MsgspecError: It is of another version of this program, or damaged.
+        """
+        self.last = row.id
+        if isinstance(row, Entry):
+            if row.kind in _RAW:
+                return
+            if row.kind == "lost":
+                self._whole = False
+                return
+        life = row.epoch, row.turn
+        if life != self._life:
+            self._turn()
+            self._life = life
+        self._rows.append(row)
+
+    def finish(self) -> Engine:
+        """Return the engine as it stands after the last row.
+
+        Raises:
+            NothingKept: There was no base.
+        """
+        self._turn()
+        if self.engine is None:
+            raise NothingKept("no entry of that time is kept: choose a later moment")
+        self._do(lambda engine: engine.turn((), self.at))  # what was heard last becomes figures
+        return self.engine
+
+    # --- inside ------------------------------------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        """Go through the turn whose rows are there."""
+        rows, self._rows = self._rows, []
+        own = next((row for row in rows if isinstance(row, Entry) and row.kind in ("base", "clock", "operator")), None)
+        if own is None:
+            self._events(rows)
+            return
+        place = rows.index(own)
+        self._hear(rows[:place])
+        self.at = max(self.at, own.at)
+        if own.kind == "base":
+            self._begin(own)
+        elif own.kind == "clock":
+            self._do(lambda engine: engine.clock(own.at))
+        else:
+            for order in decode(own.body):
+                assert isinstance(order, Acknowledged | Silence | Forgotten | Demanded), (
+                    "what the scribe puts down as an order"
+                )
+                self._do(lambda engine, order=order: engine.obey(order, own.at))  # type: ignore[misc]  # bound now
+        self._hear(rows[place + 1 :])
+
+    def _events(self, rows: Sequence[Row]) -> None:
+        """Give the events of a turn to the engine; prices before the first of them count from their own moments on."""
+        first = next((place for place, row in enumerate(rows) if isinstance(row, Entry)), len(rows))
+        self._hear(rows[:first])
+        told = [event for row in rows[first:] for event in _events(row)]
+        if told:
+            now = self.at = max(self.at, rows[first].at)
+            self._do(lambda engine: engine.turn(told, now))
+
+    def _hear(self, rows: Sequence[Row]) -> None:
+        told = [(event, row.at) for row in rows for event in _events(row)]
+        if told and self.engine is not None:
+            self.engine.hear(told)
+
+    def _begin(self, entry: Entry) -> None:
+        """Begin a life; one that goes on needs no other beginning, unless something of it is missing."""
+        if self.engine is not None and self.engine.tables.epoch == entry.epoch and self._whole:
+            return
+        base = msgspec.json.decode(entry.body, type=Base)
+        by = msgspec.json.decode(base.settings, type=Conditions)
+        self.engine = Engine(
+            entry.epoch,
+            base.accounts,
+            by.engine,
+            promoted=by.models.promoted,
+            risk=by.risk,
+            stress=by.stress,
+            rules=rules(by.rules, builtin=by.builtin, channels=by.channels),
+            follows=True,
+        )
+        self._whole = True
+        self._do(lambda engine: engine.restore(decode(bytes(base.events)), base.at, base.stored_at))
+
+    def _do(self, change: Callable[[Engine], object]) -> None:
+        """Go through a change again; one that failed when it was lived fails again, and leaves the same behind."""
+        if self.engine is None:
+            return
+        try:
+            change(self.engine)
+        except Exception as error:  # noqa: BLE001  # counted: a defect of that time is part of that time
+            self.failures[type(error).__name__] += 1
+        self.engine.errands()
+
+
+def _events(row: Row) -> Sequence[Event]:
+    if isinstance(row, Entry):
+        return decode(row.body)
+    if row.kind == "usd":
+        return (CurrencyPrice(venue=row.venue, env=row.env, ccy=row.symbol, usd=row.value, at=row.venue_at),)
+    return (
+        Price(venue=row.venue, env=row.env, symbol=row.symbol, value=row.value, kind=row.kind, at=row.venue_at),
+    )  # fmt: skip
+
+
+def tables(engine: Engine, account: str | None = None) -> dict[str, object]:
+    """Return the tables in the shape of ``GET /v1/snapshot``; ``account``: of its rows, its user's and public ones alone."""
+    user = engine.accounts[account].info.user if account is not None else None
+    found: dict[str, object] = {"epoch": engine.tables.epoch, "seq": engine.tables.seq, "at": engine.tables.at}
+    for table in engine.tables:
+        rows = {}
+        for row_id in sorted(table.ids()):
+            slot = table.slot(row_id)
+            assert slot is not None, "its id was just there"
+            key = table.key_of(slot)
+            if account is None or key.account == account or (key.account is None and key.user in (None, user)):
+                rows[row_id] = table.version(slot).row
+        found[table.name] = rows
+    return found
