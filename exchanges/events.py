@@ -444,7 +444,10 @@ class FundingPayment(Event, frozen=True, kw_only=True):
 
 
 class Transfer(Event, frozen=True, kw_only=True):
-    """Money that came or went without a trade: ``amount`` + received, - given. ``what`` is the venue's own word."""
+    """Money that came or went without a trade: ``amount`` + received, - given. ``what`` is the venue's own word.
+
+    ``symbol``, ``position``: whose settlement or liquidation it was, where the venue says so.
+    """
 
     account: str
     id: str
@@ -453,6 +456,8 @@ class Transfer(Event, frozen=True, kw_only=True):
     amount: str
     at: int
     what: str = ""
+    symbol: str | None = None
+    position: str | None = None
 
 
 class ClosedPnl(Event, frozen=True, kw_only=True):

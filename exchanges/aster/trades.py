@@ -227,8 +227,9 @@ def income(account: str, row: IncomeRow, hedge: bool | None) -> list[FundingPaym
         return [payment]
     kind = tables.INCOME_KINDS.get(row.income_type, "other")
     transfer = Transfer(
-        account=account, id=row_id, kind=kind, ccy=row.asset, amount=row.income, at=at, what=row.income_type
-    )
+        account=account, id=row_id, kind=kind, ccy=row.asset, amount=row.income, at=at, what=row.income_type,
+        symbol=row.symbol or None,
+    )  # fmt: skip
     cause = tables.REASON_CAUSES.get(row.income_type)
     if cause is None or not row.symbol:
         return [transfer]

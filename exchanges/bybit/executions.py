@@ -164,7 +164,12 @@ def _transfer(row: LogRow, account: str, at: int, kind: TransferKind, amount: st
         return []
     # ``id`` is called unique, but the documentation's own sample repeats it.
     event_id = position_id(account, row.id, row.type, row.currency, str(at), row.trade_id or row.order_id or "")
-    return [Transfer(account=account, id=event_id, kind=kind, ccy=row.currency, amount=amount, at=at, what=row.type)]
+    return [
+        Transfer(
+            account=account, id=event_id, kind=kind, ccy=row.currency, amount=amount, at=at, what=row.type,
+            symbol=row.symbol or None,
+        )
+    ]  # fmt: skip
 
 
 def _kind(name: str) -> TransferKind:

@@ -65,7 +65,7 @@ def parse_bill(row: BillRow, account: str, hedge: bool | None) -> list[Event]:
         out.append(_evidence(row, account, cause, hedge))
     moved = _moved(row)
     if moved is not None and (cause is None or row.type == _SETTLEMENT or row.sub_type in _LIQUIDATION_TRANSFERS):
-        out.append(_transfer(row, account, moved))
+        out.append(_transfer(row, account, moved, hedge))
     return out
 
 
@@ -101,7 +101,7 @@ def _evidence(row: BillRow, account: str, cause: Cause, hedge: bool | None) -> E
     )
 
 
-def _transfer(row: BillRow, account: str, amount: str) -> Transfer:
+def _transfer(row: BillRow, account: str, amount: str, hedge: bool | None) -> Transfer:
     kind: TransferKind = "conversion" if row.sub_type in _LIQUIDATION_TRANSFERS else _KINDS.get(row.type, "other")
     return Transfer(
         account=account,
@@ -111,6 +111,8 @@ def _transfer(row: BillRow, account: str, amount: str) -> Transfer:
         amount=amount,
         at=int(row.ts),
         what=_words(row),
+        symbol=row.inst_id or None,
+        position=_position(row, account, hedge),
     )
 
 

@@ -33,7 +33,7 @@ _PLAIN: dict[Change, CorrectionClass] = {
     "entry": "entry",
     "margin": "margin",
 }
-_REASON: dict[Cause, CloseReason] = {
+REASONS: dict[Cause, CloseReason] = {
     "trade": "trade",
     "liquidation": "liquidated",
     "adl": "adl",
@@ -182,8 +182,8 @@ def class_of(change: Change, pieces: Sequence[Piece], *, listening: bool) -> Cor
 
 def reason_of(pieces: Iterable[Piece]) -> CloseReason | None:
     """Return why a position closed; None without evidence."""
-    cause = cause_of(piece for piece in pieces if piece.cause in _REASON)
-    return _REASON[cause] if cause else None
+    cause = cause_of(piece for piece in pieces if piece.cause in REASONS)
+    return REASONS[cause] if cause else None
 
 
 def words_of(pieces: Iterable[Piece], most: int = 20) -> tuple[str, ...]:

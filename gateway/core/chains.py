@@ -1,0 +1,479 @@
+"""Open → close cycles of positions, folded from fills and payments in the order of their happening. Pure.
+
+Owns which leg of a symbol a record belongs to, where a leg's history begins, and what ends a cycle. A ``Chain`` is all legs of one
+account and symbol; it can be stored as JSON between two records. The result is that of all records in one pass, however they
+arrived: whoever is told of one that is not ``after`` the chain goes back to an earlier state of it and folds on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from decimal import Decimal
+from itertools import groupby
+from typing import NamedTuple
+
+import msgspec
+
+from exchanges.events import Fill, FundingPayment, PositionState, Side, Transfer, position_id
+from gateway.core.evidence import SLACK_MS
+from gateway.core.realized import exact_sum
+from gateway.core.records import ClosedCycle, CloseReason, OpenCycle, PastPosition
+from gateway.core.round_trips import ZERO, Contract, Part, RoundTrip, parts, told
+
+# What is booked this soon after a position ended was part of it: funding, the fee of a liquidation.
+AFTERWARDS_MS = 60_000
+_GRAVE: Collection[CloseReason] = ("liquidated", "adl", "settled")
+
+
+class Seen(NamedTuple):
+    """The first that the venue said of a position: its signed size, when it was opened, at which price."""
+
+    at: int
+    position: str
+    size: Decimal
+    opened_at: int | None = None
+    entry_price: str | None = None
+
+
+Item = Fill | FundingPayment | Transfer | Seen | ClosedCycle
+
+
+class Evidence(NamedTuple):
+    """What is known besides the records of a chain.
+
+    Attributes:
+        contract: None: not known, so that only the venue's own figures count.
+        opened: Moments at which the venue says that a position of this symbol was opened.
+        covered: Since when the account's fills are whole; None: nothing is known to be.
+        hedge: Whether legs are positions of their own; None: not known.
+    """
+
+    contract: Contract | None = None
+    opened: Sequence[int] = ()
+    covered: int | None = None
+    hedge: bool | None = None
+
+
+class Leg(msgspec.Struct, kw_only=True, gc=False):
+    """One position over time.
+
+    Attributes:
+        known: What is held is known: it followed from nothing, or the venue said it.
+        seen: What the venue said of it first was taken into account.
+        first_at: The first fill of those whose beginning is in doubt; None: there is no doubt.
+        early: Funding of a position that no fill is known of yet.
+        past: The last cycle that ended. ``owed``: it lacks nothing but the word that its first fill opened it.
+    """
+
+    position: str
+    known: bool = False
+    seen: bool = False
+    first_at: int | None = None
+    used_at: int = 0
+    early: Decimal = ZERO
+    trip: RoundTrip | None = None
+    past: PastPosition | None = None
+    owed: bool = False
+
+    @property
+    def doubt(self) -> int | None:
+        """The moment from which on its beginning is in doubt; None: there is no doubt."""
+        return self.past.opened_at if self.owed and self.past is not None else self.first_at
+
+
+class Chain(msgspec.Struct, kw_only=True, gc=False):
+    """All legs of one account and symbol.
+
+    Attributes:
+        last_at: Everything up to this moment is in it. ``number``: of the moments at which a cycle ended, or was amended.
+    """
+
+    account: str
+    symbol: str
+    last_at: int = -1
+    number: int = 0
+    legs: list[Leg] = []
+
+    @property
+    def id(self) -> str:
+        """Account and symbol."""
+        return position_id(self.account, self.symbol)
+
+    @property
+    def doubt(self) -> int | None:
+        """The moment from which on a beginning is in doubt; None: there is no doubt."""
+        return min((leg.doubt for leg in self.legs if leg.doubt is not None), default=None)
+
+    def leg(self, position: str) -> Leg | None:
+        """Return the leg of a position; None where there is none of that name."""
+        return next((leg for leg in self.legs if leg.position == position), None)
+
+    def encode(self) -> bytes:
+        """Return it as JSON."""
+        return _ENCODER.encode(self)
+
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(Chain)
+
+
+def decode(text: str | bytes) -> Chain:
+    """Return the chain that was encoded. Raises msgspec.MsgspecError where it is none of this version."""
+    return _DECODER.decode(text)
+
+
+def at_of(item: Item) -> int:
+    """Return when a record takes effect: what the venue says of a position, once its fills had time to come."""
+    if isinstance(item, ClosedCycle):
+        return item.closed_at + SLACK_MS
+    return item.at + SLACK_MS if isinstance(item, Seen) else item.at
+
+
+def first_seen(state: PositionState, at: int) -> Seen:
+    """Return what a position's report says. ``at``: when it was taken, where the report has no time of its own."""
+    size = Decimal(state.size)
+    signed = -size if state.side == "short" else size
+    moment = state.venue_at if state.venue_at is not None else at
+    return Seen(moment, state.id, signed, state.opened_at, state.entry_price)
+
+
+class Ended(NamedTuple):
+    """What one moment brought: cycles that ended or were amended, and the chain after it."""
+
+    cycles: list[PastPosition]
+    number: int
+    last_at: int
+    chain: bytes
+
+
+def fold(chain: Chain, items: Iterable[Item], evidence: Evidence) -> Iterator[Ended]:
+    """Bring a chain on by records that are all after it, whatever their order; yield the moments at which cycles ended."""
+    ordered = sorted(items, key=lambda item: (at_of(item), *_rank(item)))
+    for at, group in groupby(ordered, key=at_of):
+        step = _Step(chain, evidence)
+        step.take(list(group))
+        chain.last_at = at
+        if step.cycles:
+            chain.number += 1
+            yield Ended(list(step.cycles.values()), chain.number, at, chain.encode())
+
+
+def _rank(item: Item) -> tuple[int, int, str]:
+    """Return the order of records of one moment: funding is of what was held before, and trade ids rise."""
+    if isinstance(item, FundingPayment):
+        return 0, 0, item.id
+    if isinstance(item, Fill):
+        trade = item.trade_id or ""
+        return 1, int(trade) if trade.isdigit() else 0, item.id
+    if isinstance(item, Transfer):
+        return 2, 0, item.id
+    return (3, 0, item.position) if isinstance(item, Seen) else (4, 0, item.id)
+
+
+class _Step:
+    """The records of one moment."""
+
+    def __init__(self, chain: Chain, evidence: Evidence) -> None:
+        self.cycles: dict[str, PastPosition] = {}
+        self._chain, self._evidence = chain, evidence
+        self._contract = evidence.contract
+
+    def take(self, items: list[Item]) -> None:
+        while items:
+            item = self._next(items)
+            items.remove(item)
+            match item:
+                case Fill():
+                    self._fill(item)
+                case FundingPayment():
+                    self._payment(item)
+                case Transfer():
+                    self._transfer(item)
+                case Seen():
+                    self._seen(item)
+                case ClosedCycle():
+                    self._ended(item)
+
+    def _next(self, items: list[Item]) -> Item:
+        """Return the next record: of fills that state the size before them the one that goes on from what is held."""
+        first = items[0]
+        if not isinstance(first, Fill) or first.start_position is None:
+            return first
+        chained = [one for one in items if isinstance(one, Fill) and one.start_position is not None]
+        if len(chained) == 1:
+            return first
+        leg = self._chain.leg(first.position or self._chain.id)
+        held = None if leg is None else leg.trip.signed if leg.trip else ZERO
+        ends = {Decimal(one.start_position or 0) + _signed(one) for one in chained}
+        going_on = (one for one in chained if Decimal(one.start_position or 0) == held)
+        beginning = (one for one in chained if Decimal(one.start_position or 0) not in ends)
+        return next(going_on, None) or next(beginning, first)
+
+    # --- legs ----------------------------------------------------------------------------------------------------------
+
+    def _named(self, position: str) -> Leg:
+        """Return the leg of a name; the one that had none yet takes the first that comes."""
+        found, unnamed = self._chain.leg(position), self._chain.leg(self._chain.id)
+        if found is None and unnamed is not None:
+            unnamed.position = position
+            return unnamed
+        if found is None:
+            found = Leg(position=position)
+            self._chain.legs.append(found)
+        return found
+
+    def _leg(self, fill: Fill) -> Leg:
+        """Return the leg of a fill. Where nobody names it: a fill that realised something closes, another one may open."""
+        if fill.position is not None:
+            return self._named(fill.position)
+        legs = self._chain.legs
+        split = self._evidence.hedge is True or len(legs) > 1
+        if not split:
+            return legs[0] if legs else self._named(self._chain.id)
+        buys, closes = fill.side == "buy", bool(Decimal(fill.realized_pnl or 0))
+        side: Side = "long" if buys != closes else "short"
+        held = [leg for leg in legs if leg.trip is not None and leg.trip.side == side]
+        if not held and len(legs) > 1 and self._evidence.hedge is not True:  # of one-way accounts: the one used last
+            held = [leg for leg in legs if leg.trip is not None] or [max(legs, key=lambda leg: leg.used_at)]
+        if not held:
+            name = f"{self._chain.id}:{side}"
+            held = [leg for leg in legs if leg.past is not None and leg.past.side == side] or [self._named(name)]
+        if len(held) > 1:
+            for leg in held:
+                if leg.trip is not None:
+                    leg.trip.whole = False
+        return held[0]
+
+    def _holder(self, position: str | None, size: str | None = None) -> Leg | None:
+        """Return the leg that a payment is of; None where that cannot be told, which leaves those that are held incomplete."""
+        if position is not None and (found := self._chain.leg(position)) is not None:
+            return found
+        legs = self._chain.legs
+        if len(legs) <= 1:
+            return legs[0] if legs else self._named(position or self._chain.id)
+        held = [leg for leg in legs if leg.trip is not None]
+        if len(held) > 1 and size is not None:
+            held = [leg for leg in held if leg.trip and leg.trip.size == abs(Decimal(size))] or held
+        if len(held) == 1 and position is None:
+            return held[0]
+        if position is None and not held:
+            return max(legs, key=lambda leg: leg.past.closed_at if leg.past else 0)
+        for leg in held if position is None else ():
+            if leg.trip is not None:
+                leg.trip.whole = False
+        return None if position is None else self._named(position)
+
+    # --- fills ---------------------------------------------------------------------------------------------------------
+
+    def _fill(self, fill: Fill) -> None:
+        leg = self._leg(fill)
+        leg.used_at = fill.at
+        if fill.start_position is not None:
+            self._align(leg, fill, Decimal(fill.start_position))
+        elif leg.trip is None and not leg.known:
+            self._begin(leg, fill)
+        trip, size = leg.trip, Decimal(fill.size)
+        towards: Side = "long" if fill.side == "buy" else "short"
+        if trip is not None and trip.size is None and trip.side != towards and _opens(fill):
+            self._close(
+                leg, trip.last_at, trip.reason
+            )  # it had ended, and this one opens: now it is known what is held
+            trip, leg.first_at, leg.known = None, None, True
+        if trip is None:
+            self._open(leg, Part(fill, size, _fee(fill)))
+        elif trip.side == towards:
+            trip.enter(Part(fill, size, _fee(fill)), self._contract)
+        elif trip.size is None or size <= trip.size:
+            if trip.leave(Part(fill, size, _fee(fill)), self._contract):
+                self._close(leg, fill.at, trip.reason)
+        else:
+            closing, opening = parts(fill, trip.size)
+            trip.leave(closing, self._contract)
+            self._close(leg, fill.at, trip.reason)
+            self._open(leg, opening)
+
+    def _open(self, leg: Leg, part: Part) -> None:
+        fill, side = part.fill, _side(part.fill)
+        leg.trip = RoundTrip(
+            opener=fill.id, side=side, opened_at=fill.at, settle=self._settle, begun=leg.first_at is None
+        )
+        leg.early = ZERO
+        leg.trip.enter(part, self._contract)
+
+    def _begin(self, leg: Leg, fill: Fill) -> None:
+        """Judge the first fill that is known of a leg: did it open the position?"""
+        leg.first_at = fill.at
+        if not _opens(fill) and fill.realized_pnl is not None:  # it closes what was held before
+            self._hold(leg, "short" if fill.side == "buy" else "long", None, fill.at, fill.id)
+            return
+        said = any(abs(moment - fill.at) <= SLACK_MS for moment in self._evidence.opened)
+        before = any(moment < fill.at - SLACK_MS for moment in self._evidence.opened) and not leg.past
+        covered = self._evidence.covered is not None and self._evidence.covered <= fill.at
+        if said or (covered and _opens(fill) and not before):
+            leg.first_at, leg.known = None, True
+
+    def _align(self, leg: Leg, fill: Fill, start: Decimal) -> None:
+        """Take the size that the venue says was held before a fill; where fills are missing, it is right."""
+        trip = leg.trip
+        leg.known = leg.seen = True
+        leg.first_at = None
+        held = ZERO if trip is None else trip.signed
+        if start == held:
+            return
+        if trip is not None and (not start or (start > 0) != (trip.side == "long")):
+            trip.whole = False
+            self._close(leg, fill.at, "reconciled")
+            trip = None
+        if start and trip is not None:
+            trip.adjust(abs(start))
+        elif start:
+            self._hold(leg, "long" if start > 0 else "short", abs(start), fill.at, fill.id)
+
+    def _hold(self, leg: Leg, side: Side, size: Decimal | None, at: int, opener: str) -> RoundTrip:
+        """Let a leg hold what no fill is known of."""
+        leg.trip = RoundTrip(
+            opener=opener, side=side, opened_at=at, settle=self._settle, size=size, begun=False, largest=size or ZERO,
+            value=None, own=None, entries=None, funding=leg.early, last_at=at,
+        )  # fmt: skip
+        leg.early = ZERO
+        return leg.trip
+
+    def _close(self, leg: Leg, closed_at: int, reason: CloseReason) -> None:
+        trip = leg.trip
+        if trip is None:
+            return
+        leg.trip, leg.owed = None, trip.whole and not trip.begun and leg.first_at is not None
+        leg.past = trip.past(self._chain.account, leg.position, self._chain.symbol, closed_at, self._contract, reason)
+        self.cycles[leg.past.id] = leg.past
+
+    @property
+    def _settle(self) -> str | None:
+        return self._contract.settle if self._contract else None
+
+    # --- money without a trade -------------------------------------------------------------------------------------------
+
+    def _payment(self, payment: FundingPayment) -> None:
+        leg = self._holder(payment.position, payment.size)
+        if leg is None:
+            return
+        amount = Decimal(payment.amount)
+        if leg.trip is not None:
+            leg.trip.pay(amount, payment.ccy)
+        elif leg.past is not None and payment.at - leg.past.closed_at <= AFTERWARDS_MS:
+            self._amend(leg, leg.past, "funding", amount, payment.ccy)
+        elif not leg.known:
+            leg.early = exact_sum(leg.early, amount)
+
+    def _transfer(self, transfer: Transfer) -> None:
+        """Take profit that was settled, or what a liquidation cost beside its fill.
+
+        A settlement that ends a position is told by its fill: here it counts while something is held alone.
+        """
+        leg = self._holder(transfer.position)
+        if leg is None:
+            return
+        amount, trip = Decimal(transfer.amount), leg.trip
+        if trip is None:
+            late = leg.past is not None and transfer.at - leg.past.closed_at <= AFTERWARDS_MS
+            if leg.past is not None and late and transfer.kind == "liquidation":
+                self._amend(leg, leg.past, "liquidation_fee", amount, transfer.ccy)
+        elif transfer.ccy != (trip.settle or transfer.ccy):
+            trip.whole = False
+        elif transfer.kind == "settlement":
+            trip.settled(amount, self._contract)
+        else:
+            trip.liquidation_fee = exact_sum(trip.liquidation_fee, amount)
+
+    def _amend(self, leg: Leg, past: PastPosition, name: str, amount: Decimal, ccy: str) -> None:
+        """Add to a cycle that is over what was booked after it."""
+        known, net = getattr(past, name), past.realized_net
+        if ccy != past.settle or known is None:
+            return
+        more: dict[str, str | None] = {name: told(exact_sum(Decimal(known), amount))}
+        if net is not None:
+            more["realized_net"] = told(exact_sum(Decimal(net), amount))
+        self._amended(leg, msgspec.structs.replace(past, **more))
+
+    def _amended(self, leg: Leg, past: PastPosition) -> None:
+        leg.past = self.cycles[past.id] = past
+
+    # --- what the venue says of positions ------------------------------------------------------------------------------------
+
+    def _seen(self, seen: Seen) -> None:
+        """Take what the venue said first of a leg: it was held before its fills, or follows from them."""
+        leg = self._named(seen.position)
+        if leg.seen:
+            return
+        leg.seen = True
+        trip = leg.trip
+        if leg.owed and leg.past is not None and abs(seen.at - leg.past.opened_at) <= SLACK_MS:
+            leg.owed = False
+            self._amended(leg, msgspec.structs.replace(leg.past, complete=True))
+        if trip is None:
+            if not leg.known and not leg.used_at:
+                leg.known = True
+                if seen.size:
+                    self._held(leg, seen)
+            return
+        if leg.first_at is not None and (abs(seen.at - leg.first_at) <= SLACK_MS or trip.signed == seen.size):
+            leg.first_at, leg.known, trip.begun = None, True, True
+        elif trip.signed != seen.size and trip.last_at < seen.at - SLACK_MS and seen.size:
+            leg.first_at, leg.known = None, True
+            trip.side = "long" if seen.size > 0 else "short"
+            trip.adjust(abs(seen.size))
+
+    def _held(self, leg: Leg, seen: Seen) -> None:
+        began = seen.opened_at if seen.opened_at is not None else seen.at
+        size, side = abs(seen.size), "long" if seen.size > 0 else "short"
+        trip = self._hold(leg, side, size, began, str(began))  # type: ignore[arg-type]
+        if seen.entry_price and self._contract is not None and Decimal(seen.entry_price) > 0:
+            trip.bring(size, Decimal(seen.entry_price), self._contract)
+
+    def _ended(self, closed: ClosedCycle) -> None:
+        """Take that a position was found closed: by its fills, for a graver reason than they say, or without any."""
+        leg = self._named(closed.position)
+        trip, past = leg.trip, leg.past
+        if trip is not None and trip.opened_at >= closed.closed_at - SLACK_MS:
+            return  # opened again at once
+        if trip is not None:
+            trip.whole = False
+            self._close(leg, closed.closed_at, closed.reason or "reconciled")
+        elif past is not None and past.closed_at >= min(closed.since, closed.closed_at) - SLACK_MS:
+            if closed.reason in _GRAVE and past.reason == "trade":
+                status = "liquidated" if closed.reason == "liquidated" else "closed"
+                self._amended(leg, msgspec.structs.replace(past, reason=closed.reason, status=status))
+            return
+        elif past is None or past.closed_at < closed.closed_at:
+            self._amended(leg, _without_fills(self._chain, closed, self._settle))
+        leg.known, leg.first_at = True, None
+
+
+def _without_fills(chain: Chain, closed: ClosedCycle, settle: str | None) -> PastPosition:
+    return PastPosition(
+        id=closed.id, account=chain.account, position=closed.position, symbol=chain.symbol, side=closed.side or "long",
+        settle=settle, size=closed.size, entry_price=closed.entry_price, status=closed.status,
+        reason=closed.reason or "reconciled", opened_at=closed.opened_at or closed.since, closed_at=closed.closed_at,
+        fills=0, complete=False,
+    )  # fmt: skip
+
+
+def running(chain: Chain, at: int) -> OpenCycle:
+    """Return a chain as the record that a restart gives back."""
+    return OpenCycle(id=chain.id, account=chain.account, symbol=chain.symbol, at=at, chain=msgspec.Raw(chain.encode()))
+
+
+def _side(fill: Fill) -> Side:
+    return "long" if fill.side == "buy" else "short"
+
+
+def _signed(fill: Fill) -> Decimal:
+    return Decimal(fill.size) if fill.side == "buy" else -Decimal(fill.size)
+
+
+def _fee(fill: Fill) -> Decimal | None:
+    return None if fill.fee is None else Decimal(fill.fee)
+
+
+def _opens(fill: Fill) -> bool:
+    """Say whether the venue says that a fill realised nothing."""
+    return fill.realized_pnl is not None and not Decimal(fill.realized_pnl)
