@@ -207,7 +207,9 @@ def encode(batch: Batch) -> tuple[bytes, list[RefusedRow]]:
 
     lists = {name: good(name, getattr(batch, name), _key) for name in _LISTS}
     records = {kind: good(kind, rows, _key) for kind, rows in batch.records.items()}
-    texts = {name: good(name, getattr(batch, name), lambda text: (ascii(text),)) for name in ("removed", "prune", "keep")}
+    texts = {
+        name: good(name, getattr(batch, name), lambda text: (ascii(text),)) for name in ("removed", "prune", "keep")
+    }
     return _ENCODER.encode(msgspec.structs.replace(batch, records=records, **lists, **texts)), refused
 
 

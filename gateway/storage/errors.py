@@ -12,6 +12,9 @@
     ├── ServerTooOld         the server's version is older than what the schema needs
     ├── MigrationError       the schema cannot be brought up to date (edited file, newer database, bad numbering)
     ├── WriterLockHeld       another gateway writes into this database
+    ├── SpoolInUse           another process keeps the folder of the spool
+    ├── SpoolFull            the spool cannot take or give a batch now: limit, full or read-only disk
+    ├── SpoolUnreadable      the file of the spool cannot be read: it was set aside
     └── ExecutionSwitched    an account's execution mode was changed while positions of the other mode are open
 
 None ever holds a password: addresses are shown by ``place`` of ``gateway.storage.postgres``.
@@ -130,6 +133,36 @@ class WriterLockHeld(StorageError):
             "Stop that one, or give this one a database of its own. If its machine is dead, the server lets go of "
             "the lock within a minute",
         )
+
+
+class SpoolInUse(StorageError):
+    """``folder`` is kept by process ``pid`` (None: it could not be told)."""
+
+    def __init__(self, folder: Path, pid: int | None) -> None:
+        self.folder, self.pid = folder, pid
+        who = f"process {pid}" if pid else "another process"
+        do = f"Stop {who}, or give this one a spool of its own (storage.spool_dir in config.yaml)"
+        super().__init__(str(folder), f"the spool is in use by {who}", do)
+
+
+class SpoolFull(StorageError):
+    """The spool in ``folder`` cannot be used now; ``why`` is the reason of SQLite or the system."""
+
+    def __init__(self, folder: Path, why: str) -> None:
+        self.folder, self.why = folder, why
+        do = (
+            "Free the disk, make the folder writable, or raise storage.spool_max_mb; it is tried again with every batch"
+        )
+        super().__init__(str(folder), f"the spool cannot be used ({why})", do)
+
+
+class SpoolUnreadable(StorageError):
+    """``file`` cannot be read; it is called ``aside`` now. ``journal``: the last place in it, 0: not known."""
+
+    def __init__(self, file: Path, aside: Path, journal: int = 0) -> None:
+        self.file, self.aside, self.journal = file, aside, journal
+        do = "What it holds is in no database: keep it (`sqlite3 FILE .recover` may read it), and look at the disk"
+        super().__init__(str(file), f"the spool cannot be read and was set aside as {aside.name}", do)
 
 
 class ExecutionSwitched(StorageError):

@@ -1,15 +1,15 @@
 """What the database should hold, and what of it still has to be written. Pure: no database, clock or loop.
 
-Owns the newest record of every row, the set of keys that changed since they were last taken, and the append-only records that
-wait to be written (the database alone holds them afterwards). Records are references to
+Owns the newest record of every row, the set of keys that changed since they were last taken, and the append-only records and
+entries of the journal that wait to be written (the database alone holds them afterwards). Records are references to
 frozen events, so a batch is a consistent cut however long its writing takes. Bounded by the number of rows: a key that
-changes a thousand times waits once, and a removed one waits as its bare key until it was written. Of append-only records the
-oldest beyond ``MOST_RECORDS`` are given up and counted.
+changes a thousand times waits once, and a removed one waits as its bare key until it was written. Of append-only records of a kind
+the oldest beyond ``MOST_RECORDS`` are given up and counted, of the journal those beyond the bounds of ``Queue``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from decimal import Decimal, InvalidOperation
 from typing import NamedTuple
 
@@ -20,39 +20,40 @@ from exchanges.events import (
     BalanceState,
     CollateralTiers,
     Execution,
-    Fill,
-    FundingPayment,
     Instrument,
     MarginMode,
     MarginTiers,
     PositionState,
-    Transfer,
 )
-from gateway.core.alerts.records import AlertRecord, EquitySample, Silence
-from gateway.core.records import ClosedCycle, Correction, Covered
-
-MOST_RECORDS = 100_000  # that wait for a database that is away: some 100 MB
-RECORD_KINDS = (
-    "fills",
-    "funding",
-    "transfers",
-    "closed_cycles",
-    "reconciliations",
-    "alerts",
-    "silences",
-    "equity_samples",
-    "coverage",
+from gateway.core.alerts.records import AlertRecord, Silence
+from gateway.core.journal import Entry, MarkSample, Places
+from gateway.core.records import ClosedCycle, Correction, PositionChange
+from gateway.storage.batch import (
+    RECORDS,
+    AccountRow,
+    BalanceRow,
+    Batch,
+    CollateralRow,
+    ContractRow,
+    PositionRow,
+    Record,
+    RecordRow,
 )
+from gateway.storage.queue import Queue
 
-Record = Fill | FundingPayment | Transfer | ClosedCycle | Correction | AlertRecord | Silence | EquitySample | Covered
+MOST_RECORDS = 100_000  # of a kind, that can be written nowhere: some 100 MB
+
 RecordKey = tuple[str, str]  # kind, id
 ContractKey = tuple[str, str, str]  # venue, env, symbol
 TiersKey = tuple[str, str, str]  # venue, env, tiers_key
 Whose = tuple[MarginMode | None, str | None]  # margin mode, account
 CollateralKey = tuple[str, str, str]  # venue, env, ccy
 BalanceKey = tuple[str, str]  # account, scope
-Value = str | int | msgspec.Struct | tuple[msgspec.Struct, ...] | None  # one cell; records are written as JSON
-Row = tuple[Value, ...]
+# Returns the place of the raw entry that a record came by: of which kind (its table), which id, which account.
+Origin = Callable[[str, str, str | None], int | None]
+# What a repeated message changes though it says nothing new.
+_NO_CHANGE = frozenset({"fence", "venue_at"})
+_FIELDS = tuple(name for name in PositionState.__struct_fields__ if name not in _NO_CHANGE)
 
 
 class StoredAccount(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,21 +67,30 @@ class StoredAccount(msgspec.Struct, frozen=True, kw_only=True):
     execution: Execution = "live"
 
 
+class Kept(NamedTuple):
+    """A record that waits, and the raw entry that it came by."""
+
+    record: Record
+    journal: int | None
+
+
 class Dirty:
     """Keys whose rows differ from the database, and the accounts whose unknown rows are to be deleted there."""
 
-    def __init__(self) -> None:
+    def __init__(self, queue: Queue) -> None:
         self.accounts: set[str] = set()
         self.contracts: set[ContractKey] = set()
         self.collateral: set[CollateralKey] = set()
         self.positions: set[str] = set()
         self.balances: set[BalanceKey] = set()
         self.prune: set[str] = set()
-        self.records: dict[RecordKey, Record] = {}
+        self.records: dict[str, dict[str, Kept]] = {kind: {} for kind in RECORDS}
+        self.queue = queue
 
     def __len__(self) -> int:
         marked = len(self.accounts) + len(self.contracts) + len(self.positions) + len(self.balances)
-        return marked + len(self.collateral) + len(self.prune) + len(self.records)
+        records = sum(len(of) for of in self.records.values())
+        return marked + len(self.collateral) + len(self.prune) + records + len(self.queue)
 
     def add(self, other: Dirty) -> None:
         """Take over all keys of ``other``."""
@@ -90,42 +100,42 @@ class Dirty:
         self.positions |= other.positions
         self.balances |= other.balances
         self.prune |= other.prune
-        self.records = {**other.records, **self.records}  # what was put again meanwhile is the newer one
-
-
-class Batch(NamedTuple):
-    """One consistent cut to write.
-
-    Attributes:
-        accounts, contracts, collateral, positions, balances: Whole rows, in the column order of ``gateway.storage.tables``.
-        removed: Ids of positions that are gone.
-        prune: Accounts of which every stored position is to be deleted that is not in ``keep``.
-        records: Append-only rows by kind.
-    """
-
-    accounts: Sequence[Row]
-    contracts: Sequence[Row]
-    collateral: Sequence[Row]
-    positions: Sequence[Row]
-    balances: Sequence[Row]
-    removed: Sequence[str]
-    prune: Sequence[str]
-    keep: Sequence[str]
-    records: Mapping[str, Sequence[Row]]
+        for kind, of in other.records.items():
+            self.records[kind] = {**of, **self.records[kind]}  # what was put again meanwhile is the newer one
+        self.queue.put_back(other.queue)
 
 
 class _Position(NamedTuple):
     state: PositionState
     seq: int
     at: int
+    journal: int | None = None
+
+
+class _Balance(NamedTuple):
+    state: BalanceState
+    at: int
+    journal: int | None = None
+
+
+def _nowhere(_kind: str, _record_id: str, _account: str | None) -> None:
+    return None
 
 
 class Mirror:
-    """Newest records by key, and what changed."""
+    """Newest records by key, and what changed.
 
-    def __init__(self) -> None:
-        self.dirty = Dirty()
+    Args:
+        origin: Returns the place of the raw entry that a record came by, where it is known.
+        queue: Makes the bounded queue of what waits for the journal.
+    """
+
+    def __init__(self, origin: Origin = _nowhere, queue: Callable[[], Queue] = Queue) -> None:
+        self._origin, self._queue = origin, queue
+        self.dirty = Dirty(queue())
         self.seq = 0  # the highest that any change carried
+        self.journal = 0  # the last place of an entry or a sample
+        self._places = Places()  # of changes that came by no entry
         self.given_up = 0  # append-only records that nobody could write
         self.accounts: dict[str, tuple[StoredAccount, int]] = {}
         self.modes: dict[str, AccountMode] = {}
@@ -133,15 +143,16 @@ class Mirror:
         self.tiers: dict[TiersKey, dict[Whose, MarginTiers]] = {}
         self.collateral: dict[CollateralKey, tuple[CollateralTiers, int]] = {}
         self.positions: dict[str, _Position] = {}
-        self.balances: dict[BalanceKey, tuple[BalanceState, int]] = {}
+        self.balances: dict[BalanceKey, _Balance] = {}
         self.standing: dict[RecordKey, AlertRecord | Silence] = {}  # alerts that are not ok, silences
         self._tiers_users: dict[TiersKey, set[ContractKey]] = {}
 
     def put_account(self, account: StoredAccount, at: int) -> None:
         self.accounts[account.name] = account, at
         self.dirty.accounts.add(account.name)
-        # Their venue and env columns come from here.
+        # Their columns venue, env and user_name come from here.
         self.dirty.positions.update(key for key, row in self.positions.items() if row.state.account == account.name)
+        self.dirty.balances.update(key for key in self.balances if key[0] == account.name)
 
     def put_mode(self, mode: AccountMode) -> None:
         self.modes[mode.account] = mode
@@ -167,28 +178,73 @@ class Mirror:
     def put_balance(self, balance: BalanceState, at: int) -> None:
         key = (balance.account, balance.scope)
         old = self.balances.get(key)
-        self.balances[key] = (balance if balance.full or old is None else merged(old[0], balance)), at
+        state = balance if balance.full or old is None else merged(old.state, balance)
+        self.balances[key] = _Balance(state, at, self._origin("balances", balance.scope, balance.account))
         self.dirty.balances.add(key)
 
     def put_position(self, state: PositionState, seq: int, at: int) -> None:
         """Keep a position's newest state; one of size zero is a removal."""
         if _is_zero(state.size):
-            self.remove_position(state.id, seq)
+            self.remove_position(state.id, seq, at)
             return
-        self.positions[state.id] = _Position(state, seq, at)
+        origin = self._origin("current_positions", state.id, state.account)
+        old = self.positions.get(state.id)
+        self.positions[state.id] = _Position(state, seq, at, origin)
         self.dirty.positions.add(state.id)
         self.seq = max(self.seq, seq)
+        changed = [name for name in _FIELDS if old is None or getattr(old.state, name) != getattr(state, name)]
+        if changed:
+            self._changed(state, state, changed, origin, at)
 
-    def remove_position(self, row_id: str, seq: int) -> None:
-        self.positions.pop(row_id, None)
+    def remove_position(self, row_id: str, seq: int, at: int) -> None:
+        """Forget a position: it is gone, as far as anybody knew of it."""
+        old = self.positions.pop(row_id, None)
         self.dirty.positions.add(row_id)
         self.seq = max(self.seq, seq)
+        if old is not None:
+            origin = self._origin("current_positions", row_id, old.state.account)
+            self._changed(old.state, None, ["size"], origin, at)
+
+    def _changed(
+        self, known: PositionState, state: PositionState | None, names: list[str], origin: int | None, at: int
+    ) -> None:
+        place = origin if origin is not None else self._places.next(at)
+        change_id = f"{place}:{known.id}"
+        waiting = self.dirty.records["position_changes"].get(change_id)
+        if waiting is not None and isinstance(waiting.record, PositionChange):  # one message said two things of it
+            names = [name for name in _FIELDS if name in waiting.record.changed or name in names]
+        change = PositionChange(
+            id=change_id,
+            account=known.account,
+            position=known.id,
+            symbol=known.symbol,
+            at=at,
+            changed=tuple(names),
+            state=state,
+            journal=origin,
+        )
+        self._wait("position_changes", change, origin)
+
+    def put_entry(self, entry: Entry) -> None:
+        """Keep an entry of the journal until it is written; its place is behind all others."""
+        self.dirty.queue.put(entry)
+        self.seq, self.journal = max(self.seq, entry.seq), max(self.journal, entry.id)
+
+    def put_sample(self, sample: MarkSample) -> None:
+        """Keep a sample until it is written; its place is behind all others."""
+        self.dirty.queue.put(sample)
+        self.journal = max(self.journal, sample.id)
 
     def put_record(self, kind: str, record: Record) -> None:
         """Keep an append-only record until it is written; one that is put again replaces the former one."""
-        waiting = self.dirty.records
-        waiting.pop((kind, record.id), None)
-        waiting[kind, record.id] = record
+        self._wait(kind, record, self._origin(kind, record.id, record.account))
+
+    def _wait(self, kind: str, record: Record, origin: int | None) -> None:
+        waiting = self.dirty.records[kind]
+        former = waiting.pop(record.id, None)
+        if former is not None and former.journal is not None:
+            origin = former.journal  # the entry that it first came by
+        waiting[record.id] = Kept(record, origin)
         if len(waiting) > MOST_RECORDS:
             del waiting[next(iter(waiting))]
             self.given_up += 1
@@ -208,11 +264,11 @@ class Mirror:
         else:
             self.standing[kind, record.id] = record
 
-    def prune(self, live_ids: Iterable[str], accounts: Iterable[str]) -> None:
+    def prune(self, live_ids: Iterable[str], accounts: Iterable[str], at: int) -> None:
         """Drop the positions of those accounts that are not in ``live_ids``, here and in the database."""
         live, of = set(live_ids), set(accounts)
         for row_id in [key for key, row in self.positions.items() if row.state.account in of and key not in live]:
-            self.remove_position(row_id, self.seq)
+            self.remove_position(row_id, self.seq, at)
         self.dirty.prune |= of
 
     def everything(self, prune: Iterable[str]) -> None:
@@ -223,7 +279,8 @@ class Mirror:
         self.dirty.positions |= self.positions.keys()
         self.dirty.balances |= self.balances.keys()
         self.dirty.prune |= set(prune)
-        self.dirty.records = {**self.standing, **self.dirty.records}
+        for (kind, record_id), record in self.standing.items():
+            self.dirty.records[kind].setdefault(record_id, Kept(record, None))
 
     def learn_instrument(self, instrument: Instrument, at: int) -> None:
         """Note what the database holds, unless something newer is known."""
@@ -242,22 +299,28 @@ class Mirror:
         if state.id not in self.positions and state.id not in self.dirty.positions:
             self.positions[state.id] = _Position(state, seq, at)
 
+    def learn_balance(self, balance: BalanceState, at: int) -> None:
+        """Note what the database holds, unless something newer is known."""
+        self.balances.setdefault((balance.account, balance.scope), _Balance(balance, at))
+
     def take(self) -> tuple[Batch, Dirty]:
         """Return what has to be written, and the keys to ``give_back`` should that fail."""
-        taken, self.dirty = self.dirty, Dirty()
+        taken, self.dirty = self.dirty, Dirty(self._queue())
+        self.dirty.queue.given_up = taken.queue.given_up
         batch = Batch(
+            seq=self.seq,
+            journal=self.journal,
             accounts=[self._account_row(key) for key in sorted(taken.accounts)],
             contracts=[self._contract_row(key) for key in sorted(taken.contracts)],
-            collateral=[(*key, *self.collateral[key]) for key in sorted(taken.collateral)],
+            collateral=[CollateralRow(*key, *self.collateral[key]) for key in sorted(taken.collateral)],
             positions=[self._position_row(key) for key in sorted(taken.positions) if key in self.positions],
-            balances=[(*key, *self.balances[key]) for key in sorted(taken.balances)],
+            balances=[self._balance_row(key) for key in sorted(taken.balances)],
             removed=[key for key in sorted(taken.positions) if key not in self.positions],
             prune=sorted(taken.prune),
             keep=[key for key, row in self.positions.items() if row.state.account in taken.prune],
-            records={
-                kind: [(key, one.account, _moment(one), one) for (of, key), one in taken.records.items() if of == kind]
-                for kind in RECORD_KINDS
-            },
+            records=self._record_rows(taken),
+            entries=taken.queue.entries(),
+            samples=taken.queue.samples(),
         )
         return batch, taken
 
@@ -269,23 +332,39 @@ class Mirror:
         if tiers_key := _tiers_key(instrument):
             self._tiers_users.setdefault(tiers_key, set()).add(key)
 
-    def _account_row(self, name: str) -> Row:
+    def _user(self, account: str | None) -> str | None:
+        known = self.accounts.get(account) if account is not None else None
+        return known[0].user if known else None
+
+    def _account_row(self, name: str) -> AccountRow:
         account, at = self.accounts[name]
         place = (account.venue, account.env, account.region)
-        return name, account.user, *place, account.execution, self.modes.get(name), at
+        return AccountRow(name, account.user, *place, account.execution, self.modes.get(name), at)
 
-    def _contract_row(self, key: ContractKey) -> Row:
+    def _contract_row(self, key: ContractKey) -> ContractRow:
         instrument, at = self.contracts[key]
         tiers_key = _tiers_key(instrument)
         known = self.tiers.get(tiers_key) if tiers_key else None
         tiers = tuple(known[whose] for whose in sorted(known, key=_whose)) if known else None
-        return (*key, instrument, tiers, at)
+        return ContractRow(*key, instrument, tiers, at)
 
-    def _position_row(self, row_id: str) -> Row:
+    def _position_row(self, row_id: str) -> PositionRow:
         row = self.positions[row_id]
         account = self.accounts.get(row.state.account)
         venue, env = (account[0].venue, account[0].env) if account else (None, None)
-        return row_id, row.state.account, venue, env, row.state, row.seq, row.at
+        user = self._user(row.state.account)
+        return PositionRow(row_id, row.state.account, venue, env, row.state, row.seq, row.at, user, row.journal)
+
+    def _balance_row(self, key: BalanceKey) -> BalanceRow:
+        row = self.balances[key]
+        return BalanceRow(*key, row.state, row.at, self._user(key[0]), row.journal)
+
+    def _record_rows(self, taken: Dirty) -> dict[str, list[RecordRow]]:
+        return {kind: [self._record_row(*one) for one in of.values()] for kind, of in taken.records.items() if of}
+
+    def _record_row(self, record: Record, journal: int | None) -> RecordRow:
+        account = record.account
+        return RecordRow(record.id, account, _moment(record), record, self._user(account), journal)
 
 
 def merged(old: BalanceState, new: BalanceState) -> BalanceState:

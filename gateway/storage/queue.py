@@ -19,12 +19,14 @@ class Lost(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         since, until: The first and the last place that was given up.
         entries, samples: How many between them.
+        file: Where what was in the spool lies now, unreadable: nobody knows how many that were.
     """
 
     since: int
     until: int
     entries: int = 0
     samples: int = 0
+    file: str | None = None
 
 
 def together(first: Lost | None, second: Lost | None) -> Lost | None:
@@ -36,6 +38,7 @@ def together(first: Lost | None, second: Lost | None) -> Lost | None:
         until=max(first.until, second.until),
         entries=first.entries + second.entries,
         samples=first.samples + second.samples,
+        file=first.file or second.file,
     )
 
 
@@ -80,7 +83,7 @@ class Queue:
         """
         found = [row for row in self._rows if isinstance(row, Entry)]
         if self.lost is not None:
-            at = (self._rows[0].at if self._rows else self.lost.until >> 20)
+            at = self._rows[0].at if self._rows else self.lost.until >> 20
             body = msgspec.json.encode(self.lost).decode()
             found.insert(0, Entry(id=self.lost.until, at=at, kind="lost", epoch=self._epoch, body=body))
         return found

@@ -166,7 +166,7 @@ class _Reader:
         for row in await connection.fetch("SELECT state, updated_at FROM balances ORDER BY account, scope"):
             if balance := self._decode(row["state"], BalanceState):
                 found.append(balance)
-                mirror.balances.setdefault((balance.account, balance.scope), (balance, row["updated_at"]))
+                mirror.learn_balance(balance, row["updated_at"])
         return tuple(found)
 
     async def positions(self, connection: Connection, mirror: Mirror) -> tuple[PositionState, ...]:

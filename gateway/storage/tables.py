@@ -11,10 +11,13 @@ from typing import NamedTuple
 import asyncpg
 import msgspec
 
-from gateway.storage.mirror import RECORD_KINDS, Batch, Row, Value
+from gateway.core.journal import Entry, MarkSample
+from gateway.storage.batch import RECORDS as RECORD_TYPES
+from gateway.storage.batch import Batch, RefusedRow, Row, Value
 from gateway.storage.postgres import Connection
 
 _ROWS = 100  # a statement: well under a millisecond of our loop
+_PLAIN_ROWS = 500  # of plain cells
 
 # A row is at fault, not the server: a NUL in a text, a number out of range, half a surrogate pair, a key too long to index.
 ROW_FAULTS = (
@@ -26,23 +29,39 @@ ROW_FAULTS = (
 
 
 class Table(NamedTuple):
-    """A table's writable columns with their types; the first ``keys`` of them are the primary key."""
+    """A table's writable columns with their types; the first ``keys`` of them are the primary key.
+
+    Attributes:
+        first: Columns that keep what they were first given.
+        replaced: A row that is told again replaces the former one; else it is dropped.
+    """
 
     name: str
     keys: int
     columns: tuple[tuple[str, str], ...]
+    first: tuple[str, ...] = ()
+    replaced: bool = True
 
     @property
     def upsert(self) -> str:
-        names = [name for name, _ in self.columns]
-        arrays = ", ".join(f"${i}::{kind}[]" for i, (_, kind) in enumerate(self.columns, 1))
-        changes = ", ".join(f"{name} = excluded.{name}" for name in names[self.keys :])
         # Names of our own, below: nothing here comes from outside.
+        names = [name for name, _ in self.columns]
+        arrays = ", ".join(f"${i}::{_ARRAY_OF.get(kind, kind)}[]" for i, (_, kind) in enumerate(self.columns, 1))
+        cells = ", ".join(f"{name}::{kind}" if kind in _ARRAY_OF else name for name, kind in self.columns)
         return (
-            f"INSERT INTO {self.name} ({', '.join(names)}) SELECT * FROM unnest({arrays}) "
-            f"ON CONFLICT ({', '.join(names[: self.keys])}) DO UPDATE SET {changes}"
+            f"INSERT INTO {self.name} ({', '.join(names)}) SELECT {cells} FROM unnest({arrays}) AS given ({', '.join(names)}) "
+            f"ON CONFLICT ({', '.join(names[: self.keys])}) DO {self._change(names[self.keys :])}"
         )
 
+    def _change(self, names: Sequence[str]) -> str:
+        if not self.replaced:
+            return "NOTHING"
+        changes = (f"{name} = coalesce({self.name}.{name}, excluded.{name})" for name in self.first)
+        others = (f"{name} = excluded.{name}" for name in names if name not in self.first)
+        return f"UPDATE SET {', '.join((*others, *changes))}"
+
+
+_ARRAY_OF = {"bigint[]": "text"}  # arrays of arrays are rectangular: a cell that is one goes in as text
 
 ACCOUNTS = Table(
     "accounts",
@@ -86,51 +105,106 @@ POSITIONS = Table(
         ("state", "jsonb"),
         ("updated_seq", "bigint"),
         ("updated_at", "bigint"),
+        ("user_name", "text"),
+        ("journal", "bigint"),
     ),
 )
-BALANCES = Table("balances", 2, (("account", "text"), ("scope", "text"), ("state", "jsonb"), ("updated_at", "bigint")))
+BALANCES = Table(
+    "balances",
+    2,
+    (
+        ("account", "text"),
+        ("scope", "text"),
+        ("state", "jsonb"),
+        ("updated_at", "bigint"),
+        ("user_name", "text"),
+        ("journal", "bigint"),
+    ),
+)
+_RECORD = (
+    ("id", "text"),
+    ("account", "text"),
+    ("at", "bigint"),
+    ("state", "jsonb"),
+    ("user_name", "text"),
+    ("journal", "bigint"),
+)
+# A fill that is told again came by the entry that first told it; an alert stands where its newest entry put it.
 RECORDS = {
-    kind: Table(kind, 1, (("id", "text"), ("account", "text"), ("at", "bigint"), ("state", "jsonb")))
-    for kind in RECORD_KINDS
+    kind: Table(kind, 1, _RECORD, first=() if kind in ("alerts", "silences", "coverage", "backfills") else ("journal",))
+    for kind in RECORD_TYPES
 }
+JOURNAL = Table(
+    "journal",
+    1,
+    (
+        ("id", "bigint"),
+        ("at", "bigint"),
+        ("kind", "text"),
+        ("epoch", "text"),
+        ("turn", "bigint"),
+        ("seq", "bigint"),
+        ("user_name", "text"),
+        ("account", "text"),
+        ("venue", "text"),
+        ("source", "text"),
+        ("request", "text"),
+        ("request_id", "text"),
+        ("venue_at", "bigint"),
+        ("causes", "bigint[]"),
+        ("body", "text"),
+    ),
+    replaced=False,
+)
+SAMPLES = Table(
+    "mark_samples",
+    1,
+    (
+        ("id", "bigint"),
+        ("at", "bigint"),
+        ("epoch", "text"),
+        ("turn", "bigint"),
+        ("venue", "text"),
+        ("env", "text"),
+        ("symbol", "text"),
+        ("kind", "text"),
+        ("value", "text"),
+        ("venue_at", "bigint"),
+    ),
+    replaced=False,
+)
 
 _REMOVE = "DELETE FROM current_positions WHERE id = ANY($1::text[])"
 _PRUNE = "DELETE FROM current_positions WHERE account = ANY($1::text[]) AND NOT (id = ANY($2::text[]))"
 _CHECKPOINT = """
-    INSERT INTO checkpoint (epoch, seq, revision, at, clean) VALUES ($1, $2, $3, $4, $5)
+    INSERT INTO checkpoint (epoch, seq, revision, at, clean, journal) VALUES ($1, $2, $3, $4, $5, $6)
     ON CONFLICT (one) DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq, revision = excluded.revision,
-                                    at = excluded.at, clean = excluded.clean
+                                    at = excluded.at, clean = excluded.clean,
+                                    journal = greatest(checkpoint.journal, excluded.journal)
 """
 
 
 class LastCheckpoint(NamedTuple):
-    """The checkpoint row: which life wrote last (``epoch``), how far (``seq``), how often, when, and whether it stopped
-    in order."""
+    """The checkpoint row: which life wrote last (``epoch``), how far (``seq``), how often, when, whether it stopped
+    in order, and up to which place of the journal."""
 
     epoch: str
     seq: int
     revision: int
     at: int
     clean: bool
-
-
-class RefusedRow(NamedTuple):
-    """A row that the database cannot hold."""
-
-    table: str
-    key: tuple[Value, ...]
-    reason: str
+    journal: int = 0
 
 
 async def read_checkpoint(connection: Connection) -> LastCheckpoint | None:
     """Return the checkpoint row, or None in a database that nobody wrote into."""
-    row = await connection.fetchrow("SELECT epoch, seq, revision, at, clean FROM checkpoint")
+    row = await connection.fetchrow("SELECT epoch, seq, revision, at, clean, journal FROM checkpoint")
     return LastCheckpoint(*row) if row else None
 
 
-async def write_checkpoint(connection: Connection, checkpoint: LastCheckpoint) -> None:
-    """Replace the checkpoint row."""
-    await connection.execute(_CHECKPOINT, *checkpoint)
+async def write_checkpoint(connection: Connection, batch: Batch) -> None:
+    """Replace the checkpoint row by that of a batch; its place in the journal never falls."""
+    await connection.execute(_CHECKPOINT, batch.epoch, batch.seq, batch.revision, batch.at, batch.clean, batch.journal)
 
 
 async def write(connection: Connection, batch: Batch, *, row_by_row: bool) -> list[RefusedRow]:
@@ -159,7 +233,22 @@ async def write(connection: Connection, batch: Batch, *, row_by_row: bool) -> li
     ):
         for start in range(0, len(rows), _ROWS):
             await insert(table, rows[start : start + _ROWS])
+    for start in range(0, len(batch.entries), _PLAIN_ROWS):
+        await insert(JOURNAL, [_entry(one) for one in batch.entries[start : start + _PLAIN_ROWS]])
+    for start in range(0, len(batch.samples), _PLAIN_ROWS):
+        await insert(SAMPLES, [_sample(one) for one in batch.samples[start : start + _PLAIN_ROWS]])
     return refused
+
+
+def _entry(one: Entry) -> Row:
+    causes = f"{{{','.join(map(str, one.causes))}}}" if one.causes else None
+    whose = (one.user, one.account, one.venue, one.source, one.request, one.request_id, one.venue_at)
+    return one.id, one.at, one.kind, one.epoch, one.turn, one.seq, *whose, causes, one.body
+
+
+def _sample(one: MarkSample) -> Row:
+    whose = (one.venue, one.env, one.symbol, one.kind, one.value, one.venue_at)
+    return one.id, one.at, one.epoch, one.turn, *whose
 
 
 _Insert = Callable[[Table, Sequence[Row]], Awaitable[None]]
@@ -193,5 +282,5 @@ def _halving(connection: Connection, refused: list[RefusedRow]) -> _Insert:
     return insert
 
 
-def _cell(value: Value) -> str | int | None:
+def _cell(value: Value) -> str | int | float | None:
     return msgspec.json.encode(value).decode() if isinstance(value, msgspec.Struct | tuple) else value

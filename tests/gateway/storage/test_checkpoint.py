@@ -97,7 +97,7 @@ async def _load(dsn: str):
     checkpoint = _checkpoint(dsn, "reader")
     restored = await checkpoint.load()
     assert restored is not None
-    await checkpoint._writer.close()
+    await checkpoint._committer.close()
     return restored
 
 
@@ -140,7 +140,7 @@ async def test_lock_that_another_gateway_took_is_told_once_and_won_back(dsn: str
     first.put_account(_ACCOUNT)
     first.put_position(position("A"), 1)
     assert await first._try_flush()
-    first._writer.drop()
+    first._committer.drop()
     assert await second.load() is not None
     async with _running(first):
         first.put_position(position("B"), 2)
@@ -179,8 +179,10 @@ async def test_faulty_row_is_left_out_and_shown(dsn: str, sql: asyncpg.Connectio
         checkpoint.put_position(position("GOOD"), 1)
         checkpoint.put_position(position("BAD", entry_price="1\0"), 1)
         await _written(checkpoint)
-        assert checkpoint.status.rows_refused == 1
-        assert checkpoint.status.rows_refused_last[0].key == (position("BAD").id,)
+        assert checkpoint.status.rows_refused == 2
+        row, change = checkpoint.status.rows_refused_last
+        assert row.key == (position("BAD").id,)
+        assert change.table == "position_changes"
     assert set(await _stored(sql)) == {position("GOOD").id}
 
 
@@ -211,7 +213,7 @@ async def test_drain_gives_up_in_time_and_says_what_is_left(tmp_path: Path) -> N
     assert not await asyncio.wait_for(checkpoint.drain(0.2), 5)
     await asyncio.wait_for(task, 10)
     status = checkpoint.status
-    assert (status.state, status.waiting) == ("away", 1)
+    assert (status.state, status.waiting) == ("away", 2), "the row, and that it changed"
     assert str(tmp_path) in (status.reason or "")
 
 

@@ -13,9 +13,9 @@ def test_a_thousand_changes_of_a_row_wait_once() -> None:
     mirror = Mirror()
     for number in range(1000):
         mirror.put_position(position(size=str(number + 1)), seq=number, at=number)
-    assert len(mirror.dirty) == 1
     batch, _ = mirror.take()
     assert [(row[4].size, row[5]) for row in batch.positions] == [("1000", 999)]
+    assert len(batch.records["position_changes"]) == 1000, "each change is on record"
     assert len(mirror.dirty) == 0
 
 
@@ -25,10 +25,10 @@ def test_removed_row_waits_as_its_key_and_size_zero_is_removal() -> None:
     for state in (gone, flat):
         mirror.put_position(state, 1, 1)
     mirror.take()
-    mirror.remove_position(gone.id, 2)
+    mirror.remove_position(gone.id, 2, 2)
     mirror.put_position(msgspec.structs.replace(flat, size="0.000", side=None), 3, 3)
     batch, _ = mirror.take()
-    assert batch.positions == []
+    assert not batch.positions
     assert batch.removed == sorted([gone.id, flat.id])
     assert mirror.seq == 3
 
@@ -39,7 +39,7 @@ def test_what_was_not_written_is_taken_again_in_its_newest_form() -> None:
     mirror.put_position(position("B", size="1"), 1, 1)
     _, taken = mirror.take()
     mirror.put_position(position("A", size="2"), 2, 2)
-    mirror.remove_position(position("B").id, 2)
+    mirror.remove_position(position("B").id, 2, 2)
     mirror.give_back(taken)
     batch, _ = mirror.take()
     assert [row[4].size for row in batch.positions] == ["2"]
@@ -106,7 +106,7 @@ def test_pruning_keeps_what_lives_and_touches_no_other_account() -> None:
     for state in (lives, dead, other):
         mirror.put_position(state, 1, 1)
     mirror.take()
-    mirror.prune({lives.id}, {"main"})
+    mirror.prune({lives.id}, {"main"}, 2)
     batch, _ = mirror.take()
     assert (batch.prune, batch.keep, batch.removed) == (["main"], [lives.id], [dead.id])
     assert set(mirror.positions) == {lives.id, other.id}
@@ -115,11 +115,12 @@ def test_pruning_keeps_what_lives_and_touches_no_other_account() -> None:
 def test_stored_rows_never_replace_newer_knowledge() -> None:
     mirror = Mirror()
     mirror.put_position(position("A", size="2"), 9, 9)
-    mirror.remove_position(position("B").id, 9)
+    mirror.remove_position(position("B").id, 9, 9)
     for symbol in ("A", "B", "C"):
         mirror.learn_position(position(symbol, size="1"), 1, 1)
     assert {row.state.symbol: row.state.size for row in mirror.positions.values()} == {"A": "2", "C": "1"}
-    assert len(mirror.dirty) == 2
+    batch, _ = mirror.take()
+    assert ([row.id for row in batch.positions], batch.removed) == ([position("A").id], [position("B").id])
 
 
 def test_partial_balance_is_laid_over_the_known_one() -> None:

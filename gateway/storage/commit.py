@@ -1,0 +1,128 @@
+"""One batch into Postgres, in one transaction: its rows, what follows from them, and the checkpoint row.
+
+Owns the writer's session and what is known of the database at its other end: which batch it holds as the last one. Never decides
+when, nor what becomes of a batch that failed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import asyncpg
+
+from gateway.storage import history, tables
+from gateway.storage.batch import Batch, RefusedRow, Written
+from gateway.storage.migrate import migrate
+from gateway.storage.partitions import Partitions
+from gateway.storage.postgres import Connection, Database, Writer
+
+_log = logging.getLogger(__name__)
+
+
+class Committer:
+    """The writer's session.
+
+    Attributes:
+        last: The batch that the database holds as its last one; None: none, or not known yet.
+        underived: Batches whose history could not be worked out; it can be made anew from the stored rows.
+    """
+
+    def __init__(
+        self, database: Database, *, on_lost: Callable[[], None], on_other: Callable[[Written | None], None]
+    ) -> None:
+        """Args:
+        on_lost: Called when the connection breaks.
+        on_other: Called where a new session finds another batch than one of ours as the last one: another gateway wrote
+            meanwhile, a standby without our last writes took over, or the database was made anew.
+        """
+        self._database, self._on_other = database, on_other
+        self._writer = Writer(database, on_lost=on_lost)
+        self._partitions = Partitions()
+        self._expected: set[Written | None] | None = None  # what the checkpoint row may say; None: anything
+        self.last: Written | None = None
+        self.underived = 0
+
+    async def session(self) -> Connection:
+        """Return the connection that holds the lock; on a new one the schema and the last batch are looked at first.
+
+        Raises:
+            StorageError: See ``Writer.session`` and ``migrate``.
+        """
+        connection, new = await self._writer.session()
+        if not new:
+            return connection
+        try:
+            with self._database.failures():
+                # A batch that was said to be stored is: whatever the server's own setting is, for this session alone.
+                await connection.execute("SET synchronous_commit = on")
+                if applied := await migrate(connection, self._database.where):
+                    _log.info("checkpoint: migrated by %s", ", ".join(applied))
+                last = await tables.read_checkpoint(connection)
+        except BaseException:  # also cancelled: the next session must look again
+            self._writer.drop()
+            raise
+        self._partitions.forget()
+        found = (last.epoch, last.revision) if last else None
+        if self._expected is not None and found not in self._expected:
+            self._on_other(found)
+        self._expected, self.last = {found}, found
+        return connection
+
+    async def commit(self, batch: Batch) -> list[RefusedRow]:
+        """Write a batch and return the rows that the database cannot hold.
+
+        Raises:
+            StorageError | asyncpg.PostgresError: Whether it was written is not known; the next ``session`` tells by ``last``.
+        """
+        connection = await self.session()
+        # Should the connection break during the commit, nobody can tell whether it happened: both are right afterwards.
+        self._expected = {*(self._expected or ()), batch.name}
+        try:
+            with self._database.failures():
+                await self._partitions.need(connection, batch)
+                refused = await self._write(connection, batch)
+        except BaseException:  # also cancelled: the state of the connection is unknown
+            self._writer.drop()
+            raise
+        self._expected, self.last = {batch.name}, batch.name
+        return refused
+
+    def drop(self) -> None:
+        """Cut the connection; the next ``session`` makes another."""
+        self._writer.drop()
+
+    async def close(self) -> None:
+        """Give the writer lock back for good."""
+        await self._writer.close()
+
+    async def _write(self, connection: Connection, batch: Batch) -> list[RefusedRow]:
+        try:
+            async with connection.transaction():
+                await tables.write(connection, batch, row_by_row=False)
+                await history.derive(connection, batch)
+                await tables.write_checkpoint(connection, batch)
+                return []
+        except Exception as error:  # a row, or a defect in what is worked out from them: the rest must not wait for it
+            if connection.is_closed() or (isinstance(error, asyncpg.PostgresError) and not _at_fault(error)):
+                raise
+            _log.warning("checkpoint: batch %s is written row by row: %r", batch.name, error)
+        async with connection.transaction():
+            refused = await tables.write(connection, batch, row_by_row=True)
+            await self._derive(connection, batch)
+            await tables.write_checkpoint(connection, batch)
+            return refused
+
+    async def _derive(self, connection: Connection, batch: Batch) -> None:
+        try:
+            async with connection.transaction():  # a savepoint
+                await history.derive(connection, batch)
+        except Exception as error:
+            if connection.is_closed() or (isinstance(error, asyncpg.PostgresError) and not _at_fault(error)):
+                raise
+            self.underived += 1
+            _log.exception("checkpoint: the history of batch %s could not be worked out", batch.name)
+
+
+def _at_fault(error: BaseException) -> bool:
+    return isinstance(error, tables.ROW_FAULTS)
