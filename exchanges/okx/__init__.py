@@ -27,6 +27,8 @@ class Okx:
         key_weight=tables.KEY_WEIGHT,
         key_period_s=2.0,
         verify_every_s=10.0,
+        records_window_s=tables.RECORDS_WINDOW_MS / 1000,
+        records_reach_s=tables.RECORDS_REACH_MS / 1000,
         features=frozenset(
             {
                 "login",

@@ -13,13 +13,14 @@ import msgspec
 
 from exchanges.errors import ProtocolViolation
 from exchanges.events import LiquidationWarning, OpenOrders, Order, position_id
-from exchanges.okx import bills, brief, build, orders, tables, wire
+from exchanges.okx import bills, brief, build, closed, orders, tables, wire
 from exchanges.okx.session import decode_all, decode_some
 from exchanges.venue import Ask, HttpRequest, Notice, Output
 
 _ORDER = msgspec.json.Decoder(wire.OrderRow)
 _FILL = msgspec.json.Decoder(wire.FillRow)
 _BILL = msgspec.json.Decoder(wire.BillRow)
+_CLOSED = msgspec.json.Decoder(wire.ClosedRow)
 _WARNING = msgspec.json.Decoder(wire.WarningRow)
 
 # A bill may be written after the event that it belongs to was pushed: the next question reaches back to it.
@@ -28,7 +29,7 @@ _EXECUTIONS = "executions"
 
 _FILLS = (tables.FILLS_PATH, tables.FILLS_HISTORY_PATH)
 _BILLS = (tables.BILLS_PATH, tables.BILLS_ARCHIVE_PATH)
-PATHS = frozenset({tables.OPEN_ORDERS_PATH, tables.ORDER_PATH, *_FILLS, *_BILLS})
+PATHS = frozenset({tables.OPEN_ORDERS_PATH, tables.ORDER_PATH, tables.POSITIONS_HISTORY_PATH, *_FILLS, *_BILLS})
 CHANNELS = frozenset({build.ORDERS, build.WARNINGS})
 
 
@@ -37,11 +38,13 @@ class Activity:
 
     Attributes:
         hedge: Whether legs are positions of their own; the link says so once the configuration does.
+        now_ms: The wall clock, as the link last signed with it; None: not yet.
     """
 
     def __init__(self, account: str) -> None:
         self._account = account
         self.hedge: bool | None = None
+        self.now_ms: int | None = None
         self._draft: list[Order] | None = None  # open orders, while their pages come
         self._draft_asked_at = 0
         self._under_way: dict[str, HttpRequest | None] = {}  # about money, by subject → the question that follows
@@ -58,14 +61,34 @@ class Activity:
 
     # --- what can be asked ---------------------------------------------------------------------------------------
 
-    def history(self, since_ms: int, now_ms: int | None) -> list[HttpRequest]:
-        """Return the questions for executions and bills since then, by how far back they reach."""
-        back_ms = 0 if now_ms is None else now_ms - since_ms
-        fills = [build.fills_request(since_ms)]
-        if back_ms > tables.FILLS_REACH_MS:
-            fills = [build.fills_history_request(inst_type, since_ms) for inst_type in tables.HISTORY_TYPES]
-        old = back_ms > tables.BILLS_REACH_MS
-        return [*fills, build.bills_archive_request(since_ms) if old else build.bills_request(since_ms)]
+    def history(self, since_ms: int) -> list[HttpRequest]:
+        """Return the questions for executions and bills since then."""
+        return self._window(since_ms, tables.LATEST_MS)
+
+    def records(self, since_ms: int, until_ms: int) -> list[HttpRequest]:
+        """Return the questions for executions, bills and closed positions of a window, its end not in it."""
+        return [*self._window(since_ms, until_ms), build.positions_history_request(since_ms, until_ms - 1)]
+
+    def _window(self, since_ms: int, until_ms: int) -> list[HttpRequest]:
+        """Return the questions for executions and bills, each part of the window where the venue answers best."""
+        out: list[HttpRequest] = []
+        cut = self._cut(since_ms, until_ms, tables.FILLS_REACH_MS)
+        if since_ms < cut:
+            out += [build.fills_history_request(of, since_ms, cut - 1) for of in tables.HISTORY_TYPES]
+        if cut < until_ms:
+            out.append(build.fills_request(cut, until_ms - 1))
+        cut = self._cut(since_ms, until_ms, tables.BILLS_REACH_MS)
+        if since_ms < cut:
+            out.append(build.bills_archive_request(since_ms, cut - 1))
+        if cut < until_ms:
+            out.append(build.bills_request(cut, end=until_ms - 1))
+        return out
+
+    def _cut(self, since_ms: int, until_ms: int, reach_ms: int) -> int:
+        """Return where the quick endpoint begins to answer for a window; without a clock the slow one answers for all."""
+        if self.now_ms is None:
+            return until_ms
+        return min(max(self.now_ms - reach_ms, since_ms), until_ms)
 
     def seek(self, event_type: str, at: int) -> None:
         """Ask for the money or the executions behind an event that names neither."""
@@ -151,10 +174,26 @@ class Activity:
             for fill in fills:
                 out += [*_notices(orders.unknown_role(fill)), orders.parse_fill(fill, self._account)]
             return out + self._next(request, [row.bill_id for row in fills])
+        if path == tables.POSITIONS_HISTORY_PATH:
+            return self._closed(request, decode_all(raw, _CLOSED, request.path))
         found = decode_all(raw, _BILL, request.path)
         for row in found:
             out += [*_notices(bills.unknown_words(row)), *bills.parse_bill(row, self._account, self.hedge)]
         return out + self._next(request, [row.bill_id for row in found])
+
+    def _closed(self, request: HttpRequest, rows: list[wire.ClosedRow]) -> list[Output]:
+        """Translate a page of closed positions; all rows of a page's last millisecond are in it, so the next begins behind."""
+        out = [one for row in rows for one in closed.parse_closed(row, self._account)]
+        more = self._page_after(request, [row.u_time for row in rows])
+        if more is not None:
+            return [*out, Ask(request=more)]
+        before = parse_qs(urlsplit(request.path).query).get("before")
+        if before and self.now_ms is not None and int(before[0]) + 1 < self.now_ms - tables.RECORDS_REACH_MS:
+            days = tables.RECORDS_REACH_MS // 86_400_000
+            out.append(
+                Notice(code="records", what=f"the venue tells of the last {days} days: what was before is unknown")
+            )
+        return out
 
     def _open_orders(self, request: HttpRequest, rows: list[wire.OrderRow], asked_at: int) -> list[Output]:
         """Gather the pages: the list counts from the moment that its first page was asked, and only when it is whole."""
@@ -189,9 +228,10 @@ class Activity:
 
     def _page_after(self, request: HttpRequest, cursors: list[str]) -> HttpRequest | None:
         """Return the question for the next page; None where this one is not full."""
-        if len(cursors) < tables.PAGE_ROWS:
+        query = parse_qs(urlsplit(request.path).query)
+        if len(cursors) < int(query.get("limit", [str(tables.PAGE_ROWS)])[0]):
             return None
-        after = parse_qs(urlsplit(request.path).query).get("after")
+        after = query.get("after")
         if after == [cursors[-1]]:
             raise ProtocolViolation(f"{tables.NAME} {request.path}", "the page behind a row ends with that row again")
         return build.page_after(request, cursors[-1])

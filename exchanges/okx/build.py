@@ -108,9 +108,9 @@ def order_request(symbol: str, order_id: str) -> HttpRequest:
     return _signed(tables.ORDER_PATH, {"instId": symbol, "ordId": order_id})
 
 
-def fills_request(begin: int) -> HttpRequest:
-    """Ask for executions since then, newest first, of the last three days (60 a 2 s per user)."""
-    return _signed(tables.FILLS_PATH, {"begin": begin, "limit": tables.PAGE_ROWS})
+def fills_request(begin: int, end: int = tables.LATEST_MS) -> HttpRequest:
+    """Ask for executions of a window, newest first, of the last three days (60 a 2 s per user)."""
+    return _signed(tables.FILLS_PATH, _window(begin, end))
 
 
 def order_fills_request(symbol: str, order_id: str) -> HttpRequest:
@@ -118,21 +118,34 @@ def order_fills_request(symbol: str, order_id: str) -> HttpRequest:
     return _signed(tables.FILLS_PATH, {"instId": symbol, "ordId": order_id, "limit": tables.PAGE_ROWS})
 
 
-def fills_history_request(inst_type: str, begin: int) -> HttpRequest:
-    """Ask for executions of one type since then, newest first, of the last three months (10 a 2 s per user)."""
-    query = {"instType": inst_type, "begin": begin, "limit": tables.PAGE_ROWS}
-    return _signed(tables.FILLS_HISTORY_PATH, query)
+def fills_history_request(inst_type: str, begin: int, end: int = tables.LATEST_MS) -> HttpRequest:
+    """Ask for executions of one type and window, newest first, of the last three months (10 a 2 s per user)."""
+    return _signed(tables.FILLS_HISTORY_PATH, {"instType": inst_type} | _window(begin, end))
 
 
-def bills_request(begin: int, bill_type: str | None = None) -> HttpRequest:
-    """Ask for changes of the balance since then, newest first, of the last seven days (5 a second per user)."""
-    query = {"type": bill_type} if bill_type else {}
-    return _signed(tables.BILLS_PATH, query | {"begin": begin, "limit": tables.PAGE_ROWS})
+def bills_request(begin: int, bill_type: str | None = None, end: int = tables.LATEST_MS) -> HttpRequest:
+    """Ask for changes of the balance in a window, newest first, of the last seven days (5 a second per user)."""
+    query: dict[str, object] = {"type": bill_type} if bill_type else {}
+    return _signed(tables.BILLS_PATH, query | _window(begin, end))
 
 
-def bills_archive_request(begin: int) -> HttpRequest:
-    """Ask for changes of the balance since then, newest first, of the last three months (5 a 2 s per user)."""
-    return _signed(tables.BILLS_ARCHIVE_PATH, {"begin": begin, "limit": tables.PAGE_ROWS}, weight=2)
+def bills_archive_request(begin: int, end: int = tables.LATEST_MS) -> HttpRequest:
+    """Ask for changes of the balance in a window, newest first, of the last three months (5 a 2 s per user)."""
+    return _signed(tables.BILLS_ARCHIVE_PATH, _window(begin, end), weight=2)
+
+
+def positions_history_request(begin: int, end: int) -> HttpRequest:
+    """Ask for positions whose latest close lies in a window, newest first, of the last three months (10 a 2 s per user).
+
+    Here ``after`` and ``before`` are times, and neither is in the answer.
+    """
+    query = {"before": begin - 1, "limit": tables.PAGE_ROWS, "after": end + 1}
+    return _signed(tables.POSITIONS_HISTORY_PATH, query)
+
+
+def _window(begin: int, end: int) -> dict[str, object]:
+    """Return a window, both ends in it. One without an end would bring the *oldest* page first, and pages go backwards."""
+    return {"begin": begin, "end": end, "limit": tables.PAGE_ROWS}
 
 
 def page_after(request: HttpRequest, cursor: str) -> HttpRequest:

@@ -53,7 +53,6 @@ class PrivateLink(Session):
         self._answers: dict[str, tuple[HttpRequest, list[msgspec.Raw], int]] = {}  # newest by path, while inferring
         self._asks: list[Output] = []
         self._activity = Activity(account)
-        self._wall_ms: int | None = None  # when the newest question was signed
 
     @property
     def ready(self) -> bool:
@@ -94,7 +93,7 @@ class PrivateLink(Session):
 
     def sign(self, request: HttpRequest, now_ms: int) -> HttpRequest:
         """Return the request with the headers it needs."""
-        self._wall_ms = now_ms
+        self._activity.now_ms = now_ms
         return super().sign(request, now_ms)
 
     def audit(self) -> list[HttpRequest]:
@@ -112,7 +111,11 @@ class PrivateLink(Session):
 
     def history(self, since_ms: int, symbols: Sequence[str]) -> list[HttpRequest]:
         """Ask for executions and bills of all symbols. The venue keeps three months, newest first."""
-        return self._activity.history(since_ms, self._wall_ms)
+        return self._activity.history(since_ms)
+
+    def records(self, since_ms: int, until_ms: int, symbols: Sequence[str]) -> list[HttpRequest]:
+        """Ask for executions, bills and closed positions of all symbols."""
+        return self._activity.records(since_ms, until_ms)
 
     def find_order(self, symbol: str, order_id: str) -> list[HttpRequest]:
         """Ask for one order; unfilled ones that were cancelled are forgotten by the venue after two hours."""

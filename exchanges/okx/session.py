@@ -120,6 +120,10 @@ class Session:
         """Return nothing."""
         return []
 
+    def records(self, since_ms: int, until_ms: int, symbols: Sequence[str]) -> list[HttpRequest]:
+        """Return nothing."""
+        return []
+
     def find_order(self, symbol: str, order_id: str) -> list[HttpRequest]:
         """Return nothing."""
         return []

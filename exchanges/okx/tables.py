@@ -55,6 +55,9 @@ _DAY_MS = 86_400_000
 # How far back the quick endpoints reach (three and seven days), less an hour for the time that a question takes.
 FILLS_REACH_MS = 3 * _DAY_MS - 3_600_000
 BILLS_REACH_MS = 7 * _DAY_MS - 3_600_000
+RECORDS_REACH_MS = 90 * _DAY_MS  # "three months": of fills, bills and positions
+RECORDS_WINDOW_MS = 7 * _DAY_MS  # the venue names none: a week at a time is a round that ends soon
+LATEST_MS = 9_999_999_999_999  # the end of a window that has none
 # Types of GET /trade/fills-history, which answers one at a time; EVENTS exist on some sites only and are refused elsewhere.
 HISTORY_TYPES = ("SWAP", "FUTURES", "OPTION", "MARGIN", "SPOT")
 
@@ -88,6 +91,7 @@ BILLS_PATH = "/api/v5/account/bills"
 BILLS_ARCHIVE_PATH = "/api/v5/account/bills-archive"
 INDEX_PATH = "/api/v5/market/index-tickers"
 BALANCE_PATH = "/api/v5/account/balance"
+POSITIONS_HISTORY_PATH = "/api/v5/account/positions-history"
 POSITIONS_PATH = "/api/v5/account/positions"
 INSTRUMENTS_PATH = "/api/v5/public/instruments"
 TIERS_PATH = "/api/v5/public/position-tiers"
@@ -107,6 +111,15 @@ KINDS: dict[str, Kind] = {
 }
 # Every type of instrument that the venue documents; "": what a record is about is no instrument.
 INSTRUMENT_TYPES = frozenset({"", "SPOT", *KINDS})
+# What the latest close of a position was, by ``type`` of its history.
+CLOSES: dict[str, str] = {
+    "1": "closed partly",
+    "2": "closed",
+    "3": "liquidated",
+    "4": "liquidated partly",
+    "5": "deleveraged partly",
+    "6": "deleveraged",
+}
 # The types whose figures are computed here; the others keep what the venue said.
 MODELLED = ("SWAP", "FUTURES")
 

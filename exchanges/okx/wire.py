@@ -257,6 +257,31 @@ class BillRow(msgspec.Struct, rename="camel"):
     ord_id: Text = None
 
 
+class ClosedRow(msgspec.Struct, rename="camel"):
+    """A row of GET /account/positions-history. ``posSide`` is empty for what was opened before August 2024."""
+
+    inst_id: Name
+    pos_id: Name
+    c_time: Millis
+    u_time: Millis
+    type: str
+    inst_type: Text = None
+    mgn_mode: Text = None
+    pos_side: Text = None
+    direction: Text = None
+    ccy: Text = None
+    close_total_pos: Maybe = None
+    open_avg_px: Maybe = None
+    non_settle_avg_px: Maybe = None
+    close_avg_px: Maybe = None
+    pnl: Maybe = None
+    fee: Maybe = None
+    funding_fee: Maybe = None
+    liq_penalty: Maybe = None
+    settled_pnl: Maybe = None
+    realized_pnl: Maybe = None
+
+
 class WarningRow(msgspec.Struct, rename="camel"):
     """A row of the liquidation-warning channel."""
 

@@ -239,7 +239,8 @@ class OkxRest:
         since = self._now_ms - 90 * _DAY_MS
         rows = [row for row in closed.history_rows(self._world, account) if int(row["uTime"]) >= since]
         chosen = _chosen(rows, query, "instType", "instId", "mgnMode", "type", "posId")
-        found = _page(chosen, query, "uTime")
+        # With ``before`` alone the newest come here, not those next to it, unlike everywhere else.
+        found = _page(chosen, {"after": str(self._now_ms + 1), **query}, "uTime")
         return [*found, *(row for row in chosen if found and row["uTime"] == found[-1]["uTime"] and row not in found)]
 
     def _pending(self, account: Account, query: Query) -> Rows:
@@ -282,9 +283,10 @@ class OkxRest:
     def _bills(self, days: int) -> Private:
         def answer(account: Account, query: Query) -> Rows:
             rows = self._since(trades.bills(self._world, account), query, days)
-            return _page(
-                _chosen(rows, query, "instType", "instId", "ccy", "mgnMode", "type", "subType"), query, "billId"
-            )
+            chosen = _chosen(rows, query, "instType", "instId", "ccy", "mgnMode", "type", "subType")
+            alone = query.get("begin") and not any(query.get(name) for name in ("end", "after", "before"))
+            # A window with a beginning alone is read from there: so of bills, not of fills.
+            return _page(chosen, {**query, "before": "0"} if alone else query, "billId")
 
         return answer
 

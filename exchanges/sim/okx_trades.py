@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
-from itertools import islice
 from zlib import crc32
 
 from exchanges.sim.changes import Filled, FundingPaid, Order, OrderCategory, PositionChanged, Trade, Transferred
@@ -327,8 +326,11 @@ def warning_row(row: Row, now_ms: int) -> Row:
 
 
 def page(rows: Sequence[Row], place: Callable[[Row], int], after: str, before: str, limit: int) -> list[Row]:
-    """Return the newest ``limit`` rows older than ``after`` and newer than ``before`` (``""``: no bound), newest first."""
-    kept = (
+    """Return ``limit`` rows older than ``after`` and newer than ``before`` (``""``: no bound), newest first.
+
+    Of more than ``limit`` the newest, or with ``before`` alone those next to it. Source: OKX, best practice, "Pagination".
+    """
+    kept = [
         row for row in rows if (not after or place(row) < int(after)) and (not before or place(row) > int(before))
-    )  # fmt: skip
-    return list(islice(kept, limit))
+    ]  # fmt: skip
+    return kept[-limit:] if before and not after else kept[:limit]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -209,16 +210,23 @@ def paths(link: PrivateLink, back_ms: int) -> list[str]:
 
 def test_history_is_asked_where_it_is_kept() -> None:
     link = unconnected()
-    assert [each.path for each in link.history(T0, [])] == [
-        f"/api/v5/trade/fills?begin={T0}&limit=100",
-        f"/api/v5/account/bills?begin={T0}&limit=100",
-    ]
-    assert paths(link, 2 * DAY) == ["/api/v5/trade/fills", "/api/v5/account/bills"]
-    assert paths(link, 4 * DAY) == [*["/api/v5/trade/fills-history"] * 5, "/api/v5/account/bills"]
-    assert paths(link, 30 * DAY) == [*["/api/v5/trade/fills-history"] * 5, "/api/v5/account/bills-archive"]
+    slow, archive = ["/api/v5/trade/fills-history"] * 5, "/api/v5/account/bills-archive"
+    assert [each.path.partition("?")[0] for each in link.history(T0, [])] == [*slow, archive]  # no clock was seen yet
+    fills, bills = "/api/v5/trade/fills", "/api/v5/account/bills"
+    assert paths(link, 2 * DAY) == [fills, bills]
+    assert paths(link, 4 * DAY) == [*slow, fills, bills]
+    assert paths(link, 30 * DAY) == [*slow, fills, archive, bills]
     assert {"SWAP", "FUTURES", "OPTION", "MARGIN", "SPOT"} == {
-        each.path.partition("instType=")[2].partition("&")[0] for each in link.history(T0 - 30 * DAY, [])[:-1]
+        each.path.partition("instType=")[2].partition("&")[0] for each in link.history(T0 - 30 * DAY, [])[:5]
     }
+
+
+def test_every_window_has_an_end_for_else_the_oldest_page_comes_and_pages_go_backwards() -> None:
+    link = unconnected()
+    link.sign(build.config_request(), T0)
+    for each in link.history(T0 - 30 * DAY, []):
+        query = parse_qs(urlsplit(each.path).query)
+        assert int(query["begin"][0]) < int(query["end"][0])
 
 
 @pytest.mark.parametrize("old", [False, True])
@@ -226,7 +234,8 @@ def test_history_goes_on_until_a_page_is_not_full(old: bool) -> None:
     link = unconnected()
     answers(link, build.config_request(), CONFIG | {"posMode": "net_mode"})
     link.sign(build.config_request(), T0)
-    fills, *_, bills = link.history(T0 - (30 if old else 1) * DAY, [])
+    asked = link.history(T0 - (30 if old else 1) * DAY, [])
+    fills, bills = asked[0], asked[-2 if old else -1]
     out = answers(link, fills, *(fill_row(tradeId=str(n), billId=str(9000 - n)) for n in range(100)))
     (ask,) = only(Ask, out)
     assert ask.request.path == f"{fills.path}&after=8901"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exchanges.events import Event, Evidence, PositionsSnapshot, PositionState
-from exchanges.okx import build
+from exchanges.okx import build, tables
 from exchanges.okx.link import PrivateLink
 from exchanges.venue import Ask, Malformed, Notice, Output
 from tests.exchanges.okx.samples import T0, bill, envelope, frame, only, position, positions, private
@@ -159,14 +159,14 @@ def test_the_bills_of_an_event_are_asked_for_together() -> None:
     link = holding(HELD)
     first = asked(link.receive(brief("funding_fee", CHANGED), 0))
     begin = T0 + 50 - 600_000
-    assert first == [f"/api/v5/account/bills?type=8&begin={begin}&limit=100"]
+    assert first == [f"/api/v5/account/bills?type=8&begin={begin}&end={tables.LATEST_MS}&limit=100"]
     # Meanwhile two more positions pay: one further question, when the first is answered.
     assert asked(link.receive(brief("funding_fee", CHANGED, at=T0 + 60), 0)) == []
     assert asked(link.receive(brief("funding_fee", CHANGED, at=T0 + 70), 0)) == []
     out = link.answer(
         only(Ask, holding(HELD).receive(brief("funding_fee", CHANGED), 0))[0].request, envelope(bill()), 0, 0
     )
-    assert asked(out) == [f"/api/v5/account/bills?type=8&begin={begin + 10}&limit=100"]
+    assert asked(out) == [f"/api/v5/account/bills?type=8&begin={begin + 10}&end={tables.LATEST_MS}&limit=100"]
     assert [each.id for each in only(Event, out) if hasattr(each, "id")] == ["main:bill:500"]
 
 

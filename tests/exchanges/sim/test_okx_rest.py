@@ -236,3 +236,33 @@ async def test_the_accounts_level(venue: Venue) -> None:
     (after,) = await venue.rows(CONFIG)
     assert (before["acctLv"], before["posMode"]) == ("2", "net_mode")
     assert (after["acctLv"], after["posMode"]) == ("3", "long_short_mode")
+
+
+# --- Pages by the documented rules -------------------------------------------------------------------------------------
+
+
+async def test_a_window_is_read_from_its_end_and_one_without_an_end_from_its_beginning(venue: Venue) -> None:
+    hands, world = venue.sim.world.hands, venue.sim.world
+    begin = world.now_ms
+    for at in range(4):
+        world.step(begin + at)
+        hands.transfer("okx-main", "USDT", "bonus", Decimal(at + 1))
+        hands.open_position("okx-main", "BTC-USDT-SWAP", size=Decimal(1))
+    venue.clock.skew_ms = 1_000
+    bills, fills = "/api/v5/account/bills?type=1", "/api/v5/trade/fills?instId=BTC-USDT-SWAP"
+    whole = await venue.rows(bills)
+    assert [row["sz"] for row in whole] == ["4", "3", "2", "1"]
+    ids = [row["billId"] for row in whole]
+
+    async def found(query: str) -> list[str]:
+        venue.clock.skew_ms += 1_000  # five a second
+        return [row["sz"] for row in await venue.rows(bills + query)]
+
+    assert await found(f"&begin={begin + 1}&end={begin + 2}") == ["3", "2"]  # both ends are in it
+    assert await found(f"&begin={begin}&end={begin + 3}&limit=2") == ["4", "3"]
+    assert await found(f"&begin={begin}&limit=2") == ["2", "1"]  # ... read from there
+    assert await found(f"&before={ids[3]}&limit=2") == ["3", "2"]  # what lies next to it
+    assert await found(f"&before={ids[3]}&after={ids[0]}") == ["3", "2"]  # neither of them
+    assert await found(f"&before={ids[3]}&after={ids[0]}&limit=1") == ["3"]
+    newest = await venue.rows(fills)
+    assert await venue.rows(f"{fills}&begin={begin}&limit=2") == newest[:2]  # fills are always read from the end
