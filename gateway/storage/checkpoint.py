@@ -5,8 +5,8 @@ Owns when to write, and where to. Putting is synchronous and never fails or wait
 database does. What changed waits in a ``Mirror`` and is taken about once a second as one ``Batch``, which is written
 
 - *directly* into Postgres, in one transaction with the checkpoint row, as long as that goes well;
-- else into the ``Spool``, the very same batch under the same name, and all that follow behind it, while ``_drain_on`` brings them
-  into Postgres in their order. Once the spool is empty, batches are written directly again.
+- else into the ``Spool``, the very same batch under the same name, and all that follow behind it, while ``Outlet.drain`` brings
+  them into Postgres in their order. Once the spool is empty, batches are written directly again.
 
 Without a spool, or where it can take nothing, what was taken goes back to the mirror: state rows and records wait there (one entry
 a row), and of the journal as much as its queue holds; what is given up is counted, and said in the journal itself. A batch counts
@@ -23,7 +23,6 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Literal
 
 import asyncpg
 import msgspec
@@ -42,71 +41,24 @@ from exchanges.events import (
     Transfer,
 )
 from gateway.core.alerts.records import AlertRecord, EquitySample, Silence
-from gateway.core.journal import Entry, MarkSample, place
+from gateway.core.journal import Entry, MarkSample
 from gateway.core.records import Backfill, ClosedCycle, Correction, Covered
 from gateway.storage import restore
-from gateway.storage.batch import Batch, Record, RefusedRow, Written, decode, encode
-from gateway.storage.commit import Committer
-from gateway.storage.errors import PostgresAway, PostgresRefused, SpoolFull, SpoolUnreadable, StorageError
+from gateway.storage.batch import Batch, Record, Written
+from gateway.storage.errors import PostgresAway, PostgresRefused, SpoolFull, StorageError
 from gateway.storage.mirror import Dirty, Mirror, Origin, StoredAccount
+from gateway.storage.outlet import Outlet
 from gateway.storage.postgres import Database
 from gateway.storage.queue import Lost, Queue, together
 from gateway.storage.restore import Restored
-from gateway.storage.spool import Spool, Spooled
+from gateway.storage.spool import Spool
+from gateway.storage.status import TROUBLE, CheckpointStatus, Standing
 
 _log = logging.getLogger(__name__)
 
 _RETRY = Backoff(base_s=0.2, cap_s=10.0)
-_REFUSED_SHOWN = 20
 # A database that takes longer for one batch is not waited for any more: the batch goes to the spool, and from there patiently.
 _DIRECT_S = 3.0
-
-# What a database or a spool can do to us; everything else is a defect of ours.
-_TROUBLE = (StorageError, asyncpg.PostgresError, TimeoutError)
-
-State = Literal["starting", "ok", "away", "refused"]
-
-
-class CheckpointStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """For /readyz and metrics.
-
-    Attributes:
-        state: ``starting`` (nothing tried yet), ``ok``, ``away`` (tried again by itself), ``refused`` (the operator has
-            to act: another writer, a wrong password, a newer schema; tried again as well).
-        since_at: When this state began, ms.
-        reason: Why it is not ``ok``: what, where, what to do.
-        waiting: Rows that are in memory alone, those under way among them.
-        writes: Transactions written in this life.
-        written_at: When the last one was, ms.
-        write_ms: How long the last one took.
-        rows_refused: Rows that the database cannot hold, with ``rows_refused_last`` the newest of them.
-        rewrites: How often everything was written anew, because the database was not the one that we wrote into.
-        records_lost: Append-only records that were given up because they could be written nowhere for too long.
-        journal_lost: The same of the journal: entries and samples.
-        losing: The journal has a gap now that was not written down yet.
-        durable_seq: The change set up to which everything survives a kill of gateway and database.
-        spool_batches, spool_bytes: What waits in the spool. ``spool_error``: why it cannot be used now.
-        underived: Batches whose history could not be worked out.
-    """
-
-    state: State
-    since_at: int
-    reason: str | None = None
-    waiting: int = 0
-    writes: int = 0
-    written_at: int | None = None
-    write_ms: float | None = None
-    rows_refused: int = 0
-    rows_refused_last: tuple[RefusedRow, ...] = ()
-    rewrites: int = 0
-    records_lost: int = 0
-    journal_lost: int = 0
-    losing: bool = False
-    durable_seq: int = 0
-    spool_batches: int = 0
-    spool_bytes: int = 0
-    spool_error: str | None = None
-    underived: int = 0
 
 
 def _wall_ms() -> int:
@@ -144,30 +96,32 @@ class Checkpoint:
         on_refused: Called once whenever the state becomes ``refused``, for example because another gateway took the
             writer lock while our connection was lost. Must not raise.
         """
-        self._database, self._epoch, self._interval_s, self._direct_s = database, epoch, flush_interval_s, direct_s
-        self._now_ms, self._jitter, self._on_refused = now_ms, jitter, on_refused
-        self._spool = spool
+        self._database, self._epoch, self._interval_s = database, epoch, flush_interval_s
+        self._now_ms, self._jitter, self._spool = now_ms, jitter, spool
         self.origin: Origin | None = None
         self.on_lost: Callable[[Lost], None] = _nothing
         self.on_durable: Callable[[int], None] = _nothing
         self._mirror = Mirror(self._origin_of, queue)
-        self._committer = Committer(database, on_lost=self._lost_connection, on_other=self._rewrite)
+        self._standing = Standing(database.where, now_ms, on_refused)
+        self._outlet = Outlet(
+            database,
+            epoch,
+            spool,
+            self._standing,
+            patience_s=direct_s,
+            now_ms=now_ms,
+            on_change=self._on_change,
+            on_other=self._rewrite,
+            on_gap=self._on_gap,
+        )
         self._loaded = False
         self._complete: set[str] = set()  # accounts of which the mirror holds every position
         self._revision = 0
-        self._status = CheckpointStatus(state="starting", since_at=now_ms())
         self._due = asyncio.Event()  # something is to be done: rows, or a connection to be made
         self._due.set()
         self._hurry = asyncio.Event()  # do not wait for the interval or the back-off
-        self._direct = True  # nothing lies in the spool: batches go straight into the database
-        self._wrote = False  # ... as one did in this life
-        self._spooled = asyncio.Event()  # not direct: the spool is to be drained
         self._retry = asyncio.Event()  # do not wait for the back-off of draining
         self._draining: asyncio.Task[None] | None = None
-        self._stored = 0  # the last place of the journal that the database is known to have
-        self._drained = 0  # place in the spool up to which batches are in the database
-        self._order = asyncio.Lock()  # one batch after the other finds its way
-        self._busy = asyncio.Lock()  # one user of the writer's connection
         self._under_way = 0  # rows of the batch that is neither in the mirror nor durable
         self._waiters: list[asyncio.Future[bool]] = []  # who waits for the next batch to be durable
         self._closing = False
@@ -177,7 +131,7 @@ class Checkpoint:
         figures = self._spool.figures if self._spool is not None else None
         queue = self._mirror.dirty.queue
         return msgspec.structs.replace(
-            self._status,
+            self._standing.now,
             waiting=len(self._mirror.dirty) + self._under_way,
             records_lost=self._mirror.given_up,
             journal_lost=queue.given_up,
@@ -185,7 +139,8 @@ class Checkpoint:
             spool_batches=figures.batches if figures is not None else 0,
             spool_bytes=figures.bytes if figures is not None else 0,
             spool_error=self._spool.error if self._spool is not None else None,
-            underived=self._committer.underived,
+            spool_set_aside=len(self._spool.set_aside) if self._spool is not None else 0,
+            underived=self._outlet.underived,
         )
 
     @property
@@ -303,39 +258,28 @@ class Checkpoint:
         Raises:
             WriterLockHeld | SpoolInUse | ServerTooOld | MigrationError | PostgresRefused | BadDsn: A start should not go on.
         """
-        if self._spool is not None:
-            await self._open_spool(self._spool)
-        async with self._busy:
-            try:
-                await self._drain_spool()
-                connection = await self._committer.session()
-                with self._database.failures():
-                    restored = await restore.read(connection, self._mirror, self._now_ms())
-            except PostgresAway as error:
-                self._committer.drop()
-                self._set_status("away", str(error))
-                return None
-            except asyncpg.PostgresError as error:  # applied migrations, and yet other tables than theirs
-                self._committer.drop()
-                do = "Restore the tables, or use an empty database"
-                raise PostgresRefused(self._database.where, f"the stored state cannot be read: {error}", do) from error
+        await self._outlet.open()
+        try:
+            if not self._outlet.direct:
+                await self._outlet.drain()
+            connection = await self._outlet.session()
+            with self._database.failures():
+                restored = await restore.read(connection, self._mirror, self._now_ms())
+        except (PostgresAway, SpoolFull) as error:  # what lies in the spool comes first, when it can be read
+            self._outlet.drop()
+            self._standing.note(error)
+            return None
+        except asyncpg.PostgresError as error:  # applied migrations, and yet other tables than theirs
+            self._outlet.drop()
+            do = "Restore the tables, or use an empty database"
+            raise PostgresRefused(self._database.where, f"the stored state cannot be read: {error}", do) from error
         if restored.checkpoint is not None:
-            self._stored = restored.checkpoint.journal
-            self._mirror.journal = max(self._mirror.journal, self._stored)
+            self._outlet.stored = restored.checkpoint.journal
+            self._mirror.journal = max(self._mirror.journal, self._outlet.stored)
         self._loaded = True
         self._complete |= {row.state.account for row in self._mirror.positions.values()} | self._mirror.accounts.keys()
-        self._set_status("ok")
+        self._standing.set("ok")
         return restored
-
-    async def _open_spool(self, spool: Spool) -> None:
-        try:
-            await spool.open()
-        except SpoolUnreadable as error:
-            self._lost_file(error)
-        self._direct = not spool.figures.batches
-        if not self._direct:
-            _log.warning("checkpoint: %d batches of an earlier life lie in %s", spool.figures.batches, spool.file)
-            self._spooled.set()
 
     async def run(self) -> None:
         """Write what changed, about once an interval, until ``drain``. Never raises because of the database."""
@@ -372,10 +316,10 @@ class Checkpoint:
         """Bring the spool into the database whenever something lies in it."""
         attempt = 0
         while True:
-            await self._spooled.wait()
+            await self._outlet.spooled.wait()
             if attempt:
                 await self._pause(self._retry, _RETRY.delay_s(attempt - 1, self._jitter()))
-            attempt = 0 if await self._try(self._drain_locked) else attempt + 1
+            attempt = 0 if await self._try(self._outlet.drain) else attempt + 1
 
     async def written(self, patience_s: float) -> bool:
         """Make all that was put so far durable, now; return whether that was done, at once where it is known that it cannot be.
@@ -384,7 +328,7 @@ class Checkpoint:
         """
         if not self._mirror.dirty and not self._under_way:
             return True
-        if self._status.state != "ok" and self._spool is None:
+        if self._standing.now.state != "ok" and self._spool is None:
             return False
         waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
@@ -409,24 +353,23 @@ class Checkpoint:
             True when everything is durable; False when ``timeout_s`` passed first (``status`` has reason and count).
         """
         self._closing = True
+        self._outlet.patience_s = min(self._outlet.patience_s, timeout_s / 2)
         self.retry_now()
         await self._stop_draining()  # what lies in the spool is as durable there
         try:
             async with asyncio.timeout(timeout_s):
                 attempt = 0
                 while not await self._try_flush(clean=True):
-                    if not self._direct:
-                        await self._try(self._drain_locked)
+                    if not self._outlet.direct:
+                        await self._try(self._outlet.drain)
                     await asyncio.sleep(_RETRY.delay_s(attempt, self._jitter()))
                     attempt += 1
             return True
         except TimeoutError:
-            _log.error("checkpoint: %d rows were not written: %s", len(self._mirror.dirty), self._status.reason)
+            _log.error("checkpoint: %d rows were not written: %s", len(self._mirror.dirty), self._standing.now.reason)
             return False
         finally:
-            await self._committer.close()
-            if self._spool is not None:
-                await self._spool.close()
+            await self._outlet.close()
 
     @staticmethod
     async def _pause(until: asyncio.Event, seconds: float) -> None:
@@ -439,7 +382,7 @@ class Checkpoint:
 
         async def flush() -> None:
             nonlocal waiters
-            async with self._order:
+            async with self._outlet.order:
                 waiters, self._waiters = self._waiters, waiters
                 await self._flush(clean=clean)
 
@@ -455,28 +398,26 @@ class Checkpoint:
         """Do something with the database; return whether that went well, which the status says too."""
         try:
             await work()
-        except _TROUBLE as error:
-            self._note(error)
+        except TROUBLE as error:
+            self._standing.note(error)
             return False
         return True
 
     async def _flush(self, *, clean: bool) -> None:
         """Make durable what waits. Raises where it is neither in the database nor in the spool: it waits on."""
-        if self._direct:
-            await self._connected()
+        await self._outlet.connect()
         if not self._mirror.dirty and not clean:
             return
         batch, taken = self._take(clean)
         try:
-            if not (self._direct and await self._directly(batch)):
-                await self._append(batch)
+            await self._outlet.write(batch)
         except BaseException:  # also cancelled: what was taken is durable nowhere, as far as anybody can tell
             self._mirror.give_back(taken)
             raise
         finally:
             self._under_way = 0
-        self._status = msgspec.structs.replace(self._status, durable_seq=max(self._status.durable_seq, batch.seq))
-        self.on_durable(self._status.durable_seq)
+        self._standing.change(durable_seq=max(self._standing.now.durable_seq, batch.seq))
+        self.on_durable(self._standing.now.durable_seq)
         if taken.queue.lost is not None:
             self.on_lost(taken.queue.lost)
 
@@ -487,179 +428,19 @@ class Checkpoint:
         name = {"epoch": self._epoch, "revision": self._revision}
         return msgspec.structs.replace(batch, **name, at=self._now_ms(), clean=clean), taken
 
-    async def _connected(self) -> None:
-        """Have the session, also where nothing waits; without it batches go to the spool, where there is one."""
-        try:
-            async with self._busy:
-                await self._committer.session()
-        except _TROUBLE as error:
-            if self._spool is None:
-                raise
-            self._go_around(error)
-        else:
-            self._set_status("ok")
+    def _on_change(self) -> None:
+        self._due.set()
 
-    async def _directly(self, batch: Batch) -> bool:
-        """Write a batch into the database; False: nobody can tell whether that happened, and the spool is to have it."""
-        patience = self._direct_s if self._spool is not None and not self._closing else None
-        try:
-            async with self._busy, asyncio.timeout(patience):
-                await self._commit(batch)
-        except _TROUBLE as error:
-            if self._spool is None:
-                raise
-            self._go_around(error)
-            return False
-        self._wrote = True
-        return True
-
-    def _go_around(self, error: Exception) -> None:
-        """Leave the database to the one who drains the spool."""
-        if isinstance(error, TimeoutError):
-            error = PostgresAway(self._database.where, f"a batch was not written within {self._direct_s:g} s")
-        self._note(error)
-        self._direct = False
-        self._spooled.set()
-
-    async def _append(self, batch: Batch) -> None:
-        if self._spool is None:
-            raise PostgresAway(self._database.where, self._status.reason or "there is no spool")
-        body, refused = encode(batch)
-        try:
-            await self._spool.append(batch.name, batch.journal, body)
-        except SpoolUnreadable as error:
-            self._lost_file(error)
-            await self._spool.append(batch.name, batch.journal, body)
-        self._refuse(refused)
-
-    async def _commit(self, batch: Batch) -> None:
-        started = time.perf_counter()
-        refused = await self._committer.commit(batch)
-        self._stored = max(self._stored, batch.journal)
-        self._refuse(refused)
-        self._status = msgspec.structs.replace(
-            self._status,
-            writes=self._status.writes + 1,
-            written_at=self._now_ms(),
-            write_ms=(time.perf_counter() - started) * 1000,
-        )
-        self._set_status("ok")
-
-    # --- the spool's way into the database ---------------------------------------------------------------------------
-
-    async def _drain_locked(self) -> None:
-        async with self._busy:
-            await self._drain_spool()
-
-    async def _drain_spool(self) -> None:
-        """Write what lies in the spool, each batch once, and let the next ones go directly again.
-
-        What a kill left in the spool though it was written is known by the name of the database's last batch: that one, and all
-        before it, are dropped.
-        """
-        await self._committer.session()
-        spool = self._spool
-        if spool is None or self._direct:
-            return
-        if self._committer.last is not None and spool.figures.batches:
-            await self._drop(spool, await spool.find(self._committer.last))
-        while True:
-            one = await self._next(spool)
-            if one is None:
-                async with self._order:  # nobody is appending: what is seen as empty is
-                    one = await self._next(spool)
-                    if one is None:
-                        self._direct = True
-                        self._spooled.clear()
-                        self._set_status("ok")
-                        self._due.set()
-                        return
-            await self._bring(spool, one)
-
-    async def _next(self, spool: Spool) -> Spooled | None:
-        try:
-            return await spool.after(self._drained)
-        except SpoolUnreadable as error:
-            self._lost_file(error)
-        except SpoolFull as error:
-            if spool.figures.batches:
-                raise
-            _log.error("checkpoint: %s", error)  # nothing of ours lies in it: the database can be written into
-        return None
-
-    async def _bring(self, spool: Spool, one: Spooled) -> None:
-        try:
-            batch = decode(one.body)
-        except msgspec.MsgspecError as error:
-            aside = await spool.keep_aside(one)
-            _log.error(
-                "checkpoint: batch %s of the spool cannot be read (%s) and was set aside as %s", one.name, error, aside
-            )
-            self._lose(one.journal, aside)
-        else:
-            await self._commit(batch)
-            if (
-                self._wrote and batch.epoch != self._epoch
-            ):  # the spool could not be read before: newer rows were there already
-                self._rewrite(batch.name)
-        await self._drop(spool, one.number)
-
-    async def _drop(self, spool: Spool, number: int) -> None:
-        self._drained = max(self._drained, number)
-        await spool.drop_through(self._drained)
-
-    def _lost_file(self, error: SpoolUnreadable) -> None:
-        """The spool's file was set aside, and with it what nobody else has."""
-        _log.error("checkpoint: %s", error)
-        self._drained = 0
-        self._lose(error.journal or place(self._now_ms()) - 1, error.aside.name)
-
-    def _lose(self, until: int, file: str) -> None:
-        gap = Lost(since=min(self._stored + 1, until), until=until, file=file)
+    def _on_gap(self, gap: Lost) -> None:
+        """What lay in the spool is lost: state rows are written again, and the journal says that it has a gap."""
         queue = self._mirror.dirty.queue
         queue.lost = together(gap, queue.lost)
         self._mirror.everything(self._complete)
         self._due.set()
 
-    # --- what is known of it -------------------------------------------------------------------------------------------
-
     def _rewrite(self, found: Written | None) -> None:
         """Another gateway wrote meanwhile, a standby without our last writes took over, or the database was made anew."""
         _log.warning("checkpoint: the database holds batch %s instead of ours: writing everything", found)
         self._mirror.everything(self._complete)
-        self._status = msgspec.structs.replace(self._status, rewrites=self._status.rewrites + 1)
+        self._standing.change(rewrites=self._standing.now.rewrites + 1)
         self._due.set()
-
-    def _lost_connection(self) -> None:
-        self._set_status("away", f"{self._database.where}: the server closed the writer's connection")
-        self._due.set()
-
-    def _refuse(self, refused: list[RefusedRow]) -> None:
-        for row in refused:
-            _log.error("checkpoint: %s %s cannot be stored: %s", row.table, row.key, row.reason)
-        status = self._status
-        self._status = msgspec.structs.replace(
-            status,
-            rows_refused=status.rows_refused + len(refused),
-            rows_refused_last=(*status.rows_refused_last, *refused)[-_REFUSED_SHOWN:],
-        )
-
-    def _note(self, error: Exception) -> None:
-        """Let the status say what went wrong."""
-        if isinstance(error, SpoolFull):
-            _log.error("checkpoint: %s", error)
-        elif isinstance(error, StorageError) and not isinstance(error, PostgresAway):
-            if self._set_status("refused", str(error)):
-                self._on_refused(error)
-        else:  # what the server says of a statement too: the schema is not what we made, and the next session looks at it again
-            where = "" if isinstance(error, PostgresAway) else f"{self._database.where}: "
-            self._set_status("away", f"{where}{error}")
-
-    def _set_status(self, state: State, reason: str | None = None) -> bool:
-        """Note a state; return whether it is another one than before."""
-        if state == self._status.state:
-            self._status = msgspec.structs.replace(self._status, reason=reason)
-            return False
-        _log.log(logging.INFO if state == "ok" else logging.WARNING, "checkpoint: %s %s", state, reason or "")
-        self._status = msgspec.structs.replace(self._status, state=state, since_at=self._now_ms(), reason=reason)
-        return True

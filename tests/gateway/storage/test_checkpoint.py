@@ -97,7 +97,7 @@ async def _load(dsn: str):
     checkpoint = _checkpoint(dsn, "reader")
     restored = await checkpoint.load()
     assert restored is not None
-    await checkpoint._committer.close()
+    await checkpoint._outlet.close()
     return restored
 
 
@@ -140,7 +140,7 @@ async def test_lock_that_another_gateway_took_is_told_once_and_won_back(dsn: str
     first.put_account(_ACCOUNT)
     first.put_position(position("A"), 1)
     assert await first._try_flush()
-    first._committer.drop()
+    first._outlet.drop()
     assert await second.load() is not None
     async with _running(first):
         first.put_position(position("B"), 2)

@@ -1,0 +1,259 @@
+"""The way of a batch to where it is durable: straight into Postgres, or into the spool and from there into Postgres in its order.
+
+Owns the order of batches and who uses the writer's session. Never makes a batch, and decides nothing about when.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from gateway.core.journal import place
+from gateway.storage.batch import Batch, Written, decode, encode
+from gateway.storage.commit import Committer
+from gateway.storage.errors import PostgresAway, SpoolFull, SpoolUnreadable
+from gateway.storage.postgres import Connection, Database
+from gateway.storage.queue import Lost
+from gateway.storage.spool import Spool, Spooled
+from gateway.storage.status import TROUBLE, Standing
+
+_log = logging.getLogger(__name__)
+
+
+class Outlet:
+    """Where batches go. ``open`` first; one ``write`` at a time, under ``order``; ``close`` last.
+
+    Attributes:
+        direct: Nothing lies in the spool: batches go straight into the database.
+        spooled: Set while that is not so: the spool is to be drained.
+        order: One batch after the other finds its way.
+        stored: The last place of the journal that the database is known to have.
+        patience_s: How long the database may take for a batch before it is spooled, where there is a spool.
+        underived: See ``Committer``.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        epoch: str,
+        spool: Spool | None,
+        standing: Standing,
+        *,
+        patience_s: float,
+        now_ms: Callable[[], int],
+        on_change: Callable[[], None],
+        on_other: Callable[[Written | None], None],
+        on_gap: Callable[[Lost], None],
+    ) -> None:
+        """Args:
+        on_change: Called when there is something to do though nobody put anything: the connection was lost, or is back.
+        on_other: See ``Committer``.
+        on_gap: Called with what lay in the spool and cannot be read.
+        """
+        self._database, self._epoch, self._spool, self._standing = database, epoch, spool, standing
+        self.patience_s, self._now_ms = patience_s, now_ms
+        self._on_change, self._on_other, self._on_gap = on_change, on_other, on_gap
+        self._committer = Committer(database, on_lost=self._cut, on_other=on_other)
+        self.direct = True
+        self.spooled = asyncio.Event()
+        self.order = asyncio.Lock()
+        self.stored = 0
+        self._wrote = False  # directly, in this life
+        self._drained = 0  # place in the spool up to which batches are in the database
+        self._busy = asyncio.Lock()  # one user of the writer's connection
+
+    @property
+    def underived(self) -> int:
+        return self._committer.underived
+
+    async def session(self) -> Connection:
+        """Return the writer's session. Raises StorageError."""
+        return await self._committer.session()
+
+    def drop(self) -> None:
+        """Cut the session."""
+        self._committer.drop()
+
+    async def close(self) -> None:
+        """Give back the writer lock and the folder of the spool."""
+        await self._committer.close()
+        if self._spool is not None:
+            await self._spool.close()
+
+    def _cut(self) -> None:
+        self._standing.set("away", f"{self._database.where}: the server closed the writer's connection")
+        self._on_change()
+
+    async def open(self) -> None:
+        """Take the folder of the spool, and see whether an earlier life left something in it.
+
+        Raises:
+            SpoolInUse: Another process owns it.
+        """
+        spool = self._spool
+        if spool is None:
+            return
+        try:
+            await spool.open()
+        except SpoolUnreadable as error:
+            self._lost_file(error)
+        self.direct = not spool.figures.batches
+        if not self.direct:
+            _log.warning("checkpoint: %d batches of an earlier life lie in %s", spool.figures.batches, spool.file)
+            self.spooled.set()
+
+    async def connect(self) -> None:
+        """Have the session, also where nothing waits; without it batches go to the spool, where there is one.
+
+        Raises:
+            StorageError | asyncpg.PostgresError: There is no session, and no spool.
+        """
+        if not self.direct:
+            return
+        try:
+            async with self._busy, asyncio.timeout(self._patience_s):
+                await self._committer.session()
+        except TROUBLE as error:
+            if self._spool is None:
+                raise
+            self._go_around(error)
+        else:
+            self._standing.set("ok")
+
+    async def write(self, batch: Batch) -> None:
+        """Make a batch durable.
+
+        Raises:
+            StorageError | asyncpg.PostgresError: It is neither in the spool nor, as far as anybody can tell, in the database.
+        """
+        if not (self.direct and await self._directly(batch)):
+            await self._append(batch)
+
+    @property
+    def _patience_s(self) -> float | None:
+        return self.patience_s if self._spool is not None else None
+
+    async def _directly(self, batch: Batch) -> bool:
+        """Write a batch into the database; False: nobody can tell whether that happened, and the spool is to have it."""
+        try:
+            async with self._busy, asyncio.timeout(self._patience_s):
+                await self._commit(batch)
+        except TROUBLE as error:
+            if self._spool is None:
+                raise
+            self._go_around(error)
+            return False
+        self._wrote = True
+        return True
+
+    def _go_around(self, error: Exception) -> None:
+        """Leave the database to the one who drains the spool."""
+        if isinstance(error, TimeoutError):
+            error = PostgresAway(self._database.where, f"it did not answer within {self.patience_s:g} s")
+        self._standing.note(error)
+        self.direct = False
+        self.spooled.set()
+
+    async def _append(self, batch: Batch) -> None:
+        if self._spool is None:
+            raise PostgresAway(self._database.where, self._standing.now.reason or "there is no spool")
+        body, refused = encode(batch)
+        try:
+            await self._spool.append(batch.name, batch.journal, body)
+        except SpoolUnreadable as error:
+            self._lost_file(error)
+            await self._spool.append(batch.name, batch.journal, body)
+        self._standing.refuse(refused)
+
+    async def _commit(self, batch: Batch) -> None:
+        started = time.perf_counter()
+        refused = await self._committer.commit(batch)
+        self.stored = max(self.stored, batch.journal)
+        self._standing.refuse(refused)
+        self._standing.change(
+            writes=self._standing.now.writes + 1,
+            written_at=self._now_ms(),
+            write_ms=(time.perf_counter() - started) * 1000,
+        )
+        self._standing.set("ok")
+
+    # --- the spool's way into the database ---------------------------------------------------------------------------
+
+    async def drain(self) -> None:
+        """Write what lies in the spool, each batch once, and let the next ones go directly again.
+
+        Raises:
+            StorageError | asyncpg.PostgresError: It is not empty yet.
+        """
+        async with self._busy:
+            await self._drain()
+
+    async def _drain(self) -> None:
+        """Bring the spool into the database.
+
+        What a kill left in the spool though it was written is known by the name of the database's last batch: that one, and all
+        before it, are dropped.
+        """
+        await self._committer.session()
+        spool = self._spool
+        if spool is None or self.direct:
+            return
+        if self._committer.last is not None and spool.figures.batches:
+            await self._drop(spool, await spool.find(self._committer.last))
+        while True:
+            one = await self._next(spool)
+            if one is None:
+                async with self.order:  # nobody is appending: what is seen as empty is
+                    one = await self._next(spool)
+                    if one is None:
+                        self.direct = True
+                        self.spooled.clear()
+                        self._standing.set("ok")
+                        self._on_change()
+                        return
+            await self._bring(spool, one)
+
+    async def _next(self, spool: Spool) -> Spooled | None:
+        try:
+            return await spool.after(self._drained)
+        except SpoolUnreadable as error:
+            self._lost_file(error)
+        except SpoolFull as error:
+            if spool.figures.batches:
+                raise
+            _log.error("checkpoint: %s", error)  # nothing of ours lies in it: the database can be written into
+        return None
+
+    async def _bring(self, spool: Spool, one: Spooled) -> None:
+        try:
+            batch = decode(one.body)
+        except msgspec.MsgspecError as error:
+            aside = await spool.keep_aside(one)
+            _log.error(
+                "checkpoint: batch %s of the spool cannot be read (%s) and was set aside as %s", one.name, error, aside
+            )
+            self._on_gap(self._gap(one.journal, aside))
+        else:
+            await self._commit(batch)
+            if (
+                self._wrote and batch.epoch != self._epoch
+            ):  # the spool could not be read before: newer rows were there already
+                self._on_other(batch.name)
+        await self._drop(spool, one.number)
+
+    async def _drop(self, spool: Spool, number: int) -> None:
+        self._drained = max(self._drained, number)
+        await spool.drop_through(self._drained)
+
+    def _lost_file(self, error: SpoolUnreadable) -> None:
+        """The spool's file was set aside, and with it what nobody else has."""
+        _log.error("checkpoint: %s", error)
+        self._drained = 0
+        self._on_gap(self._gap(error.journal or place(self._now_ms()) - 1, error.aside.name))
+
+    def _gap(self, until: int, file: str) -> Lost:
+        return Lost(since=min(self.stored + 1, until), until=until, file=file)
