@@ -203,7 +203,7 @@ class _Step:
         if len(chained) == 1:
             return first
         leg = self._chain.leg(first.position or self._chain.id)
-        held = None if leg is None else leg.trip.signed if leg.trip else ZERO
+        held = leg.trip.signed if leg is not None and leg.trip is not None else ZERO
         ends = {Decimal(one.start_position or 0) + _signed(one) for one in chained}
         going_on = (one for one in chained if Decimal(one.start_position or 0) == held)
         beginning = (one for one in chained if Decimal(one.start_position or 0) not in ends)
@@ -270,40 +270,57 @@ class _Step:
         leg.used_at = fill.at
         if fill.start_position is not None:
             self._align(leg, fill, Decimal(fill.start_position))
-        elif leg.trip is None and not leg.known:
-            self._begin(leg, fill)
+        else:
+            self._doubt(leg, fill)
+            if leg.trip is None and not leg.known:
+                self._begin(leg, fill)
         trip, size = leg.trip, Decimal(fill.size)
-        towards: Side = "long" if fill.side == "buy" else "short"
-        if trip is not None and trip.size is None and trip.side != towards and _opens(fill):
-            self._close(
-                leg, trip.last_at, trip.reason
-            )  # it had ended, and this one opens: now it is known what is held
-            trip, leg.first_at, leg.known = None, None, True
         if trip is None:
-            self._open(leg, Part(fill, size, _fee(fill)))
-        elif trip.side == towards:
+            self._open(leg, Part(fill, size, _fee(fill)), begun=leg.first_at is None)
+        elif trip.side == _side(fill):
             trip.enter(Part(fill, size, _fee(fill)), self._contract)
         elif trip.size is None or size <= trip.size:
             if trip.leave(Part(fill, size, _fee(fill)), self._contract):
                 self._close(leg, fill.at, trip.reason)
         else:
             closing, opening = parts(fill, trip.size)
+            first_at = leg.first_at
             trip.leave(closing, self._contract)
             self._close(leg, fill.at, trip.reason)
-            self._open(leg, opening)
+            self._open(leg, opening, begun=trip.begun)
+            leg.first_at = first_at
 
-    def _open(self, leg: Leg, part: Part) -> None:
-        fill, side = part.fill, _side(part.fill)
-        leg.trip = RoundTrip(
-            opener=fill.id, side=side, opened_at=fill.at, settle=self._settle, begun=leg.first_at is None
-        )
+    def _open(self, leg: Leg, part: Part, *, begun: bool) -> None:
+        fill = part.fill
+        leg.trip = RoundTrip(opener=fill.id, side=_side(fill), opened_at=fill.at, settle=self._settle, begun=begun)
         leg.early = ZERO
         leg.trip.enter(part, self._contract)
+
+    def _doubt(self, leg: Leg, fill: Fill) -> None:
+        """Let go of what is thought to be held where the venue's own profit of a fill says that it cannot be.
+
+        A fill that realised something closes, one that realised nothing opens, unless it closes at the very price of the entry.
+        Only a count that missed fills comes to anything else, and it would stay wrong for ever.
+        """
+        trip = leg.trip
+        if fill.realized_pnl is None:
+            return
+        if _opens(fill):
+            if trip is None or (trip.side == _side(fill) and trip.size is not None) or not trip.gains(fill, self._contract):
+                return
+            leg.known = trip.size is None and trip.side != _side(fill)  # the other way round: nothing was held any more
+        else:
+            if trip is not None and trip.side != _side(fill):
+                return
+            leg.known = False
+        if trip is not None:
+            trip.whole = False
+            self._close(leg, trip.last_at, trip.reason)
 
     def _begin(self, leg: Leg, fill: Fill) -> None:
         """Judge the first fill that is known of a leg: did it open the position?"""
         leg.first_at = fill.at
-        if not _opens(fill) and fill.realized_pnl is not None:  # it closes what was held before
+        if fill.realized_pnl is not None and not _opens(fill):  # it closes what was held before
             self._hold(leg, "short" if fill.side == "buy" else "long", None, fill.at, fill.id)
             return
         said = any(abs(moment - fill.at) <= SLACK_MS for moment in self._evidence.opened)
@@ -342,7 +359,8 @@ class _Step:
         trip = leg.trip
         if trip is None:
             return
-        leg.trip, leg.owed = None, trip.whole and not trip.begun and leg.first_at is not None
+        leg.owed = trip.whole and not trip.begun and leg.first_at is not None
+        leg.trip = leg.first_at = None
         leg.past = trip.past(self._chain.account, leg.position, self._chain.symbol, closed_at, self._contract, reason)
         self.cycles[leg.past.id] = leg.past
 

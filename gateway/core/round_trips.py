@@ -18,6 +18,7 @@ from gateway.core.records import CloseReason, PastPosition
 ZERO = Decimal(0)
 _EXACT = Context(prec=60)
 _TOLD = Decimal(1).scaleb(-18)
+_NOTHING, _ROUNDING = Decimal("1e-6"), Decimal("1e-4")  # amount, and share of what changes hands: less may be told as 0
 _SHARE_DECIMALS = 12  # of the part of a fee that goes with a part of a fill
 
 
@@ -152,6 +153,17 @@ class RoundTrip(msgspec.Struct, kw_only=True, gc=False):
         self.cause = fill.cause
         self._took(part)
         return over
+
+    def gains(self, fill: Fill, contract: Contract | None) -> bool:
+        """Say whether closing by a fill would have brought or cost anything that a venue cannot have rounded away."""
+        if self.size is None:
+            return True
+        size = min(self.size, Decimal(fill.size))
+        value = _value(size, Decimal(fill.price), contract)
+        if self.value is None or value is None:
+            return False
+        gain = abs(value - self.value * size / self.size)
+        return gain > _NOTHING and gain > value * _ROUNDING
 
     def _out(self, size: Decimal, value: Decimal | None, contract: Contract | None) -> Decimal | None:
         """Take a share of what is held out of its value at entry; return what that part realised."""
