@@ -83,6 +83,9 @@ CREATE TABLE position_history (
     at               bigint NOT NULL,        -- when it was closed
     journal          bigint,
     state            jsonb  NOT NULL,
+    number           bigint NOT NULL,        -- of the moments at which cycles of its account and symbol ended, rising
+    folded           bigint NOT NULL,        -- that moment
+    chain            jsonb  NOT NULL,        -- how its account and symbol stood after it: what is told late goes on from there
     position         text    GENERATED ALWAYS AS (state ->> 'position') STORED,
     symbol           text    GENERATED ALWAYS AS (state ->> 'symbol') STORED,
     side             text    GENERATED ALWAYS AS (state ->> 'side') STORED,
@@ -102,16 +105,22 @@ CREATE TABLE position_history (
 CREATE INDEX position_history_account_at ON position_history (account, at, id);
 CREATE INDEX position_history_user_at ON position_history (user_name, at, id);
 CREATE INDEX position_history_symbol_at ON position_history (account, symbol, at, id);
+CREATE INDEX position_history_number ON position_history (account, symbol, number);
 
--- The cycle that is under way, so that the next fill is all that has to be read.
+-- The cycles that are under way, all legs of a symbol together, so that the next fill is all that has to be read.
 CREATE TABLE open_cycles (
-    id        text   PRIMARY KEY,            -- account and symbol, or the leg
-    account   text   NOT NULL,
+    id        text    PRIMARY KEY,           -- account and symbol
+    account   text    NOT NULL,
+    symbol    text    NOT NULL,
     user_name text,
-    at        bigint NOT NULL,               -- of its last fill
+    at        bigint  NOT NULL,              -- everything up to this moment is in it
     journal   bigint,
-    state     jsonb  NOT NULL
+    state     jsonb   NOT NULL,
+    late      bigint,                        -- a record of this moment is not in it: it has to be worked out again from there
+    behind    boolean NOT NULL DEFAULT false, -- what is stored after "at" is not in it yet
+    doubt     bigint                         -- from this moment on a beginning is in doubt
 );
+CREATE INDEX open_cycles_owing ON open_cycles (id) WHERE late IS NOT NULL OR behind;
 CREATE INDEX open_cycles_account ON open_cycles (account);
 
 -- Realised PnL as the venues' own books have it.
