@@ -94,16 +94,20 @@ def find_order(path: str, category: str, symbol: str, order_id: str) -> HttpRequ
     return HttpRequest(path=f"{path}?{query}", signed=True)
 
 
-def executions(category: str, start: int, base: str | None = None) -> HttpRequest:
-    """Ask for the executions of one window from ``start`` (ms); of options: those of one base coin."""
+def executions(category: str, start: int, base: str | None = None, end: int | None = None) -> HttpRequest:
+    """Ask for the executions of one window from ``start`` (ms), of options: those of one base coin; a week without ``end``."""
     query = f"category={category}" + (f"&baseCoin={quote(base, safe='')}" if base else "")
-    return HttpRequest(path=f"{tables.EXECUTIONS}?{query}&{_window(start)}&limit={tables.EXECUTIONS_PAGE}", signed=True)
+    return _windowed(tables.EXECUTIONS, query, start, end, tables.EXECUTIONS_PAGE)
 
 
-def transactions(start: int) -> HttpRequest:
-    """Ask for the transaction log of one window from ``start`` (ms), every category and currency."""
-    query = f"accountType=UNIFIED&{_window(start)}&limit={tables.TRANSACTIONS_PAGE}"
-    return HttpRequest(path=f"{tables.TRANSACTIONS}?{query}", signed=True)
+def transactions(start: int, end: int | None = None) -> HttpRequest:
+    """Ask for the transaction log of one window from ``start`` (ms), every category and currency; a week without ``end``."""
+    return _windowed(tables.TRANSACTIONS, "accountType=UNIFIED", start, end, tables.TRANSACTIONS_PAGE)
+
+
+def closed_pnl(category: str, start: int, end: int) -> HttpRequest:
+    """Ask what closing brought in one window (ms)."""
+    return _windowed(tables.CLOSED_PNL, f"category={category}", start, end, tables.CLOSED_PAGE)
 
 
 def _listed(scope: str) -> str:
@@ -111,9 +115,10 @@ def _listed(scope: str) -> str:
     return f"category={category}" + (f"&settleCoin={settle}" if settle else "")
 
 
-def _window(start: int) -> str:
-    # Without an end Bybit takes a day for one list and a week for the other.
-    return f"startTime={start}&endTime={start + tables.HISTORY_WINDOW_MS}"
+def _windowed(path: str, query: str, start: int, end: int | None, limit: int) -> HttpRequest:
+    # Without an end Bybit takes a day for one list and a week for the others.
+    end = start + tables.HISTORY_WINDOW_MS if end is None else end
+    return HttpRequest(path=f"{path}?{query}&startTime={start}&endTime={end}&limit={limit}", signed=True)
 
 
 # --- Questions about the market -------------------------------------------------------------------------------------

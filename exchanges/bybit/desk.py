@@ -194,7 +194,7 @@ class Desk:
                 return self._wallet(raw, asked_at, origin)
             case tables.TRANSFERABLE:
                 return self._transferable(raw)
-            case tables.EXECUTIONS | tables.TRANSACTIONS:
+            case tables.EXECUTIONS | tables.TRANSACTIONS | tables.CLOSED_PNL:
                 return self._history.answer(request, raw, asked_at, time, recorded=self.use == "replay")
             case tables.INSTRUMENTS_INFO:
                 return self._learn_bounds(raw)

@@ -1,38 +1,59 @@
-"""What happened to one Bybit account since a moment: executions and the transaction log, week by week. Pure protocol state.
+"""What happened to one Bybit account, since a moment or in a window: executions, the log, what closing brought. Pure.
 
-Bybit answers for a week at most and by pages, newest first; there is no clock here, so the answer's own time says whether a
-further week is due. What a week brought is emitted oldest first, when its last page is there.
+Bybit answers for a week at most and by pages, newest first. A question for a whole week goes on with the next one until the
+server's present (there is no clock here, so the answer's own time says it); one for less is all that was asked. Whether the ends
+of a window are in it is not documented: a window is asked with both neighbours of its ends, which are left out again here. What
+a window brought is emitted oldest first, when its last page is there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Raw
 
-from exchanges.bybit import build, tables
+from exchanges.bybit import build, closed, tables
 from exchanges.bybit.executions import oldest_first, parse_execution, parse_log, unread
 from exchanges.bybit.legs import Legs
 from exchanges.bybit.paging import Listings, query_of
 from exchanges.bybit.parse import category_of
-from exchanges.bybit.wire import ExecutionRow, LogRow, Page, decode, millis
+from exchanges.bybit.wire import ClosedRow, ExecutionRow, LogRow, Page, decode, millis
 from exchanges.errors import ProtocolViolation
 from exchanges.events import Fill
 from exchanges.venue import Ask, HttpRequest, Output
 
-PATHS = (tables.EXECUTIONS, tables.TRANSACTIONS)
+
+class _Read(NamedTuple):
+    """What a row says. ``first``, ``last``: the times that the venue may know it by (ms); 0: it could not be understood."""
+
+    first: int
+    last: int
+    outputs: list[Output]
 
 
 def questions(since_ms: int, symbols: Sequence[str]) -> list[HttpRequest]:
     """Return the first question of each list: executions of every category, and the log of everything else."""
+    return _questions(since_ms, None, symbols)
+
+
+def records(since_ms: int, until_ms: int, symbols: Sequence[str]) -> list[HttpRequest]:
+    """Return the questions for the books of a window, at most ``tables.RECORDS_WINDOW_MS`` long; its end is not in it."""
+    if until_ms - since_ms > tables.RECORDS_WINDOW_MS:
+        raise ValueError(f"a window of {until_ms - since_ms} ms: at most {tables.RECORDS_WINDOW_MS}")
+    brought = [build.closed_pnl(category, since_ms - 1, until_ms) for category in tables.CLOSED_CATEGORIES]
+    return [*_questions(since_ms - 1, until_ms, symbols), *brought]
+
+
+def _questions(start: int, end: int | None, symbols: Sequence[str]) -> list[HttpRequest]:
     options = [symbol for symbol in symbols if category_of(symbol) == "option"]
     bases = dict.fromkeys((*tables.OPTION_BASES, *(symbol.partition("-")[0] for symbol in options)))
     return [
-        build.executions("linear", since_ms),
-        build.executions("inverse", since_ms),
-        *(build.executions("option", since_ms, base) for base in bases),
-        build.transactions(since_ms),
+        build.executions("linear", start, end=end),
+        build.executions("inverse", start, end=end),
+        *(build.executions("option", start, base, end) for base in bases),
+        build.transactions(start, end),
     ]
 
 
@@ -41,7 +62,7 @@ class History:
 
     def __init__(self, account: str, legs: Legs) -> None:
         self._account, self._legs = account, legs
-        self._listings: Listings[tuple[int, list[Output]]] = Listings()
+        self._listings: Listings[_Read] = Listings()
         self._unpriced: dict[str, Fill] = {}  # by execId: what they brought stands in the log alone
 
     def answer(
@@ -56,43 +77,65 @@ class History:
         if recorded and self._listings.is_tail(request, page):
             return []
         listing = self._listings.of(request, asked_at)
-        read = self._log if request.path.startswith(tables.TRANSACTIONS) else self._execution
-        listing.rows += [read(row, page.category or query_of(request).get("category", "")) for row in page.rows]
+        query = query_of(request)
+        category = page.category or query.get("category", "")
+        listing.rows += [row for raw in page.rows if _is_in(row := self._read(request, raw, category), query)]
         if (further := listing.further(page, request, recorded)) is not None:
             return [further]
         self._listings.end(request)
-        return [*oldest_first(listing.rows), *([] if recorded else _next_week(request, time))]
+        rows = oldest_first([(row.last, row.outputs) for row in listing.rows])
+        return [*rows, *([] if recorded or _is_window(query) else _next_week(request, time))]
 
-    def _execution(self, raw: Raw, category: str) -> tuple[int, list[Output]]:
-        def read() -> tuple[int, list[Output]]:
-            row = decode(raw, ExecutionRow, "an execution")
-            outputs = parse_execution(row, self._account, category, self._legs)
-            self._unpriced.update(
-                (row.exec_id, one) for one in outputs if isinstance(one, Fill) and one.realized_pnl is None
-            )
-            while len(self._unpriced) > tables.MAX_BUFFERED:
-                del self._unpriced[next(iter(self._unpriced))]
-            return millis(row.exec_time) or 0, outputs
+    def _read(self, request: HttpRequest, raw: Raw, category: str) -> _Read:
+        readers: dict[str, Callable[[Raw, str], _Read]] = {
+            tables.EXECUTIONS: self._execution,
+            tables.TRANSACTIONS: self._log,
+            tables.CLOSED_PNL: self._closed,
+        }
+        try:
+            return readers[request.path.partition("?")[0]](raw, category)
+        except ProtocolViolation as error:
+            return _Read(0, 0, unread(error))
 
-        return _guarded(read)
+    def _execution(self, raw: Raw, category: str) -> _Read:
+        row = decode(raw, ExecutionRow, "an execution")
+        outputs = parse_execution(row, self._account, category, self._legs)
+        self._unpriced.update(
+            (row.exec_id, one) for one in outputs if isinstance(one, Fill) and one.realized_pnl is None
+        )
+        while len(self._unpriced) > tables.MAX_BUFFERED:
+            del self._unpriced[next(iter(self._unpriced))]
+        at = millis(row.exec_time) or 0
+        return _Read(at, at, outputs)
 
-    def _log(self, raw: Raw, category: str) -> tuple[int, list[Output]]:
-        def read() -> tuple[int, list[Output]]:
-            row = decode(raw, LogRow, "a transaction")
-            outputs = parse_log(row, self._account)
-            fill = self._unpriced.pop(row.trade_id or "", None)
-            if fill is not None and row.category != "option":  # whose cash flow has the premium in it
-                outputs.append(msgspec.structs.replace(fill, realized_pnl=row.cash_flow))
-            return millis(row.transaction_time) or 0, outputs
+    def _log(self, raw: Raw, category: str) -> _Read:
+        row = decode(raw, LogRow, "a transaction")
+        outputs = parse_log(row, self._account)
+        fill = self._unpriced.pop(row.trade_id or "", None)
+        if fill is not None and row.category != "option":  # whose cash flow has the premium in it
+            outputs.append(msgspec.structs.replace(fill, realized_pnl=row.cash_flow))
+        at = millis(row.transaction_time) or 0
+        return _Read(at, at, outputs)
 
-        return _guarded(read)
+    def _closed(self, raw: Raw, category: str) -> _Read:
+        row = decode(raw, ClosedRow, "a closed PnL")
+        return _Read(*closed.times(row), closed.parse_closed(row, self._account, category, self._legs))
 
 
-def _guarded(read: Callable[[], tuple[int, list[Output]]]) -> tuple[int, list[Output]]:
-    try:
-        return read()
-    except ProtocolViolation as error:
-        return 0, unread(error)
+def _is_window(query: Mapping[str, str]) -> bool:
+    """Say whether a question is for a window, rather than for a week that goes on."""
+    return int(query["endTime"]) - int(query["startTime"]) < tables.HISTORY_WINDOW_MS
+
+
+def _is_in(row: _Read, query: Mapping[str, str]) -> bool:
+    """Say whether a row belongs to the window that was asked for, and not to its neighbours.
+
+    Of rows that change (closed PnL) it is not documented which of their times counts: what either would leave out belongs to
+    the neighbour, whichever the venue goes by.
+    """
+    if not row.last or not _is_window(query):
+        return True
+    return row.first < int(query["endTime"]) and row.last > int(query["startTime"])
 
 
 def _next_week(request: HttpRequest, time: int | None) -> list[Output]:

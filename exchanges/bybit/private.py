@@ -110,6 +110,11 @@ class PrivateLink:
         self._without_stream()
         return history.questions(since_ms, symbols)
 
+    def records(self, since_ms: int, until_ms: int, symbols: Sequence[str]) -> list[HttpRequest]:
+        """Return the questions for the books of one window; see ``exchanges.bybit.history``."""
+        self._without_stream()
+        return history.records(since_ms, until_ms, symbols)
+
     def find_order(self, symbol: str, order_id: str) -> list[HttpRequest]:
         """Return the question for one order; where the newest ones lack it, the answer asks among all that ended."""
         self._without_stream()

@@ -136,6 +136,10 @@ class PublicLink:
         """Return nothing: there is no account here."""
         return []
 
+    def records(self, since_ms: int, until_ms: int, symbols: Sequence[str]) -> list[HttpRequest]:
+        """Return nothing: there is no account here."""
+        return []
+
     def find_order(self, symbol: str, order_id: str) -> list[HttpRequest]:
         """Return nothing: there is no account here."""
         return []

@@ -58,15 +58,21 @@ OPEN_ORDERS: Final = "/v5/order/realtime"
 ORDER_HISTORY: Final = "/v5/order/history"
 EXECUTIONS: Final = "/v5/execution/list"
 TRANSACTIONS: Final = "/v5/account/transaction-log"
+CLOSED_PNL: Final = "/v5/position/closed-pnl"
 
 RECV_WINDOW_MS: Final = 5_000  # accepted: server − window <= timestamp < server + 1 s
 POSITIONS_PAGE: Final = 200  # the maximum; the default of 20 would truncate
 ORDERS_PAGE: Final = 50
 EXECUTIONS_PAGE: Final = 100
 TRANSACTIONS_PAGE: Final = 50
+CLOSED_PAGE: Final = 100
 INSTRUMENTS_PAGE: Final = 1_000
 MAX_PAGES: Final = 200  # a cursor that never ends is a protocol violation, not a reason to ask for ever
 HISTORY_WINDOW_MS: Final = 7 * 86_400_000  # the longest span of one history question
+RECORDS_WINDOW_MS: Final = 6 * 86_400_000  # shorter, so that a question for a window is told from one that goes on
+# Two years; a window that begins before is refused, and the boundary moves on while a long past is read.
+RECORDS_REACH_MS: Final = 729 * 86_400_000
+CLOSED_CATEGORIES: Final = ("linear", "inverse")  # of the closed PnL
 OPTION_BASES: Final = (
     "BTC",
     "ETH",

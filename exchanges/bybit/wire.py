@@ -22,6 +22,7 @@ Figure = Annotated[str, Meta(pattern=rf"\A({_NUMBER})?\Z", max_length=64)] | Non
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 _MsInt = Annotated[int, Meta(ge=-1, le=10**14)]
 Millis = _MsInt | Annotated[str, Meta(pattern=r"\A[0-9]{0,14}\Z")] | None
+Stamp = _MsInt | Annotated[str, Meta(pattern=r"\A[0-9]{0,19}\Z")] | None
 Seq = Annotated[int, Meta(ge=-1, le=2**63 - 1)] | Annotated[str, Meta(pattern=r"\A(-1|[0-9]{0,18})\Z")] | None
 
 T = TypeVar("T")
@@ -310,6 +311,26 @@ class Answer(Struct, frozen=True, rename="camel"):
     ret_code: int | None = None
     ret_msg: str = ""
     time: _MsInt | None = None
+
+
+class ClosedRow(Struct, frozen=True, kw_only=True, rename="camel"):
+    """One row of ``/v5/position/closed-pnl``: what one order closed, or one session settlement. Fees are + where paid.
+
+    Its times are milliseconds; the documentation's sample has one in nanoseconds.
+    """
+
+    symbol: Name
+    side: str
+    order_id: str = ""
+    exec_type: str = ""
+    closed_size: Figure = None
+    avg_entry_price: Figure = None
+    avg_exit_price: Figure = None
+    closed_pnl: Figure = None
+    open_fee: Figure = None
+    close_fee: Figure = None
+    created_time: Stamp = None
+    updated_time: Stamp = None
 
 
 class Page(Struct, frozen=True, rename="camel"):

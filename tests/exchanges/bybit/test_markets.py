@@ -246,7 +246,14 @@ def test_answers_about_another_category_are_another_connections() -> None:
 
 def test_a_public_connection_knows_no_account() -> None:
     link = linear()
-    assert [link.prepare(), link.audit(), link.state(), link.history(0, []), link.find_order("X", "1")] == [[]] * 5
+    assert [
+        link.prepare(),
+        link.audit(),
+        link.state(),
+        link.history(0, []),
+        link.records(0, 1, []),
+        link.find_order("X", "1"),
+    ] == [[]] * 6
     assert link.free("USDT") == []
     assert (link.watch(), link.polled) == ({}, False)
 
