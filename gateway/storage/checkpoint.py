@@ -355,21 +355,25 @@ class Checkpoint:
         self._closing = True
         self._outlet.patience_s = min(self._outlet.patience_s, timeout_s / 2)
         self.retry_now()
-        await self._stop_draining()  # what lies in the spool is as durable there
+        await self._stop_draining()
+        durable = False
         try:
             async with asyncio.timeout(timeout_s):
                 attempt = 0
                 while not await self._try_flush(clean=True):
-                    if not self._outlet.direct:
-                        await self._try(self._outlet.drain)
                     await asyncio.sleep(_RETRY.delay_s(attempt, self._jitter()))
                     attempt += 1
-            return True
+                    if not self._outlet.direct:
+                        await self._try(self._outlet.drain)
+                durable = True
+                if not self._outlet.direct:  # a start that finds an empty spool is a quick one
+                    await self._try(self._outlet.drain)
         except TimeoutError:
-            _log.error("checkpoint: %d rows were not written: %s", len(self._mirror.dirty), self._standing.now.reason)
-            return False
+            if not durable:
+                _log.error("checkpoint: %d rows were not written: %s", self.status.waiting, self._standing.now.reason)
         finally:
             await self._outlet.close()
+        return durable
 
     @staticmethod
     async def _pause(until: asyncio.Event, seconds: float) -> None:

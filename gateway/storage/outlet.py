@@ -190,7 +190,11 @@ class Outlet:
             StorageError | asyncpg.PostgresError: It is not empty yet.
         """
         async with self._busy:
-            await self._drain()
+            try:
+                await self._drain()
+            except SpoolUnreadable as error:
+                self._lost_file(error)
+                await self._drain()
 
     async def _drain(self) -> None:
         """Bring the spool into the database.
@@ -220,8 +224,6 @@ class Outlet:
     async def _next(self, spool: Spool) -> Spooled | None:
         try:
             return await spool.after(self._drained)
-        except SpoolUnreadable as error:
-            self._lost_file(error)
         except SpoolFull as error:
             if spool.figures.batches:
                 raise

@@ -230,7 +230,7 @@ class Spool:
         known = self.figures
         self.figures = SpoolFigures(known.batches - batches, known.bytes - size, known.journal)
         if not self.figures.batches:
-            db.execute("PRAGMA incremental_vacuum").fetchall()
+            db.executescript("PRAGMA incremental_vacuum")  # a step a page: execute would make one
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _take_folder(self) -> None:
