@@ -76,7 +76,9 @@ async def test_row_at_fault_is_left_out_and_named(sql: asyncpg.Connection, field
     async with sql.transaction():
         refused = await tables.write(sql, batch, row_by_row=True)
     assert refused[0][:2] == ("current_positions", (bad.id,))
-    assert {row.table for row in refused} <= {"current_positions", "position_changes"}, "what it is made of, elsewhere too"
+    assert {row.table for row in refused} <= {"current_positions", "position_changes"}, (
+        "what it is made of, elsewhere too"
+    )
     assert all(row.reason and row.key[0].endswith(bad.id) for row in refused)
     assert await sql.fetchval("SELECT count(*) FROM current_positions") == 9
 
