@@ -7,7 +7,7 @@ arrived: whoever is told of one that is not ``after`` the chain goes back to an 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from decimal import Decimal
 from itertools import groupby
 from typing import NamedTuple
@@ -44,14 +44,19 @@ class Evidence(NamedTuple):
     Attributes:
         contract: None: not known, so that only the venue's own figures count.
         opened: Moments at which the venue says that a position of this symbol was opened.
-        covered: Since when the account's fills are whole; None: nothing is known to be.
+        covered: Since when the account's fills are whole; None: nothing is known to be. ``until``: up to when; None: now.
         hedge: Whether legs are positions of their own; None: not known.
     """
 
     contract: Contract | None = None
     opened: Sequence[int] = ()
     covered: int | None = None
+    until: int | None = None
     hedge: bool | None = None
+
+    def covers(self, at: int) -> bool:
+        """Say whether no fill of the account is missing at a moment."""
+        return self.covered is not None and self.covered <= at and (self.until is None or at <= self.until)
 
 
 class Leg(msgspec.Struct, kw_only=True, gc=False):
@@ -108,6 +113,14 @@ class Chain(msgspec.Struct, kw_only=True, gc=False):
         """Return the leg of a position; None where there is none of that name."""
         return next((leg for leg in self.legs if leg.position == position), None)
 
+    def late(self, item: Item) -> bool:
+        """Say whether a record belongs before something that is in it. The first word of a leg that nothing is known of does not."""
+        if isinstance(item, Seen):
+            leg = self.leg(item.position)
+            if leg is None or not (leg.used_at or leg.trip or leg.past):
+                return False
+        return at_of(item) <= self.last_at
+
     def encode(self) -> bytes:
         """Return it as JSON."""
         return _ENCODER.encode(self)
@@ -146,16 +159,42 @@ class Ended(NamedTuple):
     chain: bytes
 
 
-def fold(chain: Chain, items: Iterable[Item], evidence: Evidence) -> Iterator[Ended]:
-    """Bring a chain on by records that are all after it, whatever their order; yield the moments at which cycles ended."""
+class Move(NamedTuple):
+    """What a fill, or its part, did to a leg.
+
+    Attributes:
+        opener: What opened the round trip that it is of.
+        held: What was held before it; None: not known.
+        own: What it realised by prices and sizes alone; None: not known, or it closed nothing (``closes``).
+        whole: No fill of the round trip is missing up to here.
+    """
+
+    position: str
+    side: Side
+    opener: str
+    opened_at: int
+    part: Part
+    closes: bool
+    held: Decimal | None
+    own: Decimal | None
+    whole: bool
+
+
+def fold(
+    chain: Chain, items: Iterable[Item], evidence: Evidence, tell: Callable[[Move], None] | None = None
+) -> Iterator[Ended]:
+    """Bring a chain on by records that are all after it, whatever their order; yield the moments at which cycles ended.
+
+    ``tell``: takes what each fill did, before the moment that it is of is yielded.
+    """
     ordered = sorted(items, key=lambda item: (at_of(item), *_rank(item)))
     for at, group in groupby(ordered, key=at_of):
-        step = _Step(chain, evidence)
+        step = _Step(chain, evidence, tell)
         step.take(list(group))
-        chain.last_at = at
+        chain.last_at = max(chain.last_at, at)
         if step.cycles:
             chain.number += 1
-            yield Ended(list(step.cycles.values()), chain.number, at, chain.encode())
+            yield Ended(list(step.cycles.values()), chain.number, chain.last_at, chain.encode())
 
 
 def _rank(item: Item) -> tuple[int, int, str]:
@@ -173,8 +212,9 @@ def _rank(item: Item) -> tuple[int, int, str]:
 class _Step:
     """The records of one moment."""
 
-    def __init__(self, chain: Chain, evidence: Evidence) -> None:
+    def __init__(self, chain: Chain, evidence: Evidence, tell: Callable[[Move], None] | None) -> None:
         self.cycles: dict[str, PastPosition] = {}
+        self._tell = tell
         self._chain, self._evidence = chain, evidence
         self._contract = evidence.contract
 
@@ -278,14 +318,14 @@ class _Step:
         if trip is None:
             self._open(leg, Part(fill, size, _fee(fill)), begun=leg.first_at is None)
         elif trip.side == _side(fill):
-            trip.enter(Part(fill, size, _fee(fill)), self._contract)
+            self._enter(leg, trip, Part(fill, size, _fee(fill)))
         elif trip.size is None or size <= trip.size:
-            if trip.leave(Part(fill, size, _fee(fill)), self._contract):
+            if self._leave(leg, trip, Part(fill, size, _fee(fill))):
                 self._close(leg, fill.at, trip.reason)
         else:
             closing, opening = parts(fill, trip.size)
             first_at = leg.first_at
-            trip.leave(closing, self._contract)
+            self._leave(leg, trip, closing)
             self._close(leg, fill.at, trip.reason)
             self._open(leg, opening, begun=trip.begun)
             leg.first_at = first_at
@@ -294,7 +334,25 @@ class _Step:
         fill = part.fill
         leg.trip = RoundTrip(opener=fill.id, side=_side(fill), opened_at=fill.at, settle=self._settle, begun=begun)
         leg.early = ZERO
-        leg.trip.enter(part, self._contract)
+        self._enter(leg, leg.trip, part)
+
+    def _enter(self, leg: Leg, trip: RoundTrip, part: Part) -> None:
+        self._told(leg, trip, part, trip.size, None)
+        trip.enter(part, self._contract)
+
+    def _leave(self, leg: Leg, trip: RoundTrip, part: Part) -> bool:
+        held, before = trip.size, trip.own
+        over = trip.leave(part, self._contract)
+        own = None if before is None or trip.own is None else exact_sum(trip.own, -before)
+        self._told(leg, trip, part, held, own, closes=True)
+        return over
+
+    def _told(
+        self, leg: Leg, trip: RoundTrip, part: Part, held: Decimal | None, own: Decimal | None, *, closes: bool = False
+    ) -> None:
+        if self._tell is not None:
+            known = leg.position, trip.side, trip.opener, trip.opened_at
+            self._tell(Move(*known, part, closes, held, own, trip.complete))
 
     def _doubt(self, leg: Leg, fill: Fill) -> None:
         """Let go of what is thought to be held where the venue's own profit of a fill says that it cannot be.
@@ -306,7 +364,11 @@ class _Step:
         if fill.realized_pnl is None:
             return
         if _opens(fill):
-            if trip is None or (trip.side == _side(fill) and trip.size is not None) or not trip.gains(fill, self._contract):
+            if (
+                trip is None
+                or (trip.side == _side(fill) and trip.size is not None)
+                or not trip.gains(fill, self._contract)
+            ):
                 return
             leg.known = trip.size is None and trip.side != _side(fill)  # the other way round: nothing was held any more
         else:
@@ -325,8 +387,7 @@ class _Step:
             return
         said = any(abs(moment - fill.at) <= SLACK_MS for moment in self._evidence.opened)
         before = any(moment < fill.at - SLACK_MS for moment in self._evidence.opened) and not leg.past
-        covered = self._evidence.covered is not None and self._evidence.covered <= fill.at
-        if said or (covered and _opens(fill) and not before):
+        if said or (self._evidence.covers(fill.at) and _opens(fill) and not before):
             leg.first_at, leg.known = None, True
 
     def _align(self, leg: Leg, fill: Fill, start: Decimal) -> None:
