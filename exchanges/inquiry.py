@@ -8,7 +8,7 @@ is an error, never an empty answer; what the venue and the network may still ans
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 
 import msgspec
@@ -18,7 +18,7 @@ from exchanges.clock import Clock, sleep_until
 from exchanges.errors import Rejected, Retryable, VenueError
 from exchanges.events import Event
 from exchanges.supervisor import Fetcher, Record, asked
-from exchanges.venue import Ask, HttpRequest, Link, Malformed, Notice, Output
+from exchanges.venue import OUT_OF_REACH, Ask, HttpRequest, Link, Malformed, Notice, Output
 
 Answer = tuple[bytes, int, int]  # the body, when it was asked, when it came
 
@@ -31,7 +31,7 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     """What a round brought.
 
     ``asked_at``: our clock at the first question. ``flaws``: rows that could not be understood; everything else stands.
-    ``whole``: there was something to ask, and every row was understood.
+    ``whole``: there was something to ask, every row was understood, and nothing of it lay beyond the venue's reach.
     """
 
     events: tuple[Event, ...]
@@ -85,6 +85,41 @@ class Inquirer:
             for request in (msgspec.structs.replace(one, patient=True) for one in requests):
                 await self._read(request, await self._fetch(request), outputs)
         return _findings(asked_at, requests, outputs)
+
+    async def records(self, since_ms: int, until_ms: int, symbols: Sequence[str]) -> AsyncIterator[Findings]:
+        """Ask for the books of one window, ``since_ms`` ≤ time < ``until_ms``, and yield what each page brought.
+
+        Patiently, one question after the other, beside the other rounds; with a link that nobody else asks. What the venue
+        refuses to tell (of a symbol that it does not list any more) is a flaw, and all else stands.
+
+        Raises:
+            Rejected: This account cannot be asked for its past, or the venue refuses every question.
+            VenueError: A question has no answer: the window is to be asked again.
+        """
+        waiting = list(self.link.records(since_ms, until_ms, symbols))
+        if not waiting:
+            raise Rejected("its books", "this account cannot be asked for its past", do="Configure a key that can read")
+        asked: set[HttpRequest] = set()
+        refused: Rejected | None = None
+        answered = False
+        while waiting:
+            question = msgspec.structs.replace(waiting.pop(0), patient=True)
+            if question in asked:
+                raise Retryable(question.path.partition("?")[0], "a page is followed by one that was read already")
+            asked.add(question)
+            asked_at, outputs = self._clock.now_ms(), list[Output]()
+            try:
+                answer = await self._fetch(question)
+            except Rejected as error:
+                refused = error
+                yield Findings(events=(), asked_at=asked_at, flaws=(str(error),), whole=False)
+                continue
+            outputs += self.link.answer(question, *answer)
+            waiting = [output.request for output in outputs if isinstance(output, Ask)] + waiting
+            answered = True
+            yield _findings(asked_at, [question], outputs)
+        if refused is not None and not answered:
+            raise refused
 
     async def order(self, symbol: str, order_id: str) -> Findings:
         """Ask for one order.
@@ -188,8 +223,12 @@ def _findings(asked_at: int, requests: Sequence[HttpRequest], outputs: Sequence[
         events=tuple(output for output in outputs if isinstance(output, Event)),
         asked_at=asked_at,
         flaws=tuple(_flaws(outputs)),
-        whole=bool(requests) and not any(isinstance(output, Malformed) for output in outputs),
+        whole=bool(requests) and not any(_missing(output) for output in outputs),
     )
+
+
+def _missing(output: Output) -> bool:
+    return isinstance(output, Malformed) or (isinstance(output, Notice) and output.code == OUT_OF_REACH)
 
 
 def _flaws(outputs: Sequence[Output]) -> Iterator[str]:

@@ -172,8 +172,14 @@ class Pong(Signal, frozen=True, kw_only=True):
     """The venue answered our ping."""
 
 
+OUT_OF_REACH = "records"
+
+
 class Notice(Signal, frozen=True, kw_only=True):
-    """The venue announces something; ``reconnect`` asks for a new connection before this one is closed."""
+    """The venue announces something; ``reconnect`` asks for a new connection before this one is closed.
+
+    One of the code ``OUT_OF_REACH`` says that records of the window that was asked for cannot be had.
+    """
 
     code: str
     what: str
@@ -282,7 +288,7 @@ class Link(Protocol):
 
         The window is at most ``Capabilities.records_window_s`` long. ``symbols``: those that are known to have been held, for
         venues that answer by symbol alone; what else the venue names is asked too. What lies farther back than the venue
-        answers is a ``Notice`` (``records_reach_s``).
+        answers is a ``Notice`` of the code ``OUT_OF_REACH`` (``records_reach_s``).
         """
 
     def find_order(self, symbol: str, order_id: str) -> list[HttpRequest]:

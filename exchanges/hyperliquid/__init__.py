@@ -30,6 +30,7 @@ class Hyperliquid:
         rest_period_s=60.0,
         rest_burst=600,
         verify_every_s=tables.VERIFY_EVERY_S,
+        records_window_s=tables.RECORDS_WINDOW_S,
         stream_users=tables.STREAM_USERS,
         features=frozenset(
             {

@@ -73,6 +73,11 @@ class Asking:
         """Return fills, slices of TWAP orders, funding and the ledger since then; first what names their currencies."""
         return [*self._contracts(), *(self.question(kind, startTime=since_ms) for kind in tables.HISTORY)]
 
+    def records(self, since_ms: int, until_ms: int) -> list[HttpRequest]:
+        """Return the same of a window, its end not in it."""
+        window = {"startTime": since_ms, "endTime": until_ms - 1}
+        return [*self._contracts(), *(build.full(self.question(kind, **window)) for kind in tables.HISTORY)]
+
     def find_order(self, order_id: str) -> list[HttpRequest]:
         """Return the question for one order by the venue's id or, 0x…, the client's; ids are the same for all coins."""
         oid: str | int = int(order_id) if order_id.isdecimal() else order_id

@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from exchanges.errors import AuthFailed, KeyTooPowerful, Rejected
 from exchanges.hyperliquid import tables
 from exchanges.venue import AccountSpec, HttpRequest
@@ -60,10 +62,21 @@ def next_page(asked: Mapping[str, Any], count: int, latest: int) -> HttpRequest 
 
     Start times are inclusive, so that the last moment of a page is read again: others of that moment may have been cut off.
     """
-    if count < tables.PAGE:
-        return None
     start = max(latest, int(asked["startTime"]) + 1)
-    return info(str(asked["type"]), **{**_parameters(asked), "startTime": start})
+    if count < tables.PAGE or start > int(asked.get("endTime", start)):
+        return None
+    return full(info(str(asked["type"]), **{**_parameters(asked), "startTime": start}))
+
+
+def full(request: HttpRequest) -> HttpRequest:
+    """Return a question for records at the weight of a full page: 20, and one for 20 of them."""
+    rows = tables.FULL.get(question(request)["type"], tables.PAGE)
+    return msgspec.structs.replace(request, weight=tables.DEFAULT_WEIGHT + rows // 20)
+
+
+def crowded(asked: Mapping[str, Any], count: int, latest: int) -> bool:
+    """Say whether a page was cut off within one millisecond, behind which nothing else of that millisecond can be asked for."""
+    return count >= tables.FULL.get(str(asked["type"]), tables.PAGE) and latest <= int(asked["startTime"])
 
 
 def _parameters(asked: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from typing import Any
 import msgspec
 
 from exchanges.errors import ProtocolViolation
-from exchanges.events import AccountMode, BalanceState, PositionsSnapshot
+from exchanges.events import AccountMode, BalanceState, Fill, PositionsSnapshot
 from exchanges.hyperliquid import build, identity, ledger, market, modes, orders, parse, records, tables, wire
 from exchanges.hyperliquid.asking import Asking
+from exchanges.hyperliquid.reach import Reach
 from exchanges.hyperliquid.session import Known, Session
 from exchanges.venue import Ask, HttpRequest, Malformed, Notice, Output
 
@@ -47,6 +48,7 @@ class PrivateLink(Session):
         super().__init__(url, tables.INITIAL)
         self._account, self._address = account, address
         self._asking = Asking(address, self._known, dexes)
+        self._reach = Reach(self._asking.question)
         self._mode: str | None = None  # as this connection heard it
         self._mode_at = self._latest = 0  # when the mode was last said, and the latest receive time
         # A recording is read without subscribing: then there is no mode to wait for, and no address to compare with.
@@ -91,6 +93,10 @@ class PrivateLink(Session):
     def history(self, since_ms: int, symbols: Sequence[str]) -> list[HttpRequest]:
         """Ask for fills, slices of TWAP orders, funding and the ledger since then; by user, whatever the symbols."""
         return self._asking.history(since_ms)
+
+    def records(self, since_ms: int, until_ms: int, symbols: Sequence[str]) -> list[HttpRequest]:
+        """Ask for the same of a window, and first whether the venue still knows its fills."""
+        return [*self._reach.questions(since_ms), *self._asking.records(since_ms, until_ms)]
 
     def find_order(self, symbol: str, order_id: str) -> list[HttpRequest]:
         """Ask for one order by the venue's id or the client's."""
@@ -178,12 +184,16 @@ class PrivateLink(Session):
                 self._tokens |= {token.index: token.name for token in wire.decode(market.SpotMeta, body, kind).tokens}
                 return self._paid(at)
         rows = wire.decode(list[msgspec.Raw], body, kind)
-        return self._records(kind, rows, at) + self._more(asked, rows)
+        if self._reach.is_ours(asked):
+            return self._reach.answer(asked, rows)
+        return self._records(kind, rows, at, books="endTime" in asked) + self._more(asked, rows)
 
-    def _records(self, kind: str, rows: list[msgspec.Raw], at: int) -> list[Output]:
+    def _records(self, kind: str, rows: list[msgspec.Raw], at: int, *, books: bool) -> list[Output]:
         match kind:
             case "userFills" | "userFillsByTime" | "userTwapSliceFills" | "userTwapSliceFillsByTime":
-                return self._fills(rows)
+                outputs = self._fills(rows)
+                closed = (records.closed_pnl(each, self._paid_in) for each in outputs if isinstance(each, Fill))
+                return [*outputs, *(each for each in closed if each is not None)] if books else outputs
             case "userFunding":
                 return self._funding(rows, at)
             case "userNonFundingLedgerUpdates":
@@ -195,8 +205,12 @@ class PrivateLink(Session):
         if "startTime" not in asked:
             return []
         latest = max((records.time_of(row) or 0 for row in rows), default=0)
+        outputs: list[Output] = []
+        if build.crowded(asked, len(rows), latest):
+            what = f"{asked['type']}: {len(rows)} records within the millisecond {latest}: what is beyond them cannot be had"
+            outputs.append(Malformed(what=f"{tables.NAME}: {what}"))
         page = build.next_page(asked, len(rows), latest)
-        return [] if page is None else [Ask(request=page)]
+        return outputs if page is None else [*outputs, Ask(request=page)]
 
     def _own(self, user: str) -> None:
         if self._listening and user.lower() != self._address:

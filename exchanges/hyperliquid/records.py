@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from exchanges.errors import ProtocolViolation
-from exchanges.events import Cause, Evidence, Fill, FundingPayment, position_id
+from exchanges.events import Cause, ClosedPnl, Evidence, Fill, FundingPayment, position_id
 from exchanges.hyperliquid import tables
 from exchanges.hyperliquid.wire import Name, TimeMs, Wire, clip, decode, dex_of, exact, is_perp, negated, shown
 from exchanges.venue import Malformed, Notice, Output
@@ -165,6 +165,37 @@ def _cause(row: FillRow, address: str) -> Cause:
 def _known_direction(row: FillRow) -> bool:
     known = row.dir in tables.TRADES or row.dir in tables.CAUSES
     return known or row.dir.startswith(tables.LIQUIDATED) or row.liquidation is not None
+
+
+def closed_pnl(fill: Fill, settle: Callable[[str], str | None]) -> ClosedPnl | None:
+    """Return the venue's own realised PnL of a fill: of the price alone, its fee apart; None for a spot fill.
+
+    Args:
+        fill: As ``parse_fills`` returned it.
+        settle: Returns the collateral token of a dex, None while it is not known.
+    """
+    if fill.position is None or fill.realized_pnl is None:
+        return None
+    ccy = settle(dex_of(fill.symbol))
+    before, size = Decimal(fill.start_position or "0"), Decimal(fill.size)
+    closes = before * (size if fill.side == "buy" else -size) < 0
+    return ClosedPnl(
+        account=fill.account,
+        id=position_id(fill.account, "fills", fill.order_id, fill.trade_id or ""),
+        source="fills",
+        symbol=fill.symbol,
+        at=fill.at,
+        position=fill.position,
+        side=("long" if before > 0 else "short") if closes else None,
+        ccy=ccy,
+        size=exact(min(abs(before), size)) if closes else None,
+        exit_price=fill.price if closes else None,
+        realized_pnl=fill.realized_pnl,
+        fees=fill.fee if fill.fee_ccy == ccy else None,
+        order_id=fill.order_id,
+        trade_id=fill.trade_id,
+        what=fill.category,
+    )
 
 
 def parse_fundings(

@@ -116,6 +116,10 @@ class Session:
         """Return nothing: there is no account."""
         return []
 
+    def records(self, since_ms: int, until_ms: int, symbols: Sequence[str]) -> list[HttpRequest]:
+        """Return nothing: there is no account."""
+        return []
+
     def find_order(self, symbol: str, order_id: str) -> list[HttpRequest]:
         """Return nothing: there is no account."""
         return []

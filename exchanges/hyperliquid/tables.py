@@ -123,8 +123,13 @@ MOST_DEXES = 20  # of those that seem to hold nothing, in one round: mainnet has
 # The mode decides what the money of a state means, and costs 20 to ask; webData3 tells streamed accounts at once.
 MODE_EVERY_MS = 300_000
 # "Responses that take a time range will only return 500 elements or distinct blocks of data" (docs, info endpoint); some kinds
-# return 2,000. A page of this size or more may not be the last one.
+# return 2,000. A page of this size or more may not be the last one; ``FULL``: of those that certainly are cut at another size.
 PAGE = 500
+FULL = {"userFillsByTime": 2_000, "userTwapSliceFillsByTime": 2_000}
+# "Only the 10000 most recent fills are available" (docs, info endpoint: userFillsByTime).
+FILLS_REACHABLE = 10_000
+# Nothing bounds a window; a month is a handful of pages for most accounts, and is read anew where it was broken off.
+RECORDS_WINDOW_S = 30 * 86_400.0
 HISTORY = ("userFillsByTime", "userTwapSliceFillsByTime", "userFunding", "userNonFundingLedgerUpdates")
 
 # Directions of fills, for display by the docs and an open set: those that are trades, those that name another cause, and the

@@ -23,7 +23,8 @@ from exchanges.sim.world import World
 
 Row = dict[str, Any]
 
-FILLS_PER_ANSWER, FILLS_REACHABLE, FUNDINGS_PER_ANSWER, ORDERS_PER_ANSWER = 2_000, 10_000, 500, 2_000
+FILLS_PER_ANSWER, FUNDINGS_PER_ANSWER, ORDERS_PER_ANSWER = 2_000, 500, 2_000
+FILLS_REACHABLE, SLICES_REACHABLE = 10_000, 2_000  # the newest of an account; older ones are forgotten
 ORDERS_KEPT = 2_000
 # A vault of the venue's own: valid, public, and empty here.
 VAULT = "0x010461c14e146ac35fe42271bdc1134ee31c703a"
@@ -198,16 +199,18 @@ class Info:
         found += [history.liquidation_row(self._world, fill) for fill in forced]
         return sorted(found, key=lambda row: row["time"])
 
-    def _known_fills(self, user: str) -> list[Filled]:
+    def _known_fills(self, user: str, *, slices: bool) -> list[Filled]:
         account = self._accounts.get(user)
-        return self._world.fills(account.name)[-FILLS_REACHABLE:] if account else []
+        mine = self._world.fills(account.name) if account else []
+        return [fill for fill in mine if history.is_slice(fill) == slices]
 
     def _fills(self, user: str) -> list[Row]:
-        mine = self._known_fills(user)
-        return [history.fill_row(self._world, fill) for fill in mine if not history.is_slice(fill)]
+        known = self._known_fills(user, slices=False)[-FILLS_REACHABLE:]
+        return [history.fill_row(self._world, fill) for fill in known]
 
     def _slices(self, user: str) -> list[Row]:
-        return [history.slice_row(self._world, fill) for fill in self._known_fills(user) if history.is_slice(fill)]
+        known = self._known_fills(user, slices=True)[-SLICES_REACHABLE:]
+        return [history.slice_row(self._world, fill) for fill in known]
 
     def _payments(self, user: str) -> list[Any]:
         account = self._accounts.get(user)

@@ -2,7 +2,7 @@
 
 Frames and answers are sentences separated by ``;``: ``welcome`` · ``denied`` · ``later`` (refused, come back) · ``ok a,b`` ·
 ``no a`` (refused for now) · ``never a`` (for good) · ``price BTC 1`` · ``snapshot`` (the initial state) · ``unready`` · ``pong`` ·
-``remark`` · ``upgrade`` (a notice that asks for a new connection) · ``gap`` · ``ask /path`` · ``heard a,b`` · ``count a 3 4`` ·
+``remark`` · ``beyond`` (records cannot be had) · ``upgrade`` (a notice that asks for a new connection) · ``gap`` · ``ask /path`` · ``heard a,b`` · ``count a 3 4`` ·
 ``bug`` (the codec raises); an answer of ``garbage`` is a violation. Anything else is malformed.
 """
 
@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from exchanges.errors import ProtocolViolation
 from exchanges.events import PositionsSnapshot, Price
 from exchanges.venue import (
+    OUT_OF_REACH,
     Ask,
     ConnectionCount,
     Data,
@@ -95,6 +96,9 @@ class ScriptedLink:
     def history(self, since_ms: int, symbols: Sequence[str]) -> list[HttpRequest]:
         return [HttpRequest(path=f"/history?since={since_ms}&symbols={','.join(symbols)}")]
 
+    def records(self, since_ms: int, until_ms: int, symbols: Sequence[str]) -> list[HttpRequest]:
+        return [HttpRequest(path=path) for path in self._asks]
+
     def find_order(self, symbol: str, order_id: str) -> list[HttpRequest]:
         return [HttpRequest(path=f"/order?symbol={symbol}&id={order_id}")]
 
@@ -163,6 +167,7 @@ class ScriptedLink:
             "never": SubscribeRefused(topics=topics, code="60018", what="unknown channel", permanent=True),
             "pong": Pong(),
             "remark": Notice(code="1", what="maintenance tomorrow"),
+            "beyond": Notice(code=OUT_OF_REACH, what="older ones are unknown"),
             "upgrade": Notice(code="64008", what="service upgrade", reconnect=True),
             "gap": Refresh(why="a sequence is missing"),
         }
