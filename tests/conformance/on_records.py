@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
+from itertools import pairwise
+from random import Random
 from typing import Any
 
 from exchanges.errors import NotFound
 from exchanges.events import (
+    ClosedPnl,
+    Event,
     Fill,
     FundingPayment,
     OpenOrders,
     Order,
+    Transfer,
 )
 from exchanges.sim.revalue import Position
 from exchanges.sim.world import Account
@@ -238,3 +244,81 @@ async def history_is_complete(at: Scene) -> None:
     assert sorted(Decimal(f.size) for f in read) == sorted(f.trade.size for f in true)
     at.hands.close_position(account, grown.symbol, grown.side, lots(at, grown, 4))
     await at.agree(account)
+
+
+# --- Books -----------------------------------------------------------------------------------------------------------
+
+_ROWS = (3, 7, None)  # of a page; None: as many as the codec asks for
+
+
+@scene(
+    "The books of windows that touch hold everything once, whatever a page holds and however much happens in a moment"
+)
+async def books_are_complete(at: Scene) -> None:
+    account = main(at)
+    grown = held(at, account)
+    since, moments = at.now(), _busy_moments(at, grown)
+    until = at.now()
+    true = {
+        Fill: [f for f in at.world.fills(account) if since <= f.at < until],
+        FundingPayment: [p for p in at.world.payments(account) if since <= p.at < until],
+        Transfer: [t for t in at.world.transfers(account) if since <= t.at < until],
+    }
+    keeper, traded = at.bookkeeper(account), sorted({fill.symbol for fill in true[Fill]})
+    whole = await keeper.records(since, until, traded)
+    for kind, happened in true.items():
+        assert len([event for event in whole if isinstance(event, kind)]) == len(happened) > 0, kind
+    _add_up(whole, true[Fill])
+    once = Counter(_name(event) for event in whole)
+    assert set(once.values()) == {1}, [name for name, count in once.items() if count > 1]
+    random = Random(5)
+    for rows in _ROWS:
+        # Borders at the busy moments, beside them, and anywhere.
+        inside = {random.choice(moments), random.choice(moments) + 1, random.randrange(since, until)}
+        borders = sorted({since, until, *inside})
+        parts = [event for window in pairwise(borders) for event in await keeper.records(*window, traded, rows)]
+        assert Counter(_name(event) for event in parts) == once, f"{rows} rows a page, borders {borders}"
+    await at.agree(account)
+
+
+def _busy_moments(at: Scene, grown: Position) -> list[int]:
+    """Let much happen to an account in single milliseconds, and return them."""
+    account, symbol, lot = grown.account, grown.symbol, lots(at, grown)
+    purse, moments = next(iter(at.world.account(account).cash)), []
+    others = [
+        p
+        for p in at.world.positions(account)
+        if p.symbol != symbol and at.world.contract(p.venue, p.symbol).kind == "perp"
+    ]
+    for _ in range(3):
+        hands = at.hands
+        moments.append(at.world.now_ms)
+        for _ in range(3):
+            hands.open_position(account, symbol, grown.side, lot * 2)
+        for _ in range(2):
+            hands.close_position(account, symbol, grown.side, lot)
+            hands.transfer(account, purse, "deposit", Decimal("0.5"))
+        for other in others[:3]:
+            hands.open_position(account, other.symbol, other.side, lots(at, other))
+            hands.close_position(account, other.symbol, other.side, lots(at, other))
+        hands.pay_funding(at.venue.name, symbol, Decimal("0.0001"))  # type: ignore[arg-type]
+    return moments
+
+
+def _name(event: Event) -> tuple[str, str]:
+    return type(event).__name__, getattr(event, "id", str(event))
+
+
+def _add_up(events: tuple[Event, ...], fills: list[Any]) -> None:
+    """Hold what the venue says that it realised against what it did, to the last digit."""
+    brought = sum((fill.trade.pnl for fill in fills), Decimal(0))
+    told = [Decimal(e.realized_pnl) for e in events if isinstance(e, Fill) and e.realized_pnl is not None]
+    assert sum(told, Decimal(0)) == brought
+    closed = [event for event in events if isinstance(event, ClosedPnl)]
+    assert closed
+    for one in closed:
+        parts = (one.realized_pnl, one.fees, one.funding, one.liquidation_fee)
+        net = one.realized_net
+        assert net is None or Decimal(net) == sum((Decimal(part) for part in parts if part is not None), Decimal(0)), (
+            one
+        )

@@ -6,6 +6,7 @@ Owns starting, stopping and waiting; always for a condition, always bounded. Tim
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 
 from exchanges import VENUES
 from exchanges.actions import FeedName
@@ -26,7 +28,7 @@ from exchanges.rest import Limits, RestClient
 from exchanges.sim.hands import Hands
 from exchanges.sim.server import Simulator, start
 from exchanges.sim.world import World
-from exchanges.supervisor import Supervisor
+from exchanges.supervisor import Fetcher, Supervisor
 from exchanges.venue import AccountSpec, Credentials, Endpoints, HttpRequest, Link, LinkFactory, Venue
 from gateway.demo import configure
 from tests.conformance.book import Book
@@ -94,7 +96,7 @@ class Held:
         asked, held: Questions sent beyond those, and answers of them that have come.
     """
 
-    def __init__(self, rest: RestClient) -> None:
+    def __init__(self, rest: Fetcher) -> None:
         self._rest = rest
         self.hold_after: int | None = None
         self.release = asyncio.Event()
@@ -120,12 +122,30 @@ class Held:
 class Asker:
     """Questions about one account, as ``Inquirer`` puts them, on tape."""
 
-    def __init__(self, spec: AccountSpec, factory: LinkFactory, client: RestClient, clock: Hurried) -> None:
+    def __init__(self, spec: AccountSpec, factory: LinkFactory, client: Fetcher, clock: Hurried) -> None:
         self.tape = Tape(f"{spec.name}:questions", factory)
         self.rest = rest = Held(client)
-        self._inquirer = Inquirer(Taped(factory(), self.tape), rest, clock, lambda: 0.5)
+        self._link: Any = Taped(factory(), self.tape)
+        self._inquirer = Inquirer(self._link, rest, clock, lambda: 0.5)
         self.audit, self.state, self.history = self._inquirer.audit, self._inquirer.state, self._inquirer.history
         self.order = self._inquirer.order
+
+    async def records(
+        self, since_ms: int, until_ms: int, symbols: Sequence[str], rows: int | None = None
+    ) -> tuple[Event, ...]:
+        """Ask for the books of a window, with so many rows a page where the venue lets one choose. Raises VenueError."""
+
+        def questions() -> list[HttpRequest]:
+            asked: list[HttpRequest] = self._link.records(since_ms, until_ms, symbols)
+            return asked if rows is None else [_paged(request, rows) for request in asked]
+
+        found = await self._inquirer.ask(questions)
+        assert not found.flaws, found.flaws
+        return found.events
+
+
+def _paged(request: HttpRequest, rows: int) -> HttpRequest:
+    return msgspec.structs.replace(request, path=re.sub(r"\blimit=\d+", f"limit={rows}", request.path))
 
 
 class Scene:
@@ -170,6 +190,21 @@ class Scene:
         """Everything that no text may show."""
         found = [part for spec in self.specs.values() if spec.credentials for part in _parts(spec.credentials)]
         return [part for part in found if part]
+
+    def bookkeeper(self, account: str) -> Asker:
+        """Return one more who asks about an account, and stays inside the venue's limits."""
+        can = self.venue.capabilities
+        limits = Limits(
+            weight=can.rest_weight,
+            period_s=can.rest_period_s,
+            burst=can.rest_burst,
+            paths=can.path_limits,
+            key_weight=can.key_weight,
+            key_period_s=can.key_period_s,
+        )
+        spec = self.specs[account]
+        client = RestClient(self.hosts.rest, self.venue, self._session, self.clock, limits)
+        return Asker(spec, partial(self._private, spec), client.for_key(account), self.clock)
 
     def asker(self, spec: AccountSpec) -> Asker:
         """Return one more who asks, with other credentials perhaps. Raises what ``private_links`` raises."""

@@ -16,7 +16,7 @@ from exchanges.events import Event
 from exchanges.venue import Data, Heard, HttpRequest, Link, LinkFactory, Output
 
 _NOTED = frozenset({"prepare", "login", "subscribe", "unsubscribe", "bootstrap", "price_topics", "receive", "answer"})
-_NOTED |= {"audit", "state", "history", "find_order"}
+_NOTED |= {"audit", "state", "history", "records", "find_order"}
 _BROUGHT = frozenset({"receive", "answer"})
 
 
