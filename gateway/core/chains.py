@@ -114,7 +114,7 @@ class Chain(msgspec.Struct, kw_only=True, gc=False):
         return next((leg for leg in self.legs if leg.position == position), None)
 
     def late(self, item: Item) -> bool:
-        """Say whether a record belongs before something that is in it. The first word of a leg that nothing is known of does not."""
+        """Say whether a record belongs before something that is in it. The first word of a leg that is not used yet does not."""
         if isinstance(item, Seen):
             leg = self.leg(item.position)
             if leg is None or not (leg.used_at or leg.trip or leg.past):

@@ -35,14 +35,13 @@ class Timeline:
         """Take records, whichever of them are new, and in whatever order."""
         new = {key_of(item): item for item in items}
         new = {key: item for key, item in new.items() if self._items.get(key) != item}
-        first = min((at_of(item) for item in new.values()), default=None)
-        if first is None:
+        if not new:
             return Told([], [])
-        if first > self.chain.last_at:
+        if not any(self.chain.late(item) for item in new.values()):
             self._items |= new
             return self._forget(self._go_on(self.chain, new.values(), evidence), evidence)
         base = decode(self._base)
-        reached = {key: item for key, item in new.items() if at_of(item) > base.last_at}
+        reached = {key: item for key, item in new.items() if not base.late(item)}
         if len(reached) < len(new):  # farther back than memory: what is held now may lack it
             for leg in base.legs:
                 if leg.trip is not None:
@@ -59,7 +58,10 @@ class Timeline:
         """Judge everything in memory anew: more is known besides the records."""
         before, self._cycles, self.chain = self._cycles, {}, decode(self._base)
         told = self._go_on(self.chain, self._items.values(), evidence)
-        return Told([one for one in told.cycles if before.get(one.id) != one], [key for key in before if key not in self._cycles])
+        return Told(
+            [one for one in told.cycles if before.get(one.id) != one],
+            [key for key in before if key not in self._cycles],
+        )
 
     def _go_on(self, chain: Chain, items: Iterable[Item], evidence: Evidence) -> Told:
         found = {one.id: one for ended in fold(chain, items, evidence) for one in ended.cycles}
@@ -73,7 +75,11 @@ class Timeline:
         ordered = sorted(self._items.values(), key=at_of)
         cut = at_of(ordered[len(ordered) // 2])
         base = decode(self._base)
-        over = [one for ended in fold(base, (item for item in ordered if at_of(item) < cut), evidence) for one in ended.cycles]
+        over = [
+            one
+            for ended in fold(base, (item for item in ordered if at_of(item) < cut), evidence)
+            for one in ended.cycles
+        ]
         self._base = base.encode()
         self._items = {key_of(item): item for item in ordered if at_of(item) >= cut}
         for one in over:

@@ -1,10 +1,201 @@
-"""Position history, kept beside the fills: what a batch adds to it, in the batch's own transaction."""
+"""Position history, kept beside the fills: what a batch adds to it, in the batch's own transaction.
+
+Owns when chains are folded, and how far. The next record of a symbol is all that is read where it comes in order. One that is late
+takes its symbol back to how it stood before, and everything since is folded again from the stored rows, in pieces: what is not done
+by the end of one batch goes on with the next. While an account's past is being read, late records are noted and folded at its end.
+"""
 
 from __future__ import annotations
 
-from gateway.storage.batch import Batch
+import asyncio
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from exchanges.events import ClosedPnl, Fill, FundingPayment, Transfer
+from gateway.core.chains import Chain, Item, Seen, at_of, fold
+from gateway.core.evidence import SLACK_MS
+from gateway.core.records import ClosedCycle, Covered, PositionChange
+from gateway.core.timelines import tells
+from gateway.storage import chain_rows, closings
+from gateway.storage.batch import Batch, RecordRow
+from gateway.storage.chain_rows import Group, Key, Told
 from gateway.storage.postgres import Connection
+
+_PAGES = 50  # of stored records that are folded in one transaction: under a second
+
+
+class _Touched:
+    """What a batch says of one account and symbol."""
+
+    def __init__(self) -> None:
+        self.told: list[Told] = []
+        self.positions: set[str] = set()  # of which the venue said something
+        self.pnl: list[int] = []  # moments of the venue's own records
+        self.again: int | None = None  # from here on it is to be judged anew
+        self.user: str | None = None
 
 
 async def derive(connection: Connection, batch: Batch) -> None:
     """Bring the open → close cycles to the fills and payments of a batch, inside the caller's transaction, after its rows."""
+    touched = _touched(batch)
+    for covered in batch.records.get("coverage", ()):
+        await _doubtful(connection, touched, covered.state)
+    for key in await chain_rows.owing(connection, batch.at):
+        touched.setdefault(key, _Touched())
+    if not touched:
+        return
+    changed, pages = [], _PAGES
+    for group in await chain_rows.groups(connection, list(touched), batch.at):
+        used = await _bring(connection, group, touched[group.key], pages)
+        if used is not None:
+            changed.append(group)
+            pages -= used
+    await chain_rows.put(connection, changed)
+    for group in changed:
+        moments = [one.closed_at for ended, _ in group.cycles for one in ended.cycles]
+        await closings.compare(connection, group.key, [*moments, *touched[group.key].pnl])
+    for key in touched.keys() - {group.key for group in changed}:
+        await closings.compare(connection, key, touched[key].pnl)
+
+
+async def rebuild(connection: Connection, account: str) -> int:
+    """Work out an account's whole history anew from its stored rows, in transactions of their own; return the number of cycles."""
+    keys = await connection.fetch(
+        "SELECT DISTINCT symbol FROM fills WHERE account = $1 UNION SELECT symbol FROM closed_cycles WHERE account = $1",
+        account,
+    )
+    for row in keys:
+        key = (account, row["symbol"])
+        async with connection.transaction():
+            (group,) = await chain_rows.groups(connection, [key], 0)
+            await chain_rows.go_back(connection, group, -1)
+            await chain_rows.put(connection, [group])
+        while group.behind:
+            group.cycles.clear()
+            async with connection.transaction():
+                await _go_on(connection, group, _PAGES)
+                await chain_rows.put(connection, [group])
+                await closings.compare(
+                    connection, key, [one.closed_at for ended, _ in group.cycles for one in ended.cycles]
+                )
+    return int(await connection.fetchval("SELECT count(*) FROM position_history WHERE account = $1", account))
+
+
+def _touched(batch: Batch) -> dict[Key, _Touched]:
+    found: dict[Key, _Touched] = defaultdict(_Touched)
+    for kind in ("fills", "funding", "transfers", "closed_cycles", "position_changes", "pnl_records"):
+        for row in batch.records.get(kind, ()):
+            record = row.state
+            if isinstance(record, Transfer) and not tells(record):
+                continue
+            one = found[record.account, record.symbol]
+            one.user = one.user or row.user_name
+            _take(one, record, row)
+    return found
+
+
+def _take(touched: _Touched, record: Item | PositionChange | ClosedPnl, row: RecordRow) -> None:
+    match record:
+        case PositionChange():
+            if record.state is not None:
+                touched.positions.add(record.position)
+        case ClosedPnl():
+            touched.pnl.append(record.at)
+            if record.opened_at is not None:
+                touched.again = min(touched.again or record.opened_at, record.opened_at)
+        case _:
+            touched.told.append(Told(record, row.journal))
+
+
+async def _doubtful(connection: Connection, touched: dict[Key, _Touched], covered: Covered) -> None:
+    """Judge beginnings anew that were in doubt: more of the account's records is known to be whole."""
+    for key, doubt in (await chain_rows.doubtful(connection, covered.account, covered.since)).items():
+        one = touched.setdefault(key, _Touched())
+        one.again = min(one.again or doubt, doubt)
+
+
+async def _bring(connection: Connection, group: Group, touched: _Touched, pages: int) -> int | None:
+    """Bring a group on; return how many pages of stored records were folded; None: nothing changed."""
+    group.user = group.user or touched.user
+    told = [one for one in touched.told if _counts(group, one.item)]
+    unseen = {one for one in touched.positions if not _seen(group.chain, one)}
+    words = await _words(connection, group, told, unseen)
+    late = [at_of(item) for item in (*(one.item for one in told), *words) if group.chain.late(item)]
+    doubt = group.chain.doubt
+    if touched.again is not None and doubt is not None and touched.again - SLACK_MS <= doubt:
+        late.append(doubt)
+    if late:
+        group.late = min([*late, *([group.late] if group.late is not None else [])])
+    if group.late is not None and not group.running:
+        await chain_rows.go_back(connection, group, group.late)
+    if group.behind:
+        return await _go_on(connection, group, pages)
+    fresh = [one for one in told if not group.chain.late(one.item)]
+    fresh += [Told(item, None) for item in words if not group.chain.late(item)]
+    await _fold(connection, group, fresh)
+    return 0 if fresh or late else None
+
+
+async def _go_on(connection: Connection, group: Group, pages: int) -> int:
+    """Fold what is stored behind a group's chain, at most so many pages; return how many."""
+    for number in range(pages):
+        page = await chain_rows.page(connection, group)
+        told = [one for one in page.told if _counts(group, one.item)]
+        words = await _words(connection, group, told, _held(group))
+        await _fold(
+            connection, group, [*told, *(Told(item, None) for item in words if page.last or at_of(item) <= page.until)]
+        )
+        if page.last:
+            group.behind = False
+            return number + 1
+        group.chain.last_at = max(group.chain.last_at, page.until)
+    return pages
+
+
+async def _fold(connection: Connection, group: Group, told: Sequence[Told]) -> None:
+    if not told:
+        return
+    items, chain = [one.item for one in told], group.chain
+    journals = {at_of(one.item): one.journal for one in told if one.journal is not None}
+    group.journal = max(journals.values(), default=group.journal)
+    unsure = not chain.legs or any(not leg.known for leg in chain.legs) or _new_legs(chain, items)
+    if unsure and any(isinstance(item, Fill) and item.start_position is None for item in items):
+        moments = await chain_rows.opened(connection, group, _held(group) | _positions(items), min(map(at_of, items)))
+        group.evidence = group.evidence._replace(opened=moments)
+    ordered = sorted(items, key=at_of)
+    while ordered:
+        cut = bisect_right(ordered, at_of(ordered[: chain_rows.CHUNK][-1]), key=at_of)
+        group.cycles += [(ended, journals) for ended in fold(chain, ordered[:cut], group.evidence)]
+        ordered = ordered[cut:]
+        await asyncio.sleep(0)  # the loop has others to serve
+
+
+async def _words(connection: Connection, group: Group, told: Sequence[Told], positions: set[str]) -> list[Seen]:
+    """Return what the venue said first of the legs of which that was not taken into account yet."""
+    stated = {one.item.position for one in told if isinstance(one.item, Fill) and one.item.start_position is not None}
+    wanted = (positions | _positions(one.item for one in told)) - stated
+    wanted = {one for one in wanted if not _seen(group.chain, one)}
+    return await chain_rows.first_words(connection, wanted) if wanted else []
+
+
+def _positions(items: Iterable[Item]) -> set[str]:
+    return {item.position for item in items if not isinstance(item, ClosedCycle) and item.position is not None}
+
+
+def _held(group: Group) -> set[str]:
+    return {leg.position for leg in group.chain.legs}
+
+
+def _new_legs(chain: Chain, items: Iterable[Item]) -> bool:
+    return any(chain.leg(position) is None for position in _positions(items))
+
+
+def _seen(chain: Chain, position: str) -> bool:
+    leg = chain.leg(position)
+    return leg is not None and leg.seen
+
+
+def _counts(group: Group, item: Item) -> bool:
+    """Say whether a record is of a position. What is traded on the spot is none, nor what nobody knows and no venue names."""
+    return item.position is not None or group.derivative is True or isinstance(item, FundingPayment)

@@ -125,9 +125,7 @@ def plainly(fills: list[Fill], contract: Contract) -> list[Plain]:
                 opened = "long" if step < 0 else "short"
                 sums = _sum(held, contract), _sum(out, contract)
                 fees = FEE * (len(held) + len(out))
-                found.append(
-                    Plain(opener.id, opened, opener.at, one.at, largest, *sums, fees, len(in_it), partial)
-                )
+                found.append(Plain(opener.id, opened, opener.at, one.at, largest, *sums, fees, len(in_it), partial))
         if not closed_here and size and out and out[-1] is one:
             partial += 1
     return found

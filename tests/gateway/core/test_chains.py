@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exchanges.events import Cause, Fill, Transfer
+from exchanges.events import Cause, Transfer
 from gateway.core import chains
 from gateway.core.chains import Chain, Evidence, Item, Seen, fold
-from gateway.core.records import CloseReason, ClosedCycle, PastPosition
+from gateway.core.records import ClosedCycle, CloseReason, PastPosition
 from gateway.core.round_trips import Contract
 from gateway.core.timelines import Timeline
 from tests.gateway.core.chain_worlds import (
@@ -122,9 +122,7 @@ def test_a_fill_in_two_halves_changes_nothing_but_the_count(
     fee = Decimal(one.fee or 0) / Decimal(one.size)
     halves = [
         msgspec.structs.replace(one, size=str(first), fee=str(fee * first)),
-        msgspec.structs.replace(
-            one, id=f"{one.id}b", size=str(rest), fee=str(fee * rest), start_position=str(between)
-        ),
+        msgspec.structs.replace(one, id=f"{one.id}b", size=str(rest), fee=str(fee * rest), start_position=str(between)),
     ]
     there, _ = whole([*fills], evidence(contract))
     here, _ = whole([*fills[:index], *halves, *fills[index + 1 :]], evidence(contract))
@@ -202,7 +200,10 @@ def test_the_last_fill_says_why(cause: Cause, reason: CloseReason, status: str) 
 
 def test_one_fill_closes_a_cycle_and_opens_the_next() -> None:
     cycles, chain = whole([fill(1, 2, "100", T0), fill(2, -3, "110", T0 + 1, fee="-0.1"), fill(3, 1, "100", T0 + 2)])
-    assert [(one.side, one.opened_at, one.closed_at) for one in cycles] == [("long", T0, T0 + 1), ("short", T0 + 1, T0 + 2)]
+    assert [(one.side, one.opened_at, one.closed_at) for one in cycles] == [
+        ("long", T0, T0 + 1),
+        ("short", T0 + 1, T0 + 2),
+    ]
     assert cycles[1].id.endswith("@" + fill(2, 1, "1", T0).id)
     assert [one.fees for one in cycles] == ["-0.074666666666", "-0.037333333334"]
     assert sum(Decimal(one.fees or 0) for one in cycles) == Decimal("-0.112")
@@ -276,7 +277,11 @@ def test_a_cycle_that_was_over_before_the_venue_spoke_of_it_is_complete_by_its_w
 
 
 def test_what_was_held_before_the_first_fill_is_closed_by_its_size() -> None:
-    items = [Seen(T0, POSITION, Decimal(2), T0 - HOUR, "100"), fill(1, -1, "110", T0 + HOUR), fill(2, -1, "120", T0 + HOUR + 1)]
+    items = [
+        Seen(T0, POSITION, Decimal(2), T0 - HOUR, "100"),
+        fill(1, -1, "110", T0 + HOUR),
+        fill(2, -1, "120", T0 + HOUR + 1),
+    ]
     (cycle,), _ = whole(items, Evidence(LINEAR))
     assert (cycle.side, cycle.size, cycle.entry_price, cycle.exit_price) == ("long", "2", "100", "115")
     assert (cycle.opened_at, cycle.own_pnl, cycle.complete, cycle.partial_closes) == (T0 - HOUR, "0.3", False, 1)
@@ -306,7 +311,12 @@ def test_a_count_that_the_venue_contradicts_is_given_up() -> None:
         fill(5, -1, "105", T0 + 4 * HOUR, realized="0.05"),
     ]
     cycles, chain = whole(items, Evidence(LINEAR))
-    assert [(one.side, one.realized_pnl) for one in cycles] == [("long", "5"), ("long", "9"), ("short", "0"), ("long", "0.05")]
+    assert [(one.side, one.realized_pnl) for one in cycles] == [
+        ("long", "5"),
+        ("long", "9"),
+        ("short", "0"),
+        ("long", "0.05"),
+    ]
     assert not any(one.complete for one in cycles)
     assert chain.legs[0].trip is None
 
@@ -345,7 +355,10 @@ def test_legs_that_nobody_names_are_told_apart_by_what_closes() -> None:
         fill(4, 2, "101", T0 + 3, position=None, realized="-0.02"),
     ]
     cycles, _ = whole(items, evidence(hedge=True))
-    assert [(one.side, one.size, one.realized_pnl) for one in cycles] == [("long", "1", "0.01"), ("short", "2", "-0.02")]
+    assert [(one.side, one.size, one.realized_pnl) for one in cycles] == [
+        ("long", "1", "0.01"),
+        ("short", "2", "-0.02"),
+    ]
 
 
 def test_legs_are_named_by_their_fills() -> None:
@@ -432,7 +445,3 @@ def test_fills_of_one_moment_go_on_from_one_another() -> None:
     trip = chain.legs[0].trip
     assert trip is not None
     assert trip.opener == fill(9, 1, "1", T0).id
-
-
-
-
