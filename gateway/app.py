@@ -168,6 +168,7 @@ class Gateway:
             stress=self.config.stress,
             rules=alert_rules(self.config),
         )
+        self.store.checkpoint.on_durable = self._durable
         if self._recorder is not None:
             self._recorder.settings(self.config, self.clock.now_ms())
         self.engine.restore(restored, self.clock.now_ms(), stored_at)
@@ -299,6 +300,9 @@ class Gateway:
             self.turns.clock(self.feeds.heard())
             if self.feeds.accounts_live():
                 self.store.all_live(self.engine.positions, self.engine.accounts)
+
+    def _durable(self, seq: int) -> None:
+        self.engine.tables.durable_seq = seq
 
     # --- what the web layer is given -----------------------------------------------------------------------------------
 

@@ -52,12 +52,49 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allowed_origins: tuple[str, ...] = ()
 
 
+Days = Annotated[float, msgspec.Meta(gt=0)] | None
+
+
+class RetentionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Days after which rows go, by table; None: never.
+
+    ``minute_after``, ``hour_after``: days after which one sample a minute, then one an hour, is left of prices and equity.
+    """
+
+    journal: Days = 30.0
+    mark_samples: Days = 365.0
+    equity_samples: Days = None
+    position_changes: Days = None
+    position_history: Days = None
+    closed_cycles: Days = None
+    fills: Days = None
+    funding: Days = None
+    transfers: Days = None
+    pnl_records: Days = None
+    reconciliations: Days = None
+    verifications: Days = None
+    minute_after: Days = 1.0
+    hour_after: Days = 30.0
+
+
 class StorageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``dsn`` None: an embedded Postgres in ``data_dir``."""
+    """``dsn`` None: an embedded Postgres in ``data_dir``.
+
+    ``spool_dir``: where what the database does not take waits on this machine's disk; None: ``spool`` in ``data_dir``.
+    ``spool_max_mb``: how large that may become.
+    """
 
     dsn: str | None = None
     data_dir: str = ".perpwire"
     flush_interval_s: float = 1.0
+    spool_dir: str | None = None
+    spool_max_mb: Annotated[int, msgspec.Meta(ge=1)] = 1024
+    retention: RetentionSettings = RetentionSettings()
+
+    @property
+    def spool_folder(self) -> Path:
+        """The folder of the spool."""
+        return Path(self.spool_dir) if self.spool_dir is not None else Path(self.data_dir) / "spool"
 
 
 class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -110,7 +110,7 @@ class Session:
         """Greet the client."""
         self._hub.enter(self)
         tables, limits = self._hub.tables, self._hub.limits
-        self._say(protocol.hello(self._server, tables.epoch, tables.seq, limits.heartbeat_ms))
+        self._say(protocol.hello(self._server, tables.epoch, tables.seq, tables.durable_seq, limits.heartbeat_ms))
 
     def close(self, why: Close) -> None:
         """Close the connection from our side; nothing is written after this."""

@@ -23,6 +23,7 @@ from gateway.storage.migrate import upgrade
 from gateway.storage.mirror import StoredAccount
 from gateway.storage.postgres import Database
 from gateway.storage.restore import Restored
+from gateway.storage.spool import Spool
 
 _PATIENCE_S = 2.0
 _DRAIN_S = 1.2
@@ -47,7 +48,12 @@ class Store:
             StorageError: The operator has to act.
         """
         self._database = Database(await self._dsn())
-        self.checkpoint = Checkpoint(self._database, epoch, flush_interval_s=self._settings.flush_interval_s)
+        self.checkpoint = Checkpoint(
+            self._database,
+            epoch,
+            spool=Spool(self._settings.spool_folder, self._settings.spool_max_mb << 20),
+            flush_interval_s=self._settings.flush_interval_s,
+        )
         if self._postgres is not None:
             self._postgres.on_restart = self.checkpoint.retry_now
         restored = await self.checkpoint.load()
@@ -113,6 +119,13 @@ class Store:
             counter("checkpoint_writes", "Transactions written", status.writes),
             counter("checkpoint_refused_rows", "Rows that the database cannot hold", status.rows_refused),
             counter("checkpoint_lost_records", "Records given up while the database was away", status.records_lost),
+            counter("journal_lost", "Entries and samples of the journal given up", status.journal_lost),
+            gauge("durable_seq", "The change set up to which everything survives a kill", status.durable_seq),
+            gauge("spool_batches", "Batches that wait in the spool", status.spool_batches),
+            gauge("spool_bytes", "Bytes of them", status.spool_bytes),
+            gauge("spool_ok", "1 while the spool can take a batch", float(status.spool_error is None)),
+            counter("spool_set_aside", "Files of the spool that could not be read", status.spool_set_aside),
+            counter("history_underived", "Batches whose history could not be worked out", status.underived),
         )
 
 

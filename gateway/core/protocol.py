@@ -324,7 +324,7 @@ def _pieces(members: Iterable[bytes]) -> list[bytes]:
     return [*pieces, b",".join(piece)]
 
 
-def hello(server: str, epoch: str, seq: int, heartbeat_ms: int) -> bytes:
+def hello(server: str, epoch: str, seq: int, durable_seq: int, heartbeat_ms: int) -> bytes:
     """Return the first frame of every connection."""
     return _control(
         {
@@ -333,6 +333,7 @@ def hello(server: str, epoch: str, seq: int, heartbeat_ms: int) -> bytes:
             "server": server,
             "epoch": epoch,
             "seq": seq,
+            "durable_seq": durable_seq,
             "heartbeat_ms": heartbeat_ms,
         }
     )

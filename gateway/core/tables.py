@@ -299,6 +299,7 @@ class Tables:
         self.epoch = epoch
         self.seq = 0
         self.at = 0  # when the last change set was committed
+        self.durable_seq = 0  # the change set up to which everything survives a kill of gateway and database
         self._tables = {table.name: table for table in tables}
         self._ttl_ms = tombstone_ttl_ms
         self._ages: deque[tuple[int, int]] = deque()  # (at, seq), one per step of time with a commit

@@ -46,6 +46,9 @@ class Readiness(msgspec.Struct):
     status: str
     feeds_live: bool
     feeds: dict[str, Any]
+    epoch: str
+    seq: int
+    durable_seq: int
 
 
 class Instruments(msgspec.Struct):

@@ -137,7 +137,8 @@ class Rest:
         selections = self._selections(query, principal)
         tables, sub = self._state.tables, sub_of(*selections)
         since = self._since(query, principal, selections, sub)
-        head = {"epoch": tables.epoch, "seq": tables.seq, "at": tables.at, "sub": sub}
+        head: dict[str, object] = {"epoch": tables.epoch, "seq": tables.seq, "durable_seq": tables.durable_seq}
+        head |= {"at": tables.at, "sub": sub}
         if since is None:
             members = [(s.table, self._rows(s)) for s in selections]
         else:
@@ -269,7 +270,9 @@ class Rest:
         if required and not live:
             refusal = Refusal("not_ready", "a required feed is not live; see feeds")
             return answer_json({**problem(refusal), "feeds": feeds}, status=503, media=PROBLEM_JSON)
-        return answer_json({"status": "ready", "feeds_live": live, "feeds": feeds})
+        tables = self._state.tables
+        reach = {"epoch": tables.epoch, "seq": tables.seq, "durable_seq": tables.durable_seq}
+        return answer_json({"status": "ready", "feeds_live": live, "feeds": feeds, **reach})
 
     async def metrics(self, request: Request) -> Response:
         """Answer with figures for Prometheus."""

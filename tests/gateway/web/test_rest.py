@@ -58,7 +58,7 @@ async def test_a_snapshot_is_filtered_by_what_its_tables_have(rest: Rest) -> Non
     assert set(body["positions"]) == {"main:A"}
     assert "summary" not in body
     body = await rest.get("/v1/snapshot?accounts=main")
-    assert set(body) == {"epoch", "seq", "at", "sub", "positions", "feeds"}
+    assert set(body) == {"epoch", "seq", "durable_seq", "at", "sub", "positions", "feeds"}
 
 
 async def test_since_gives_what_changed_where_that_is_certain(rest: Rest) -> None:
@@ -205,7 +205,9 @@ async def test_alive_and_ready(rest: Rest) -> None:
     assert await rest.get("/healthz") == {"status": "ok", "version": "9.9.9"}
     assert (await rest.get("/readyz?feeds=1"))["feeds_live"] is True
     rest.running.state.ready = lambda: (False, {"okx:public": "down"})
-    assert await rest.get("/readyz") == {"status": "ready", "feeds_live": False, "feeds": {"okx:public": "down"}}
+    rest.running.toy.tables.durable_seq = 1
+    reach = {"epoch": "e1", "seq": 1, "durable_seq": 1}
+    assert await rest.get("/readyz") == {"status": "ready", "feeds_live": False, "feeds": {"okx:public": "down"}, **reach}
     body = await rest.get("/readyz?feeds=1", 503)
     assert (body["code"], body["feeds"]) == ("not_ready", {"okx:public": "down"})
 
