@@ -21,7 +21,7 @@ from exchanges.bybit.paging import Listings, query_of
 from exchanges.bybit.parse import category_of
 from exchanges.bybit.wire import ClosedRow, ExecutionRow, LogRow, Page, decode, millis
 from exchanges.errors import ProtocolViolation
-from exchanges.events import Fill
+from exchanges.events import Fill, known
 from exchanges.venue import Ask, HttpRequest, Output
 
 
@@ -49,11 +49,12 @@ def records(since_ms: int, until_ms: int, symbols: Sequence[str]) -> list[HttpRe
 def _questions(start: int, end: int | None, symbols: Sequence[str]) -> list[HttpRequest]:
     options = [symbol for symbol in symbols if category_of(symbol) == "option"]
     bases = dict.fromkeys((*tables.OPTION_BASES, *(symbol.partition("-")[0] for symbol in options)))
+    # The log first: it says what the executions brought.
     return [
+        build.transactions(start, end),
         build.executions("linear", start, end=end),
         build.executions("inverse", start, end=end),
         *(build.executions("option", start, base, end) for base in bases),
-        build.transactions(start, end),
     ]
 
 
@@ -63,7 +64,7 @@ class History:
     def __init__(self, account: str, legs: Legs) -> None:
         self._account, self._legs = account, legs
         self._listings: Listings[_Read] = Listings()
-        self._unpriced: dict[str, Fill] = {}  # by execId: what they brought stands in the log alone
+        self._brought: dict[str, str] = {}  # by execId: what executions realised stands in the log alone
 
     def answer(
         self, request: HttpRequest, raw: Raw, asked_at: int, time: int | None, *, recorded: bool
@@ -99,27 +100,32 @@ class History:
 
     def _execution(self, raw: Raw, category: str) -> _Read:
         row = decode(raw, ExecutionRow, "an execution")
-        outputs = parse_execution(row, self._account, category, self._legs)
-        self._unpriced.update(
-            (row.exec_id, one) for one in outputs if isinstance(one, Fill) and one.realized_pnl is None
-        )
-        while len(self._unpriced) > tables.MAX_BUFFERED:
-            del self._unpriced[next(iter(self._unpriced))]
+        brought = self._brought.pop(row.exec_id, None)
+        outputs = [_priced(one, brought) for one in parse_execution(row, self._account, category, self._legs)]
         at = millis(row.exec_time) or 0
         return _Read(at, at, outputs)
 
     def _log(self, raw: Raw, category: str) -> _Read:
         row = decode(raw, LogRow, "a transaction")
         outputs = parse_log(row, self._account)
-        fill = self._unpriced.pop(row.trade_id or "", None)
-        if fill is not None and row.category != "option":  # whose cash flow has the premium in it
-            outputs.append(msgspec.structs.replace(fill, realized_pnl=row.cash_flow))
+        cash_flow = known(row.cash_flow)
+        if row.trade_id and cash_flow and row.category in tables.CLOSED_CATEGORIES:  # of an option the premium is in it
+            self._brought[row.trade_id] = cash_flow
+            while len(self._brought) > tables.MAX_PAGES * tables.TRANSACTIONS_PAGE:
+                del self._brought[next(iter(self._brought))]
         at = millis(row.transaction_time) or 0
         return _Read(at, at, outputs)
 
     def _closed(self, raw: Raw, category: str) -> _Read:
         row = decode(raw, ClosedRow, "a closed PnL")
         return _Read(*closed.times(row), closed.parse_closed(row, self._account, category, self._legs))
+
+
+def _priced(output: Output, brought: str | None) -> Output:
+    """Return a fill with what it brought, where it does not say so itself."""
+    if not isinstance(output, Fill) or output.realized_pnl is not None or brought is None:
+        return output
+    return msgspec.structs.replace(output, realized_pnl=brought)
 
 
 def _is_window(query: Mapping[str, str]) -> bool:

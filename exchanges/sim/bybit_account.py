@@ -167,7 +167,7 @@ class AccountAnswers:
         start, end = pages.window(query, now_ms, pages.LONGEST_WINDOW_MS)
         most = pages.limit(query, EXECUTIONS_PER_PAGE, MAX_EXECUTIONS_PER_PAGE)
         rows = [
-            trades.execution_row(self._world, event, seq)
+            trades.listed_execution(self._world, event, seq)
             for event, seq in self._books.executions(account.name)
             if start <= event.at <= end and self._asked(event.position.symbol, category, query)
         ]

@@ -79,7 +79,7 @@ def execution_id(world: World, event: Executed) -> str:
 
 
 def execution_row(world: World, event: Executed, seq: int) -> Row:
-    """Return a row of the execution stream and of Get Trade History. No positionIdx, as at Bybit."""
+    """Return a row of the execution stream. No positionIdx, as at Bybit."""
     made = {Filled: _filled, FundingPaid: _funded, PositionChanged: _restated}[type(event)]
     contract = world.contract("bybit", event.position.symbol)
     empty = ("orderLinkId", "tradeIv", "markIv", "blockTradeId", "underlyingPrice", "indexPrice", "extraFees")
@@ -102,6 +102,13 @@ def execution_row(world: World, event: Executed, seq: int) -> Row:
         "seq": seq,
         **made(world, contract, event),
     }
+
+
+def listed_execution(world: World, event: Executed, seq: int) -> Row:
+    """Return a row of Get Trade History, which does not say what it realised: the transaction log does."""
+    row = execution_row(world, event, seq)
+    del row["execPnl"]
+    return row
 
 
 def _filled(world: World, contract: Contract, event: Any) -> Row:

@@ -114,7 +114,7 @@ def test_recorded_answers() -> None:
 def test_every_list_is_asked_for_the_window_with_both_its_neighbours() -> None:
     asked = private().records(SINCE, UNTIL, ["XRP-27MAR26-2-C-USDT"])
     assert [urlsplit(each.path).path for each in asked] == [
-        *[tables.EXECUTIONS] * 6, tables.TRANSACTIONS, *[tables.CLOSED_PNL] * 2,
+        tables.TRANSACTIONS, *[tables.EXECUTIONS] * 6, *[tables.CLOSED_PNL] * 2,
     ]  # fmt: skip
     for each in asked:
         query = parse_qs(urlsplit(each.path).query)
@@ -134,7 +134,7 @@ def test_every_list_is_asked_for_the_window_with_both_its_neighbours() -> None:
 @pytest.mark.parametrize("at", [SINCE - 1, SINCE, SINCE + 7, UNTIL - 1, UNTIL])
 def test_what_belongs_to_a_neighbour_is_left_to_it_and_no_further_week_is_due(at: int) -> None:
     link = private()
-    fills, log = link.records(SINCE, UNTIL, [])[0], build.transactions(SINCE - 1, UNTIL)
+    log, fills = link.records(SINCE, UNTIL, [])[:2]
     entry = {"id": "t", "type": "TRANSFER_IN", "transactionTime": str(at), "currency": "USDT", "change": "5"}
     found = link.answer(fills, page(execution(execTime=str(at))), 0, 1)
     found += link.answer(log, page({**entry, "cashFlow": "5"}), 0, 1)

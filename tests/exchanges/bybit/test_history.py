@@ -36,7 +36,7 @@ def _asked(output: list[Output]) -> list[HttpRequest]:
 def test_every_category_and_the_log_are_asked() -> None:
     asked = private().history(SINCE, ["BTCUSDT", "XRP-27MAR26-2-C-USDT"])
     options = [build.executions("option", SINCE, base) for base in ("BTC", "ETH", "SOL", "XRP")]
-    assert asked == [LINEAR, build.executions("inverse", SINCE), *options, LOG]
+    assert asked == [LOG, LINEAR, build.executions("inverse", SINCE), *options]
 
 
 def test_pages_are_gathered_and_emitted_oldest_first() -> None:
@@ -106,16 +106,18 @@ def test_an_answer_that_is_not_understood_is_never_read_as_nothing_happened(body
 def test_what_a_fill_brought_stands_in_the_log_where_the_fill_does_not_say_it() -> None:
     link = private()
     link.history(SINCE, [])
-    rows = [execution(execId=name, closedSize="1", execPnl="") for name in ("a", "b")]
-    output = link.answer(LINEAR, _page(*rows), 0, 1)
-    assert [one.realized_pnl for one in output if isinstance(one, Fill)] == [None, None]
     entry = {**_transfer(SINCE), "type": "TRADE", "symbol": "BTCUSDT", "category": "linear", "cashFlow": "-1.50"}
-    (fill,) = link.answer(LOG, _page({**entry, "tradeId": "a"}, {**entry, "tradeId": "other"}), 0, 1)
-    assert isinstance(fill, Fill)
-    assert (fill.id, fill.realized_pnl) == ("main:a", "-1.50")
     # Of an option the cash flow has the premium in it.
-    option = {**entry, "tradeId": "b", "category": "option"}
-    assert link.answer(LOG, _page(option), 0, 1) == []
+    entries = [
+        {**entry, "tradeId": "a"},
+        {**entry, "tradeId": "other"},
+        {**entry, "tradeId": "o", "category": "option"},
+    ]
+    assert link.answer(LOG, _page(*entries), 0, 1) == []
+    rows = [execution(execId=name, closedSize="1", execPnl="") for name in ("a", "b", "o")]
+    output = link.answer(LINEAR, _page(*rows, execution(execId="other", execPnl="7")), 0, 1)
+    told = {one.trade_id: one.realized_pnl for one in output if isinstance(one, Fill)}
+    assert told == {"a": "-1.50", "b": None, "o": None, "other": "7"}
 
 
 @needs_recordings
@@ -136,8 +138,8 @@ def test_a_weeks_story_of_a_liquidation() -> None:
     liquidated = execution(execId="x", side="Sell", execType="BustTrade", closedSize="0.2", execTime=str(SINCE + 2))
     funded = execution(execId="f", execType="Funding", execFee="0.1", execTime=str(SINCE + 1))
     entry = {**_transfer(SINCE + 3), "type": "LIQUIDATION", "symbol": "BTCUSDT", "tradeId": "x"}
-    output = link.answer(LINEAR, _page(liquidated, funded), 0, 1) + link.answer(LOG, _page(entry), 0, 1)
-    payment, fill, evidence = output
+    output = link.answer(LOG, _page(entry), 0, 1) + link.answer(LINEAR, _page(liquidated, funded), 0, 1)
+    evidence, payment, fill = output
     assert isinstance(payment, FundingPayment)
     assert isinstance(fill, Fill)
     assert isinstance(evidence, Evidence)
