@@ -512,6 +512,8 @@ class Engine:
             self._changes.touch("accounts", name)
         for row_id in moved.summaries:
             self._changes.touch("summary", row_id, RowKey(None, row_id, None, None))
+        for row_id in moved.gone:
+            self._changes.remove("summary", row_id)
 
     def _read_position(self, slot: int, _row_id: str) -> dict[str, object]:
         position = self._holdings.slots[slot]

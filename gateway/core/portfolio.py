@@ -42,11 +42,15 @@ class Settings(Protocol):
 
 
 class Moved(NamedTuple):
-    """Of which rows something that is shown changed: table slots of positions, accounts and summaries by name."""
+    """Of which rows something that is shown changed: table slots of positions, accounts and summaries by name.
+
+    ``gone``: Summaries of accounts of which nothing is known any more.
+    """
 
     positions: Ints
     accounts: list[str]
     summaries: list[str]
+    gone: list[str]
 
 
 class Portfolio:
@@ -80,8 +84,9 @@ class Portfolio:
         summaries = self.summaries.turn(now, self.slow, len(self._book.bases))
         ground = self.ground()
         summaries |= self.ladder.turn(ground) | self.realized.turn()
-        names = [self.register.summaries.all[one] for one in sorted(summaries) if one in self.summaries]
-        return Moved(slots, self._shake(ground), names)
+        name = self.register.summaries.all
+        names = [name[one] for one in sorted(summaries) if one in self.summaries]
+        return Moved(slots, self._shake(ground), names, [name[one] for one in sorted(self.summaries.gone)])
 
     def ground(self) -> Ground:
         """Return where every move of the market starts from: the present state."""

@@ -93,6 +93,7 @@ class Summaries:
         self._spreads = dict.fromkeys(("gross", "net", "venues", "symbols"), nothing)
         self._seen: dict[int, _Seen] = {}
         self._known: set[int] = set()
+        self.gone: set[int] = set()  # since the turn before: nothing is known of their accounts any more
         self.equity: Floats = np.zeros(0)  # by purse, in its currency, positions included
 
     def turn(self, now: Now, slow: Slow, bases: int) -> set[int]:
@@ -113,6 +114,7 @@ class Summaries:
         changed = self._changed(found, spreads) | {
             number for number in seen.keys() | self._seen.keys() if seen.get(number) != self._seen.get(number)
         }
+        self.gone = self._known - seen.keys()
         self._sums, self._spreads, self._seen, self._known = found, spreads, seen, set(seen)
         return changed & self._known
 

@@ -20,6 +20,7 @@ from tests.gateway.events_of import (
     mark,
     position,
     row,
+    rows,
     snapshot,
 )
 
@@ -387,3 +388,13 @@ def test_a_bought_option_binds_no_margin_is_no_dust_and_no_price_liquidates_it()
     assert "dust" not in row
     assert "base_quantity" not in row
     assert "maintenance" not in row.get("missing", ())
+
+
+def test_a_summary_of_accounts_of_which_nothing_is_known_any_more_goes_away() -> None:
+    one = engine(BYBIT)
+    one.turn([position(account="bybit-main")], 1_000)
+    one.clock(2_000)
+    assert [found["total_positions"] for found in rows(one, "summary")] == [1]
+    one.forget_account_rows("bybit-main", "gone", 3_000)
+    one.clock(4_000)
+    assert rows(one, "summary") == []

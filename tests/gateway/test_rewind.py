@@ -1,0 +1,164 @@
+"""A life gone through again stands as the one that was lived: its tables whole after a good end, what venues said at any entry."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+
+from exchanges.events import (
+    AccountMode, CoinBalance, CurrencyPrice, Event, FundingPayment, FundingRate, HistoryRead, OpenOrders, PoolState, Price,
+    Transfer, Verified, VerificationFailed,
+)  # fmt: skip
+from gateway.config import Config
+from gateway.core.alerts.records import Silence
+from gateway.core.records import Demanded, Forgotten
+from gateway.rewind import NothingKept, Rewind
+from tests.gateway.events_of import (
+    BYBIT, OKX, balance, closed, feed, fill, instrument, mark, order, position, snapshot,
+)  # fmt: skip
+from tests.gateway.life import Life, again, venue_sent, whole
+
+T0 = 1_760_000_000_000
+SYMBOLS = ("BTC-USDT-SWAP", "ETH-USDT-SWAP")
+CCYS = ("USDT", "BTC")
+
+
+def price(ccy: str, usd: str, venue: str = "okx", quote: str = "USD") -> CurrencyPrice:
+    return CurrencyPrice(venue=venue, env="live", ccy=ccy, usd=usd, quote=quote)
+
+
+@st.composite
+def steps(draw: st.DrawFn) -> list[tuple[str, Any]]:
+    """Draw a life: turns of events of two accounts, clock turns, and orders; times rise."""
+    found: list[tuple[str, Any]] = []
+    at, fence = T0, 0
+    for _ in range(draw(st.integers(5, 40))):
+        at += draw(st.sampled_from((0, 1, 40, 300, 1_000, 2_500, 11_000)))
+        kind = draw(st.sampled_from(("turn",) * 8 + ("clock",) * 5 + ("order",)))
+        if kind == "clock":
+            found.append(("clock", at))
+            continue
+        if kind == "order":
+            found.append(("order", (draw(st.sampled_from((
+                Demanded(account="okx-main"), Forgotten(account="bybit-main", reason="gone"),
+                Silence(id="s", at=at, until=at + 5_000, by="ann"),
+            ))), at)))  # fmt: skip
+            continue
+        events: list[Event] = []
+        for _ in range(draw(st.integers(1, 5))):
+            fence += 1
+            events.append(draw(event(at, fence)))
+        found.append(("turn", (events, at)))
+    return found
+
+
+def event(at: int, fence: int) -> st.SearchStrategy[Event]:
+    """Draw one event of a moment; ``fence`` rises."""
+    account = st.sampled_from(("okx-main", "bybit-main"))
+    symbol = st.sampled_from(SYMBOLS)
+    size = st.sampled_from(("0", "1", "2", "3.5"))
+    side = st.sampled_from(("long", "short"))
+    cents = st.integers(5_000, 15_000).map(lambda n: f"{n / 100:.2f}")
+
+    def held(account: str, symbol: str, size: str, side: str, mark_price: str) -> Any:
+        return position(
+            symbol, account, size=size, side=side, id=f"{account}:{symbol}", fence=(fence,), venue_at=at - 5,
+            mark_price=mark_price, venue_liquidation_price="60" if side == "long" else "170", liquidation_known="price",
+        )  # fmt: skip
+
+    def funds(account: str, cash: int, btc: int) -> Any:
+        return balance(
+            str(cash), account, venue_at=at - 3,
+            coins=(
+                CoinBalance(ccy="USDT", total=str(cash), cash=str(cash), usd_price="1"),
+                CoinBalance(ccy="BTC", total=str(btc / 100), cash=str(btc / 100), usd_price="100"),
+            ),
+            pools=(PoolState(pool="USDT", ccy="USDT", cash=str(cash)),) if account == "okx-main" else (
+                PoolState(pool="USDT", ccy="USD", from_coins=True),),
+        )  # fmt: skip
+
+    positions = st.builds(held, account, symbol, size, side, cents)
+    of_one = account.flatmap(
+        lambda name: st.lists(st.builds(held, st.just(name), symbol, st.sampled_from(("1", "2")), side, cents), max_size=2,
+                              unique_by=lambda state: state.symbol).map(
+            lambda states: snapshot(*states, account=name, asked_at=at - 20, fence=(fence,))
+        )
+    )  # fmt: skip
+    prices = st.one_of(
+        st.builds(lambda s, v, late: mark(v, s, "okx", at - late), symbol, cents, st.sampled_from((0, 100, 3_000))),
+        st.builds(lambda s, v: mark(v, s, "bybit", None), symbol, cents),
+        st.builds(lambda s, v: Price(venue="okx", env="live", symbol=s, value=v, kind="index", at=at), symbol, cents),
+        st.builds(lambda c, n: price(c, f"{1 + n / 10_000_000:.7f}"), st.sampled_from(CCYS), st.integers(-60, 60)),
+        st.builds(lambda n: price("BTC", f"{100 + n / 10_000:.4f}", "bybit", "USDT"), st.integers(-60, 60)),
+        st.builds(lambda s, n: FundingRate(venue="okx", env="live", symbol=s, rate=f"0.000{n}", next_at=T0 + 9**8, at=at,
+                                           paid_on="index"), symbol, st.integers(1, 3)),
+    )  # fmt: skip
+    records = st.one_of(
+        st.builds(lambda a, s, n, side: fill(side, "1", at - 10, account=a, symbol=s, id=f"{a}:f{n}", fee="-0.1",
+                                             fee_ccy="USDT", realized_pnl="3.5"),
+                  account, symbol, st.integers(0, 12), st.sampled_from(("buy", "sell"))),
+        st.builds(lambda a, s, n: FundingPayment(account=a, id=f"{a}:p{n}", symbol=s, amount="-0.25", ccy="USDT", at=at - 7),
+                  account, symbol, st.integers(0, 5)),
+        st.builds(lambda a, n: Transfer(account=a, id=f"{a}:t{n}", kind="deposit", ccy="BTC", amount="1", at=at),
+                  account, st.integers(0, 5)),
+        st.builds(lambda a, n, is_open: order(str(n), account=a, open=is_open, fence=(fence,)), account,
+                  st.integers(1, 4), st.booleans()),
+        st.builds(lambda a: OpenOrders(account=a, scope="orders", orders=(), asked_at=at - 15), account),
+        st.builds(lambda a: Verified(account=a, asked_at=at - 30), account),
+        st.builds(lambda a: VerificationFailed(account=a, at=at, error="away"), account),
+        st.builds(lambda a: HistoryRead(account=a, since=at - 60_000, asked_at=at - 5), account),
+    )  # fmt: skip
+    standing = st.one_of(
+        st.builds(funds, account, st.integers(10, 2_000), st.integers(0, 300)),
+        st.builds(lambda a, m: AccountMode(account=a, mode=m), account, st.sampled_from(("one", "two"))),
+        st.builds(lambda state, a: feed(state, a, at=at), st.sampled_from(("live", "down")), account),
+        st.builds(lambda state, v: feed(state, None, v, at=at), st.sampled_from(("live", "down")), st.sampled_from(("okx", "bybit"))),
+        st.builds(lambda s, v, max_: instrument(s, v, max_leverage=max_), symbol, st.sampled_from(("okx", "bybit")),
+                  st.sampled_from(("50", "100"))),
+    )  # fmt: skip
+    return st.one_of(prices, prices, positions, of_one, records, standing)
+
+
+def live(drawn: list[tuple[str, Any]], config: Config | None = None) -> Life:
+    """Live a drawn life."""
+    life = Life(OKX, BYBIT, at=T0, config=config)
+    for kind, what in drawn:
+        if kind == "clock":
+            life.clock(what)
+        elif kind == "order":
+            life.order(*what)
+        else:
+            events, at = what
+            life.turn(*events, at=at)
+    return life
+
+
+CONFIG = Config(models=Config().models.__class__(promoted=("okx_cross", "bybit_cross")))
+
+
+@settings(max_examples=150)
+@given(steps())
+def test_after_a_good_end_the_tables_are_the_same_whole(drawn: list[tuple[str, Any]]) -> None:
+    life = live(drawn, CONFIG)
+    life.close()
+    assert whole(again(life.rows)) == whole(life.engine)
+
+
+@settings(max_examples=60)
+@given(steps(), st.data())
+def test_at_every_entry_it_stands_as_the_venues_said(drawn: list[tuple[str, Any]], data: st.DataObject) -> None:
+    cut = data.draw(st.integers(1, len(drawn)))
+    life = live(drawn[:cut])
+    kept, sent = len(life.rows), venue_sent(life.engine)
+    for kind, what in drawn[cut:]:
+        if kind == "turn":
+            life.turn(*what[0], at=what[1])
+    assert venue_sent(again(life.rows[:kept])) == sent
+
+
+def test_without_a_base_nothing_can_be_said() -> None:
+    with pytest.raises(NothingKept, match="choose a later moment"):
+        Rewind().finish()
