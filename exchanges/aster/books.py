@@ -6,7 +6,7 @@ Owns the questions of one account and the order in which they make sense; works 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from msgspec import Raw
 
@@ -19,6 +19,21 @@ from exchanges.events import AccountMode, KeyInfo, OpenOrders, PositionsSnapshot
 from exchanges.venue import AccountSpec, Ask, HttpRequest, Malformed, Output
 
 Row = TypeVar("Row")
+
+
+class Past(NamedTuple):
+    """What is being asked of the past: since when, up to when (None: now), and the symbols whose fills are asked."""
+
+    since: int
+    until: int | None
+    symbols: set[str]
+
+    @property
+    def last(self) -> int | None:
+        """The last millisecond of it."""
+        return None if self.until is None else self.until - 1
+
+
 Answered = Callable[[bytes, dict[str, str], int], list[Output]]
 
 
@@ -35,7 +50,7 @@ class Books:
         self.answered: set[tables.Name] = set()
         self._account, self._signer, self._memory = account, signer, memory
         self._now_ms = 0  # the wall clock, as of the last signature: bounds how far a history is read
-        self._history: tuple[int, set[str]] | None = None  # since when, and the symbols whose fills are asked
+        self._past: Past | None = None
         self._readers: dict[tables.Name, Answered] = {
             "account": self._state_of_account,
             "positions": self._positions,
@@ -78,20 +93,30 @@ class Books:
         """Ask for what pushes never say: margins, leverage, liquidation prices, what is available."""
         return [self.ask("account"), self.ask("positions")]
 
-    def booked(self, since_ms: int) -> HttpRequest:
-        """Ask for funding and transfers since then."""
-        return self.ask("income", startTime=since_ms, limit=tables.INCOME_PAGE)
+    def booked(self, since_ms: int, last_ms: int | None = None) -> HttpRequest:
+        """Ask for funding and transfers since then, up to a moment or to now."""
+        end = {} if last_ms is None else {"endTime": last_ms}
+        return self.ask("income", startTime=since_ms, **end, limit=tables.INCOME_PAGE)
 
     def history(self, since_ms: int, symbols: Sequence[str]) -> list[HttpRequest]:
         """Ask for forced orders first (they say why their fills happened), the books, fills and margins of each symbol.
 
         The books name further symbols that were traded: their fills are asked for then.
         """
-        self._history = since_ms, set(symbols)
+        self._past = Past(since_ms, None, set(symbols))
         return [
-            self._forced_from(since_ms),
+            self._window("forced", since_ms, limit=tables.FORCED_PAGE),
             self.booked(since_ms),
             *(self.ask("margins", symbol=symbol, startTime=since_ms, limit=tables.MARGINS_PAGE) for symbol in symbols),
+            *(self._trades_from(symbol, since_ms) for symbol in symbols),
+        ]
+
+    def records(self, since_ms: int, until_ms: int, symbols: Sequence[str]) -> list[HttpRequest]:
+        """Ask for forced orders, the books, and fills of each symbol in a window; what the books name is asked too."""
+        self._past = Past(since_ms, until_ms, set(symbols))
+        return [
+            self._window("forced", since_ms, limit=tables.FORCED_PAGE),
+            self.booked(since_ms, until_ms - 1),
             *(self._trades_from(symbol, since_ms) for symbol in symbols),
         ]
 
@@ -107,13 +132,14 @@ class Books:
         """Build a question in this account's style."""
         return build.question(self._signer.style, name, **parameters)
 
-    def _forced_from(self, start_ms: int) -> HttpRequest:
-        end_ms = start_ms + tables.WINDOW_MS
-        return self.ask("forced", startTime=start_ms, endTime=end_ms, limit=tables.FORCED_PAGE)
-
     def _trades_from(self, symbol: str, start_ms: int) -> HttpRequest:
-        end_ms = start_ms + tables.WINDOW_MS
-        return self.ask("trades", symbol=symbol, startTime=start_ms, endTime=end_ms, limit=tables.TRADES_PAGE)
+        return self._window("trades", start_ms, symbol=symbol, limit=tables.TRADES_PAGE)
+
+    def _window(self, name: tables.Name, start_ms: int, **parameters: str | int) -> HttpRequest:
+        """Ask from a moment on, for as long as one question may cover."""
+        end_ms, last = start_ms + tables.WINDOW_MS, self._past.last if self._past else None
+        end_ms = end_ms if last is None else min(end_ms, last)
+        return self.ask(name, **parameters, startTime=start_ms, endTime=end_ms)
 
     # --- Answers ----------------------------------------------------------------------------------------------------
 
@@ -204,20 +230,33 @@ class Books:
                 continue
             self._memory.learn_cause(row.symbol, str(row.order_id), (evidence.cause, evidence.what))
             outputs.append(evidence)
-        further = self._further_forced(rows, parameters)
-        return outputs if further is None else [*outputs, Ask(request=further)]
+        return [*outputs, *self._further_forced(len(rows), parameters)]
 
-    def _further_forced(self, rows: Sequence[wire.OrderRow], parameters: dict[str, str]) -> HttpRequest | None:
-        """Return the next page: from the newest order on where this one was full, else the next window of time."""
-        newest = max((wire.millis(row.time) or 0 for row in rows), default=0)
-        if len(rows) >= tables.FORCED_PAGE and newest > int(parameters.get("startTime", 0)):
-            return self._forced_from(newest)
-        end_ms = int(parameters.get("endTime", 0))
-        return self._forced_from(end_ms) if 0 < end_ms < self._now_ms else None
+    def _further_forced(self, count: int, parameters: dict[str, str]) -> list[Output]:
+        """Return the question that follows: where the page was full half of its window, else the next window of time.
+
+        Whether a page that is full holds the oldest or the newest of its window is not documented.
+        """
+        start_ms, end_ms = int(parameters.get("startTime", 0)), int(parameters.get("endTime", 0))
+        if count >= tables.FORCED_PAGE and end_ms > start_ms:
+            half = {"startTime": start_ms, "endTime": (start_ms + end_ms) // 2}
+            return [Ask(request=self.ask("forced", **half, limit=tables.FORCED_PAGE))]
+        notes = [_crowded("forced orders", count, start_ms)] if count >= tables.FORCED_PAGE else []
+        if not self._goes_on(end_ms):
+            return notes
+        return [*notes, Ask(request=self._window("forced", end_ms + 1, limit=tables.FORCED_PAGE))]
+
+    def _goes_on(self, end_ms: int) -> bool:
+        """Say whether another window follows one that ends then."""
+        last = self._past.last if self._past else None
+        return 0 < end_ms < (self._now_ms if last is None else last)
 
     def _trades(self, body: bytes, parameters: dict[str, str], asked_at: int) -> list[Output]:
         rows, outputs = _each(body, wire.TradeRow, "a fill")
+        last = self._past.last if self._past else None
         for row in rows:
+            if last is not None and int(row.time) > last:
+                continue  # pages by id know no end
             cause = self._memory.causes.get((row.symbol, str(row.order_id)), ("trade", ""))
             try:
                 outputs.append(trades.fill(self._account.name, row, cause))
@@ -228,26 +267,39 @@ class Books:
 
     def _further_trades(self, rows: Sequence[wire.TradeRow], parameters: dict[str, str]) -> HttpRequest | None:
         """Return the next page: by id where this one was full (times cannot go with ids), else the next window of time."""
-        symbol = parameters["symbol"]
+        symbol, last = parameters["symbol"], self._past.last if self._past else None
+        if last is not None and any(int(row.time) > last for row in rows):
+            return None
         if len(rows) >= tables.TRADES_PAGE:
             newest = max(int(row.id) for row in rows)
             return self.ask("trades", symbol=symbol, fromId=newest + 1, limit=tables.TRADES_PAGE)
         end_ms = int(parameters.get("endTime", 0))
-        return self._trades_from(symbol, end_ms) if 0 < end_ms < self._now_ms else None
+        return self._trades_from(symbol, end_ms) if self._goes_on(end_ms) else None
 
     def _income(self, body: bytes, parameters: dict[str, str], asked_at: int) -> list[Output]:
         rows, outputs = _each(body, wire.IncomeRow, "a line of the books")
+        past, last = self._past, int(parameters["endTime"]) if "endTime" in parameters else None
         for row in rows:
             outputs += trades.income(self._account.name, row, self._memory.hedge)
-            if self._history and row.income_type in tables.TRADE_INCOME and row.symbol not in self._history[1] | {""}:
-                self._history[1].add(row.symbol)
-                outputs.append(Ask(request=self._trades_from(row.symbol, self._history[0])))
-        if len(rows) >= tables.INCOME_PAGE:
-            newest = max(int(row.time) for row in rows)
-            if newest <= int(parameters.get("startTime", 0)):
-                raise ProtocolViolation("aster", f"{len(rows)} lines of the books within one millisecond")
-            outputs.append(Ask(request=self.booked(newest)))
-        return outputs
+            closed = trades.closed_pnl(self._account.name, row, self._memory.hedge) if last is not None else None
+            outputs += [] if closed is None else [closed]
+            # A fill without profit and fee has no line: in the books of a window every symbol that is named was held.
+            traded = row.income_type in tables.TRADE_INCOME or last is not None
+            if past and traded and row.symbol not in past.symbols | {""}:
+                past.symbols.add(row.symbol)
+                outputs.append(Ask(request=self._trades_from(row.symbol, past.since)))
+        return [*outputs, *self._further_income(rows, int(parameters.get("startTime", 0)), last)]
+
+    def _further_income(self, rows: Sequence[wire.IncomeRow], start_ms: int, last: int | None) -> list[Output]:
+        """Return the next page: from the last line's moment on, since others of that moment may have been cut off."""
+        if len(rows) < tables.INCOME_PAGE:
+            return []
+        newest = max(int(row.time) for row in rows)
+        notes = [_crowded("lines of the books", len(rows), newest)] if newest <= start_ms else []
+        following = max(newest, start_ms + 1)
+        if last is not None and following > last:
+            return notes
+        return [*notes, Ask(request=self.booked(following, last))]
 
     def _margins(self, body: bytes, parameters: dict[str, str], asked_at: int) -> list[Output]:
         rows, outputs = _each(body, wire.MarginChange, "a change of margin")
@@ -279,6 +331,10 @@ class Books:
             ip_bound=None if agent.ip_whitelist is None else bool(agent.ip_whitelist.strip()),
         )
         return [info]
+
+
+def _crowded(what: str, count: int, at: int) -> Output:
+    return Malformed(what=f"aster: {count} {what} within the millisecond {at}: what is beyond them cannot be had")
 
 
 def _each(body: bytes, shape: type[Row], what: str) -> tuple[list[Row], list[Output]]:

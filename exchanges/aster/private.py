@@ -83,6 +83,10 @@ class PrivateLink(Session):
         """Ask for forced orders, the books, and the fills of those symbols."""
         return self._books.history(since_ms, symbols)
 
+    def records(self, since_ms: int, until_ms: int, symbols: Sequence[str]) -> list[HttpRequest]:
+        """Ask for forced orders, the books, and the fills of those symbols and of all that the books name, of a window."""
+        return self._books.records(since_ms, until_ms, symbols)
+
     def find_order(self, symbol: str, order_id: str) -> list[HttpRequest]:
         """Ask for one order."""
         return self._books.find_order(symbol, order_id)

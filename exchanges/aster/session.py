@@ -48,6 +48,10 @@ class Session:
         """Return nothing: the address is known."""
         return []
 
+    def records(self, since_ms: int, until_ms: int, symbols: Sequence[str]) -> list[HttpRequest]:
+        """Return nothing: there is no account, or its past is not told by its address."""
+        return []
+
     def free(self, ccy: str) -> list[HttpRequest]:
         """Return nothing: balances say what is free."""
         return []

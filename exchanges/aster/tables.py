@@ -143,7 +143,8 @@ REASON_BOOKED: Final = frozenset(
 REASONS: Final = REASON_BOOKED | {"ORDER", "MARGIN_TRANSFER", "MARGIN_TYPE_CHANGE"}
 
 FUNDING_INCOME: Final = "FUNDING_FEE"
-TRADE_INCOME: Final = frozenset({"REALIZED_PNL", "COMMISSION"})  # said by the fills themselves
+PNL_INCOME: Final = "REALIZED_PNL"
+TRADE_INCOME: Final = frozenset({PNL_INCOME, "COMMISSION"})  # said by the fills themselves
 # The first, second and last three are documented, the others Binance's. What is not listed is "other", in its own word.
 INCOME_KINDS: Final[dict[str, TransferKind]] = {
     "TRANSFER": "transfer",

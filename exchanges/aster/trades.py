@@ -15,6 +15,7 @@ from exchanges.aster.wire import IncomeRow, MarginChange, OrderRow, TradeRow, mi
 from exchanges.errors import ProtocolViolation
 from exchanges.events import (
     Cause,
+    ClosedPnl,
     Evidence,
     Fill,
     FundingPayment,
@@ -207,6 +208,27 @@ def fill(account: str, row: TradeRow, cause: tuple[Cause, str]) -> Fill:
         realized_pnl=known(row.realized_pnl),
         cause=cause[0],
         category=cause[1],
+    )
+
+
+def closed_pnl(account: str, row: IncomeRow, hedge: bool | None) -> ClosedPnl | None:
+    """Translate a line that a trade brought: what it realised, or what it cost; None for any other line."""
+    if row.income_type not in tables.TRADE_INCOME or not row.symbol:
+        return None
+    pnl = row.income_type == tables.PNL_INCOME
+    return ClosedPnl(
+        account=account,
+        id=position_id(account, "income", row.income_type, str(row.tran_id)),
+        source="income",
+        symbol=row.symbol,
+        at=int(row.time),
+        # In hedge mode a line does not say which leg it belongs to.
+        position=leg_id(account, row.symbol, "BOTH") if hedge is False else None,
+        ccy=row.asset,
+        realized_pnl=row.income if pnl else None,
+        fees=None if pnl else row.income,
+        trade_id=str(row.trade_id) if row.trade_id else None,
+        what=row.income_type,
     )
 
 

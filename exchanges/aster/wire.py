@@ -160,6 +160,7 @@ class IncomeRow(Struct, frozen=True, kw_only=True, rename="camel"):
     time: Annotated[int, Meta(ge=0)] | Annotated[str, Meta(pattern=r"\A[0-9]{1,14}\Z")]
     tran_id: Id
     symbol: str = ""
+    trade_id: str | int = ""
 
 
 class MarginChange(Struct, frozen=True, kw_only=True, rename="camel"):

@@ -12,7 +12,19 @@ import pytest
 from exchanges.aster import tables
 from exchanges.aster.private import PrivateLink
 from exchanges.errors import AuthFailed, ProtocolViolation
-from exchanges.events import AccountMode, BalanceState, Evidence, Fill, KeyInfo, OpenOrders, Order, PositionsSnapshot
+from exchanges.events import (
+    AccountMode,
+    BalanceState,
+    ClosedPnl,
+    Evidence,
+    Fill,
+    FundingPayment,
+    KeyInfo,
+    OpenOrders,
+    Order,
+    PositionsSnapshot,
+    Transfer,
+)
 from exchanges.venue import Ask, HttpRequest, Malformed, Output
 from tests.exchanges.aster.samples import (
     LEGACY,
@@ -290,22 +302,89 @@ def test_a_full_page_of_the_books_goes_on_from_its_last_line() -> None:
     lines = [income(tranId=str(number), time=NOW + number) for number in range(tables.INCOME_PAGE)]
     (further,) = pages(answer(link, question, lines))
     assert parameters(further)["startTime"] == str(NOW + tables.INCOME_PAGE - 1)
-    with pytest.raises(ProtocolViolation, match="one millisecond"):
-        answer(
-            link, further, [income(tranId=str(n), time=NOW + tables.INCOME_PAGE - 1) for n in range(tables.INCOME_PAGE)]
-        )
+    crowd = [income(tranId=str(n), time=NOW + tables.INCOME_PAGE - 1) for n in range(tables.INCOME_PAGE)]
+    outputs = answer(link, further, crowd)
+    assert ["within the millisecond" in each.what for each in outputs if isinstance(each, Malformed)] == [True]
+    (behind,) = pages(outputs)
+    assert parameters(behind)["startTime"] == str(NOW + tables.INCOME_PAGE)
 
 
-def test_forced_orders_have_pages_and_windows_too() -> None:
+def test_a_full_page_of_forced_orders_is_asked_in_halves_and_windows_follow() -> None:
     link = private(LEGACY)
     question = link.history(NOW - 8 * DAY, [])[0]
     link.sign(question, NOW)
     full = [order_row(clientOrderId="adl_autoclose", time=NOW - 7 * DAY + n) for n in range(tables.FORCED_PAGE)]
-    (further,) = pages(answer(link, question, full))
-    assert parameters(further)["startTime"] == str(NOW - 7 * DAY + tables.FORCED_PAGE - 1)
+    (half,) = pages(answer(link, question, full))
+    assert (parameters(half)["startTime"], parameters(half)["endTime"]) == (
+        str(NOW - 8 * DAY),
+        str(NOW - 8 * DAY + tables.WINDOW_MS // 2),
+    )
+    (rest,) = pages(answer(link, half, []))
+    assert parameters(rest)["startTime"] == str(NOW - 8 * DAY + tables.WINDOW_MS // 2 + 1)
+    assert pages(answer(link, rest, [])) == []
     (window,) = pages(answer(link, question, []))
-    assert parameters(window)["startTime"] == str(NOW - DAY)
+    assert parameters(window)["startTime"] == str(NOW - DAY + 1)
     assert pages(answer(link, window, [])) == []
+    moment = link._books.ask("forced", startTime=NOW, endTime=NOW, limit=tables.FORCED_PAGE)
+    assert [type(each) for each in answer(link, moment, full) if not isinstance(each, Evidence)] == [Malformed]
+
+
+# --- Books of a window ------------------------------------------------------------------------------------------------
+
+
+def test_every_question_of_a_window_ends_before_its_end() -> None:
+    link = private()
+    questions = link.records(NOW - DAY, NOW, ["BTCUSDT"])
+    assert asked([Ask(request=each) for each in questions]) == ["forced", "income", "trades"]
+    assert {(parameters(each)["startTime"], parameters(each)["endTime"]) for each in questions} == {
+        (str(NOW - DAY), str(NOW - 1))
+    }
+    for question in questions:
+        link.sign(question, NOW + DAY)
+        assert pages(answer(link, question, [])) == []
+
+
+def test_the_books_of_a_window_bring_what_trades_realised_and_cost_and_name_every_symbol() -> None:
+    link = private()
+    _, question = link.records(NOW - DAY, NOW, [])
+    lines = [
+        income("REALIZED_PNL", "1.50", tranId="7", tradeId="99", symbol="BTCUSDT", time=NOW - 5),
+        income("COMMISSION", "-0.02", tranId="7", tradeId="99", symbol="BTCUSDT", time=NOW - 5),
+        income("FUNDING_FEE", "-0.01", tranId="8", symbol="SOLUSDT", time=NOW - 4),
+        income("TRANSFER", "5", tranId="9", symbol="", time=NOW - 3),
+    ]
+    outputs = answer(link, question, lines)
+    pnl, fee = [each for each in outputs if isinstance(each, ClosedPnl)]
+    assert (pnl.realized_pnl, pnl.fees, pnl.trade_id, pnl.source) == ("1.50", None, "99", "income")
+    assert (fee.realized_pnl, fee.fees, fee.what) == (None, "-0.02", "COMMISSION")
+    assert pnl.id != fee.id
+    assert [parameters(each)["symbol"] for each in pages(outputs)] == ["BTCUSDT", "SOLUSDT"]
+    assert [each.id for each in outputs if isinstance(each, FundingPayment | Transfer)] == [
+        "main:FUNDING_FEE:8",
+        "main:TRANSFER:9",
+    ]
+
+
+def test_fills_by_id_stop_at_the_end_of_the_window() -> None:
+    link = private()
+    *_, question = link.records(NOW - DAY, NOW, ["BTCUSDT"])
+    full = [trade(id=number, time=NOW - 10) for number in range(1, tables.TRADES_PAGE + 1)]
+    (further,) = pages(answer(link, question, full))
+    later = [trade(id=2_000 + n, time=NOW - 1 + n // 2) for n in range(tables.TRADES_PAGE)]
+    outputs = answer(link, further, later)
+    assert [each.trade_id for each in outputs if isinstance(each, Fill)] == ["2000", "2001"]
+    assert pages(outputs) == []
+
+
+def test_full_pages_of_the_books_end_with_the_window() -> None:
+    link = private()
+    _, question = link.records(NOW - DAY, NOW, [])
+    lines = [income(tranId=str(n), symbol="", time=NOW - 1) for n in range(tables.INCOME_PAGE)]
+    (further,) = pages(answer(link, question, lines))
+    assert (parameters(further)["startTime"], parameters(further)["endTime"]) == (str(NOW - 1), str(NOW - 1))
+    outputs = answer(link, further, lines)
+    assert pages(outputs) == []
+    assert sum(isinstance(each, Malformed) for each in outputs) == 1
 
 
 def changed_margin() -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from exchanges.errors import AuthFailed, ProtocolViolation
-from exchanges.events import AccountMode, BalanceState, Fill, FundingPayment, KeyInfo, PositionsSnapshot
+from exchanges.events import AccountMode, BalanceState, ClosedPnl, Fill, FundingPayment, KeyInfo, PositionsSnapshot
 from exchanges.hyperliquid import build, tables
 from exchanges.hyperliquid.private import PrivateLink
 from exchanges.hyperliquid.session import Known
@@ -447,6 +447,39 @@ def test_history_is_asked_by_user_and_paged_by_time_from_the_last_moment_on() ->
     crowded = [fill("BTC", "B", "1.0", "5.0", time=1_000, tid=at) for at in range(tables.PAGE)]
     (next_one,) = questions(answer(link, "userFillsByTime", crowded, startTime=1_000))
     assert next_one["startTime"] == 1_001
+
+
+def test_books_of_a_window_end_before_its_end_and_bring_what_each_fill_realised() -> None:
+    link = private(stream=False)
+    answer(link, "allPerpMetas", [meta("BTC"), meta("xyz:GOLD", token=360)])
+    probe, *asked = [build.question(request) for request in link.records(1_000, 2_000, [])]
+    assert (probe["startTime"], probe["endTime"], probe["aggregateByTime"]) == (0, 999, False)
+    assert [(each["type"], each["startTime"], each["endTime"]) for each in asked] == [
+        (kind, 1_000, 1_999) for kind in tables.HISTORY
+    ]
+    rows = [
+        fill("BTC", "A", "1.5", "60000.0", time=1_500, tid=1, startPosition="1.0", closedPnl="12.5", fee="0.2"),
+        fill("BTC", "A", "1.0", "60000.0", time=1_500, tid=2, startPosition="-0.5", closedPnl="0.0", fee="-0.1"),
+        fill("xyz:GOLD", "B", "1.0", "5.0", time=1_600, tid=3, startPosition="-3.0", closedPnl="-1.0", fee="0.2"),
+        fill("@107", "A", "1.0", "5.0", time=1_700, tid=4, closedPnl="3.0"),
+    ]
+    outputs = answer(link, "userFillsByTime", rows, startTime=1_000, endTime=1_999)
+    assert len(only(Fill, outputs)) == 4
+    flip, opened, gold = only(ClosedPnl, outputs)
+    assert (flip.realized_pnl, flip.fees, flip.side, flip.size, flip.ccy) == ("12.5", "-0.2", "long", "1.0", "USDC")
+    assert (opened.realized_pnl, opened.fees, opened.side) == ("0.0", "0.1", None)
+    assert (gold.realized_pnl, gold.side, gold.ccy, gold.fees) == ("-1.0", "short", "USDH", None)  # its fee is in USDC
+    assert only(ClosedPnl, answer(link, "userFillsByTime", rows, startTime=1_000)) == []
+
+
+def test_a_page_of_a_window_that_one_millisecond_fills_is_told_and_pages_end_with_the_window() -> None:
+    link = private(stream=False)
+    crowd = [fill("BTC", "B", "1.0", "5.0", time=1_000, tid=at) for at in range(tables.FULL["userFillsByTime"])]
+    outputs = answer(link, "userFillsByTime", crowd, startTime=1_000, endTime=1_500)
+    assert len(only(Malformed, outputs)) == 1
+    (behind,) = questions(outputs)
+    assert (behind["startTime"], behind["endTime"]) == (1_001, 1_500)
+    assert only(Ask, answer(link, "userFillsByTime", crowd, startTime=1_000, endTime=1_000)) == []
 
 
 def test_the_dexes_are_learned_before_history_that_is_paid_in_their_collateral() -> None:
