@@ -21,11 +21,16 @@ from gateway.storage.postgres import Connection
 
 _WHOLE, _PARTS = "positions-history", "closed-pnl"
 _FIELDS = ("entry_price", "exit_price", "realized_pnl", "fees", "funding", "liquidation_fee", "realized_net")
+_PRICES = ("entry_price", "exit_price")
 _REL = Decimal("1e-9")  # of the figure: a venue's own float noise
+_MONEY = Decimal("1e-6")  # no venue rounds money more than this; trailing zeros may be left out
 
-_CYCLES = (
-    "SELECT state FROM position_history WHERE account = $1 AND symbol = $2 AND at >= $3 AND at <= $4 ORDER BY at, id"
-)
+# A record may be of a part of a cycle that ended later: of a few legs the next one.
+_CYCLES = """
+    (SELECT state FROM position_history WHERE account = $1 AND symbol = $2 AND at >= $3 AND at <= $4)
+    UNION ALL
+    (SELECT state FROM position_history WHERE account = $1 AND symbol = $2 AND at > $4 ORDER BY at LIMIT 4)
+"""
 _RECORDS = """
     SELECT state FROM pnl_records WHERE account = $1 AND symbol = $2 AND at >= $3 AND at <= $4 AND source = ANY($5::text[])
     ORDER BY at, id
@@ -37,7 +42,7 @@ _MARK = """
 
 
 async def compare(connection: Connection, key: tuple[str, str], moments: Sequence[int]) -> None:
-    """Hold the cycles that ended about these moments against the venue's records, and note what differs."""
+    """Hold the cycles that ended about these moments, or went on, against the venue's records, and note what differs."""
     if not moments:
         return
     first, last = min(moments) - SLACK_MS, max(moments) + SLACK_MS
@@ -47,8 +52,8 @@ async def compare(connection: Connection, key: tuple[str, str], moments: Sequenc
     ]
     if not cycles:
         return
-    since = min(one.opened_at for one in cycles) - SLACK_MS
-    rows = await connection.fetch(_RECORDS, *key, since, last, [_WHOLE, _PARTS])
+    since, until = min(one.opened_at for one in cycles) - SLACK_MS, max(one.closed_at for one in cycles) + SLACK_MS
+    rows = await connection.fetch(_RECORDS, *key, since, until, [_WHOLE, _PARTS])
     records = [msgspec.json.decode(row["state"], type=ClosedPnl) for row in rows]
     found = {one.id: differing(one, records) for one in cycles} if records else {}
     changed = {one.id: found[one.id] for one in cycles if one.id in found and found[one.id] != dict(one.differs)}
@@ -61,7 +66,8 @@ def differing(cycle: PastPosition, records: Sequence[ClosedPnl]) -> dict[str, st
     mine = [one for one in records if one.position in (None, cycle.position) and one.side in (None, cycle.side)]
     whole = [one for one in mine if one.source == _WHOLE and _is_of(one, cycle)]
     if whole:
-        return _differing(cycle, {name: getattr(whole[-1], name) for name in _FIELDS}, cycle.fills)
+        own = {name: getattr(cycle, name) for name in _FIELDS}
+        return _differing(own, {name: getattr(whole[-1], name) for name in _FIELDS}, cycle.fills)
     parts = [one for one in mine if one.source == _PARTS and cycle.opened_at < one.at <= cycle.closed_at + SLACK_MS]
     if not parts or cycle.realized_pnl is None or cycle.fees is None:
         return {}
@@ -70,12 +76,7 @@ def differing(cycle: PastPosition, records: Sequence[ClosedPnl]) -> dict[str, st
         "realized_pnl": cycle.realized_pnl,
         "realized_net": told(exact_sum(Decimal(cycle.realized_pnl), Decimal(cycle.fees))),
     }
-    digits = max((ulp(one.realized_net) for one in parts if one.realized_net), default=Decimal(0))
-    return {
-        name: said
-        for name, said in zip(own, sums, strict=True)
-        if said is not None and not _agree(own[name], said, digits * (len(parts) + cycle.fills))
-    }
+    return _differing(own, dict(zip(own, sums, strict=True)), len(parts) + cycle.fills)
 
 
 def _is_of(record: ClosedPnl, cycle: PastPosition) -> bool:
@@ -83,17 +84,17 @@ def _is_of(record: ClosedPnl, cycle: PastPosition) -> bool:
     return begun and abs(record.at - cycle.closed_at) <= SLACK_MS
 
 
-def _differing(cycle: PastPosition, said: Mapping[str, str | None], fills: int) -> dict[str, str]:
-    return {
-        name: value
-        for name, value in said.items()
-        if value is not None and not _agree(getattr(cycle, name), value, ulp(value) * max(fills, 1))
-    }
-
-
-def _agree(own: str | None, said: str, rounding: Decimal) -> bool:
-    """Say whether a figure is the venue's within its rounding: one unit of its last digit for each fill."""
-    return own is not None and abs(Decimal(own) - Decimal(said)) <= max(rounding, abs(Decimal(said)) * _REL)
+def _differing(own: Mapping[str, str | None], said: Mapping[str, str | None], roundings: int) -> dict[str, str]:
+    """Return what is not the same within the venue's rounding: of a price its last digit, of money that of each fill."""
+    found = {}
+    for name, value in said.items():
+        if value is None:
+            continue
+        bound = ulp(value) if name in _PRICES else min(ulp(value), _MONEY) * max(roundings, 1)
+        mine, bound = own[name], max(bound, abs(Decimal(value)) * _REL)
+        if mine is None or abs(Decimal(mine) - Decimal(value)) >= bound:
+            found[name] = value
+    return found
 
 
 def _sum(records: Sequence[ClosedPnl], name: str) -> str | None:
