@@ -297,6 +297,7 @@ class Gateway:
     async def _clock_turns(self) -> None:
         while True:
             await asyncio.sleep(_CLOCK_TURN_S)
+            self.engine.alerts.storage(*self.store.trouble())
             self.turns.clock(self.feeds.heard())
             if self.feeds.accounts_live():
                 self.store.all_live(self.engine.positions, self.engine.accounts)

@@ -110,6 +110,14 @@ class Store:
         """Return the checkpoint's state for /readyz: ok, away (tried again) or refused (the operator has to act)."""
         return self.checkpoint.status.state
 
+    def trouble(self) -> tuple[float, str]:
+        """Return how storage stands, in the unit of the alert ``storage``: 0 well, 1 nowhere to spool to, 2 entries were lost."""
+        status = self.checkpoint.status
+        if status.losing:
+            rows = f"{status.journal_lost} entries and prices of the journal were given up so far"
+            return 2.0, f"{rows}; {status.spool_error or status.reason or 'the spool was unreadable'}"
+        return (1.0, f"the spool cannot be used ({status.spool_error})") if status.spool_error is not None else (0.0, "")
+
     def figures(self) -> Sequence[Metric]:
         """Return what Prometheus sees of storage."""
         status = self.checkpoint.status

@@ -470,7 +470,8 @@ def test_the_rules_of_alerts_that_are_shown_are_ones_and_every_kind_is_documente
     (example,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     shown = config.parse(read_yaml("accounts: {okx-main: {venue: okx}}\n" + example), "operations.md")
     assert {rule.name for rule in config.alert_rules(shown)} == {*BUILTIN, "big-loss"}
-    words = {"position": "position", "pool": "pool", "account": "account", "feed": "account, position, venue or symbol"}
+    words = {name: name for name in ("position", "pool", "account", "gateway")}
+    words["feed"] = "account, position, venue or symbol"
     special = {"venue_warning": "position or account"}
     listed = {cells[0].strip("`"): (cells[1], cells[3]) for cells in rows(text)}
     assert listed == {

@@ -56,6 +56,10 @@ class Alerts:
         structure = self._changes.tables["positions"].structure_seq
         return Look(self._of, now, written=written, concerned=concerned, moved=moved, structure=structure)
 
+    def storage(self, trouble: float, words: str) -> None:
+        """Take how storage stands: 0: well, else as the kind ``storage`` counts; the next clock turn judges it."""
+        self._of.storage = trouble, words
+
     def transfer(self, account: Account, transfer: Transfer, now: int) -> None:
         """Take money that came or went."""
         if self._of_losses:

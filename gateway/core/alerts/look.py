@@ -44,6 +44,7 @@ class Surroundings:
 
     Attributes:
         moves: Money that moved though nobody has said why yet.
+        storage: Trouble with what is stored, in the unit of the kind ``storage``, and in words.
         restored_at: When alerts of an earlier life were taken over; None: there were none.
     """
 
@@ -62,6 +63,7 @@ class Surroundings:
         self.scene, self.book, self.holdings, self.market = scene, book, holdings, market
         self.feeds, self.portfolio, self.days, self.dust_usd = feeds, portfolio, days, dust_usd
         self.moves = Moves(portfolio.register, books)
+        self.storage: tuple[float, str] = (0.0, "")
         self.restored_at: int | None = None
 
 
@@ -101,6 +103,11 @@ class Look:
     def symbols(self) -> Iterable[Symbol]:
         """All symbols that were ever held."""
         return self._of.market.symbols.values()
+
+    @property
+    def storage(self) -> tuple[float, str]:
+        """Trouble with what is stored, and its words."""
+        return self._of.storage
 
     def owner(self, pool: int) -> Account | None:
         """Return whose pool a number is."""

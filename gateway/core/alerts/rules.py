@@ -18,7 +18,7 @@ from exchanges.events import Execution
 Severity = Literal["info", "warning", "error", "critical"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 Unit = Literal["fraction", "usd", "s", "days", "count", "flag"]
-Of = Literal["position", "pool", "account", "feed"]
+Of = Literal["position", "pool", "account", "feed", "gateway"]
 
 DAY_MS = 86_400_000
 
@@ -63,6 +63,8 @@ KINDS: dict[str, Kind] = {
     "blind": Kind("feed", False, "s", "time without live figures"),
     "key_expiry": Kind("account", True, "days", "days until the key expires"),
     "venue_warning": Kind("position", False, "flag", "the venue warns of a liquidation", lasts_ms=600_000),
+    # 1: what the database does not take can be spooled nowhere, and waits in memory; 2: the journal has lost entries.
+    "storage": Kind("gateway", False, "count", "trouble with what is stored", by_clock=True),
 }
 
 
@@ -186,6 +188,7 @@ BUILTIN: dict[str, RuleSettings] = {
     "allocation": RuleSettings("allocation", steps={"warning": 0.0}),
     "model_residual": RuleSettings("model_residual", steps={"warning": 0.0}, for_s=10.0),
     "key_expiry": RuleSettings("key_expiry", steps={"warning": 14.0, "error": 3.0, "critical": 0.0}),
+    "storage": RuleSettings("storage", steps={"warning": 1.0, "critical": 2.0}),
 }
 
 
@@ -235,7 +238,7 @@ def _rule(name: str, stated: RuleSettings, channels: Collection[str]) -> Rule:
         select=given.select or Select(),
         notify=given.notify,
     )
-    if rule.select.symbols is not None and rule.spec.of in ("account", "pool"):
+    if rule.select.symbols is not None and rule.spec.of in ("account", "pool", "gateway"):
         raise ValueError(f"{name}: select.symbols does not fit: `{kind}` is of a whole {rule.spec.of}. Select accounts")
     return rule
 

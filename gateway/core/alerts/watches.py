@@ -376,6 +376,21 @@ class OfMarks:
         return select.matches(scope) and (select.dust or not look.is_dust(position))
 
 
+class OfStorage:
+    """What is stored, or cannot be: one alert for the whole gateway."""
+
+    def __init__(self, rule: Rule, board: Board) -> None:
+        self.rule, self.board = rule, board
+        self._subject = Subject("gateway", Scope(None, None, "", "", "live"), "storage")
+
+    def turn(self, look: Look) -> None:
+        """Nothing: the clock tells."""
+
+    def clock(self, look: Look) -> None:
+        value, words = look.storage
+        self.board.judge(self.rule, self._subject, Reading(value), look.now, note=words)
+
+
 def watches(rules: Iterable[Rule], board: Board) -> list[Watch]:
     """Return what watches these rules."""
     found: list[Watch] = []
@@ -388,6 +403,8 @@ def watches(rules: Iterable[Rule], board: Board) -> list[Watch]:
             found.append(OfHappenings(rule, board))
             if rule.kind == "blind":
                 found.append(OfMarks(rule, board))
+        elif rule.kind == "storage":
+            found.append(OfStorage(rule, board))
         else:
             found.append(OfPools(rule, board))
     return found

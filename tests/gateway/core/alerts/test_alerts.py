@@ -337,6 +337,23 @@ def test_a_shortfall_an_expiring_key_a_warning_and_a_place_in_the_queue() -> Non
     assert states(one)[f"venue_warning:{SUBJECT}"] == "resolved"
 
 
+def test_trouble_of_the_storage_is_one_alert_that_worsens_and_ends() -> None:
+    one = desk()
+    one.turn([*LIVE, position()], T0)
+    one.clock(T0 + 1_000)
+    assert "storage:gateway" not in states(one)
+    one.alerts.storage(1.0, "the spool cannot be used (disk full)")
+    one.clock(T0 + 2_000)
+    assert row(one, "alerts", "storage:gateway")["severity"] == "warning"
+    one.alerts.storage(2.0, "120 entries of the journal were given up so far")
+    one.clock(T0 + 3_000)
+    assert row(one, "alerts", "storage:gateway")["severity"] == "critical"
+    assert "120 entries" in row(one, "alerts", "storage:gateway")["message"]
+    one.alerts.storage(0.0, "")
+    one.clock(T0 + 4_000)
+    assert states(one)["storage:gateway"] == "resolved"
+
+
 # --- People ------------------------------------------------------------------------------------------------------------
 
 
