@@ -208,6 +208,84 @@ class Backfill(Event, frozen=True, kw_only=True):
     error: str | None = None
 
 
+VerificationClass = Literal[
+    "rounding", "before_history", "fee_currency", "settlement", "liquidation_fee", "rebate", "unexplained"
+]
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True, rename={"cls": "class"}, gc=False):
+    """One difference between what fills come to and the venue's own records, or a day's books, and what explains it.
+
+    Attributes:
+        what: Which trade, order, position or payment.
+        since, at: What it spans (the venue's time).
+        differences: Field → the venue's figure less ours, in ``ccy``.
+        effect: What the stored rows of the account would have to bring besides, for them to be the venue's.
+        fills, payments, records: Ids of the stored rows that it is about.
+    """
+
+    cls: VerificationClass
+    what: str
+    symbol: str | None = None
+    position: str | None = None
+    since: int
+    at: int
+    ccy: str | None = None
+    differences: Mapping[str, str] = {}
+    effect: str = "0"
+    fills: tuple[str, ...] = ()
+    payments: tuple[str, ...] = ()
+    records: tuple[str, ...] = ()
+
+
+class Balance(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What moved an account's equity in one currency (``ccy`` "USD": all of it in US dollars) from one sample to another.
+
+    ``equity = realized + unrealized + transfers + interest + revaluation + findings + unexplained``. ``findings``: what the lines
+    of the same days say is wrong in the stored rows. ``bound``: what rounding may come to in ``unexplained``.
+    """
+
+    ccy: str
+    equity: str
+    realized: str
+    unrealized: str
+    transfers: str
+    interest: str
+    revaluation: str
+    findings: str
+    unexplained: str
+    bound: str
+
+
+class Verification(Event, frozen=True, kw_only=True, rename={"cls": "class"}):
+    """Our sums against the venue's books: of one account, symbol and UTC day; or, without ``symbol``, the balance of that day.
+
+    Attributes:
+        day: Its beginning (ms). ``at``: when it was worked out.
+        cls: The worst of the findings' classes; None: everything is equal to the last digit, or nothing could be compared.
+        compared: How many records and trades were; ``equal``: to the last digit.
+        ours, venue: Sums of what was compared, by field.
+        balance: By currency, and in US dollars. ``since``, ``until``: of which moments the two samples of equity are.
+        note: Why nothing could be compared, or what lies between the samples and the ends of the day.
+    """
+
+    id: str
+    account: str
+    symbol: str | None = None
+    day: int
+    at: int
+    cls: VerificationClass | None = None
+    compared: int = 0
+    equal: int = 0
+    ours: Mapping[str, str] = {}
+    venue: Mapping[str, str] = {}
+    balance: tuple[Balance, ...] = ()
+    since: int | None = None
+    until: int | None = None
+    findings: tuple[Finding, ...] = ()
+    note: str = ""
+
+
 class Acknowledged(Event, frozen=True, kw_only=True):
     """Somebody took note of an alert (``alert``: its row's id)."""
 
@@ -250,3 +328,4 @@ class Sink(Protocol):
     def put_alert(self, alert: AlertRecord) -> None: ...
     def put_silence(self, silence: Silence) -> None: ...
     def put_equity(self, sample: EquitySample) -> None: ...
+    def put_verification(self, verification: Verification) -> None: ...

@@ -27,7 +27,7 @@ from exchanges.events import (
 )
 from gateway.core.alerts.records import AlertRecord, EquitySample, Silence
 from gateway.core.journal import Entry, MarkSample
-from gateway.core.records import Backfill, ClosedCycle, Correction, Covered, PositionChange
+from gateway.core.records import Backfill, ClosedCycle, Correction, Covered, PositionChange, Verification
 
 Record = (
     Fill
@@ -42,6 +42,7 @@ Record = (
     | PositionChange
     | ClosedPnl
     | Backfill
+    | Verification
 )
 # Append-only tables of one form: table → what its ``state`` holds.
 RECORDS: dict[str, type[Event]] = {
@@ -57,6 +58,7 @@ RECORDS: dict[str, type[Event]] = {
     "position_changes": PositionChange,
     "pnl_records": ClosedPnl,
     "backfills": Backfill,
+    "verifications": Verification,
 }
 Written = tuple[str, int]  # epoch and revision: the name of one batch
 Value = str | int | float | msgspec.Struct | tuple[Any, ...] | None  # one cell; records are written as JSON

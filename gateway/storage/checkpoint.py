@@ -42,7 +42,7 @@ from exchanges.events import (
 )
 from gateway.core.alerts.records import AlertRecord, EquitySample, Silence
 from gateway.core.journal import Entry, MarkSample
-from gateway.core.records import Backfill, ClosedCycle, Correction, Covered
+from gateway.core.records import Backfill, ClosedCycle, Correction, Covered, Verification
 from gateway.storage import restore
 from gateway.storage.batch import Batch, Record, Written
 from gateway.storage.errors import PostgresAway, PostgresRefused, SpoolFull, StorageError
@@ -220,6 +220,9 @@ class Checkpoint:
 
     def put_pnl(self, record: ClosedPnl) -> None:
         self._put_record("pnl_records", record)
+
+    def put_verification(self, verification: Verification) -> None:
+        self._put_record("verifications", verification)
 
     def put_backfill(self, backfill: Backfill) -> None:
         self._put_record("backfills", backfill)
