@@ -9,6 +9,7 @@
     ├── BadDsn               the address of the database is malformed
     ├── PostgresAway         the server does not answer now: it is asked again
     ├── PostgresRefused      the server answers, and says no: password, database name, permissions
+    ├── ReadRefused          a question about what is stored cannot be answered now: too long, too many, an older schema
     ├── ServerTooOld         the server's version is older than what the schema needs
     ├── MigrationError       the schema cannot be brought up to date (edited file, newer database, bad numbering)
     ├── WriterLockHeld       another gateway writes into this database
@@ -103,6 +104,10 @@ class PostgresAway(StorageError):
 
 class PostgresRefused(StorageError):
     """The server answers and refuses: the operator has to act."""
+
+
+class ReadRefused(StorageError):
+    """A question about what is stored cannot be answered as it is, or not now."""
 
 
 class ServerTooOld(StorageError):

@@ -11,7 +11,7 @@ import contextlib
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import TypeAlias, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -78,8 +78,13 @@ class Database:
         application_name: How our sessions appear in pg_stat_activity; unique to this object.
     """
 
-    def __init__(self, dsn: str, *, name: str = "perpwire") -> None:
+    def __init__(
+        self, dsn: str, *, name: str = "perpwire", pool_size: int = _POOL_SIZE, settings: Mapping[str, str] | None = None
+    ) -> None:
         """Nothing is connected yet.
+
+        Args:
+            pool_size: How many connections ``connection`` lends at most. ``settings``: of the server, for its sessions.
 
         Raises:
             BadDsn: The address is malformed.
@@ -87,6 +92,7 @@ class Database:
         self.where = place(dsn)
         self.application_name = f"{name} {socket.gethostname()[:30]}:{os.getpid()} {secrets.token_hex(4)}"[:63]
         self._dsn = dsn
+        self._pool_size, self._settings = pool_size, dict(settings or {})
         self._pool: Pool | None = None
         self._making = asyncio.Lock()
 
@@ -106,7 +112,7 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """Lend a connection of the pool (at most four; further callers wait, bounded) for reading.
+        """Lend a connection of the pool (at most so many; further callers wait, bounded) for reading.
 
         Raises:
             PostgresAway | PostgresRefused | BadDsn: Also where a statement inside fails because the server went away.
@@ -147,10 +153,10 @@ class Database:
                 self._pool = await asyncpg.create_pool(
                     self._dsn,
                     min_size=0,  # a floor would make the pool reconnect by itself, with a traceback in the log each time
-                    max_size=_POOL_SIZE,
+                    max_size=self._pool_size,
                     timeout=_CONNECT_S,
                     command_timeout=_COMMAND_S,
-                    server_settings={"application_name": self.application_name},
+                    server_settings={"application_name": self.application_name, **self._settings},
                 )
         return self._pool
 
