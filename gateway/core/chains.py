@@ -327,7 +327,7 @@ class _Step:
             first_at = leg.first_at
             self._leave(leg, trip, closing)
             self._close(leg, fill.at, trip.reason)
-            self._open(leg, opening, begun=trip.begun)
+            self._open(leg, opening, begun=leg.known or trip.begun)
             leg.first_at = first_at
 
     def _open(self, leg: Leg, part: Part, *, begun: bool) -> None:
@@ -383,7 +383,7 @@ class _Step:
         """Judge the first fill that is known of a leg: did it open the position?"""
         leg.first_at = fill.at
         if fill.realized_pnl is not None and not _opens(fill):  # it closes what was held before
-            self._hold(leg, "short" if fill.side == "buy" else "long", None, fill.at, fill.id)
+            self._hold(leg, "short" if fill.side == "buy" else "long", None, fill.at, f"before:{fill.id}")
             return
         said = any(abs(moment - fill.at) <= SLACK_MS for moment in self._evidence.opened)
         before = any(moment < fill.at - SLACK_MS for moment in self._evidence.opened) and not leg.past
@@ -405,7 +405,7 @@ class _Step:
         if start and trip is not None:
             trip.adjust(abs(start))
         elif start:
-            self._hold(leg, "long" if start > 0 else "short", abs(start), fill.at, fill.id)
+            self._hold(leg, "long" if start > 0 else "short", abs(start), fill.at, f"before:{fill.id}")
 
     def _hold(self, leg: Leg, side: Side, size: Decimal | None, at: int, opener: str) -> RoundTrip:
         """Let a leg hold what no fill is known of."""

@@ -336,6 +336,8 @@ def test_a_size_before_a_fill_that_is_none_of_ours_shows_a_gap() -> None:
     assert (cycle.size, cycle.complete, cycle.fills) == ("3", False, 2)
     first, second = whole([fill(1, 1, "100", T0, start="0"), *_chained(T0 + HOUR)])[0]
     assert (first.reason, first.complete, second.complete) == ("reconciled", False, True)
+    first, second = whole([fill(1, -5, "100", T0, start="2", realized="7"), fill(2, 3, "100", T0 + 1, start="-3")])[0]
+    assert (first.complete, second.complete, second.id == first.id) == (False, True, False)
     (held,), _ = whole([fill(1, -2, "100", T0, start="2", realized="7")])
     assert (held.side, held.size, held.complete, held.realized_pnl) == ("long", "2", False, "7")
 
