@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import quote, urlsplit
 
 import asyncpg
 import msgspec
@@ -24,9 +24,9 @@ from gateway.config import AlertSettings, ChannelSettings, Config
 from gateway.core.alerts.records import AlertRecord
 from gateway.core.alerts.rules import RuleSettings, Select
 from gateway.notify import notifier
-from gateway.storage.embedded import EmbeddedPostgres
 from tests.gateway.notify.receiver import Receiver, at_once, receiver
 from tests.system.changes import only, replace
+from tests.system.clusters import Cluster
 from tests.system.conftest import SEED
 from tests.system.desk import Change, Desk, desk, eventually, stored_at
 from tests.system.programs import ROOT, ended, get, live, post, program, until
@@ -158,23 +158,6 @@ async def test_a_kill_in_the_moment_of_delivery_tells_the_same_again_under_the_s
 
 
 # --- Postgres -------------------------------------------------------------------------------------------------------------
-
-
-class Cluster:
-    """A server of its own, reached by a name that stays the same through its ends and starts."""
-
-    def __init__(self, folder: Path) -> None:
-        self._server, self._name = EmbeddedPostgres(folder / "cluster"), folder / "sockets"
-
-    async def start(self) -> str:
-        dsn = await self._server.start()
-        sockets = parse_qs(urlsplit(dsn).query)["host"][0]
-        self._name.unlink(missing_ok=True)
-        self._name.symlink_to(sockets)
-        return dsn.replace(quote(sockets, safe=""), quote(str(self._name), safe=""))
-
-    async def stop(self) -> None:
-        await self._server.stop()
 
 
 @asynccontextmanager

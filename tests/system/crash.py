@@ -1,0 +1,330 @@
+"""The crash matrix: gateway and Postgres killed, stopped and starved of disk under load; afterwards nothing is missing.
+
+``python -m tests.system.crash --seed 1 --rounds 100 --outage-s 120``: prints each round, ends with one line of JSON, and exits
+with 1 where a fill, an amount or a position's history is missing, there twice or other than the simulator's, where a client saw
+``seq`` go back or holds other rows than the gateway, or where the journal does not lead to what is stored.
+
+A round: the world runs under load, at a random moment a fault strikes, the gateway is started again where that ended it, and the
+world stands still until everything is told and stored. Where the gateway is dead its database is read before it is started again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import statistics
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+from exchanges.sim.server import Simulator
+from gateway.client import Client
+from gateway.config import LogSettings
+from gateway.log import configure
+from tests.system import rewound, stored
+from tests.system.burden import Burden
+from tests.system.desk import running_simulator
+from tests.system.expected import Books
+from tests.system.programs import get
+from tests.system.stations import Station, StorageKind, station
+from tests.system.truth import differences
+from tests.system.watching import TABLES, Watching, client, unequal
+
+FAULTS = ("gateway", "postgres", "both", "outage", "full_disk")
+KINDS: tuple[StorageKind, ...] = get_args(StorageKind)
+BEFORE_S, AFTER_S = (0.3, 4.0), (0.0, 1.5)  # how long the world runs under load around a fault
+SETTLE_S = 15.0
+TOLD = 8  # of what one check found
+
+
+@dataclass
+class Figures:
+    """What the matrix found; ``failures`` in words, by check."""
+
+    faults: Counter[str] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+    failed: Counter[str] = field(default_factory=Counter)
+    settled_s: list[float] = field(default_factory=list)
+    replayed_rows: list[int] = field(default_factory=list)
+    clean_stops: int = 0
+    lost_entries: int = 0
+    books: dict[str, int] = field(default_factory=dict)
+
+    def blame(self, round_: str, found: Sequence[str]) -> None:
+        """Note what a check found in a round."""
+        if found:
+            self.failed[round_.partition(": ")[2]] += 1
+            more = [f"{round_}: … and {len(found) - TOLD} more"] if len(found) > TOLD else []
+            self.failures += [f"{round_}: {one}" for one in found[:TOLD]] + more
+
+    def summary(self) -> dict[str, Any]:
+        """Return the figures for one line of JSON, times in seconds."""
+        settled = {"median": round(statistics.median(self.settled_s), 2), "worst": round(max(self.settled_s), 2)}
+        return {
+            "rounds": sum(self.faults.values()),
+            "faults": dict(sorted(self.faults.items())),
+            **self.books,
+            "replays": len(self.replayed_rows),
+            "replayed_rows": sum(self.replayed_rows),
+            "clean_stops": self.clean_stops,
+            "lost_entries": self.lost_entries,
+            "settled_s": settled if self.settled_s else {},
+            "failed_checks": dict(sorted(self.failed.items())),
+            "ok": not self.failures,
+        }
+
+
+class Matrix:
+    """One run over one simulator: stations, their clients, and what was found."""
+
+    def __init__(self, simulator: Simulator, seed: int, outage_s: float) -> None:
+        self.figures, self.books = Figures(), Books()
+        self._simulator, self._outage_s = simulator, outage_s
+        self._burden = Burden(simulator, seed, self.books)
+        self._chosen = random.Random(f"{seed}:crash")
+        self._watched: dict[StorageKind, list[tuple[Client, Watching]]] = {}
+        self._told_back: set[str] = set()
+
+    # --- Rounds ----------------------------------------------------------------------------------------------------
+
+    def plan(self, rounds: int) -> list[tuple[str, StorageKind]]:
+        """Return the faults of so many rounds, each as often as the others, one storage after the other."""
+        faults = [FAULTS[n % len(FAULTS)] for n in range(rounds)]
+        self._chosen.shuffle(faults)
+        half = (rounds + 1) // 2
+        kinds = self._chosen.sample(KINDS, len(KINDS))
+        return [(fault, kinds[0] if n < half else kinds[1]) for n, fault in enumerate(faults)]
+
+    async def rounds(self, where: Station, plan: Sequence[tuple[int, str]]) -> None:
+        """Go through some rounds at one station, and stop its gateway in good order after the last."""
+        async with self._clients(where):
+            await where.start()
+            await self._settled(where, f"{where.kind}, start")
+            for number, fault in plan:
+                name = f"round {number} {where.kind} {fault}"
+                loop = asyncio.get_running_loop()
+                began = loop.time()
+                try:
+                    how = await self._strike(where, fault, name)
+                    struck = loop.time()
+                    await self._settled(where, name)
+                except (AssertionError, TimeoutError) as error:
+                    self.figures.blame(f"{name}: not settled", [str(error) or type(error).__name__, where.errors()])
+                    await where.kill()
+                    await where.start()
+                    print(f"{name}: FAILED: {str(error)[:300]}", flush=True)
+                else:
+                    self.figures.settled_s.append(loop.time() - struck)
+                    print(
+                        f"{name} ({how}): {struck - began:.1f} s, settled after {loop.time() - struck:.1f} s",
+                        flush=True,
+                    )
+                self.figures.faults[fault] += 1
+            await self._clean_stop(where)
+
+    async def _strike(self, where: Station, fault: str, name: str) -> str:
+        """Let the world run under load, and a fault strike at a random moment; return what was done. The gateway runs then."""
+        strikes: dict[str, Callable[[Station, str], Awaitable[str]]] = {
+            "gateway": self._gateway,
+            "postgres": self._postgres,
+            "both": self._both,
+            "outage": self._outage,
+            "full_disk": self._full_disk,
+        }
+        async with self._burden.running():
+            await self._pause(BEFORE_S)
+            how = await strikes[fault](where, name)
+            await self._pause(AFTER_S)
+        return how
+
+    async def _pause(self, between: tuple[float, float]) -> None:
+        await asyncio.sleep(self._chosen.uniform(*between))  # the subject of the test: a fault strikes at any moment
+
+    async def _gateway(self, where: Station, name: str) -> str:
+        await where.kill()
+        await self._pause(AFTER_S)
+        await self._again(where, name)
+        return "killed"
+
+    async def _postgres(self, where: Station, name: str) -> str:
+        await where.kill_postgres()
+        await self._pause(AFTER_S)
+        if self._chosen.random() < 0.5:
+            return "killed alone"
+        await where.kill()
+        await self._again(where, name)
+        return "killed, the gateway later"
+
+    async def _both(self, where: Station, name: str) -> str:
+        await where.kill(where.postgres()[0])
+        await self._pause(AFTER_S)
+        await self._again(where, name)
+        return "killed in the same moment"
+
+    async def _outage(self, where: Station, name: str) -> str:
+        way = self._chosen.choice(["survived", "killed meanwhile", "killed and started meanwhile"])
+        if where.kind == "embedded" and way != "survived":
+            way = "killed meanwhile"  # its Postgres ends with it
+        async with where.without_postgres():
+            await until_figure(where, "checkpoint_ok", lambda value: value == 0, "its absence is noticed")
+            await asyncio.sleep(self._outage_s)  # as long as the user of this tool says
+            if way != "survived":
+                await where.kill()
+            if way == "killed and started meanwhile":
+                await where.start()
+                await self._pause(AFTER_S)
+        if way == "killed meanwhile":
+            await self._again(where, name)
+        return way
+
+    async def _full_disk(self, where: Station, name: str) -> str:
+        way = self._chosen.choice(["room first", "database first", "killed meanwhile"])
+        async with AsyncExitStack() as away:
+            await away.enter_async_context(where.without_postgres())
+            with where.full_disk() as how:
+                await until_figure(where, "spool_ok", lambda value: value == 0, "there is no room left")
+                await self._pause(BEFORE_S)
+                if way == "killed meanwhile":
+                    await where.kill()
+                elif way == "database first":
+                    await away.aclose()
+                    await until_figure(where, "checkpoint_ok", lambda value: value == 1, "the database has everything")
+        if way == "killed meanwhile":
+            await self._again(where, name)
+        return f"{how}, {way}"
+
+    async def _again(self, where: Station, name: str) -> None:
+        """Read what the dead gateway left, hold it against the journal, and start it again."""
+        await self._replayed(where, name)
+        await where.start()
+
+    # --- Checks ----------------------------------------------------------------------------------------------------
+
+    async def _settled(self, where: Station, name: str) -> None:
+        """With the world at a stand: wait until everything is told and stored, and note what is not."""
+        self._simulator.control.pause()
+        self.books.take(self._simulator.world)
+        await where.live()
+        # The figures of an option are as old as the last look at its account, and the next one is too far away.
+        await get(f"{where.url}/v1/positions?max_age_ms=0")
+        self.figures.blame(f"{name}: truth", await lasting(lambda: self._untrue(where)))
+        self.figures.blame(f"{name}: waiting", await lasting(lambda: self._waiting(where)))
+        self.figures.blame(f"{name}: books", await lasting(lambda: self._books(where)))
+        for _, replica in self._watched[where.kind]:
+            self.figures.blame(f"{name}: replica", await lasting(lambda replica=replica: self._replica(where, replica)))  # type: ignore[misc]  # bound now
+            back = [one for one in replica.went_back if one not in self._told_back]
+            self._told_back.update(back)
+            self.figures.blame(f"{name}: seq", back)
+
+    async def _untrue(self, where: Station) -> list[str]:
+        snapshot = await get(f"{where.url}/v1/snapshot?tables=positions,accounts")
+        return differences(self._simulator.control.truth(), snapshot)
+
+    async def _waiting(self, where: Station) -> list[str]:
+        figures = await where.figures()
+        self.figures.lost_entries = max(self.figures.lost_entries, int(figures.get("journal_lost_total", 0)))
+        wanted = {"checkpoint_ok": 1.0, "checkpoint_waiting_rows": 0.0, "spool_batches": 0.0, "spool_ok": 1.0}
+        never = ("checkpoint_refused_rows_total", "spool_set_aside_total", "history_underived_total")
+        found = [
+            f"{key} is {figures.get(key)}, not {value}" for key, value in wanted.items() if figures.get(key) != value
+        ]
+        return found + [f"{key} is {figures[key]}" for key in never if figures[key]]
+
+    async def _books(self, where: Station) -> list[str]:
+        async with where.database() as connection:
+            return await stored.differences(connection, self.books)
+
+    async def _replica(self, where: Station, replica: Watching) -> list[str]:
+        return unequal(replica, await get(f"{where.url}/v1/snapshot?tables={','.join(TABLES)}"))
+
+    async def _replayed(self, where: Station, name: str) -> None:
+        async with where.database() as connection:
+            kept = await rewound.read(connection)
+        found = await asyncio.to_thread(rewound.differences, kept)
+        self.figures.blame(f"{name}: replay", found)
+        self.figures.replayed_rows.append(len(kept.rows) if kept is not None else 0)
+
+    async def _clean_stop(self, where: Station) -> None:
+        last = await get(f"{where.url}/v1/snapshot?tables={','.join(TABLES)}")
+        await where.stop()
+        async with where.database() as connection:
+            kept = await rewound.read(connection)
+        found = await asyncio.to_thread(rewound.unlike_live, kept, last)
+        self.figures.blame(f"{where.kind}: clean stop", found)
+        self.figures.clean_stops += 1
+
+    @asynccontextmanager
+    async def _clients(self, where: Station) -> AsyncIterator[None]:
+        """Have clients that stay through all lives of a gateway: one that is told at once, one that is told now and then."""
+        made = [client(where.stream), client(where.stream, min_interval_ms=250)]
+        async with AsyncExitStack() as connected:
+            for one, _ in made:
+                await connected.enter_async_context(one)
+            self._watched[where.kind] = made
+            yield
+
+
+async def until_figure(where: Station, name: str, condition: Callable[[float], bool], what: str) -> None:
+    """Wait until one of the gateway's figures is as it is to be."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + SETTLE_S
+    while not condition(value := (await where.figures())[name]):
+        assert loop.time() < deadline, f"not in {SETTLE_S} s: {what} ({name} is {value})"
+        await asyncio.sleep(0.02)
+
+
+async def lasting(look: Callable[[], Awaitable[list[str]]]) -> list[str]:
+    """Return what a look still finds once it had its time to come right; nothing as soon as it finds nothing."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + SETTLE_S
+    while found := await look():
+        if loop.time() > deadline:
+            break
+        await asyncio.sleep(0.2)
+    return found
+
+
+async def crash(seed: int, rounds: int, outage_s: float, folder: Path) -> Figures:
+    """Go through the matrix and return what was found."""
+    async with running_simulator(seed) as simulator, AsyncExitStack() as stations:
+        simulator.control.pause()
+        matrix = Matrix(simulator, seed, outage_s)
+        plan = matrix.plan(rounds)
+        described = simulator.describe()
+        for kind in dict.fromkeys(kind for _, kind in plan):
+            where = await stations.enter_async_context(station(kind, folder / kind, described))
+            await matrix.rounds(where, [(n, fault) for n, (fault, at) in enumerate(plan, 1) if at == kind])
+        figures = matrix.figures
+        figures.books = {"fills": len(matrix.books.fills), "cycles": len(matrix.books.cycles())}
+        figures.books["payments"] = len(matrix.books.payments)
+    return figures
+
+
+def main() -> int:
+    """Parse the command line, run, print, and return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.system.crash", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1, help="of the world, its load and the moments")
+    parser.add_argument("--rounds", type=int, default=100, help="how many faults strike")
+    parser.add_argument("--outage-s", type=float, default=120, help="how long Postgres is stopped")
+    options = parser.parse_args()
+    configure(LogSettings(level="error"))
+    print(
+        f"{options.rounds} rounds under load (seed {options.seed}); an outage lasts {options.outage_s:g} s.", flush=True
+    )
+    with tempfile.TemporaryDirectory(prefix="perpwire-crash-") as folder:
+        figures = asyncio.run(crash(options.seed, options.rounds, options.outage_s, Path(folder)))
+    for failure in figures.failures:
+        print(failure)
+    print(json.dumps({"seed": options.seed, **figures.summary()}))
+    return 1 if figures.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

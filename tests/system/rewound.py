@@ -1,0 +1,230 @@
+"""What is stored against what the journal says: a replay up to the last stored place, and a computation from the rows alone."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+import asyncpg
+import msgspec
+import orjson
+
+from exchanges.events import CurrencyPrice, Event, Price
+from gateway.core.alerts.rules import rules
+from gateway.core.journal import Entry, MarkSample, decode
+from gateway.core.scribe import Base
+from gateway.engine import Engine
+from gateway.rewind import Conditions, Rewind
+from gateway.rewind import tables as whole
+from gateway.storage import restore
+from gateway.storage.mirror import Mirror
+from gateway.storage.restore import Restored
+
+Row = Entry | MarkSample
+Json = Any
+TOLERANCE = 1e-9
+# What no replay is held to: when something was heard, and what connections do.
+APART = frozenset({"feeds"})
+APART_FIELDS = frozenset({"mark_at", "seq"})
+_ENTRY = tuple(name for name in Entry.__struct_fields__ if name != "user")
+_SAMPLE = MarkSample.__struct_fields__
+
+
+@dataclass(frozen=True)
+class Kept:
+    """All that a database holds of a life, read in one snapshot: the journal up to its last place, and the rows stored there."""
+
+    epoch: str
+    until: int
+    clean: bool
+    rows: tuple[Row, ...]
+    stored: Restored
+
+    @property
+    def last_at(self) -> int:
+        """The moment of the last entry (ms)."""
+        return max((row.at for row in self.rows[-200:]), default=0)
+
+
+async def read(connection: asyncpg.Connection[Any]) -> Kept | None:
+    """Read it; None: nothing was ever written."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        checkpoint = await connection.fetchrow("SELECT epoch, journal, clean FROM checkpoint")
+        if checkpoint is None:
+            return None
+        until = checkpoint["journal"]
+        # Where the last life begins; all of it follows.
+        begins = await connection.fetchval(
+            "SELECT min(id) FROM journal WHERE kind = 'base' AND epoch = $1", checkpoint["epoch"]
+        )
+        rows = heapq.merge(
+            await _entries(connection, begins or 0, until),
+            await _samples(connection, begins or 0, until),
+            key=attrgetter("id"),
+        )
+        found = tuple(rows)
+        at = max((row.at for row in found[-200:]), default=0)
+        stored = await restore.read(connection, Mirror(), at)
+    return Kept(checkpoint["epoch"], until, checkpoint["clean"], found, stored)
+
+
+async def _entries(connection: asyncpg.Connection[Any], begins: int, until: int) -> list[Row]:
+    columns = ", ".join(_ENTRY)
+    found = await connection.fetch(
+        f"SELECT {columns}, user_name FROM journal WHERE id BETWEEN $1 AND $2 ORDER BY id", begins, until
+    )
+    return [
+        Entry(
+            **{name: row[name] for name in _ENTRY if name != "causes"},
+            user=row["user_name"],
+            causes=tuple(row["causes"] or ()),
+        )
+        for row in found
+    ]
+
+
+async def _samples(connection: asyncpg.Connection[Any], begins: int, until: int) -> list[Row]:
+    columns = ", ".join(_SAMPLE)
+    found = await connection.fetch(
+        f"SELECT {columns} FROM mark_samples WHERE id BETWEEN $1 AND $2 ORDER BY id", begins, until
+    )
+    return [MarkSample(**dict(row)) for row in found]
+
+
+def differences(kept: Kept | None) -> list[str]:
+    """Return in words where the replay differs from the stored rows, and its figures from a fresh computation."""
+    if kept is None or not kept.stored.positions:
+        return ["replay: nothing is stored"]
+    replayed = _replay(kept)
+    if isinstance(replayed, str):
+        return [replayed]
+    fresh = _fresh(kept)
+    found = [f"replay: {one}" for one in _unequal(_sent(replayed), _sent(fresh))]
+    return found + [f"fresh figures: {one}" for one in _far(_figures(replayed), _figures(fresh))]
+
+
+def unlike_live(kept: Kept | None, last: Mapping[str, Json]) -> list[str]:
+    """Return where the replay of a life that ended in good order differs from its last snapshot, whole."""
+    if kept is None or not kept.clean:
+        return ["clean stop: the checkpoint does not say that the stop was clean"]
+    replayed = _replay(kept)
+    if isinstance(replayed, str):
+        return [f"clean stop: {replayed}"]
+    ours = orjson.loads(orjson.dumps(whole(replayed)))
+    if ours["epoch"] != last["epoch"]:
+        return [f"clean stop: the replay is of epoch {ours['epoch']}, the gateway was {last['epoch']}"]
+    names = [name for name, rows in last.items() if isinstance(rows, dict) and name not in APART]
+    pairs = [(name, *(_plain(tables[name]) for tables in (ours, last))) for name in names]
+    return [f"clean stop: {name} {one}" for name, replay, live in pairs for one in _unequal(replay, live)]
+
+
+def _plain(rows: Mapping[str, Json]) -> dict[str, Json]:
+    return {id_: {name: value for name, value in row.items() if name not in APART_FIELDS} for id_, row in rows.items()}
+
+
+# --- Engines ------------------------------------------------------------------------------------------------------------
+
+
+def _replay(kept: Kept) -> Engine | str:
+    """Return the engine after the last stored place, or why there is none."""
+    rewind = Rewind()
+    for row in kept.rows:
+        rewind.feed(row)
+    if rewind.engine is None:
+        return f"replay: no base of epoch {kept.epoch} among {len(kept.rows)} rows up to place {kept.until}"
+    found = rewind.finish()
+    if rewind.failures:
+        return f"replay: turns failed: {dict(rewind.failures)}"
+    return found
+
+
+def _fresh(kept: Kept) -> Engine:
+    """Return an engine that knows the stored rows and the last prices of the journal alone."""
+    bases = [row for row in kept.rows if isinstance(row, Entry) and row.kind == "base"]
+    base = msgspec.json.decode(bases[-1].body, type=Base)
+    by = msgspec.json.decode(base.settings, type=Conditions)
+    engine = Engine(
+        "fresh",
+        base.accounts,
+        by.engine,
+        promoted=by.models.promoted,
+        risk=by.risk,
+        stress=by.stress,
+        rules=rules(by.rules, builtin=by.builtin, channels=by.channels),
+    )
+    stored_at = kept.stored.checkpoint.at if kept.stored.checkpoint else None
+    engine.restore(kept.stored.events(), kept.last_at, stored_at)
+    newest: dict[tuple[str, ...], tuple[Event, int]] = {}
+    for row in kept.rows:
+        if isinstance(row, MarkSample):
+            newest[row.venue, row.env, row.symbol, row.kind] = _price(row), row.at
+        elif row.kind == "turn":  # a price among the events of a turn
+            newest |= {
+                (event.venue, event.env, event.symbol, event.kind): (event, row.at)
+                for event in decode(row.body)
+                if isinstance(event, Price)
+            }
+    engine.hear(newest.values())
+    engine.turn((), kept.last_at)
+    engine.clock(kept.last_at)
+    return engine
+
+
+def _price(row: MarkSample) -> Event:
+    if row.kind == "usd":
+        return CurrencyPrice(venue=row.venue, env=row.env, ccy=row.symbol, usd=row.value, at=row.venue_at)
+    return Price(venue=row.venue, env=row.env, symbol=row.symbol, value=row.value, kind=row.kind, at=row.venue_at)
+
+
+# --- What is compared ---------------------------------------------------------------------------------------------------
+
+
+def _sent(engine: Engine) -> dict[str, Json]:
+    """Return every field that the venues sent, of positions, money and modes."""
+    positions = {id_: _fields(position.state) for id_, position in engine.positions.items()}
+    accounts = {
+        name: {
+            "coins": {coin.ccy: _fields(coin) for coin in account.all_coins()},
+            "pools": {pool.name: _fields(pool.state) for pool in account.pools.values() if pool.state is not None},
+            "mode": None if account.mode is None else _fields(account.mode),
+        }
+        for name, account in engine.accounts.items()
+    }
+    return {"positions": positions, "accounts": accounts}
+
+
+def _fields(event: Any) -> Json:
+    return {name: value for name, value in msgspec.to_builtins(event).items() if name != "fence"}
+
+
+def _figures(engine: Engine) -> dict[str, float]:
+    """Return every computed figure of positions and accounts by its path."""
+    tables = whole(engine)
+    rows = orjson.loads(orjson.dumps({name: tables[name] for name in ("positions", "accounts")}))
+    return dict(_numbers("", rows))
+
+
+def _numbers(path: str, value: Json) -> Iterator[tuple[str, float]]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _numbers(f"{path}/{name}", inner)
+    elif isinstance(value, float):
+        yield path, value
+
+
+def _far(replayed: Mapping[str, float], fresh: Mapping[str, float]) -> Iterator[str]:
+    for path in sorted(replayed.keys() | fresh.keys()):
+        one, other = replayed.get(path), fresh.get(path)
+        if one is None or other is None or abs(one - other) > TOLERANCE * max(1.0, abs(one)):
+            yield f"{path} {one} replayed, {other} computed"
+
+
+def _unequal(ours: Json, theirs: Json, path: str = "") -> Iterator[str]:
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for name in sorted(ours.keys() | theirs.keys()):
+            yield from _unequal(ours.get(name), theirs.get(name), f"{path}/{name}")
+    elif ours != theirs:
+        yield f"{path}: {str(ours)[:200]} replayed, {str(theirs)[:200]} stored"
