@@ -386,6 +386,24 @@ def migrate(
     run(main)
 
 
+@app.command()
+def storage(
+    config: Annotated[Path, typer.Option(help="Configuration file.")] = Path("config.yaml"),
+) -> None:
+    """Say what is stored, table by table: rows, bytes, how far it reaches, how fast it grows, how long it is kept."""
+    from gateway.store import size_report
+
+    try:
+        settings = configuration.load(config)
+    except ConfigError as error:
+        fail(str(error))
+
+    async def main(_stop: Stop) -> None:
+        print("\n".join(await size_report(settings.storage)), flush=True)
+
+    run(main)
+
+
 def main() -> None:
     """Run the command line."""
     app()

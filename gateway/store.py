@@ -6,9 +6,14 @@ Owns the order of these parts. A database that is away, at start or later, never
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import logging
 import time
 from collections.abc import Iterable, Sequence
 
+import asyncpg
+import msgspec
 from prometheus_client.core import Metric
 
 from exchanges.events import Event, PositionState
@@ -16,16 +21,22 @@ from gateway.config import StorageSettings
 from gateway.core.accounts import AccountInfo
 from gateway.core.records import Correction
 from gateway.metrics import counter, gauge
+from gateway.storage import retention
 from gateway.storage.checkpoint import Checkpoint
-from gateway.storage.embedded import EmbeddedPostgres
-from gateway.storage.errors import ExecutionSwitched, PostgresRefused
+from gateway.storage.embedded import EmbeddedPostgres, running_dsn
+from gateway.storage.errors import ExecutionSwitched, PostgresAway, PostgresRefused, StorageError
 from gateway.storage.migrate import upgrade
 from gateway.storage.mirror import StoredAccount
 from gateway.storage.postgres import Database
 from gateway.storage.restore import Restored
+from gateway.storage.sizes import lines, sizes
 from gateway.storage.spool import Spool
 
+_log = logging.getLogger(__name__)
+
 _PATIENCE_S = 2.0
+_FIRST_TIDY_S, _TIDY_S = 60.0, 3_600.0
+_TIDIED_MS = 60 * 86_400_000  # further back than anything that comes of age between two passes
 _DRAIN_S = 1.2
 _POSTGRES_STOP_S = 1.0  # all steps of a stop together stay below five seconds
 
@@ -83,8 +94,44 @@ class Store:
         return await self._postgres.start()
 
     async def run(self) -> None:
-        """Write what changes until ``stop``."""
-        await self.checkpoint.run()
+        """Write what changes until ``stop``, and once an hour let go of what is old."""
+        tidying = asyncio.create_task(self._tidy_on(), name="retention")
+        try:
+            await self.checkpoint.run()
+        finally:
+            tidying.cancel()
+            await asyncio.wait((tidying,))
+            if not tidying.cancelled():
+                tidying.result()
+
+    async def _tidy_on(self) -> None:
+        since, pause_s = 0, _FIRST_TIDY_S
+        while True:
+            await asyncio.sleep(pause_s)
+            pause_s = _TIDY_S
+            now = time.time_ns() // 1_000_000
+            if self.state == "ok" and await self._tidy(now, since):
+                since = now - _TIDIED_MS
+
+    async def _tidy(self, now: int, since: int) -> bool:
+        assert self._database is not None
+        kept = self._settings.retention
+        try:
+            async with self._database.connection() as connection:
+                done = await retention.tidy(
+                    connection,
+                    now,
+                    tables_kept(self._settings),
+                    minute_after=kept.minute_after,
+                    hour_after=kept.hour_after,
+                    since=since,
+                )
+        except (StorageError, asyncpg.PostgresError) as error:
+            _log.warning("storage: what is old stays for now: %s", error)
+            return False
+        if any(done):
+            _log.info("storage: %d partitions dropped, %d rows deleted, %d samples thinned out", *done)
+        return True
 
     async def stored(self) -> None:
         """Wait until all that was handed over is stored; not where the database is away, and a moment at most."""
@@ -116,7 +163,9 @@ class Store:
         if status.losing:
             rows = f"{status.journal_lost} entries and prices of the journal were given up so far"
             return 2.0, f"{rows}; {status.spool_error or status.reason or 'the spool was unreadable'}"
-        return (1.0, f"the spool cannot be used ({status.spool_error})") if status.spool_error is not None else (0.0, "")
+        return (
+            (1.0, f"the spool cannot be used ({status.spool_error})") if status.spool_error is not None else (0.0, "")
+        )
 
     def figures(self) -> Sequence[Metric]:
         """Return what Prometheus sees of storage."""
@@ -182,6 +231,39 @@ def _forced(row: PositionState, record_id: str, reason: str, now: int) -> Correc
         since=now,
         trigger="demand",
     )
+
+
+def tables_kept(settings: StorageSettings) -> dict[str, float | None]:
+    """Return by table after how many days its rows go; None: never."""
+    kept = msgspec.structs.asdict(settings.retention)
+    return {name: days for name, days in kept.items() if not name.endswith("_after")}
+
+
+async def size_report(settings: StorageSettings) -> list[str]:
+    """Return what is stored, table by table, for humans; of the embedded database also beside the gateway that runs it.
+
+    Raises:
+        StorageError: The database is away, or its folder cannot be used.
+    """
+    address = settings.dsn or running_dsn(settings.data_dir)
+    if address is not None:
+        with contextlib.suppress(*(() if settings.dsn else (PostgresAway,))):  # what a killed server left behind
+            return await _sizes(address, settings)
+    postgres = EmbeddedPostgres(settings.data_dir)
+    try:
+        return await _sizes(await postgres.start(), settings)
+    finally:
+        await postgres.stop()
+
+
+async def _sizes(dsn: str, settings: StorageSettings) -> list[str]:
+    database = Database(dsn)
+    connection = await database.connect()
+    try:
+        with database.failures():
+            return list(lines(await sizes(connection), tables_kept(settings)))
+    finally:
+        await connection.close()
 
 
 async def migrate_once(settings: StorageSettings) -> list[str]:

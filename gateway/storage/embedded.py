@@ -77,6 +77,20 @@ _SETTINGS = {
 }
 
 
+def running_dsn(data_dir: Path | str) -> str | None:
+    """Return the address of the server that runs in a data folder now, for a second reader; None: none does."""
+    try:
+        runtime = Path((Path(data_dir) / "runtime").read_text().strip())
+    except OSError:
+        return None
+    sockets = runtime / "socket"
+    return _address(sockets) if runtime.name.startswith(_RUNTIME_PREFIX) and any(sockets.glob(".s.PGSQL.*")) else None
+
+
+def _address(sockets: Path) -> str:
+    return f"postgresql:///{_DATABASE}?host={quote(str(sockets), safe='')}&user={_ROLE}"
+
+
 class EmbeddedPostgres:
     """One embedded server.
 
@@ -113,7 +127,7 @@ class EmbeddedPostgres:
     @property
     def dsn(self) -> str:
         """The address for ``Database``; valid once started."""
-        return f"postgresql:///{_DATABASE}?host={quote(str(self._runtime / 'socket'), safe='')}&user={_ROLE}"
+        return _address(self._runtime / "socket")
 
     async def start(self) -> str:
         """Bring the server up (making the cluster the first time) and return its DSN.
