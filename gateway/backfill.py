@@ -1,0 +1,284 @@
+"""The past of accounts, read from their venues' books: window after window, the oldest first, straight into storage.
+
+Owns the readings that were asked for, one at a time for each venue, since all its accounts share its limits. What is read passes by
+the engine, whose tables hold the newest alone. Progress is put on record after every window, behind its records: a reading that was
+broken off goes on there, and one that is done twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Literal, Protocol, TypeVar
+
+import msgspec
+import structlog
+
+from exchanges.backoff import Backoff
+from exchanges.clock import Clock, sleep_until
+from exchanges.errors import ProtocolViolation, Retryable, VenueError
+from exchanges.events import ClosedPnl, Event, Fill, FundingPayment, Transfer
+from exchanges.inquiry import Findings
+from gateway.core import backfills
+from gateway.core.backfills import Past
+from gateway.core.records import Backfill
+
+log = structlog.get_logger("perpwire")
+
+_ATTEMPTS = 20
+_BACKOFF = Backoff(base_s=1.0, cap_s=60.0)
+_LONGEST_WAIT_S = 600.0
+# So many records are handed over before storage is waited for.
+_AHEAD = 5_000
+_KEPT = 100  # readings that are over and can still be asked about
+
+State = Literal["waiting", "reading", "done", "broken"]
+T = TypeVar("T")
+
+
+class Inquiry(Protocol):
+    """What is asked about one account; raises VenueError. Nobody else asks it meanwhile."""
+
+    async def audit(self) -> Findings: ...
+    def records(self, since_ms: int, until_ms: int, symbols: Sequence[str]) -> AsyncIterator[Findings]: ...
+
+
+class Books(Protocol):
+    """Where records go; every call returns at once and never raises. A record put again replaces the former one."""
+
+    def put_fill(self, fill: Fill) -> None: ...
+    def put_funding(self, payment: FundingPayment) -> None: ...
+    def put_transfer(self, transfer: Transfer) -> None: ...
+    def put_pnl(self, record: ClosedPnl) -> None: ...
+    def put_backfill(self, backfill: Backfill) -> None: ...
+
+
+class Backfiller:
+    """Reads the past of one account.
+
+    Args:
+        account: Its name.
+        inquiry: Asks for it.
+        books: Takes what is read.
+        window_s, reach_s: See ``exchanges.venue.Capabilities``.
+        judge: Takes what an audit brought; raises VenueError where the account may not be read.
+        settled: Waits until what was handed over is stored, a moment at most.
+        random: Returns uniform fractions in [0, 1), for jitter.
+    """
+
+    def __init__(
+        self,
+        account: str,
+        inquiry: Inquiry,
+        books: Books,
+        clock: Clock,
+        *,
+        window_s: float,
+        reach_s: float | None,
+        judge: Callable[[Sequence[Event]], None],
+        settled: Callable[[], Awaitable[object]],
+        random: Callable[[], float],
+    ) -> None:
+        self.account = account
+        self.reach_ms = None if reach_s is None else round(1000 * reach_s)
+        self._inquiry, self._books, self._clock, self._random = inquiry, books, clock, random
+        self._window_ms, self._judge, self._settled = round(1000 * window_s), judge, settled
+
+    def begin(self, since: int, until: int) -> Backfill:
+        """Return the record of a reading that has not begun. Raises BadWindow."""
+        return backfills.begin(self.account, since, until, self._clock.now_ms(), self.reach_ms)
+
+    async def read(
+        self, backfill: Backfill, symbols: Sequence[str], tell: Callable[[Backfill], None] = lambda progress: None
+    ) -> Backfill:
+        """Read on where a reading stands, to its end; return how it stands then. Each step is put on record and told.
+
+        Raises:
+            VenueError: It could not be read to its end, whatever was tried; the record says so too.
+        """
+
+        def put(progress: Backfill) -> Backfill:
+            self._books.put_backfill(progress)
+            tell(progress)
+            return progress
+
+        put(backfill)
+        try:
+            await self._patiently(self._audit)
+            while (window := backfills.window(backfill, self._window_ms)) is not None:
+                records, flaws = await self._patiently(partial(self._window, *window, symbols))
+                backfill = put(backfills.after(backfill, window[1], self._clock.now_ms(), records, flaws))
+                await self._settled()
+        except VenueError as error:
+            put(msgspec.structs.replace(backfill, at=self._clock.now_ms(), error=str(error)))
+            raise
+        return backfill
+
+    async def _audit(self) -> None:
+        """Let the account's link learn its modes, and see that it is the one that was meant."""
+        self._judge((await self._inquiry.audit()).events)
+
+    async def _window(self, since: int, until: int, symbols: Sequence[str]) -> tuple[int, list[str]]:
+        """Read one window; return how many records it brought and what of it could not be had."""
+        seen, flaws, ahead = set[str](), dict[str, None](), 0
+        try:
+            async for found in self._inquiry.records(since, until, symbols):
+                ahead += self._put(found.events, seen)
+                flaws |= dict.fromkeys(found.flaws if not found.whole else ())
+                for flaw in found.flaws:
+                    log.warning("an answer about the past is not whole", account=self.account, what=flaw)
+                if ahead >= _AHEAD:
+                    ahead = 0
+                    await self._settled()
+        except ProtocolViolation as error:
+            flaws[str(error)] = None
+            log.warning("an answer about the past cannot be read", account=self.account, error=str(error))
+        return len(seen), list(flaws)
+
+    def _put(self, events: Iterable[Event], seen: set[str]) -> int:
+        """Hand over the records that are new in this window; pages overlap."""
+        count = len(seen)
+        for event in events:
+            match event:
+                case Fill() | FundingPayment() | Transfer() | ClosedPnl() if event.id in seen:
+                    continue
+                case Fill():
+                    self._books.put_fill(event)
+                case FundingPayment():
+                    self._books.put_funding(event)
+                case Transfer():
+                    self._books.put_transfer(event)
+                case ClosedPnl():
+                    self._books.put_pnl(event)
+                case _:
+                    continue
+            seen.add(event.id)
+        return len(seen) - count
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask again what may still be answered, as long as the venue wants to be left alone, a bounded number of times."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                return await ask()
+            except Retryable as error:
+                if attempt + 1 == _ATTEMPTS:
+                    raise
+                wait_s = max(_BACKOFF.delay_s(attempt, self._random()), error.after_s or 0.0)
+                log.warning("the past could not be asked", account=self.account, error=str(error), again_in_s=wait_s)
+            await sleep_until(self._clock, self._clock.now_ms() + round(1000 * min(wait_s, _LONGEST_WAIT_S)))
+        raise AssertionError("the last attempt returns or raises")
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """How a reading stands; ``state`` broken: it ended before its end, and ``backfill.error`` says why."""
+
+    state: State
+    backfill: Backfill
+
+
+class Reading:
+    """One reading that was asked for; ``over`` is set at its end, however that came."""
+
+    def __init__(self, backfill: Backfill) -> None:
+        self.status = Status(state="waiting", backfill=backfill)
+        self.over = asyncio.Event()
+
+    def tell(self, backfill: Backfill, state: State = "reading") -> None:
+        """Take how it stands."""
+        self.status = Status(state=state, backfill=backfill)
+
+
+class Backfills:
+    """The readings of one gateway.
+
+    Args:
+        readers: Of every account. ``venues``: whose limits each account shares.
+        past: Returns what is stored of an account's past.
+    """
+
+    def __init__(
+        self,
+        readers: Mapping[str, Backfiller],
+        venues: Mapping[str, str],
+        past: Callable[[str], Awaitable[Past]],
+    ) -> None:
+        self._readers, self._venues, self._past = readers, venues, past
+        self._queues: dict[str, asyncio.Queue[Reading]] = {venue: asyncio.Queue() for venue in venues.values()}
+        self._readings: dict[str, Reading] = {}
+
+    def want(self, account: str, since: int, until: int) -> Status:
+        """Ask for a reading and return how it stands; one that waits or is under way is not asked for twice.
+
+        Raises:
+            KeyError: There is no such account.
+            BadWindow: See ``backfills.begin``.
+        """
+        return self._wanted(account, since, until).status
+
+    async def read(self, account: str, since: int, until: int) -> Status:
+        """The same, and wait for its end."""
+        reading = self._wanted(account, since, until)
+        await reading.over.wait()
+        return reading.status
+
+    def at_start(self, wanted: Mapping[str, tuple[int, int]]) -> None:
+        """Ask for what is missing at a start, by account."""
+        for account, (since, until) in wanted.items():
+            self._wanted(account, since, until)
+
+    def status(self, name: str) -> Status:
+        """Return how a reading stands. Raises KeyError."""
+        return self._readings[name].status
+
+    def statuses(self) -> Iterator[Status]:
+        """Yield how all readings of this life stand, the newest of those that are over."""
+        for reading in self._readings.values():
+            yield reading.status
+
+    def coroutines(self) -> Iterator[tuple[str, Coroutine[None, None, None]]]:
+        """Yield what has to run, with names."""
+        for venue, queue in self._queues.items():
+            yield f"backfill {venue}", self._work(venue, queue)
+
+    def _wanted(self, account: str, since: int, until: int) -> Reading:
+        reading = Reading(self._readers[account].begin(since, until))
+        name = reading.status.backfill.id
+        known = self._readings.get(name)
+        if known is not None and not known.over.is_set():
+            return known
+        self._add(reading)
+        return reading
+
+    def _add(self, reading: Reading) -> None:
+        over = [name for name, known in self._readings.items() if known.over.is_set()]
+        for name in over[: max(0, len(over) - _KEPT)]:
+            del self._readings[name]
+        backfill = reading.status.backfill
+        if self._readings.setdefault(backfill.id, reading) is not reading and backfill.id not in over:
+            return  # it was asked for again before what is stored was read
+        self._readings[backfill.id] = reading
+        self._queues[self._venues[backfill.account]].put_nowait(reading)
+
+    async def _work(self, venue: str, queue: asyncio.Queue[Reading]) -> None:
+        for account in (name for name, its in self._venues.items() if its == venue):
+            for one in (await self._past(account)).unfinished:
+                self._add(Reading(one))
+        while True:
+            reading = await queue.get()
+            asked = reading.status.backfill
+            try:
+                past = await self._past(asked.account)
+                found = backfills.resumed(asked, past.unfinished)
+                done = await self._readers[asked.account].read(found, past.symbols, reading.tell)
+            except VenueError as error:
+                log.warning("the past of an account was not read to its end", account=asked.account, error=str(error))
+                stood = reading.status.backfill
+                reading.tell(msgspec.structs.replace(stood, error=str(error)), "broken")
+            else:
+                log.info(
+                    "the past of an account was read", account=asked.account, records=done.records, flaws=done.error
+                )
+                reading.tell(done, "done")
+            finally:
+                reading.over.set()

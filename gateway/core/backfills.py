@@ -1,0 +1,131 @@
+"""Which windows of an account's past are read, in which order, and what may be claimed of it afterwards. Pure.
+
+A window that could not be read whole is passed over and said: what is claimed begins behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from gateway.core.records import Backfill, Covered
+
+DAY_MS = 86_400_000
+# Clocks of two machines, or of two moments of one: what lies so little ahead is now.
+_SOON_MS = 60_000
+# A stream was deaf for a while before it was known to be down, and a venue's books are written a little late.
+_OVERLAP_MS = 120_000
+_LONGEST_TEXT = 500
+
+
+class BadWindow(ValueError):
+    """A stretch of time that cannot be read; the message says why and what would do."""
+
+
+class Past(msgspec.Struct, frozen=True, kw_only=True):
+    """What is stored of an account's past: the symbols that it held, and the readings that were not finished."""
+
+    symbols: tuple[str, ...] = ()
+    unfinished: tuple[Backfill, ...] = ()
+
+
+def begin(account: str, since: int, until: int, now: int, reach_ms: int | None = None) -> Backfill:
+    """Return the record of a reading that has not begun.
+
+    Args:
+        since, until: UTC, ms; the end is not in it.
+        now: The wall clock (ms).
+        reach_ms: How far back the account's venue answers; None: to the beginning.
+
+    Raises:
+        BadWindow: It ends before it begins, or lies in the future or beyond the venue's reach.
+    """
+    if until > now + _SOON_MS:
+        raise BadWindow(f"{shown(until)} lies in the future: it is {shown(now)}")
+    if since >= until:
+        raise BadWindow(f"the end ({shown(until)}) does not lie after the beginning ({shown(since)})")
+    if since < 0:
+        raise BadWindow("the beginning lies before 1970")
+    if reach_ms is not None and since < now - reach_ms:
+        reach = f"the venue tells of the last {reach_ms // DAY_MS} days alone"
+        raise BadWindow(f"{reach}: the beginning may be {shown(now - reach_ms + _SOON_MS)} at the earliest")
+    until = min(until, now)
+    return Backfill(id=f"{account}:{since}:{until}", account=account, at=now, since=since, until=until, done=since)
+
+
+def resumed(asked: Backfill, unfinished: Sequence[Backfill]) -> Backfill:
+    """Return a reading where an earlier one of the same beginning was broken off, up to the end that is asked now."""
+    same = [one for one in unfinished if _began(one) == _began(asked) and one.until <= asked.until]
+    if not same:
+        return asked
+    furthest = max(same, key=lambda one: one.done)
+    return msgspec.structs.replace(furthest, until=asked.until, at=asked.at)
+
+
+def _began(backfill: Backfill) -> str:
+    return backfill.id.rpartition(":")[0]
+
+
+def window(backfill: Backfill, longest_ms: int) -> tuple[int, int] | None:
+    """Return the window to be read next, its end not in it; None: all of it was."""
+    if backfill.done >= backfill.until:
+        return None
+    return backfill.done, min(backfill.done + longest_ms, backfill.until)
+
+
+def after(backfill: Backfill, end: int, now: int, records: int, flaws: Sequence[str]) -> Backfill:
+    """Return the record once a window is behind it.
+
+    Args:
+        end: Of the window. ``records``: how many came.
+        flaws: What of it could not be had; where there is any, nothing up to its end is claimed.
+    """
+    said = dict.fromkeys((*((backfill.error,) if backfill.error else ()), *flaws))
+    return msgspec.structs.replace(
+        backfill,
+        at=now,
+        since=end if flaws else backfill.since,
+        done=end,
+        records=backfill.records + records,
+        error="; ".join(said)[:_LONGEST_TEXT] or None,
+    )
+
+
+def missing(
+    covered: Covered | None, stored_at: int | None, now: int, days: float, reach_ms: int | None
+) -> tuple[int, int] | None:
+    """Return what a start has to read of an account's past; None: nothing.
+
+    Args:
+        covered: Since when, and until when, its records were whole; None: it is new here.
+        stored_at: When the last write was, up to which an open coverage reaches.
+        days: How much of the past of a new account is read.
+    """
+    last = None if covered is None else covered.until if covered.until is not None else stored_at
+    since = now - round(days * DAY_MS) if last is None else last - _OVERLAP_MS
+    if reach_ms is not None:
+        since = max(since, now - reach_ms + _SOON_MS)
+    return (since, now) if since < now else None
+
+
+def moment(text: str) -> int:
+    """Return a moment (ms, UTC) from an ISO date or time, or from milliseconds since the epoch.
+
+    Raises:
+        BadWindow: It is neither.
+    """
+    if text.isascii() and text.isdigit() and len(text) > 8:
+        return int(text[:16])
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        hint = "write 2026-11-01, 2026-11-01T12:30:00Z, or milliseconds since 1970"
+        raise BadWindow(f"{text[:60]!r} is no moment: {hint}") from None
+    return round((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def shown(at: int) -> str:
+    """Return a moment for humans."""
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
