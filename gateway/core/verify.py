@@ -1,4 +1,4 @@
-"""What fills come to, held against the venue's own records of realised PnL: record by record, within what the venue rounds. Pure, exact.
+"""What fills come to, held against the venue's own records of realised PnL, one by one, within its rounding. Pure, exact.
 
 Owns what is compared with what, what counts as rounding, and the names of differences. A record is of a trade (``trade_id``), of a
 closing order (``order_id``), of a settlement, or of a position from opening to close (``opened_at``); each is compared in its own
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from exchanges.events import ClosedPnl, Fill, FundingPayment, Transfer
 from gateway.core.chains import Chain, Evidence, Item, Move, Seen, fold
@@ -29,6 +29,7 @@ UNITS: dict[str, RecordUnit] = {
     "closed-pnl": "order",
     "positions-history": "position",
 }
+_NEVER = 1 << 62
 _DOUBLE_DIGITS = 15  # so many significant digits: the venue computes in floating point
 _DOUBLE = Decimal(2) ** -50  # of what was added up, a few operations
 
@@ -38,9 +39,9 @@ class Book(NamedTuple):
 
     Attributes:
         evidence: ``covered``: since when fills are whole. Nothing before that moment is missed.
-        seen: What the venue said first of each position.
         transfers: Settlements, liquidations and rebates of this symbol.
         unit: What the account's records are of; None: no record of it was ever told.
+        seen: What the venue said first of each position. ``entries``: average entries as it states them, where it does exactly.
         read: From when to when the venue's records were read (ms); None: they never were, so that none is missed.
     """
 
@@ -54,6 +55,7 @@ class Book(NamedTuple):
     unit: RecordUnit | None = None
     read: tuple[int, int] | None = None
     seen: Sequence[Seen] = ()
+    entries: Sequence[str] = ()
 
 
 class Unit(NamedTuple):
@@ -65,13 +67,18 @@ class Unit(NamedTuple):
     finding: Finding | None
 
 
+class _Named(Protocol):
+    @property
+    def position(self) -> str | None: ...
+
+
 class _Case(NamedTuple):
     """A unit before it is judged.
 
     Attributes:
         since, at: What it spans. ``openers``: the round trips that it is of.
         bounds: What rounding may come to, by field. ``whole``: all fills are known that it follows from.
-        structural: By field: a difference there means that what follows is off too.
+        said: What the stored rows themselves say that it brought; None: they do not say.
     """
 
     what: str
@@ -89,7 +96,7 @@ class _Case(NamedTuple):
     position: str | None
     other_fees: bool = False
     direct: bool = False  # all but ``own_pnl`` is known by id: it follows from no other fill
-    said: Decimal | None = None  # what the stored rows themselves say that it brought, where all of them do
+    said: Decimal | None = None
 
 
 def compare(book: Book) -> list[Unit]:
@@ -108,9 +115,9 @@ class _Comparison:
         for move in self._moves:
             self._by_fill[move.move.part.fill.id].append(move)
         self._step = money_step(self._fills, self._payments, self._records)
-        self._entry_step = _step(record.entry_price for record in self._records)
-        named = (one.position for one in (*book.fills, *book.payments, *book.transfers, *book.records))
-        self._named = {position for position in named if position is not None}
+        self._entry_step = _step((*book.entries, *(record.entry_price for record in self._records)))
+        named: list[Sequence[_Named]] = [book.fills, book.payments, book.transfers, book.records]
+        self._named = {one.position for rows in named for one in rows} - {None}
         self._broken: Finding | None = None
         self._openers: set[str] = set()
 
@@ -143,7 +150,7 @@ class _Comparison:
         return [case for name in names if (case := self._trade(name, fills[name], records[name])) is not None]
 
     def _trade(self, name: str, fills: list[Fill], records: list[ClosedPnl]) -> _Case | None:
-        at = min(one.at for one in (*fills, *records))
+        at = min(*(fill.at for fill in fills), *(record.at for record in records), _NEVER)
         if not records and not self._was_read(at):
             return None
         ccy = next((record.ccy for record in records if record.ccy), None) or self._settle
@@ -322,7 +329,7 @@ class _Comparison:
             all(move.move.whole for move in moves), frozenset(move.move.opener for move in moves),
             tuple(dict.fromkeys(fill.id for fill in fills)), (), tuple(record.id for record in records),
             next((move.move.position for move in moves), None),
-            any(fill.fee_ccy not in (None, self._settle) for fill in fills) if self._settle else False, said,
+            self._settle is not None and any(fill.fee_ccy not in (None, self._settle) for fill in fills), said=said,
         )  # fmt: skip
 
     # --- judging ----------------------------------------------------------------------------------------------------

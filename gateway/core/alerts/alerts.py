@@ -81,7 +81,7 @@ class Alerts:
             if live_account(accounts[name]) is None and name not in self._of.moves.doubted
         }
         if self._of.days.see(worth, look.span, look.now):
-            for sample in self._of.days.close_minute(worth, look.equity_by_ccy(), look.now):
+            for sample in self._of.days.close_minute(worth, look.purses(), look.now):
                 if self._changes.sink:
                     self._changes.sink.put_equity(sample)
 

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from gateway.core.accounts import Account, Span
-from gateway.core.alerts.money import Days
+from gateway.core.alerts.money import Days, Purses
 from gateway.core.alerts.moves import Moves
 from gateway.core.alerts.sources import (
     FILL_PENDING,
@@ -26,6 +26,7 @@ from gateway.core.arrays import Codes, Flags, Floats
 from gateway.core.books import Books
 from gateway.core.feeds import Feeds
 from gateway.core.holdings import Holdings
+from gateway.core.margin.solver import sums
 from gateway.core.market import Market
 from gateway.core.portfolio import Portfolio
 from gateway.core.positions import Book
@@ -261,13 +262,18 @@ class Look:
         """What every purse holds, positions included, in its currency."""
         return purse_equity(self._of.portfolio.register, self._now, self._of.book.equity)
 
-    def equity_by_ccy(self) -> dict[str, dict[str, float]]:
+    def purses(self) -> dict[str, Purses]:
         """Return what accounts hold by currency, as far as it is known."""
-        holds, register = self._purses, self._of.portfolio.register
-        found: dict[str, dict[str, float]] = {}
+        register = self._of.portfolio.register
+        purse_of = register.slots.ints[Register.PURSE, self._now.slot]
+        upnl = sums(purse_of, self._now.upnl, len(self._purses))
+        columns = self._purses, upnl, register.purses.floats[Register.USD]
+        found: dict[str, Purses] = {}
         for number, account in enumerate(register.accounts):
-            held = ((register.ccy(purse), float(holds[purse])) for purse in register.purses_of[number])
-            found[account.info.name] = {ccy: amount for ccy, amount in held if not math.isnan(amount)}
+            mine = register.purses_of[number]
+            found[account.info.name] = Purses(
+                *({register.ccy(p): float(of[p]) for p in mine if not math.isnan(of[p])} for of in columns)
+            )
         return found
 
     @cached_property

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -66,6 +67,14 @@ class Day:
         return equity + after + near
 
 
+class Purses(NamedTuple):
+    """What an account holds, by currency: see ``EquitySample``."""
+
+    equity: dict[str, float]
+    unrealized: dict[str, float]
+    usd: dict[str, float]
+
+
 class Days:
     """All accounts' days, and the minute that is being sampled."""
 
@@ -117,9 +126,7 @@ class Days:
         self._minute = now // MINUTE_MS
         return True
 
-    def close_minute(
-        self, equities: Mapping[str, float], by_ccy: Mapping[str, Mapping[str, float]], now: int
-    ) -> list[EquitySample]:
+    def close_minute(self, equities: Mapping[str, float], by_ccy: Mapping[str, Purses], now: int) -> list[EquitySample]:
         """Return a sample of every account that is worth something known, and begin another minute."""
         found = []
         for name, equity in equities.items():
@@ -129,7 +136,7 @@ class Days:
             found.append(
                 EquitySample(
                     account=name, at=now, equity_usd=round(equity, 4), high_usd=round(high[0], 4), high_at=high[1],
-                    equity=by_ccy.get(name, {}),
+                    **by_ccy.get(name, Purses({}, {}, {}))._asdict(),
                 )
             )  # fmt: skip
         self._highs.clear()

@@ -128,7 +128,7 @@ class EquitySample(Event, frozen=True, kw_only=True):
 
     Attributes:
         at: When the minute's last figure was taken; ``high_usd``, ``high_at``: its highest, and of when the balances in it are.
-        equity: By currency.
+        equity: By currency, unrealised PnL in it. ``unrealized``: that part; ``usd``: US dollars per unit, where they are known.
     """
 
     account: str
@@ -137,6 +137,8 @@ class EquitySample(Event, frozen=True, kw_only=True):
     high_usd: float
     high_at: int
     equity: Mapping[str, float]
+    unrealized: Mapping[str, float] = {}
+    usd: Mapping[str, float] = {}
 
     @property
     def id(self) -> str:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from exchanges.events import CoinBalance, CurrencyPrice, Transfer, TransferKind
 from gateway.config import EngineSettings
 from gateway.core.accounts import Span
-from gateway.core.alerts.money import Days
+from gateway.core.alerts.money import Days, Purses
 from gateway.core.alerts.records import EquitySample
 from gateway.core.alerts.rules import DAY_MS, RuleSettings, rules
 from gateway.engine import Engine
@@ -219,7 +219,9 @@ def test_a_minute_is_stored_with_its_highest_and_once() -> None:
     days = Days()
     for second, equity in enumerate((90.0, 120.0, 100.0)):
         see(days, equity, T0 + 1_000 * second)
-    (sample,) = days.close_minute({"a": 100.0, "b": 5.0}, {"a": {"USDT": 100.0}}, T0 + 2_000)
+    held = {"a": Purses({"USDT": 100.0}, {"USDT": 4.0}, {"USDT": 1.0})}
+    (sample,) = days.close_minute({"a": 100.0, "b": 5.0}, held, T0 + 2_000)
+    assert (sample.unrealized, sample.usd) == ({"USDT": 4.0}, {"USDT": 1.0})
     assert (sample.equity_usd, sample.high_usd, sample.high_at, sample.equity) == (
         100.0,
         120.0,
