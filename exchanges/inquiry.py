@@ -20,7 +20,8 @@ from exchanges.events import Event
 from exchanges.supervisor import Fetcher, Record, asked
 from exchanges.venue import OUT_OF_REACH, Ask, HttpRequest, Link, Malformed, Notice, Output
 
-Answer = tuple[bytes, int, int]  # the body, when it was asked, when it came
+Answer = tuple[bytes, int, int, int | None]  # the body, when it was asked, when it came, under which name it is kept
+Found = list[tuple[Output, int | None]]  # what answers mean, each with the name of its answer
 
 _ATTEMPTS = 3
 _LONGEST_WAIT_S = 5.0  # a venue that wants more is told to the caller instead
@@ -32,12 +33,14 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
 
     ``asked_at``: our clock at the first question. ``flaws``: rows that could not be understood; everything else stands.
     ``whole``: there was something to ask, every row was understood, and nothing of it lay beyond the venue's reach.
+    ``origins``: of each event, under which name the answer is kept that it came by; empty: nobody keeps them.
     """
 
     events: tuple[Event, ...]
     asked_at: int
     flaws: tuple[str, ...] = ()
     whole: bool = True
+    origins: tuple[int | None, ...] = ()
 
 
 class Inquirer:
@@ -76,7 +79,7 @@ class Inquirer:
         Where no symbol is named nothing that is shown hangs on it: a day of records can cost a minute of the venue's weight, so
         one question follows the other, and each leaves the venue's limits to whoever cannot wait.
         """
-        asked_at, outputs = self._clock.now_ms(), list[Output]()
+        asked_at, outputs = self._clock.now_ms(), Found()
         requests = list(self.link.history(since_ms, symbols))
         if symbols:
             with self._under_way():
@@ -107,15 +110,15 @@ class Inquirer:
             if question in asked:
                 raise Retryable(question.path.partition("?")[0], "a page is followed by one that was read already")
             asked.add(question)
-            asked_at, outputs = self._clock.now_ms(), list[Output]()
+            asked_at = self._clock.now_ms()
             try:
-                answer = await self._fetch(question)
+                body, asked_at, at, name = await self._fetch(question)
             except Rejected as error:
                 refused = error
                 yield Findings(events=(), asked_at=asked_at, flaws=(str(error),), whole=False)
                 continue
-            outputs += self.link.answer(question, *answer)
-            waiting = [output.request for output in outputs if isinstance(output, Ask)] + waiting
+            outputs = [(output, name) for output in self.link.answer(question, body, asked_at, at)]
+            waiting = [output.request for output, _ in outputs if isinstance(output, Ask)] + waiting
             answered = True
             yield _findings(asked_at, [question], outputs)
         if refused is not None and not answered:
@@ -141,12 +144,12 @@ class Inquirer:
         """Ask a round, which is recorded unless it is ``secret``. Raises VenueError where any question has no answer."""
         with self._under_way():
             async with self._turn:
-                asked_at, outputs = self._clock.now_ms(), list[Output]()
+                asked_at, outputs = self._clock.now_ms(), Found()
                 requests = list(questions())
                 await self._round(requests, outputs, secret)
         return _findings(asked_at, requests, outputs)
 
-    async def _round(self, requests: Sequence[HttpRequest], outputs: list[Output], secret: bool = False) -> None:
+    async def _round(self, requests: Sequence[HttpRequest], outputs: Found, secret: bool = False) -> None:
         """Ask the first alone and the rest together, and read the answers in the order of the questions."""
         if not requests:
             return
@@ -163,18 +166,18 @@ class Inquirer:
         finally:
             self._rounds -= 1
 
-    async def _read(self, request: HttpRequest, answer: Answer, outputs: list[Output], secret: bool = False) -> None:
+    async def _read(self, request: HttpRequest, answer: Answer, outputs: Found, secret: bool = False) -> None:
         """Add what an answer means, its further pages included."""
         waiting = [(request, answer)]
         pages = 0
         while waiting:
-            question, (body, asked_at, at) = waiting.pop(0)
+            question, (body, asked_at, at, name) = waiting.pop(0)
             more: list[HttpRequest] = []
             for output in self.link.answer(question, body, asked_at, at):
                 if isinstance(output, Ask):
                     more.append(output.request)
                 else:
-                    outputs.append(output)
+                    outputs.append((output, name))
             pages += len(more)
             if pages > _MOST_PAGES:
                 raise Retryable(request.path.partition("?")[0], f"more than {_MOST_PAGES} pages", do="Ask for less")
@@ -203,9 +206,10 @@ class Inquirer:
 
         body = await self._rest.fetch(request, sign)
         at = self._clock.now_ms()
+        name = None
         if self._record is not None and not secret:
-            self._record("rest", asked(request), body, at)
-        return body, asked_at, at
+            name = self._record("rest", asked(request), body, at)
+        return body, asked_at, at, name
 
 
 async def _together(fetches: Sequence[Coroutine[None, None, Answer]]) -> list[Answer]:
@@ -218,12 +222,14 @@ async def _together(fetches: Sequence[Coroutine[None, None, Answer]]) -> list[An
     return [task.result() for task in tasks]
 
 
-def _findings(asked_at: int, requests: Sequence[HttpRequest], outputs: Sequence[Output]) -> Findings:
+def _findings(asked_at: int, requests: Sequence[HttpRequest], found: Found) -> Findings:
+    outputs = [output for output, _ in found]
     return Findings(
         events=tuple(output for output in outputs if isinstance(output, Event)),
         asked_at=asked_at,
         flaws=tuple(_flaws(outputs)),
         whole=bool(requests) and not any(_missing(output) for output in outputs),
+        origins=tuple(name for output, name in found if isinstance(output, Event)),
     )
 
 

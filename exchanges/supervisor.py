@@ -26,8 +26,9 @@ from exchanges.feed import Feed
 from exchanges.venue import Data, HttpRequest
 
 Sink = Callable[[Sequence[Event]], None]
-# via ("ws-private", "ws-public" or "rest"), what was asked (REST only), the payload as it came, time of receipt
-Record = Callable[[str, object, Data, int], None]
+# via ("ws-private", "ws-public" or "rest"), what was asked (REST only), the payload as it came, time of receipt; returns the name
+# under which it is kept, None where it is not
+Record = Callable[[str, object, Data, int], int | None]
 
 _MAX_FRAME_BYTES = 16 * 2**20
 _OPEN_TIMEOUT_S = 10

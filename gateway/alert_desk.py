@@ -16,12 +16,13 @@ import msgspec
 from exchanges.clock import Clock
 from gateway.core.alerts.records import Notice, Silence
 from gateway.core.protocol import Refusal
+from gateway.core.records import Acknowledged, Order
 from gateway.engine import Engine
 from gateway.notify.notifier import Notifier
 from gateway.web.state import SilenceRequest
 
-# Runs a change of the engine as a turn of its own; returns False where a defect kept it from being made.
-Act = Callable[[Callable[[], bool], str], bool]
+# Does what somebody orders as a turn of its own; returns False where a defect kept it from being done.
+Act = Callable[[Order, str], bool]
 
 
 class AlertDesk:
@@ -31,8 +32,8 @@ class AlertDesk:
         self, engine: Engine, notifier: Notifier, clock: Clock, act: Act, stored: Callable[[], Awaitable[None]]
     ) -> None:
         """Args:
-        act: Makes changes of the engine.
-        stored: Waits until what they changed is stored.
+        act: Does what people order.
+        stored: Waits until what that changed is stored.
         """
         self._engine, self._notifier, self._clock, self._act, self._stored = engine, notifier, clock, act, stored
         self._to_deliver: list[Notice] = []
@@ -69,7 +70,7 @@ class AlertDesk:
         """Take note of a firing alert. Raises KeyError."""
         if not self._engine.alerts.board.fires(alert):
             raise KeyError(alert)
-        await self._do(lambda: self._engine.acknowledge(alert, self._clock.now_ms()), "acknowledging")
+        await self._do(Acknowledged(alert=alert), "acknowledging")
 
     def silences(self) -> list[Silence]:
         """Return the silences that are not over."""
@@ -92,12 +93,12 @@ class AlertDesk:
         )
 
     async def _put(self, silence: Silence) -> Silence:
-        await self._do(lambda: self._engine.silence(silence, self._clock.now_ms()), "silencing")
+        await self._do(silence, "silencing")
         return silence
 
-    async def _do(self, change: Callable[[], bool], what: str) -> None:
-        """Make a change, and wait until it is stored. Raises Refusal where a defect kept it from being made, which is logged."""
-        if not self._act(change, what):
+    async def _do(self, order: Order, what: str) -> None:
+        """Do it, and wait until it is stored. Raises Refusal where a defect kept it from being done, which is logged."""
+        if not self._act(order, what):
             raise Refusal("internal", f"{what} failed; the gateway's log says why")
         await self._stored()
 

@@ -17,24 +17,27 @@ import msgspec
 import structlog
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from exchanges.actions import Policy
+from exchanges.actions import FeedName, Policy
 from exchanges.clock import Clock, SystemClock
 from exchanges.errors import Rejected
-from exchanges.events import Event
-from exchanges.venue import AccountSpec
+from exchanges.venue import AccountSpec, Data
 from gateway.alert_desk import AlertDesk
 from gateway.config import Channel, Config, alert_rules, public_view, verify_every_s
 from gateway.core.accounts import AccountInfo
+from gateway.core.records import Order
 from gateway.core.rows import present
 from gateway.core.scenario import Scenario
+from gateway.core.scribe import Group
 from gateway.engine import Engine
 from gateway.feeds import Feeds
 from gateway.hub import Hub
+from gateway.journalling import Journal
 from gateway.metrics import Metrics, counter, gauge, labelled
 from gateway.model_desk import ModelDesk
 from gateway.notify.notifier import Notifier
 from gateway.operator import Operator
 from gateway.replay import Recorder
+from gateway.rewind import conditions
 from gateway.store import Store
 from gateway.web.auth import check_bind
 from gateway.web.server import Server
@@ -53,37 +56,47 @@ _LAST_NOTICES_S = 0.5
 class Turns:
     """Collects what arrived in one pass of the event loop and gives it to the engine as one turn."""
 
-    def __init__(self, engine: Engine, hub: Hub, clock: Clock, after: Callable[[], None]) -> None:
+    def __init__(
+        self, engine: Engine, hub: Hub, clock: Clock, after: Callable[[], None], journal: Journal | None = None
+    ) -> None:
+        """``after``: called after every turn; ``journal``: puts turns down, None: nobody does."""
         self._engine, self._hub, self._clock, self._after = engine, hub, clock, after
-        self._inbox: list[Event] = []  # emptied in the next pass of the loop
+        self._journal = journal or Journal()
+        self._inbox: list[Group] = []  # emptied in the next pass of the loop
         self.failures = 0
 
-    def take(self, events: Sequence[Event]) -> None:
+    def take(self, groups: Sequence[Group]) -> None:
         """Take the events of one frame or answer; the turn runs once this pass of the loop has read every ready socket."""
-        if not self._inbox and events:
+        groups = [group for group in groups if group[1]]
+        if not self._inbox and groups:
             asyncio.get_running_loop().call_soon(self._turn)
-        self._inbox += events
+        self._inbox += groups
 
     def clock(self, last_messages: Mapping[str, int]) -> None:
         """Take a clock turn: ages, shares and summaries."""
-        self.act(lambda: self._engine.clock(self._clock.now_ms(), last_messages), "clock")
+        now = self._clock.now_ms()
+        self._publish(lambda: self._journal.clock(self._engine, now, last_messages), "clock")
+        self._after()
 
-    def act(self, change: Callable[[], bool], what: str) -> bool:
-        """Make a change of the engine as a turn of its own; False where a defect came to light."""
-        done = self._publish(change, what)
+    def order(self, order: Order, what: str) -> bool:
+        """Do what somebody orders, as a turn of its own; False where a defect came to light."""
+        now = self._clock.now_ms()
+        done = self._publish(lambda: self._journal.order(self._engine, order, now), what)
         self._after()
         return done
 
     def _turn(self) -> None:
-        events, self._inbox = self._inbox, []
-        if not self._apply(events) and len(events) > 1:
-            for event in events:  # the others must not be lost with it; fences and newest marks apply nothing twice
-                self._apply([event])
+        groups, self._inbox = self._inbox, []
+        if not self._apply(groups):
+            single = [(name, (event,)) for name, events in groups for event in events]
+            for one in single if len(single) > 1 else ():  # the others must not be lost with it; nothing is applied twice
+                self._apply([one])
         self._after()
 
-    def _apply(self, events: Sequence[Event]) -> bool:
-        names = ", ".join(sorted({type(event).__name__ for event in events}))
-        return self._publish(lambda: self._engine.turn(events, self._clock.now_ms()), names)
+    def _apply(self, groups: Sequence[Group]) -> bool:
+        now = self._clock.now_ms()
+        names = ", ".join(sorted({type(event).__name__ for _, events in groups for event in events}))
+        return self._publish(lambda: self._journal.turn(self._engine, groups, now), names)
 
     def _publish(self, change: Callable[[], bool], what: str) -> bool:
         """Make a change and send what it moved; return False where a defect came to light."""
@@ -125,6 +138,7 @@ class Gateway:
         self.store = Store(config.storage)
         self.metrics = Metrics()
         self.server = Server()
+        self.journal = Journal()
         self.notifier = Notifier(channels, self.clock, random.random)
         self.feeds: Feeds
         self._recorder, self._policy = recorder, policy
@@ -154,15 +168,23 @@ class Gateway:
 
     async def _start(self) -> None:
         self.feeds = Feeds(
-            self.config, self.specs, self.clock, self._take, recorder=self._recorder, policy=self._policy
+            self.config,
+            self.specs,
+            self.clock,
+            self._take,
+            tape=self._keep,
+            recorder=self._recorder,
+            policy=self._policy,
         )
         epoch, accounts = secrets.token_hex(6), _infos(self.config)
         restored, stored_at = await self.store.start(epoch, accounts)
+        checkpoint = self.store.checkpoint
+        checkpoint.origin = self.journal.origin
         self.engine = Engine(
             epoch,
             accounts,
             self.config.engine,
-            self.store.checkpoint,
+            self.journal.watched(checkpoint),
             self.config.models.promoted,
             risk=self.config.risk,
             stress=self.config.stress,
@@ -171,11 +193,14 @@ class Gateway:
         self.store.checkpoint.on_durable = self._durable
         if self._recorder is not None:
             self._recorder.settings(self.config, self.clock.now_ms())
-        self.engine.restore(restored, self.clock.now_ms(), stored_at)
+        now = self.clock.now_ms()
+        told = conditions(self.config)
+        self.journal.open(self.engine, restored, told, accounts, now, stored_at, checkpoint, checkpoint.last_place)
+        self.engine.restore(restored, now, stored_at)
         self.hub = Hub.on(asyncio.get_running_loop(), self.engine.tables, self.config.limits)
-        self.turns = Turns(self.engine, self.hub, self.clock, self._after)
-        self.operator = Operator(self.engine, self.feeds, self.clock, self.turns.act)
-        self.alerts = AlertDesk(self.engine, self.notifier, self.clock, self.turns.act, self.store.stored)
+        self.turns = Turns(self.engine, self.hub, self.clock, self._after, self.journal)
+        self.operator = Operator(self.engine, self.feeds, self.turns.order)
+        self.alerts = AlertDesk(self.engine, self.notifier, self.clock, self.turns.order, self.store.stored)
         self.models = ModelDesk(self.engine)
         self.metrics.watch(self._figures)
         self.metrics.watch(self.models.figures)
@@ -203,6 +228,8 @@ class Gateway:
         self._tasks.clear()
         await self.notifier.close()
         await self.server.stop()
+        if hasattr(self, "engine"):
+            self.journal.close(self.engine, self.clock.now_ms())
         await self.store.stop()
         if hasattr(self, "feeds"):
             await self.feeds.close()
@@ -254,8 +281,11 @@ class Gateway:
 
     # --- venues ------------------------------------------------------------------------------------------------------
 
-    def _take(self, events: Sequence[Event]) -> None:
-        self.turns.take(events)
+    def _take(self, groups: Sequence[Group]) -> None:
+        self.turns.take(groups)
+
+    def _keep(self, name: FeedName, via: str, request: object, data: Data, at: int) -> int | None:
+        return self.journal.record(name, via, request, data, at)
 
     def _after(self) -> None:
         """Do what the engine asks for after a turn: other prices, another look at an account, evidence."""
@@ -264,18 +294,13 @@ class Gateway:
         if engine.market.version != self._wanted_version:
             self._wanted_version = engine.market.version
             self.feeds.want(engine.market.wanted(), engine.market.wanted_currencies())
-        while engine.wants_state:
-            account = engine.wants_state.pop()
-            engine.ask_because(account, "stream")
+        errands = engine.errands()
+        for account in errands.state:
             self.feeds.rounds[account].soon(_STREAM_FIRST_MS)
-        while engine.deaf:
-            self.feeds.renew(engine.deaf.pop(), "something happened that this stream did not tell of")
-        while engine.wants_history:
-            account, (since, symbols) = engine.wants_history.popitem()
+        for account in errands.deaf:
+            self.feeds.renew(account, "something happened that this stream did not tell of")
+        for account, (since, symbols) in errands.history:
             self.feeds.rounds[account].want_history(since, sorted(symbols))
-        while engine.wants_books:
-            account, since = engine.wants_books.popitem()
-            self.feeds.rounds[account].want_history(since, ())
         for name in [name for name in self._to_prove if engine.accounts[name].verified_at is not None]:
             self._to_prove.remove(name)  # one that falls short later goes on being read: that is when it matters
             self._prove(name)

@@ -18,7 +18,7 @@ import msgspec
 from exchanges import VENUES
 from exchanges.clock import Clock, SystemClock
 from exchanges.errors import AuthFailed, KeyTooPowerful, VenueError
-from exchanges.events import CoinBalance, Event
+from exchanges.events import CoinBalance
 from exchanges.inquiry import Inquirer
 from exchanges.ports import connect
 from exchanges.rest import RestClient
@@ -30,7 +30,7 @@ from gateway.core.positions import Book
 from gateway.core.rows import missing, speaks
 from gateway.core.state import Position
 from gateway.engine import Engine
-from gateway.feeds import Feeds, private_links
+from gateway.feeds import Feeds, Group, private_links
 from gateway.loading import ConfigError
 from gateway.rounds import refusal
 
@@ -167,9 +167,9 @@ class _Look:
 
     # --- Looking -------------------------------------------------------------------------------------------------------
 
-    def _take(self, events: Sequence[Event]) -> None:
+    def _take(self, groups: Sequence[Group]) -> None:
         engine = self._engine
-        engine.turn(events, self._clock.now_ms())
+        engine.turn([event for _, events in groups for event in events], self._clock.now_ms())
         engine.wants_history.clear()  # what happened before is not asked: nothing is recorded here
         if engine.market.version != self._wanted_version:
             self._wanted_version = engine.market.version

@@ -12,6 +12,8 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 
 import aiohttp
 import msgspec
@@ -25,11 +27,11 @@ from exchanges.clock import Clock
 from exchanges.errors import VenueError
 from exchanges.events import Event, FeedState, FeedStatus
 from exchanges.feed import Feed
-from exchanges.inquiry import Inquirer
+from exchanges.inquiry import Findings, Inquirer
 from exchanges.rest import Limits, RestClient
 from exchanges.succession import Succession
 from exchanges.supervisor import Fetcher, Record, Sink, Supervisor
-from exchanges.venue import AccountSpec, Endpoints, LinkFactory
+from exchanges.venue import AccountSpec, Data, Endpoints, LinkFactory
 from gateway.config import Config, endpoints, verify_every_s
 from gateway.gate import Gate
 from gateway.metrics import labelled
@@ -45,6 +47,36 @@ _CLOCK_WARNING_MS = 1_000
 _CLOCK_WAIT_S = 3.0  # how long the first signature of an account waits for its venue's clock
 
 Wanted = Mapping[tuple[str, str], Iterable[str]]
+# Events in their order, each group with the name under which the message is kept that they came by.
+Group = tuple[int | None, Sequence[Event]]
+Take = Callable[[Sequence[Group]], None]
+# Keeps a message of a feed: via, what was asked, the payload, time of receipt; returns its name.
+Tape = Callable[[FeedName, str, object, Data, int], int | None]
+
+
+class _Origins:
+    """From which message events came: a stream tells of one right after it was kept, a round of many together."""
+
+    def __init__(self) -> None:
+        self._last: int | None = None
+        self._of_events: dict[int, int | None] = {}  # by identity, from a round's end to its delivery
+
+    def kept(self, name: int | None) -> None:
+        """Note the message that was just kept."""
+        self._last = name
+
+    def came(self, found: Findings) -> None:
+        """Note the answers that the events of a round came by."""
+        self._of_events = dict(zip(map(id, found.events), found.origins, strict=False))
+
+    def groups(self, events: Sequence[Event]) -> list[Group]:
+        """Return events with what they came by; a connection's own status came by nothing."""
+        of_events, self._of_events = self._of_events, {}
+        if of_events:
+            named = [(of_events.get(id(event)), event) for event in events]
+        else:
+            named = [(None if isinstance(event, FeedStatus) else self._last, event) for event in events]
+        return [(name, [event for _, event in some]) for name, some in groupby(named, key=itemgetter(0))]
 
 
 def clock_remark(venue: str, ahead_ms: int) -> str | None:
@@ -73,6 +105,7 @@ class Feeds:
 
     Args:
         take: Takes events on the loop; may call ``want`` and ``refuse``.
+        tape: Keeps what is private, before it is read.
         policy: How patient the feeds are; None: their own default.
     """
 
@@ -81,8 +114,9 @@ class Feeds:
         config: Config,
         specs: Sequence[AccountSpec],
         clock: Clock,
-        take: Callable[[Sequence[Event]], None],
+        take: Take,
         *,
+        tape: Tape | None = None,
         recorder: Recorder | None = None,
         policy: Policy | None = None,
     ) -> None:
@@ -92,7 +126,8 @@ class Feeds:
         self._renewed_at: dict[str, int] = {}  # by account
         self._begun: set[str] = set()  # accounts whose stream was live before
         self._polled: dict[str, FeedStatus] = {}  # of accounts whose rounds tell of it: they have no stream of ours
-        self._others = Others(clock, take)
+        self._tape = tape
+        self._others = Others(clock, lambda events: take([(None, events)]))
         self._public: dict[tuple[str, str], list[Succession]] = {}
         self.refusals: dict[str, str] = {}  # account → why it is not read any more
         self._gates = {spec.name: Gate() for spec in specs}
@@ -231,12 +266,14 @@ class Feeds:
                 own = msgspec.structs.replace(name, id=f"{spec.name}:{connection}", connection=connection)
                 self._supervise(own, factory, rest.for_key(spec.name))
         self._asked_at[spec.name] = rest
+        origins = _Origins()
         self.rounds[spec.name] = Rounds(
             spec.name,
             spec.venue,
             Inquirer(link, rest.for_key(spec.name), self._clock, random.random, self._record(name)),
-            deliver=self._taker(spec.name),
-            audited=lambda: self._take(self._gates[spec.name].open()),
+            deliver=self._taker(spec.name, origins),
+            audited=lambda: self._take([(None, self._gates[spec.name].open())]),
+            came=origins.came,
             refuse=lambda error: self.refuse(spec.name, refusal(spec.name, spec.venue, error)),
             clock=self._clock,
             random=random.random,
@@ -270,7 +307,7 @@ class Feeds:
             spec.venue,
             asked,
             deliver=self._taker(spec.name),
-            audited=lambda: self._take(self._gates[spec.name].open()),
+            audited=lambda: self._take([(None, self._gates[spec.name].open())]),
             refuse=lambda error: self.refuse(spec.name, refusal(spec.name, spec.venue, error)),
             clock=self._clock,
             random=random.random,
@@ -287,13 +324,15 @@ class Feeds:
             self._public.setdefault((venue, env), []).append(made)
 
     def _supervise(self, name: FeedName, factory: LinkFactory, rest: Fetcher) -> Succession:
+        origins = _Origins()
+
         def make(connections: int, sink: Sink, succeed: Callable[[str], None]) -> Supervisor:
             feed = Feed(
                 factory, name, random=random.random, policy=self._policy, succeeds=True, connections=connections
             )
-            return Supervisor(feed, rest, sink, self._clock, self._record(name), succeed)
+            return Supervisor(feed, rest, sink, self._clock, self._record(name, origins), succeed)
 
-        made = self.supervisors[name.id] = Succession(make, self._taker(name.account))
+        made = self.supervisors[name.id] = Succession(make, self._taker(name.account, origins))
         return made
 
     def _client(self, venue: str, hosts: Endpoints) -> RestClient:
@@ -313,7 +352,7 @@ class Feeds:
             self._clock_read[client.host] = asyncio.Event()
         return self._rest[hosts.rest]
 
-    def _taker(self, account: str | None) -> Sink:
+    def _taker(self, account: str | None, origins: _Origins | None = None) -> Sink:
         """Return where events go: an account's stream that has just become live is verified at once."""
 
         gate = self._gates[account] if account is not None else None
@@ -327,7 +366,8 @@ class Feeds:
                         self._verify(event.account, event.venue)
                     elif event.state == "down" and (event.error or "").startswith("login refused"):
                         log.error("a login was refused", account=event.account, venue=event.venue, error=event.error)
-            self._take(events if gate is None else gate.pass_(events))
+            passed = events if gate is None else gate.pass_(events)
+            self._take([(None, passed)] if gate is None or origins is None else origins.groups(passed))
 
         return take
 
@@ -338,13 +378,18 @@ class Feeds:
             self.rounds[account].soon()
         self._begun.add(account)
 
-    def _record(self, name: FeedName) -> Record | None:
-        if self._recorder is None:
+    def _record(self, name: FeedName, origins: _Origins | None = None) -> Record | None:
+        recorder, tape = self._recorder, self._tape if name.account is not None else None
+        if recorder is None and tape is None:
             return None
-        recorder = self._recorder
 
-        def record(via: str, request: object, data: str | bytes, at: int) -> None:
-            recorder.write(name.venue, name.account, msgspec.convert(via, Via), request, data, at)
+        def record(via: str, request: object, data: Data, at: int) -> int | None:
+            if recorder is not None:
+                recorder.write(name.venue, name.account, msgspec.convert(via, Via), request, data, at)
+            kept = tape(name, via, request, data, at) if tape is not None else None
+            if origins is not None:
+                origins.kept(kept)
+            return kept
 
         return record
 

@@ -10,22 +10,22 @@ from collections.abc import Callable, Collection
 
 import msgspec
 
-from exchanges.clock import Clock
 from exchanges.errors import VenueError
 from gateway.core.compare import compare
+from gateway.core.records import Demanded, Forgotten, Order
 from gateway.engine import Engine
 from gateway.feeds import Feeds
 from gateway.web.state import ReconcileRequest, Verification
 
-# Runs a change of the engine as a turn of its own; returns False where it failed.
-Act = Callable[[Callable[[], bool], str], bool]
+# Does what somebody orders as a turn of its own; returns False where it failed.
+Act = Callable[[Order, str], bool]
 
 
 class Operator:
     """The gateway's answers to ``max_age_ms`` and to ``perpwire reconcile``."""
 
-    def __init__(self, engine: Engine, feeds: Feeds, clock: Clock, act: Act) -> None:
-        self._engine, self._feeds, self._clock, self._act = engine, feeds, clock, act
+    def __init__(self, engine: Engine, feeds: Feeds, act: Act) -> None:
+        self._engine, self._feeds, self._act = engine, feeds, act
 
     async def verify(
         self, accounts: Collection[str], max_age_ms: int, venues: Collection[str] | None = None
@@ -38,7 +38,7 @@ class Operator:
             rounds = self._feeds.rounds[account]
             try:
                 if not rounds.is_fresh(max_age_ms):
-                    self._engine.ask_because(account, "demand")
+                    self._demand(account)
                 await rounds.verified(max_age_ms)
             except VenueError as error:
                 failed[account] = str(error)
@@ -73,14 +73,16 @@ class Operator:
         if found.flaws:
             answer["flaws"] = list(found.flaws)
         if asked.mode == "apply":
-            self._engine.ask_because(name, "demand")
+            self._demand(name)
             answer["verified_at"] = await rounds.verified(0)
         elif asked.mode == "force":
             answer["refused"] = "the venue answers: nothing has to be forced. Use --apply"
         return answer
 
+    def _demand(self, account: str) -> None:
+        self._act(Demanded(account=account), f"asking for {account}")
+
     def _force(self, name: str, reason: str) -> int:
         before = len(self._engine.accounts[name].positions)
-        now = self._clock.now_ms()
-        self._act(lambda: self._engine.forget_account_rows(name, reason, now), f"forcing {name}")
+        self._act(Forgotten(account=name, reason=reason), f"forcing {name}")
         return before - len(self._engine.accounts[name].positions)

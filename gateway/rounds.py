@@ -47,6 +47,7 @@ class Rounds:
     Args:
         account, venue, inquiry: Whom to ask for, where, and how.
         deliver: Takes the events of one round, for one turn of the engine.
+        came: Told before that under which names the answers are kept that they came by.
         audited: Called after each audit that found nothing against the account, before its events are delivered.
         refuse: Called once with the reason where only the operator can help: the account's connections have to end.
         may_trade: Keys that can do more than read are accepted, as the operator said in so many words.
@@ -69,10 +70,11 @@ class Rounds:
         every_ms: int,
         help: str,
         audited: Callable[[], None] = lambda: None,
+        came: Callable[[Findings], None] = lambda _: None,
         may_trade: bool = False,
         polled: FeedStatus | None = None,
     ) -> None:
-        self._audited = audited
+        self._audited, self._came = audited, came
         self.account, self.venue, self.inquiry = account, venue, inquiry
         self.refused: VenueError | None = None
         self.unaudited: VenueError | None = None  # why the last audit brought nothing
@@ -230,6 +232,7 @@ class Rounds:
     def _tell(self, found: Findings, last: Sequence[Event]) -> None:
         for flaw in found.flaws:
             log.warning("an answer is not whole", account=self.account, what=flaw)
+        self._came(found)
         self._deliver([*found.events, *last])
 
     def _fail(self, error: VenueError) -> None:

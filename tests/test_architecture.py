@@ -136,6 +136,9 @@ LAYERS = {
         "gateway.core.alerts",
         "gateway.metrics",
     ),
+    # How a life is put down, and gone through again.
+    "gateway.journalling": ("exchanges", "gateway.core", "gateway.engine"),
+    "gateway.rewind": ("exchanges.events", "gateway.config", "gateway.core", "gateway.engine", "gateway.replay"),
     "gateway.asking": (),
     "gateway.alerting": ("gateway.asking",),
     "gateway.alert_desk": (

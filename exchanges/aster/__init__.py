@@ -38,6 +38,7 @@ class Aster:
         rest_burst=600,
         # A round weighs 80, half of it the open orders: at 30 s a dozen accounts fit.
         verify_every_s=30.0,
+        frame_stamp=(None, r'"E":\s*(\d{13})'),  # {"e": "ACCOUNT_UPDATE", "E": 1564745798939, …}
         features=frozenset(
             {"position_stream", "order_stream", "fill_stream", "liquidation_cause", "adl_cause", "key_permissions"}
         ),

@@ -36,6 +36,8 @@ class Bybit:
         # Each path has a limit of its own per user: 50 a second, of the transaction log 25.
         key_weight=20,
         key_period_s=1.0,
+        # {"id": "…", "topic": "position", "creationTime": 1697682317044, "data": …}
+        frame_stamp=(r'"id":\s*"([^"]+)"', r'"creationTime":\s*(\d{13})'),
         records_window_s=tables.RECORDS_WINDOW_MS / 1000,
         records_reach_s=tables.RECORDS_REACH_MS / 1000,
         features=frozenset(

@@ -27,6 +27,7 @@ class Okx:
         key_weight=tables.KEY_WEIGHT,
         key_period_s=2.0,
         verify_every_s=10.0,
+        frame_stamp=(None, r'"pTime":\s*"(\d{13})"'),  # of positions alone; orders and fills have times of their own
         records_window_s=tables.RECORDS_WINDOW_MS / 1000,
         records_reach_s=tables.RECORDS_REACH_MS / 1000,
         features=frozenset(

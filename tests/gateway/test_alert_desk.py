@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
 from gateway.alert_desk import AlertDesk
+from gateway.core.records import Order
 from gateway.engine import Engine
 from gateway.notify.notifier import Notifier
 from gateway.web.state import SilenceRequest
@@ -42,8 +43,8 @@ class Room:
         )
         self.desk = AlertDesk(self.engine, self.notifier, StillClock(), self._act, self.store.stored)
 
-    def _act(self, change: Callable[[], bool], _what: str) -> bool:
-        change()
+    def _act(self, order: Order, _what: str) -> bool:
+        self.engine.obey(order, StillClock().now_ms())
         self.desk.tell()
         return True
 

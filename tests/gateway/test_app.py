@@ -30,13 +30,13 @@ async def test_what_arrives_in_one_pass_of_the_loop_is_one_turn() -> None:
     one = engine()
     taking, wanted = turns(one)
     seq = one.tables.seq
-    taking.take([position()])
-    taking.take([mark("120")])
+    taking.take([(None, [position()])])
+    taking.take([(None, [mark("120")])])
     await passed()
     assert one.tables.seq == seq + 1
     assert one.tables["positions"].get(position().id).row["mark_price"] == 120.0  # type: ignore[union-attr]
     assert len(wanted) == 1, "once after a turn"
-    taking.take([mark("121", at=3_000)])
+    taking.take([(None, [mark("121", at=3_000)])])
     await passed()
     assert len(wanted) == 2
 
@@ -44,7 +44,7 @@ async def test_what_arrives_in_one_pass_of_the_loop_is_one_turn() -> None:
 async def test_a_defect_costs_one_event_and_is_counted() -> None:
     one = engine()
     taking, _ = turns(one)
-    taking.take([position(), msgspec.structs.replace(position("ETH-USDT-SWAP"), size="much"), mark("120")])
+    taking.take([(None, [position(), msgspec.structs.replace(position("ETH-USDT-SWAP"), size="much"), mark("120")])])
     await passed()
     assert taking.failures == 2, "the turn, and the one event in it"
     assert one.tables["positions"].get(position().id).row["mark_price"] == 120.0  # type: ignore[union-attr]
@@ -53,7 +53,7 @@ async def test_a_defect_costs_one_event_and_is_counted() -> None:
 async def test_a_clock_turn_that_fails_does_not_end_the_gateway() -> None:
     one = engine()
     taking, _ = turns(one)
-    taking.take([position(leverage="ten")])  # no codec lets such a figure through
+    taking.take([(None, [position(leverage="ten")])])  # no codec lets such a figure through
     await passed()
     taking.clock({})
     assert taking.failures == 1
@@ -62,10 +62,10 @@ async def test_a_clock_turn_that_fails_does_not_end_the_gateway() -> None:
 async def test_a_row_that_cannot_be_computed_does_not_stop_the_others() -> None:
     one = engine()
     taking, _ = turns(one)
-    taking.take([position("ETH-USDT-SWAP", pnl_price="no price"), position()])
+    taking.take([(None, [position("ETH-USDT-SWAP", pnl_price="no price"), position()])])
     await passed()
     assert taking.failures > 0
-    taking.take([mark("130")])
+    taking.take([(None, [mark("130")])])
     await passed()
     assert one.tables["positions"].get(position().id).row["mark_price"] == 130.0  # type: ignore[union-attr]
 
@@ -73,7 +73,7 @@ async def test_a_row_that_cannot_be_computed_does_not_stop_the_others() -> None:
 async def test_a_judgement_that_fails_holds_no_figure_back(monkeypatch: pytest.MonkeyPatch) -> None:
     one = engine()
     taking, _ = turns(one)
-    taking.take([position()])
+    taking.take([(None, [position()])])
     await passed()
 
     def broken(*_: object) -> None:
@@ -81,7 +81,7 @@ async def test_a_judgement_that_fails_holds_no_figure_back(monkeypatch: pytest.M
 
     monkeypatch.setattr(one.alerts, "turn", broken)
     seq = one.tables.seq
-    taking.take([mark("130")])
+    taking.take([(None, [mark("130")])])
     await passed()
     assert taking.failures == 1
     assert one.tables.seq == seq + 1, "published all the same"

@@ -86,7 +86,7 @@ async def room() -> AsyncIterator[Room]:
     turns = Turns(one, hub, clock, lambda: None)
     state = ServerState(
         hub=hub, version="9.9.9", accounts=one.accounts.keys, now_ms=clock.now_ms, principal=who,
-        alerts=AlertDesk(one, Notifier((), clock, lambda: 0.5), clock, turns.act, at_once), models=ModelDesk(one),
+        alerts=AlertDesk(one, Notifier((), clock, lambda: 0.5), clock, turns.order, at_once), models=ModelDesk(one),
     )  # fmt: skip
     async with served(state) as server, aiohttp.ClientSession() as http:
         room = Room(clock, one, http)

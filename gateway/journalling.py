@@ -1,0 +1,165 @@
+"""The life of one gateway as it is put down: the tape of what venues send, the turns of the engine, and what it puts on record.
+
+Owns nothing but the way between them: the scribe decides what becomes an entry, the storage keeps it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol, cast
+
+import msgspec
+
+from exchanges import VENUES
+from exchanges.actions import FeedName
+from exchanges.events import Event
+from exchanges.venue import Data
+from gateway.core.accounts import AccountInfo
+from gateway.core.alerts.records import AlertRecord
+from gateway.core.journal import Entry, MarkSample, Places
+from gateway.core.records import Correction, Order, Sink
+from gateway.core.scribe import Group, Scribe
+from gateway.engine import Engine
+
+_HEAD = 512  # of a frame, in which it says who it is
+
+
+class Kept(Protocol):
+    """Where entries go; every call returns at once and never raises."""
+
+    def put_entry(self, entry: Entry) -> None: ...
+    def put_sample(self, sample: MarkSample) -> None: ...
+
+
+class _Watched:
+    """A sink that shows the scribe what of it belongs to the turn."""
+
+    def __init__(self, kept: Sink, journal: Journal) -> None:
+        self._kept, self._journal = kept, journal
+
+    def __getattr__(self, name: str) -> object:
+        found: object = getattr(self._kept, name)
+        setattr(self, name, found)  # what is handed on unseen costs nothing from now on
+        return found
+
+    def put_alert(self, alert: AlertRecord) -> None:
+        self._journal.alert(alert)
+        self._kept.put_alert(alert)
+
+    def put_correction(self, correction: Correction) -> None:
+        self._journal.correction(correction)
+        self._kept.put_correction(correction)
+
+
+class Journal:
+    """One life. ``open`` once the engine is there and before it is told anything, ``close`` at a good end."""
+
+    def __init__(self) -> None:
+        self._scribe: Scribe | None = None
+
+    def watched(self, sink: Sink) -> Sink:
+        """Return a sink that hands on, and shows what belongs to the turn."""
+        return cast(Sink, _Watched(sink, self))  # whatever a sink has is there
+
+    def open(
+        self,
+        engine: Engine,
+        restored: Iterable[Event],
+        conditions: bytes,
+        accounts: Iterable[AccountInfo],
+        now: int,
+        stored_at: int | None,
+        kept: Kept,
+        after: int,
+    ) -> None:
+        """Begin: what follows starts from ``restored``.
+
+        Args:
+            conditions: What of the configuration tables depend on (``rewind.conditions``).
+            kept: Takes the entries.
+            after: The last place that is known of earlier lives.
+        """
+        scribe = Scribe(engine.tables.epoch, Places(after), engine, kept.put_entry, kept.put_sample)
+        scribe.base(restored, conditions, accounts, now, stored_at)
+        self._scribe = scribe
+
+    def record(self, name: FeedName, via: str, request: object, data: Data, at: int) -> int | None:
+        """Put down what a venue sent of an account; return its place. What is public is not kept: prices are sampled."""
+        if self._scribe is None or name.account is None:
+            return None
+        text = data if isinstance(data, str) else data.decode(errors="replace")
+        request_id, venue_at = _stamp(name.venue, text) if via != "rest" else (None, None)
+        return self._scribe.raw(
+            "rest" if via == "rest" else "ws",
+            name.account,
+            name.venue,
+            "rest" if via == "rest" else name.connection,
+            text,
+            at,
+            request=_words(request),
+            request_id=request_id,
+            venue_at=venue_at,
+        )
+
+    def origin(self, kind: str, record_id: str, account: str | None) -> int | None:
+        """Return the raw entry that a record of the present turn came by, where that is known."""
+        return self._scribe.origin(kind, record_id, account) if self._scribe is not None else None
+
+    def alert(self, alert: AlertRecord) -> None:
+        """Take an alert's status for the entry of its turn."""
+        if self._scribe is not None:
+            self._scribe.alert(alert)
+
+    def correction(self, correction: Correction) -> None:
+        """Take a correction."""
+        if self._scribe is not None:
+            self._scribe.correction(correction)
+
+    def turn(self, engine: Engine, groups: Sequence[Group], now: int) -> bool:
+        """Let the engine take a turn, put down whatever becomes of it; return whether anything changed."""
+        return self._take(
+            engine,
+            lambda scribe: scribe.begin(groups, now),
+            lambda: engine.turn([event for _, events in groups for event in events], now),
+        )
+
+    def clock(self, engine: Engine, now: int, last_messages: Mapping[str, int]) -> bool:
+        """Let the engine take the time."""
+        return self._take(engine, lambda scribe: scribe.begin_clock(now), lambda: engine.clock(now, last_messages))
+
+    def order(self, engine: Engine, order: Order, now: int) -> bool:
+        """Let the engine do what somebody ordered."""
+        return self._take(engine, lambda scribe: scribe.begin_order(order, now), lambda: engine.obey(order, now))
+
+    def _take(self, engine: Engine, begin: Callable[[Scribe], None], change: Callable[[], bool]) -> bool:
+        if self._scribe is None:
+            return change()
+        begin(self._scribe)
+        try:
+            return change()
+        finally:
+            self._scribe.end(engine.tables.seq)
+
+    def close(self, engine: Engine, now: int) -> None:
+        """End in good order: the newest prices, and alerts as they are shown."""
+        if self._scribe is not None:
+            self._scribe.close(engine.alerts.board.records(now), now)
+            self._scribe = None
+
+
+def _stamp(venue: str, text: str) -> tuple[str | None, int | None]:
+    """Return a frame's own id and the venue's time of it, where the venue writes them at its beginning."""
+    found = VENUES.get(venue)
+    keys = found.capabilities.frame_stamp if found is not None else None
+    if keys is None:
+        return None, None
+    head = text[:_HEAD]
+    name, at = (re.search(pattern, head) if pattern else None for pattern in keys)
+    return name[1] if name else None, int(at[1]) if at else None
+
+
+def _words(request: object) -> str | None:
+    if request is None or isinstance(request, str):
+        return request
+    return msgspec.json.encode(request).decode()
