@@ -52,6 +52,7 @@ class Figures:
     failures: list[str] = field(default_factory=list)
     failed: Counter[str] = field(default_factory=Counter)
     settled_s: list[float] = field(default_factory=list)
+    took_s: dict[str, float] = field(default_factory=dict)  # until a check found nothing more, the worst
     replayed_rows: list[int] = field(default_factory=list)
     clean_stops: int = 0
     lost_entries: int = 0
@@ -76,6 +77,7 @@ class Figures:
             "clean_stops": self.clean_stops,
             "lost_entries": self.lost_entries,
             "settled_s": settled if self.settled_s else {},
+            "checks_s_worst": self.took_s,
             "failed_checks": dict(sorted(self.failed.items())),
             "ok": not self.failures,
         }
@@ -94,13 +96,12 @@ class Matrix:
 
     # --- Rounds ----------------------------------------------------------------------------------------------------
 
-    def plan(self, rounds: int) -> list[tuple[str, StorageKind]]:
+    def plan(self, rounds: int, chosen: Sequence[str], kinds: Sequence[StorageKind]) -> list[tuple[str, StorageKind]]:
         """Return the faults of so many rounds, each as often as the others, one storage after the other."""
-        faults = [FAULTS[n % len(FAULTS)] for n in range(rounds)]
+        faults = [chosen[n % len(chosen)] for n in range(rounds)]
         self._chosen.shuffle(faults)
-        half = (rounds + 1) // 2
-        kinds = self._chosen.sample(KINDS, len(KINDS))
-        return [(fault, kinds[0] if n < half else kinds[1]) for n, fault in enumerate(faults)]
+        order = self._chosen.sample(kinds, len(kinds))
+        return [(fault, order[n * len(order) // rounds]) for n, fault in enumerate(faults)]
 
     async def rounds(self, where: Station, plan: Sequence[tuple[int, str]]) -> None:
         """Go through some rounds at one station, and stop its gateway in good order after the last."""
@@ -211,17 +212,28 @@ class Matrix:
         """With the world at a stand: wait until everything is told and stored, and note what is not."""
         self._simulator.control.pause()
         self.books.take(self._simulator.world)
-        await where.live()
+        await self._blame_lasting(f"{name}: live", lambda: self._not_live(where))
         # The figures of an option are as old as the last look at its account, and the next one is too far away.
         await get(f"{where.url}/v1/positions?max_age_ms=0")
-        self.figures.blame(f"{name}: truth", await lasting(lambda: self._untrue(where)))
-        self.figures.blame(f"{name}: waiting", await lasting(lambda: self._waiting(where)))
-        self.figures.blame(f"{name}: books", await lasting(lambda: self._books(where)))
+        for what, look in (("truth", self._untrue), ("waiting", self._waiting), ("books", self._books)):
+            await self._blame_lasting(f"{name}: {what}", lambda look=look: look(where))  # type: ignore[misc]  # bound now
         for _, replica in self._watched[where.kind]:
-            self.figures.blame(f"{name}: replica", await lasting(lambda replica=replica: self._replica(where, replica)))  # type: ignore[misc]  # bound now
+            await self._blame_lasting(f"{name}: replica", lambda replica=replica: self._unequal(where, replica))  # type: ignore[misc]
             back = [one for one in replica.went_back if one not in self._told_back]
             self._told_back.update(back)
             self.figures.blame(f"{name}: seq", back)
+
+    async def _blame_lasting(self, name: str, look: Callable[[], Awaitable[list[str]]]) -> None:
+        began = asyncio.get_running_loop().time()
+        self.figures.blame(name, await lasting(look))
+        took_s, what = asyncio.get_running_loop().time() - began, name.rpartition(": ")[2]
+        self.figures.took_s[what] = max(self.figures.took_s.get(what, 0.0), round(took_s, 2))
+
+    async def _not_live(self, where: Station) -> list[str]:
+        answer = await get(f"{where.url}/readyz")
+        return (
+            [] if answer["feeds_live"] else [f"{name} {row}" for name, row in answer["feeds"].items() if row != "live"]
+        )
 
     async def _untrue(self, where: Station) -> list[str]:
         snapshot = await get(f"{where.url}/v1/snapshot?tables=positions,accounts")
@@ -241,7 +253,7 @@ class Matrix:
         async with where.database() as connection:
             return await stored.differences(connection, self.books)
 
-    async def _replica(self, where: Station, replica: Watching) -> list[str]:
+    async def _unequal(self, where: Station, replica: Watching) -> list[str]:
         return unequal(replica, await get(f"{where.url}/v1/snapshot?tables={','.join(TABLES)}"))
 
     async def _replayed(self, where: Station, name: str) -> None:
@@ -291,12 +303,19 @@ async def lasting(look: Callable[[], Awaitable[list[str]]]) -> list[str]:
     return found
 
 
-async def crash(seed: int, rounds: int, outage_s: float, folder: Path) -> Figures:
-    """Go through the matrix and return what was found."""
+async def crash(
+    seed: int,
+    rounds: int,
+    outage_s: float,
+    folder: Path,
+    faults: Sequence[str] = FAULTS,
+    kinds: Sequence[StorageKind] = KINDS,
+) -> Figures:
+    """Go through the matrix, or a part of it, and return what was found."""
     async with running_simulator(seed) as simulator, AsyncExitStack() as stations:
         simulator.control.pause()
         matrix = Matrix(simulator, seed, outage_s)
-        plan = matrix.plan(rounds)
+        plan = matrix.plan(rounds, faults, kinds)
         described = simulator.describe()
         for kind in dict.fromkeys(kind for _, kind in plan):
             where = await stations.enter_async_context(station(kind, folder / kind, described))
@@ -313,13 +332,16 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the world, its load and the moments")
     parser.add_argument("--rounds", type=int, default=100, help="how many faults strike")
     parser.add_argument("--outage-s", type=float, default=120, help="how long Postgres is stopped")
+    parser.add_argument("--faults", nargs="+", choices=FAULTS, default=FAULTS, help="only these")
+    parser.add_argument("--storage", nargs="+", choices=KINDS, default=KINDS, help="only with these")
     options = parser.parse_args()
     configure(LogSettings(level="error"))
     print(
         f"{options.rounds} rounds under load (seed {options.seed}); an outage lasts {options.outage_s:g} s.", flush=True
     )
     with tempfile.TemporaryDirectory(prefix="perpwire-crash-") as folder:
-        figures = asyncio.run(crash(options.seed, options.rounds, options.outage_s, Path(folder)))
+        wanted = options.seed, options.rounds, options.outage_s, Path(folder), options.faults, options.storage
+        figures = asyncio.run(crash(*wanted))
     for failure in figures.failures:
         print(failure)
     print(json.dumps({"seed": options.seed, **figures.summary()}))

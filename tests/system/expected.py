@@ -33,6 +33,7 @@ class Cycle:
     """
 
     place: Place
+    venue: str
     side: str
     settle: str
     opener: str | None
@@ -134,7 +135,7 @@ class Books:
     def _begun(self, place: Place, key: str, fill: Row, signed: Decimal) -> Cycle:
         settle = self.settles[fill["account"], fill["symbol"]]
         opener = None if Decimal(fill["before"]) else key
-        return Cycle(place, "long" if signed > 0 else "short", settle, opener, fill["at"])
+        return Cycle(place, fill["venue"], "long" if signed > 0 else "short", settle, opener, fill["at"])
 
     def _money(self, over: Iterable[Cycle]) -> None:
         """Add what was booked without a fill while a position was held; one that was there from the beginning, since then."""
