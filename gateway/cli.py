@@ -1,6 +1,7 @@
 """The command ``perpwire``: reads options, starts what they name, and says what went wrong in one line.
 
-Owns signals and exit statuses: 0 done, 1 the operator has to act, 3 a recording had lines that could not be used.
+Owns signals and exit statuses: 0 done, 1 the operator has to act, 3 a recording had lines that could not be used, or some of
+the past cannot be had.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -20,6 +22,7 @@ from exchanges.sim.quoted import LiquidationFields
 from gateway import config as configuration
 from gateway.demo import SimulatorFailed
 from gateway.loading import ConfigError
+from gateway.rewind import NothingKept
 from gateway.storage.errors import StorageError
 from gateway.web.auth import BindRefused
 from gateway.web.server import CannotListen
@@ -36,7 +39,7 @@ alerts_app = typer.Typer(help="What fires, and whether the channels work.", no_a
 app.add_typer(alerts_app, name="alerts")
 
 # What an operator can mend: shown as one line. Anything else is a defect and shows its traceback.
-OPERATOR = (ConfigError, VenueError, StorageError, BindRefused, CannotListen, SimulatorFailed)
+OPERATOR = (ConfigError, VenueError, StorageError, BindRefused, CannotListen, SimulatorFailed, NothingKept)
 
 Stop = asyncio.Event
 
@@ -157,26 +160,70 @@ def sim(
 
 @app.command()
 def replay(
-    files: Annotated[list[Path], typer.Argument(help="Recordings (JSON Lines).")],
+    files: Annotated[list[Path] | None, typer.Argument(help="Recordings (JSON Lines).")] = None,
+    from_db: Annotated[bool, typer.Option("--from-db", help="Go through the journal in the database instead.")] = False,
+    account: Annotated[str | None, typer.Option(help="With --from-db: print this account alone.")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="With --from-db: a moment, as 2026-11-20T02:58:00Z or in ms; default: the end.")
+    ] = None,
+    dsn: Annotated[str | None, typer.Option(help="With --from-db: the database; default: as configured.")] = None,
+    config: Annotated[Path, typer.Option(help="Configuration file, for --from-db.")] = Path("config.yaml"),
     as_json: Annotated[bool, typer.Option("--json", help="One line instead of indented JSON.")] = False,
     explain: Annotated[bool, typer.Option(help="Add to each position how its figures came about.")] = False,
 ) -> None:
-    """Feed recordings through the live path's codecs and engine; print the final tables."""
+    """Feed recordings, or the journal, through the live path's engine; print the final tables."""
     from gateway.replay import Replay
 
+    if from_db == bool(files):
+        fail("replay: name recordings, or --from-db")
+    if from_db:
+        _print(_from_db(config, dsn, account, until, explain), as_json)
+        return
+    if account or until or dsn:
+        fail("replay: --account, --until and --dsn go with --from-db")
     reader = Replay(lambda text: print(text, file=sys.stderr))
-    for file in files:
+    for file in files or ():
         try:
             with file.open("rb") as lines:
                 reader.feed(lines, str(file))
         except OSError as error:
             fail(f"{file}: cannot be read ({error.strerror})")
-    text = msgspec.json.encode(reader.snapshot(with_explain=explain))
-    sys.stdout.buffer.write((text if as_json else msgspec.json.format(text, indent=2)) + b"\n")
-    sys.stdout.flush()
+    _print(reader.snapshot(with_explain=explain), as_json)
     if reader.failed:
         print(f"perpwire: {reader.failed} of {reader.lines} lines could not be used", file=sys.stderr)
         raise typer.Exit(3)
+
+
+def _print(tables: dict[str, object], as_json: bool) -> None:
+    text = msgspec.json.encode(tables)
+    sys.stdout.buffer.write((text if as_json else msgspec.json.format(text, indent=2)) + b"\n")
+    sys.stdout.flush()
+
+
+def _from_db(path: Path, dsn: str | None, account: str | None, until: str | None, explain: bool) -> dict[str, object]:
+    from gateway import rewinding
+    from gateway.replay import explained
+    from gateway.rewind import tables
+
+    found: list[dict[str, object]] = []
+    try:
+        storage = configuration.StorageSettings(dsn=dsn) if dsn is not None else configuration.load(path).storage
+        at = rewinding.moment(until) if until is not None else None
+    except (ConfigError, ValueError) as error:
+        fail(f"replay: {error}")
+
+    async def main(_stop: Stop) -> None:
+        rewind = await rewinding.rewound(storage, at)
+        engine = rewind.finish()
+        if account is not None and account not in engine.accounts:
+            fail(f"replay: no account {account} at that time; there were: {', '.join(sorted(engine.accounts))}")
+        of = tables(engine, account)
+        found.append(explained(engine, of) if explain else of)
+        for name, count in rewind.failures.items():
+            print(f"perpwire: {count} turns failed ({name}), as they did when they were lived", file=sys.stderr)
+
+    run(main)
+    return found[0]
 
 
 @app.command()
@@ -365,6 +412,96 @@ def check(
             fail(f"--report {report}: cannot be written ({error.strerror})")
     if not all(one.readable for one in found):
         raise typer.Exit(1)
+
+
+@app.command()
+def backfill(
+    account: Annotated[str, typer.Option(help="Account.")],
+    since: Annotated[str, typer.Option("--from", help="Beginning, UTC: 2026-11-01, 2026-11-01T12:30:00Z, or ms.")],
+    until: Annotated[str | None, typer.Option("--to", help="End, not in it; default: now.")] = None,
+    url: _Url = None,
+    config: _ConfigFile = Path("config.yaml"),
+) -> None:
+    """Read a stretch of an account's past from its venue's books into storage; one that was broken off goes on.
+
+    Status 3: it was read, and some of it cannot be had.
+    """
+    from gateway import asking, backfilling
+    from gateway.backfill import Status
+    from gateway.core.backfills import BadWindow, begin, moment, shown
+    from gateway.log import configure
+
+    now = time.time_ns() // 1_000_000
+    try:
+        settings = configuration.load(config)
+        if account not in settings.accounts:
+            known = ", ".join(sorted(settings.accounts)) or "none"
+            fail(f"backfill: there is no account {account}; there are: {known}")
+        first, last = moment(since), now if until is None else moment(until)
+        begin(account, first, last, now)
+    except (ConfigError, BadWindow) as error:
+        fail(f"backfill: {error}" if isinstance(error, BadWindow) else str(error))
+    configure(msgspec.structs.replace(settings.log, level="error"))
+    ended: list[Status] = []
+
+    async def main(stop: Stop) -> None:
+        with Bar(f"{account} from {shown(first)}", last - first) as bar:
+
+            def tell(status: Status) -> None:
+                bar.show(max(0, status.backfill.done - first), status.backfill.records)
+
+            async def read() -> Status:
+                try:
+                    return await backfilling.through_gateway(url or _address(settings), account, first, last, tell)
+                except asking.NoGateway:
+                    if url is not None:
+                        raise
+                spec = next(spec for spec in configuration.account_specs(settings) if spec.name == account)
+                return await backfilling.alone(settings, spec, first, last, tell)
+
+            reading, stopping = asyncio.ensure_future(read()), asyncio.ensure_future(stop.wait())
+            await asyncio.wait((reading, stopping), return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            if not reading.done():
+                reading.cancel()
+                await asyncio.wait((reading,))
+                fail("backfill: stopped. The same command goes on where it was broken off")
+        try:
+            ended.append(reading.result())
+        except (asking.NoAnswer, BadWindow) as error:
+            fail(f"backfill: {error}")
+
+    run(main)
+    print("\n".join(backfilling.report(ended[0])))
+    if ended[0].state == "broken":
+        raise typer.Exit(1)
+    if ended[0].backfill.error:
+        raise typer.Exit(3)
+
+
+class Bar:
+    """A bar of progress on stderr; nothing where that is no terminal."""
+
+    def __init__(self, what: str, total: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+        console = Console(stderr=True)
+        records = TextColumn("{task.fields[records]:,} records")
+        self._progress = Progress(*columns, records, console=console, disable=not console.is_terminal)
+        self._task = self._progress.add_task(what, total=total, records=0)
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, done: int, records: int) -> None:
+        """Show how far it is."""
+        self._progress.update(self._task, completed=done, records=records)
 
 
 @app.command()

@@ -169,13 +169,16 @@ class Replay:
             found[table.name] = {
                 row_id: table.version(slot).row for row_id in table.ids() if (slot := table.slot(row_id)) is not None
             }
-        if with_explain:
-            found["positions"] = {
-                row_id: row
-                | {"explain": explain(self.engine.positions[row_id], self.engine.book, self.engine.positions)}
-                for row_id, row in dict(found["positions"]).items()  # type: ignore[call-overload]  # built just above
-            }
-        return found
+        return explained(self.engine, found) if with_explain else found
+
+
+def explained(engine: Engine, tables: dict[str, object]) -> dict[str, object]:
+    """Return tables in which each position says how its figures came about."""
+    rows = {
+        row_id: row | {"explain": explain(engine.positions[row_id], engine.book, engine.positions)}
+        for row_id, row in dict(tables["positions"]).items()  # type: ignore[call-overload]  # rows by id
+    }
+    return tables | {"positions": rows}
 
 
 def _ways(venue: Venue, account: str) -> list[AccountSpec]:

@@ -139,6 +139,7 @@ LAYERS = {
     # How a life is put down, and gone through again.
     "gateway.journalling": ("exchanges", "gateway.core", "gateway.engine"),
     "gateway.rewind": ("exchanges.events", "gateway.config", "gateway.core", "gateway.engine", "gateway.replay"),
+    "gateway.rewinding": ("gateway.config", "gateway.rewind", "gateway.storage"),
     "gateway.asking": (),
     "gateway.alerting": ("gateway.asking",),
     "gateway.alert_desk": (

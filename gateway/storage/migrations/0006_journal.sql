@@ -24,6 +24,7 @@ CREATE TABLE journal (
 -- Small texts are worth compressing too: within the row, before anything is moved out of it.
 ALTER TABLE journal ALTER COLUMN body SET STORAGE MAIN;
 CREATE INDEX journal_account_id ON journal (account, id);
+CREATE INDEX journal_base ON journal (id) WHERE kind = 'base';  -- where replays begin
 
 -- The mark of every held symbol once a second, and exactly at every event; index prices and currencies' likewise. Thinned with age.
 CREATE TABLE mark_samples (
