@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -32,6 +32,11 @@ _RATE_PAUSE_S = 10.0
 _ATTEMPTS = 3
 _EMPTY_TICKERS = 3  # answers without any mark in a row, before the next way is tried
 _CLOCK = "clock"  # the code of a refusal for our time
+
+# Amounts of fetchFundingHistory have the sign that each exchange gives them, and a ledger's types are each exchange's own.
+_NOT_TOLD = (
+    "through ccxt the past has trades alone, of symbols that are known to have been held: no funding, no transfers"
+)
 
 T = TypeVar("T")
 
@@ -137,6 +142,39 @@ class Generic:
                 flaws += unread
         # Trades have no profit in ccxt's form, and payments are not among them.
         return Findings(events=tuple(events), asked_at=asked_at, flaws=tuple(flaws), whole=False)
+
+    async def records(self, since_ms: int, until_ms: int, symbols: Sequence[str]) -> AsyncIterator[Findings]:
+        """Ask for our trades of those symbols in a window, and yield what each page brought; never whole.
+
+        Raises:
+            Rejected: ccxt has no fetchMyTrades for this exchange.
+        """
+        if not self.has("fetchMyTrades"):
+            raise Rejected(self._spec.venue, "ccxt has no fetchMyTrades for it: its past cannot be read")
+        yield Findings(events=(), asked_at=self._clock.now_ms(), flaws=(_NOT_TOLD,), whole=False)
+        async with self._turn:
+            await self._load()
+        for symbol in symbols:
+            async for found in self._trades(symbol, since_ms, until_ms):
+                yield found
+
+    async def _trades(self, symbol: str, since_ms: int, until_ms: int) -> AsyncIterator[Findings]:
+        """Ask page after page from the last trade's moment on, until one brings nothing later or goes beyond the window."""
+        asked_at, start = self._clock.now_ms(), since_ms
+        if not self._read.lists(symbol):
+            flaw = f"{symbol} is not listed any more: its past cannot be asked for"
+            yield Findings(events=(), asked_at=asked_at, flaws=(flaw,), whole=False)
+            return
+        while start < until_ms:
+            async with self._turn:
+                rows = await self._ask("fetch_my_trades", self._read.unified(symbol), start)
+            fills, flaws = self._understood(partial(self._read.fills, rows))
+            inside = tuple(fill for fill in fills if since_ms <= fill.at < until_ms)
+            yield Findings(events=inside, asked_at=asked_at, flaws=flaws, whole=False)
+            latest = max((fill.at for fill in fills), default=start)
+            if latest <= start:
+                return
+            start = latest
 
     async def order(self, symbol: str, order_id: str) -> Findings:
         """Ask for one order. Raises NotFound where there is none, Rejected where the exchange has no such question."""

@@ -21,6 +21,7 @@ from exchanges.actions import FeedName, Policy
 from exchanges.clock import Clock, SystemClock
 from exchanges.errors import Rejected
 from exchanges.venue import AccountSpec, Data
+from gateway import backfilling
 from gateway.alert_desk import AlertDesk
 from gateway.config import Channel, Config, alert_rules, public_view, verify_every_s
 from gateway.core.accounts import AccountInfo
@@ -202,12 +203,15 @@ class Gateway:
         self.operator = Operator(self.engine, self.feeds, self.turns.order)
         self.alerts = AlertDesk(self.engine, self.notifier, self.clock, self.turns.order, self.store.stored)
         self.models = ModelDesk(self.engine)
+        self.backfills = backfilling.desk(self.config, self.specs, self.feeds, self.store, self.clock)
+        self.backfills.at_start(backfilling.missing(self.config, self.specs, restored, stored_at, now))
         self.metrics.watch(self._figures)
         self.metrics.watch(self.models.figures)
         await self.server.start(self.config.server.host, self.config.server.port, self._state())
         self._tasks.append(asyncio.create_task(self._clock_turns(), name="clock turns"))
         self._tasks += [asyncio.create_task(work, name=name) for name, work in self.feeds.coroutines()]
         self._tasks += [asyncio.create_task(work, name=name) for name, work in self.notifier.coroutines()]
+        self._tasks += [asyncio.create_task(work, name=name) for name, work in self.backfills.coroutines()]
         self._tasks.append(asyncio.create_task(self.alerts.deliver(), name="alerts"))
         self._tasks.append(asyncio.create_task(self.store.run(), name="checkpoint"))
         self._after()
@@ -347,6 +351,7 @@ class Gateway:
             reconcile=self.operator.reconcile,
             alerts=self.alerts,
             models=self.models,
+            backfills=self.backfills,
             now_ms=self.clock.now_ms,
             allowed_hosts=self.config.server.allowed_hosts,
             allowed_origins=self.config.server.allowed_origins,

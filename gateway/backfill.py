@@ -171,8 +171,12 @@ class Backfiller:
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """How a reading stands; ``state`` broken: it ended before its end, and ``backfill.error`` says why."""
+    """How a reading stands; ``state`` broken: it ended before its end, and ``backfill.error`` says why.
 
+    ``key`` names what was asked; the record of a reading that goes on where another one was broken off is that one's.
+    """
+
+    key: str
     state: State
     backfill: Backfill
 
@@ -181,12 +185,12 @@ class Reading:
     """One reading that was asked for; ``over`` is set at its end, however that came."""
 
     def __init__(self, backfill: Backfill) -> None:
-        self.status = Status(state="waiting", backfill=backfill)
+        self.status = Status(key=backfill.id, state="waiting", backfill=backfill)
         self.over = asyncio.Event()
 
     def tell(self, backfill: Backfill, state: State = "reading") -> None:
         """Take how it stands."""
-        self.status = Status(state=state, backfill=backfill)
+        self.status = Status(key=self.status.key, state=state, backfill=backfill)
 
 
 class Backfills:
@@ -243,7 +247,7 @@ class Backfills:
 
     def _wanted(self, account: str, since: int, until: int) -> Reading:
         reading = Reading(self._readers[account].begin(since, until))
-        name = reading.status.backfill.id
+        name = reading.status.key
         known = self._readings.get(name)
         if known is not None and not known.over.is_set():
             return known
@@ -254,11 +258,11 @@ class Backfills:
         over = [name for name, known in self._readings.items() if known.over.is_set()]
         for name in over[: max(0, len(over) - _KEPT)]:
             del self._readings[name]
-        backfill = reading.status.backfill
-        if self._readings.setdefault(backfill.id, reading) is not reading and backfill.id not in over:
+        key = reading.status.key
+        if self._readings.setdefault(key, reading) is not reading and key not in over:
             return  # it was asked for again before what is stored was read
-        self._readings[backfill.id] = reading
-        self._queues[self._venues[backfill.account]].put_nowait(reading)
+        self._readings[key] = reading
+        self._queues[self._venues[reading.status.backfill.account]].put_nowait(reading)
 
     async def _work(self, venue: str, queue: asyncio.Queue[Reading]) -> None:
         for account in (name for name, its in self._venues.items() if its == venue):
@@ -271,10 +275,12 @@ class Backfills:
                 past = await self._past(asked.account)
                 found = backfills.resumed(asked, past.unfinished)
                 done = await self._readers[asked.account].read(found, past.symbols, reading.tell)
-            except VenueError as error:
+            except Exception as error:  # a defect that an old record uncovers must not end the gateway: told, and shown
+                if not isinstance(error, VenueError):
+                    log.exception("reading the past failed", account=asked.account)
                 log.warning("the past of an account was not read to its end", account=asked.account, error=str(error))
                 stood = reading.status.backfill
-                reading.tell(msgspec.structs.replace(stood, error=str(error)), "broken")
+                reading.tell(msgspec.structs.replace(stood, error=str(error) or type(error).__name__), "broken")
             else:
                 log.info(
                     "the past of an account was read", account=asked.account, records=done.records, flaws=done.error

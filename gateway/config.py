@@ -141,6 +141,12 @@ class VerifySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     every_s: Annotated[float, msgspec.Meta(ge=1)] | None = None
 
 
+class HistorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``backfill_days``: how much of the past of a new account a start reads from its venue; 0: none."""
+
+    backfill_days: Annotated[float, msgspec.Meta(ge=0, le=3650)] = 7.0
+
+
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``format``: json for machines, console for people."""
 
@@ -225,6 +231,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stress: StressSettings = StressSettings()
     alerts: AlertSettings = AlertSettings()
     verify: VerifySettings = VerifySettings()
+    history: HistorySettings = HistorySettings()
     log: LogSettings = LogSettings()
     venues: dict[str, HostSettings] = {}
     accounts: dict[str, AccountSettings] = {}
@@ -239,6 +246,7 @@ _SECTIONS: dict[str, type[msgspec.Struct]] = {
     "risk": RiskSettings,
     "stress": StressSettings,
     "verify": VerifySettings,
+    "history": HistorySettings,
     "log": LogSettings,
 }
 _TABLES: dict[str, type[msgspec.Struct]] = {"venues": HostSettings, "accounts": AccountSettings}

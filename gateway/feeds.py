@@ -27,6 +27,7 @@ from exchanges.clock import Clock
 from exchanges.errors import VenueError
 from exchanges.events import Event, FeedState, FeedStatus
 from exchanges.feed import Feed
+from exchanges.generic import Generic
 from exchanges.inquiry import Findings, Inquirer
 from exchanges.rest import Limits, RestClient
 from exchanges.succession import Succession
@@ -123,6 +124,7 @@ class Feeds:
         self._config, self._clock, self._take, self._recorder, self._policy = config, clock, take, recorder, policy
         self.supervisors: dict[str, Succession] = {}
         self.rounds: dict[str, Rounds] = {}
+        self.pasts: dict[str, Inquirer | Generic] = {}  # who is asked for an account's past
         self._renewed_at: dict[str, int] = {}  # by account
         self._begun: set[str] = set()  # accounts whose stream was live before
         self._polled: dict[str, FeedStatus] = {}  # of accounts whose rounds tell of it: they have no stream of ours
@@ -266,6 +268,9 @@ class Feeds:
                 own = msgspec.structs.replace(name, id=f"{spec.name}:{connection}", connection=connection)
                 self._supervise(own, factory, rest.for_key(spec.name))
         self._asked_at[spec.name] = rest
+        # A link and a lock of its own: months of the past hold nobody up.
+        past = next(iter(links.values()))()
+        self.pasts[spec.name] = Inquirer(past, rest.for_key(spec.name), self._clock, random.random, self._kept(name))
         origins = _Origins()
         self.rounds[spec.name] = Rounds(
             spec.name,
@@ -291,7 +296,7 @@ class Feeds:
         def news() -> None:
             self.rounds[spec.name].soon()
 
-        asked = self._others.add(spec, hosts, news)
+        asked = self.pasts[spec.name] = self._others.add(spec, hosts, news)
         status = self._polled[spec.name] = FeedStatus(
             id=f"{spec.name}:ccxt",
             venue=spec.venue,
@@ -378,6 +383,13 @@ class Feeds:
             self.rounds[account].soon()
         self._begun.add(account)
 
+    def _kept(self, name: FeedName) -> Record | None:
+        """Return who keeps answers about the past. A recording lacks them: it is of what the engine was told."""
+        tape = self._tape
+        if tape is None:
+            return None
+        return lambda via, request, data, at: tape(name, via, request, data, at)
+
     def _record(self, name: FeedName, origins: _Origins | None = None) -> Record | None:
         recorder, tape = self._recorder, self._tape if name.account is not None else None
         if recorder is None and tape is None:
@@ -420,8 +432,12 @@ class Feeds:
 
     async def _measure_clocks(self) -> None:
         while True:
-            await asyncio.gather(*(self._measure_clock(client) for client in self._rest.values()))
+            await self.measure_clocks()
             await asyncio.sleep(CLOCK_EVERY_S)
+
+    async def measure_clocks(self) -> None:
+        """Ask every host for its clock, once."""
+        await asyncio.gather(*(self._measure_clock(client) for client in self._rest.values()))
 
     async def _measure_clock(self, client: RestClient) -> None:
         try:

@@ -41,6 +41,19 @@ def refusal(account: str, venue: str, error: VenueError) -> str:
     return str(error) if account in error.where else f"account {account} ({venue}): {error}"
 
 
+def only_reads(account: str, venue: str, help: str, events: Sequence[Event]) -> None:
+    """Raise KeyTooPowerful where an audit says that a key may do more than read. ``help``: how to make one that may not."""
+    for event in events:
+        if isinstance(event, KeyInfo) and event.powers:
+            powers = ", ".join(event.powers[:_MOST_POWERS])
+            more = len(event.powers) - _MOST_POWERS
+            raise KeyTooPowerful(
+                f"account {account} ({venue})",
+                f"its key may do more than read: {powers}" + (f" and {more} more" if more > 0 else ""),
+                do=f"{help.removesuffix('.')}. Or say `allow_trading_keys: true` at this account",
+            )
+
+
 class Rounds:
     """The rounds of one account.
 
@@ -197,16 +210,8 @@ class Rounds:
             self._tell(found, ())
 
     def _judge(self, events: Sequence[Event]) -> None:
-        """Raise KeyTooPowerful for a key that may do more than read."""
-        for event in events:
-            if isinstance(event, KeyInfo) and event.powers and not self._may_trade:
-                powers = ", ".join(event.powers[:_MOST_POWERS])
-                more = len(event.powers) - _MOST_POWERS
-                raise KeyTooPowerful(
-                    f"account {self.account} ({self.venue})",
-                    f"its key may do more than read: {powers}" + (f" and {more} more" if more > 0 else ""),
-                    do=f"{self._help.removesuffix('.')}. Or say `allow_trading_keys: true` at this account",
-                )
+        if not self._may_trade:
+            only_reads(self.account, self.venue, self._help, events)
 
     async def _state(self) -> None:
         self._began_at = self._clock.now_ms()

@@ -19,6 +19,7 @@ from prometheus_client.core import Metric
 from exchanges.events import Event, PositionState
 from gateway.config import StorageSettings
 from gateway.core.accounts import AccountInfo
+from gateway.core.backfills import Past
 from gateway.core.records import Correction
 from gateway.metrics import counter, gauge
 from gateway.storage import retention
@@ -28,6 +29,7 @@ from gateway.storage.errors import ExecutionSwitched, PostgresAway, PostgresRefu
 from gateway.storage.migrate import upgrade
 from gateway.storage.mirror import StoredAccount
 from gateway.storage.postgres import Database
+from gateway.storage.readings import past_of
 from gateway.storage.restore import Restored
 from gateway.storage.sizes import lines, sizes
 from gateway.storage.spool import Spool
@@ -132,6 +134,14 @@ class Store:
         if any(done):
             _log.info("storage: %d partitions dropped, %d rows deleted, %d samples thinned out", *done)
         return True
+
+    async def past(self, account: str) -> Past:
+        """Return what is stored of an account's past; nothing where the database is away."""
+        if self._database is not None:
+            with contextlib.suppress(StorageError, asyncpg.PostgresError):
+                async with self._database.connection() as connection:
+                    return await past_of(connection, account)
+        return Past()
 
     async def stored(self) -> None:
         """Wait until all that was handed over is stored; not where the database is away, and a moment at most."""

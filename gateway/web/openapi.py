@@ -14,10 +14,11 @@ from gateway.core.alerts.records import Silence
 from gateway.core.margin.catalog import Evidence
 from gateway.core.protocol import ERRORS, Close
 from gateway.core.scenario import Scenario
+from gateway.web.export import CSV, NDJSON
 from gateway.web.problem import PROBLEM_JSON
 from gateway.web.rest import LIVE
 from gateway.web.route import Operation
-from gateway.web.state import AlertTestRequest, ReconcileRequest, SilenceRequest
+from gateway.web.state import AlertTestRequest, BackfillRequest, ReconcileRequest, SilenceRequest
 
 Rows = dict[str, dict[str, Any]]
 
@@ -150,17 +151,158 @@ class Stressed(msgspec.Struct):
     max_size: LargestSize | msgspec.UnsetType = msgspec.UNSET
 
 
-class Changes(msgspec.Struct):
-    """What changed in a table: whole rows, and null for each id that is gone."""
+class BackfillStatus(msgspec.Struct):
+    """How a reading of an account's past stands: everything from ``since`` to ``done`` is stored.
 
-    rows: Rows
-    patch: dict[str, None]
+    ``state``: waiting, reading, done, broken. ``error``: what could not be had, or why it ended before its end.
+    """
+
+    id: str
+    key: str
+    account: str
+    since: int
+    until: int
+    done: int
+    records: int
+    at: int
+    state: str
+    error: str | None = None
+
+
+class BackfillStatuses(msgspec.Struct):
+    """The readings of this life of the gateway."""
+
+    backfills: list[BackfillStatus]
 
 
 class _Common(msgspec.Struct, kw_only=True):
     epoch: str
     seq: int
     at: int
+
+
+class History(msgspec.Struct):
+    """Records of the past, the newest first."""
+
+    rows: list[dict[str, Any]]
+    next_cursor: str = ""
+
+
+class RealizedRow(msgspec.Struct, kw_only=True):
+    """What was realised in one bucket, in one currency: exact amounts."""
+
+    at: int
+    env: str
+    execution: str
+    realized_pnl: str
+    fees: str
+    funding: str
+    liquidation_fee: str
+    realized_net: str
+    records: int
+    ccy: str | msgspec.UnsetType = msgspec.UNSET
+    account: str | msgspec.UnsetType = msgspec.UNSET
+    strategy: str | msgspec.UnsetType = msgspec.UNSET
+    venue: str | msgspec.UnsetType = msgspec.UNSET
+    symbol: str | msgspec.UnsetType = msgspec.UNSET
+    net_usd: float | msgspec.UnsetType = msgspec.UNSET
+    rates: list[dict[str, Any]] | msgspec.UnsetType = msgspec.UNSET
+    unknown: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Buckets(msgspec.Struct, kw_only=True, rename={"since": "from", "until": "to"}):
+    bucket: str
+    since: int
+    until: int
+
+
+class Realized(_Buckets, kw_only=True):
+    """What was realised, by time, group and currency."""
+
+    rows: list[RealizedRow]
+
+
+class WorthRow(msgspec.Struct, kw_only=True):
+    """What accounts were worth at the last figure of one bucket (US dollars)."""
+
+    at: int
+    as_of: int
+    env: str
+    execution: str
+    accounts: int
+    equity_usd: float
+    account: str | msgspec.UnsetType = msgspec.UNSET
+    strategy: str | msgspec.UnsetType = msgspec.UNSET
+    venue: str | msgspec.UnsetType = msgspec.UNSET
+    net_usd: float | msgspec.UnsetType = msgspec.UNSET
+    transfers_usd: float | msgspec.UnsetType = msgspec.UNSET
+    pnl_usd: float | msgspec.UnsetType = msgspec.UNSET
+    peak_usd: float | msgspec.UnsetType = msgspec.UNSET
+    drawdown: float | msgspec.UnsetType = msgspec.UNSET
+    carried: int | msgspec.UnsetType = msgspec.UNSET
+    equity: dict[str, float] | msgspec.UnsetType = msgspec.UNSET
+
+
+class Worth(_Buckets, kw_only=True):
+    """What accounts were worth, by time and group."""
+
+    rows: list[WorthRow]
+
+
+class Stood(msgspec.Struct):
+    """Positions as they stood at a moment, by id."""
+
+    at: int
+    positions: Rows
+
+
+class UserPositions(_Common, kw_only=True):
+    """A user's live rows, and positions that ended."""
+
+    user: str
+    positions: Rows
+    accounts: Rows
+    summary: Rows
+    history: list[dict[str, Any]]
+    next_cursor: str = ""
+
+
+class Profit(_Common, kw_only=True):
+    """What a contract brings now and brought: live positions, their PnL, what was realised, and positions that ended."""
+
+    symbol: str
+    positions: Rows
+    unrealized: list[dict[str, Any]]
+    realized: list[RealizedRow]
+    history: list[dict[str, Any]]
+    next_cursor: str = ""
+
+
+class JournalEntry(msgspec.Struct, kw_only=True):
+    """One entry of the journal; ``body`` as it came."""
+
+    id: str
+    at: int
+    kind: str
+    epoch: str
+    turn: int
+    seq: int
+    body: str
+    user: str | msgspec.UnsetType = msgspec.UNSET
+    account: str | msgspec.UnsetType = msgspec.UNSET
+    venue: str | msgspec.UnsetType = msgspec.UNSET
+    source: str | msgspec.UnsetType = msgspec.UNSET
+    request: str | msgspec.UnsetType = msgspec.UNSET
+    request_id: str | msgspec.UnsetType = msgspec.UNSET
+    venue_at: int | msgspec.UnsetType = msgspec.UNSET
+    causes: list[str] | msgspec.UnsetType = msgspec.UNSET
+
+
+class Changes(msgspec.Struct):
+    """What changed in a table: whole rows, and null for each id that is gone."""
+
+    rows: Rows
+    patch: dict[str, None]
 
 
 def _types(tables: Sequence[str]) -> dict[str, Any]:
@@ -189,7 +331,8 @@ def _types(tables: Sequence[str]) -> dict[str, Any]:
     }
     kinds = (Problem, Health, Readiness, Instruments, Reconciled, ReconcileRequest)
     of_alerts = (Silence, Silences, SilenceRequest, AlertTested, AlertTestRequest)
-    plain = {kind.__name__: kind for kind in (*kinds, *of_alerts, Models, Pairs, Scenario, Stressed)}
+    of_past = (BackfillRequest, BackfillStatus, BackfillStatuses)
+    plain = {kind.__name__: kind for kind in (*kinds, *of_alerts, *of_past, Models, Pairs, Scenario, Stressed)}
     return {**snapshots, **pages, **plain, "Object": dict[str, Any]}
 
 
@@ -220,14 +363,17 @@ def _operation(operation: Operation, schemas: dict[str, Any], *, again: bool) ->
     answers = [schemas[name] for name in operation.schemas]
     schema = {"type": "string"} if operation.media.startswith("text/") else {"anyOf": answers}
     media = operation.media.partition(";")[0]
-    responses: dict[str, Any] = {"200": {"description": operation.summary, "content": {media: {"schema": schema}}}}
+    content = {media: {"schema": schema}}
+    if operation.exported:
+        content |= {form: {"schema": {"type": "string"}} for form in (CSV, NDJSON)}
+    responses: dict[str, Any] = {"200": {"description": operation.summary, "content": content}}
     if operation.unready:
-        responses["503"] = _problem("A required feed is not live, or a venue cannot be asked", schemas)
+        responses["503"] = _problem("A required feed is not live, or a venue or the database cannot be asked", schemas)
     responses["default"] = _problem("A problem", schemas)
     body: dict[str, Any] = {}
     if operation.body is not None:
-        content = {"application/json": {"schema": schemas[operation.body]}}
-        body = {"requestBody": {"required": True, "content": content}}
+        sent = {"application/json": {"schema": schemas[operation.body]}}
+        body = {"requestBody": {"required": True, "content": sent}}
     return {
         "operationId": f"{name}_{operation.method.lower()}" if again else name,
         "summary": operation.summary,

@@ -15,51 +15,60 @@ from starlette.responses import Response
 
 from gateway.core.access import Principal, resolve
 from gateway.core.alerts.rules import SEVERITIES
+from gateway.core.lookup import DEFAULT_LIMIT, MAX_LIMIT
 from gateway.core.protocol import Refusal, gone_member, row_member, sub_of
 from gateway.core.records import CorrectionClass
 from gateway.core.state import FEED_STATES
 from gateway.core.tables import RowKey, Selection, Table, Version
 from gateway.metrics import CONTENT_TYPE
 from gateway.web.alerts import AlertRoutes
+from gateway.web.backfills import BackfillRoutes
+from gateway.web.export import form_of
+from gateway.web.history import FROM, PAGE, TO, HistoryRoutes, asked_of_records, export_of
 from gateway.web.models import ModelRoutes
 from gateway.web.problem import PROBLEM_JSON, problem
-from gateway.web.route import Handler, Operation, Param, Query, answer_json, asked_of, operator_of, principal_of
+from gateway.web.route import (
+    ACCOUNT,
+    SYMBOL,
+    VENUE,
+    Handler,
+    Operation,
+    Param,
+    Query,
+    answer_json,
+    asked_of,
+    operator_of,
+    principal_of,
+)
+from gateway.web.services import ServiceRoutes
 from gateway.web.state import ReconcileRequest, ServerState, Verification
 from gateway.web.stress import StressRoutes
 
-DEFAULT_LIMIT, MAX_LIMIT = 500, 5_000
-
-
-_PAGE = (
-    Param("limit", "integer", f"Rows in the answer, 1 to {MAX_LIMIT} (default {DEFAULT_LIMIT})"),
-    Param("cursor", "string", "The next_cursor of the page before"),
-)
-_ACCOUNT = Param("account", "string", "Accounts, separated by commas")
-_VENUE = Param("venue", "string", "Venues, separated by commas")
-_SYMBOL = Param("symbol", "string", "The venue's own symbols, separated by commas")
 _MAX_AGE = Param("max_age_ms", "integer", "Ask the venue first where it was asked longer ago than this (milliseconds)")
 _CLASSES: tuple[str, ...] = get_args(CorrectionClass)
 _LONGEST_AGE_MS = 86_400_000
 
 # Live tables: the parameters that their rows can be filtered by.
 LIVE: dict[str, tuple[Param, ...]] = {
-    "positions": (_ACCOUNT, _VENUE, _SYMBOL, Param("side", "string", "long or short", ("long", "short")), _MAX_AGE),
-    "accounts": (_ACCOUNT, _VENUE, _MAX_AGE),
-    "orders": (_ACCOUNT, _VENUE, _SYMBOL, Param("side", "string", "buy or sell", ("buy", "sell")), _MAX_AGE),
-    "fills": (_ACCOUNT, _VENUE, _SYMBOL),
-    "closed": (_ACCOUNT, _VENUE, _SYMBOL),
+    "positions": (ACCOUNT, VENUE, SYMBOL, Param("side", "string", "long or short", ("long", "short")), _MAX_AGE),
+    "accounts": (ACCOUNT, VENUE, _MAX_AGE),
+    "orders": (ACCOUNT, VENUE, SYMBOL, Param("side", "string", "buy or sell", ("buy", "sell")), _MAX_AGE),
+    "fills": (ACCOUNT, VENUE, SYMBOL, FROM, TO),
+    "closed": (ACCOUNT, VENUE, SYMBOL),
     "reconciliations": (
-        _ACCOUNT,
-        _VENUE,
-        _SYMBOL,
+        ACCOUNT,
+        VENUE,
+        SYMBOL,
         Param("class", "string", "Classes of corrections, separated by commas", _CLASSES),
+        FROM,
+        TO,
     ),
     "summary": (Param("user", "string", "Users, separated by commas"),),
-    "feeds": (_ACCOUNT, _VENUE, Param("state", "string", "States of a feed, separated by commas", FEED_STATES)),
+    "feeds": (ACCOUNT, VENUE, Param("state", "string", "States of a feed, separated by commas", FEED_STATES)),
     "alerts": (
-        _ACCOUNT,
-        _VENUE,
-        _SYMBOL,
+        ACCOUNT,
+        VENUE,
+        SYMBOL,
         Param("rule", "string", "Names of rules, separated by commas"),
         Param("state", "string", "States of an alert, separated by commas", ("pending", "firing", "resolved")),
         Param("severity", "string", "Severities, separated by commas", SEVERITIES),
@@ -97,9 +106,10 @@ class Rest:
                     f"/v1/{table}",
                     self._live(table),
                     f"Rows of {table}",
-                    LIVE[table] + _PAGE,
+                    LIVE[table] + PAGE,
                     schemas=(f"{table}Page",),
-                    unready=_MAX_AGE in LIVE[table],
+                    unready=_MAX_AGE in LIVE[table] or FROM in LIVE[table],
+                    exported=FROM in LIVE[table],
                 )
                 for table in live
             ),
@@ -124,7 +134,10 @@ class Rest:
             ),
             *(AlertRoutes(state).operations if "alerts" in state.tables else ()),
             *ModelRoutes(state).operations,
+            *BackfillRoutes(state).operations,
             *StressRoutes(state).operations,
+            *HistoryRoutes(state).operations,
+            *ServiceRoutes(state).operations,
             Operation("/metrics", self.metrics, "Figures for Prometheus", media=CONTENT_TYPE),
         ]
 
@@ -187,12 +200,14 @@ class Rest:
         return handler
 
     async def _page(self, request: Request, table: Table) -> Response:
-        query = Query(request, LIVE[table.name] + _PAGE)
+        query = Query(request, LIVE[table.name] + PAGE)
         principal = principal_of(self._state, request)
+        if query.knows("from") and (query.text("from") or query.text("to") or form_of(request) != "json"):
+            return await self._stored(request, table, query, principal)
         named = query.names("account") if "accounts" in table.filters else None
         selection = resolve(self._state.tables, table.name, principal, self._state.accounts(), accounts=named)
         limit = query.integer("limit", 1, MAX_LIMIT) or DEFAULT_LIMIT
-        fields = [param.name for param in LIVE[table.name] if param is not _MAX_AGE]
+        fields = [param.name for param in LIVE[table.name] if param not in (_MAX_AGE, FROM, TO)]
         wanted = {name: values for name in fields if (values := query.names(name)) is not None}
         max_age_ms = query.integer("max_age_ms", 0, _LONGEST_AGE_MS)
         found, verified = Verification({}, {}), max_age_ms is not None
@@ -216,6 +231,18 @@ class Rest:
         why = "; ".join(f"{account}: {reason}" for account, reason in sorted(found.failed.items()))
         refusal = Refusal("venue_unreachable", f"{why}. What follows is what was known at verified_at")
         return _answer({**problem(refusal), **head}, body, status=503, media=PROBLEM_JSON)
+
+    async def _stored(self, request: Request, table: Table, query: Query, principal: Principal) -> Response:
+        """Answer with all that is stored of a time, in the shape of the live table; or with a file."""
+        asked = asked_of_records(self._state, table.name, query, principal)
+        if (exported := export_of(self._state, request, asked, query)) is not None:
+            return exported
+        page = await self._state.history.page(asked)
+        tables = self._state.tables
+        head: dict[str, object] = {"epoch": tables.epoch, "seq": tables.seq, "at": tables.at}
+        if page.next_cursor:
+            head["next_cursor"] = page.next_cursor
+        return _answer(head, [(table.name, _object(orjson.dumps(i) + b":" + row.encode() for i, row in page.rows))])
 
     def _flat(self, table: Table, selection: Selection, wanted: dict[str, list[str]]) -> dict[str, object]:
         """Return which of the symbols asked for nobody holds, on either side, and which no venue lists: of those it is not said."""

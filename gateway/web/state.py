@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
@@ -11,7 +11,9 @@ from typing import Any, Literal, NamedTuple, Protocol
 import msgspec
 
 from gateway.core.access import Principal
+from gateway.core.accounts import AccountInfo
 from gateway.core.alerts.records import Silence
+from gateway.core.lookup import Asked, Page, Span
 from gateway.core.protocol import Limits
 from gateway.core.scenario import Scenario
 from gateway.core.tables import Tables
@@ -45,6 +47,34 @@ class SilenceRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     until: int | None = None
     for_s: float | None = None
     reason: str = ""
+
+
+class BackfillRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"since": "from", "until": "to"}):
+    """Which stretch of an account's past is to be read from its venue: UTC, ms; the end is not in it."""
+
+    account: str
+    since: int
+    until: int
+
+
+class BackfillDesk(Protocol):
+    """What people ask of readings of the past."""
+
+    def want(self, account: str, since: int, until: int) -> Any:
+        """Begin a reading and return how it stands. Raises KeyError, BadWindow."""
+
+    def statuses(self) -> Iterator[Any]:
+        """Yield how all readings of this life stand."""
+
+
+class NoBackfills:
+    """The desk of a server without venues."""
+
+    def want(self, account: str, since: int, until: int) -> Any:
+        raise KeyError(account)
+
+    def statuses(self) -> Iterator[Any]:
+        return iter(())
 
 
 class AlertTestRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -135,6 +165,71 @@ class NoModels:
         return []
 
 
+class HistoryDesk(Protocol):
+    """What people ask of the past. Every answer but ``infos`` may be refused with ``storage_unreachable``."""
+
+    def infos(self) -> Mapping[str, AccountInfo]:
+        """Return what configuration says of each account."""
+
+    async def page(self, asked: Asked) -> Page:
+        """Return a page of records, the newest first."""
+
+    def chunks(self, asked: Asked) -> AsyncIterator[list[str]]:
+        """Yield all records as JSON, the oldest first, some at a time; nothing is held in between."""
+
+    async def pnl(
+        self, span: Span, accounts: Collection[str] | None, symbols: Collection[str] | None, by: Collection[str]
+    ) -> list[dict[str, object]]:
+        """Return what was realised, by bucket, ``by`` and currency."""
+
+    async def equity(
+        self, span: Span, accounts: Collection[str] | None, by: Collection[str]
+    ) -> list[dict[str, object]]:
+        """Return what accounts were worth, gross and net of transfers, by bucket and ``by``."""
+
+    async def positions_at(self, accounts: Collection[str], at: int) -> dict[str, dict[str, object]]:
+        """Return positions as they stood at a moment, by id."""
+
+    async def timeline(self, account: str, position: str, asked: Asked) -> Page | None:
+        """Return what changed a position, the newest first; None where it never was."""
+
+    async def entry(self, place: int) -> dict[str, Any] | None:
+        """Return an entry of the journal; None where none is kept of that place."""
+
+
+class NoHistory:
+    """The desk of a server without a database: nothing was."""
+
+    def infos(self) -> Mapping[str, AccountInfo]:
+        return {}
+
+    async def page(self, asked: Asked) -> Page:
+        return Page([])
+
+    async def chunks(self, asked: Asked) -> AsyncIterator[list[str]]:
+        for chunk in list[list[str]]():
+            yield chunk
+
+    async def pnl(
+        self, span: Span, accounts: Collection[str] | None, symbols: Collection[str] | None, by: Collection[str]
+    ) -> list[dict[str, object]]:
+        return []
+
+    async def equity(
+        self, span: Span, accounts: Collection[str] | None, by: Collection[str]
+    ) -> list[dict[str, object]]:
+        return []
+
+    async def positions_at(self, accounts: Collection[str], at: int) -> dict[str, dict[str, object]]:
+        return {}
+
+    async def timeline(self, account: str, position: str, asked: Asked) -> Page | None:
+        return None
+
+    async def entry(self, place: int) -> dict[str, Any] | None:
+        return None
+
+
 def _wall_clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
@@ -167,6 +262,8 @@ class ServerState:
         reconcile: Compares the store with the venues, and corrects it where asked to; per account for humans.
         alerts: What people do with alerts.
         models: What people ask of margin models.
+        history: What people ask of the past.
+        backfills: What people ask of readings of the past.
         now_ms: Wall clock.
         principal: Returns for whom a request is made, from its headers (names in lower case); None: not known, 401.
         allowed_hosts, allowed_origins: Further names than loopback's, and further whole origins.
@@ -184,6 +281,8 @@ class ServerState:
     reconcile: Callable[[ReconcileRequest], Awaitable[dict[str, object]]] = _nothing
     alerts: AlertDesk = field(default_factory=NoAlerts)
     models: ModelDesk = field(default_factory=NoModels)
+    history: HistoryDesk = field(default_factory=NoHistory)
+    backfills: BackfillDesk = field(default_factory=NoBackfills)
     now_ms: Callable[[], int] = _wall_clock_ms
     principal: Callable[[Mapping[str, str]], Principal | None] = local_principal
     allowed_hosts: Collection[str] = ()

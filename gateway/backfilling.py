@@ -1,0 +1,210 @@
+"""``perpwire backfill``: a stretch of an account's past, through the running gateway or, where none runs, by itself.
+
+Owns how the readings of a gateway are put together, and what the command says. One writer per database: without a gateway the
+command takes the writer lock that a gateway would hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from exchanges.actions import FeedName
+from exchanges.choice import resolve
+from exchanges.clock import Clock, SystemClock
+from exchanges.errors import AuthFailed
+from exchanges.events import Event
+from exchanges.venue import AccountSpec, Data
+from gateway import asking
+from gateway.backfill import Backfiller, Backfills, Status
+from gateway.config import Config
+from gateway.core import backfills
+from gateway.core.accounts import AccountInfo
+from gateway.core.journal import Entry, Places
+from gateway.core.records import Backfill, Covered
+from gateway.feeds import Feeds, Group
+from gateway.rounds import only_reads
+from gateway.storage.errors import PostgresRefused
+from gateway.store import Store
+
+_LOOK_S = 0.25
+
+# Told how a reading stands, again and again.
+Tell = Callable[[Status], None]
+
+
+def desk(config: Config, specs: Sequence[AccountSpec], feeds: Feeds, store: Store, clock: Clock) -> Backfills:
+    """Return the readings of these accounts: asked by ``feeds``, stored by ``store``, which has started."""
+
+    def made(spec: AccountSpec) -> Backfiller:
+        venue, settings = resolve(spec.venue), config.accounts.get(spec.name)
+        can = venue.capabilities
+
+        def judge(events: Sequence[Event]) -> None:
+            if spec.name in feeds.refusals:
+                raise AuthFailed(f"account {spec.name} ({spec.venue})", "it is not read any more")
+            if not (settings and settings.allow_trading_keys):
+                only_reads(spec.name, spec.venue, venue.read_only_help, events)
+
+        return Backfiller(
+            spec.name,
+            feeds.pasts[spec.name],
+            store.checkpoint,
+            clock,
+            window_s=can.records_window_s,
+            reach_s=can.records_reach_s,
+            judge=judge,
+            settled=store.stored,
+            random=random.random,
+        )
+
+    return Backfills({spec.name: made(spec) for spec in specs}, {spec.name: spec.venue for spec in specs}, store.past)
+
+
+def missing(
+    config: Config, specs: Iterable[AccountSpec], restored: Iterable[Event], stored_at: int | None, now: int
+) -> Mapping[str, tuple[int, int]]:
+    """Return what a start has to read, by account: since its records were whole, or of a new one as much as is configured."""
+    covered = {event.account: event for event in restored if isinstance(event, Covered)}
+    found = {}
+    for spec in specs:
+        reach_s = resolve(spec.venue).capabilities.records_reach_s
+        reach_ms = None if reach_s is None else round(1000 * reach_s)
+        days = config.history.backfill_days
+        stretch = backfills.missing(covered.get(spec.name), stored_at, now, days, reach_ms)
+        if stretch is not None:
+            found[spec.name] = stretch
+    return found
+
+
+# --- The command --------------------------------------------------------------------------------------------------------
+
+
+async def through_gateway(url: str, account: str, since: int, until: int, tell: Tell) -> Status:
+    """Have a running gateway read it, and wait for its end. Raises NoAnswer, NoGateway where none runs."""
+    body = {"account": account, "from": since, "to": until}
+    told = await asking.ask(url, "/internal/backfill", method="POST", json=body)
+    while True:
+        status = _status(told)
+        tell(status)
+        if status.state in ("done", "broken"):
+            return status
+        await asyncio.sleep(_LOOK_S)
+        rows = (await asking.ask(url, "/internal/backfills"))["backfills"]
+        found = [row for row in rows if row["account"] == account and row["key"] == told["key"]]
+        if not found:
+            raise asking.NoAnswer("the gateway was started anew: it goes on by itself where the reading was broken off")
+        told = found[0]
+
+
+def _status(told: Mapping[str, Any]) -> Status:
+    return Status(state=told["state"], key=told["key"], backfill=msgspec.convert(told, Backfill))
+
+
+async def alone(config: Config, spec: AccountSpec, since: int, until: int, tell: Tell) -> Status:
+    """Read it while no gateway runs, and wait for its end.
+
+    Raises:
+        StorageError: The database is away, or a gateway writes into it.
+        BadWindow | VenueError: It cannot be read.
+    """
+    clock, store = SystemClock(), Store(config.storage)
+    settings = config.accounts[spec.name]
+    info = AccountInfo(
+        name=spec.name,
+        venue=spec.venue,
+        env=spec.env,
+        region=spec.region,
+        user=settings.user,
+        execution=settings.execution,
+    )
+    feeds: Feeds | None = None
+    tasks: list[asyncio.Task[None]] = []
+    try:
+        restored, stored_at = await store.start(f"backfill-{clock.now_ms()}", [info])
+        if store.state != "ok":
+            raise PostgresRefused("storage", "the database is away", "Start it, and ask again")
+        _keep_coverage(store, restored, stored_at, clock.now_ms())
+        tape = _Tape(store, info, clock)
+        feeds = Feeds(config, [spec], clock, _nowhere, tape=tape.keep)
+        await feeds.measure_clocks()
+        readings = desk(config, [spec], feeds, store, clock)
+        tasks = [asyncio.create_task(work, name=name) for name, work in readings.coroutines()]
+        tasks.append(asyncio.create_task(store.run(), name="checkpoint"))
+        reading = asyncio.ensure_future(readings.read(spec.name, since, until))
+        while not reading.done():
+            await asyncio.wait((reading, *tasks), timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+            for status in readings.statuses():
+                tell(status)
+            for task in tasks:
+                if task.done():
+                    task.result()
+        return reading.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        await store.stop()
+        if feeds is not None:
+            await feeds.close()
+
+
+def _nowhere(_groups: Sequence[Group]) -> None:
+    return None
+
+
+def _keep_coverage(store: Store, restored: Iterable[Event], stored_at: int | None, now: int) -> None:
+    """Let an open coverage end with the last write of the gateway: it would reach to ours else, and nobody listened meanwhile."""
+    for event in restored:
+        if isinstance(event, Covered) and event.until is None and stored_at is not None:
+            store.checkpoint.put_covered(msgspec.structs.replace(event, until=stored_at, at=now))
+
+
+class _Tape:
+    """Keeps the answers in the journal, and says which of them a record came by."""
+
+    def __init__(self, store: Store, info: AccountInfo, clock: Clock) -> None:
+        self._checkpoint, self._info = store.checkpoint, info
+        self._epoch, self._places = f"backfill-{clock.now_ms()}", Places(store.checkpoint.last_place)
+        store.checkpoint.origin = lambda kind, record_id, account: self._last
+        self._last: int | None = None
+
+    def keep(self, name: FeedName, via: str, request: object, data: Data, at: int) -> int:
+        """Put an answer down; return its place."""
+        text = data if isinstance(data, str) else data.decode(errors="replace")
+        self._last = self._places.next(at)
+        self._checkpoint.put_entry(
+            Entry(
+                id=self._last,
+                at=at,
+                kind="rest",
+                epoch=self._epoch,
+                user=self._info.user,
+                account=self._info.name,
+                venue=self._info.venue,
+                source="rest",
+                request=request if isinstance(request, str) else msgspec.json.encode(request).decode(),
+                body=text.replace("\0", "�"),
+            )
+        )
+        return self._last
+
+
+def report(status: Status) -> Iterable[str]:
+    """Yield what a reading that is over has to say."""
+    found = status.backfill
+    if found.since < found.done:
+        yield f"{found.account}: everything from {backfills.shown(found.since)} to {backfills.shown(found.done)} is stored"
+    else:
+        yield f"{found.account}: nothing of it is certain to be whole"
+    yield f"  {found.records:,} records came: fills, funding, transfers, and what the venue says was realised"
+    if status.state == "broken":
+        yield f"  it ended before its end ({backfills.shown(found.until)}): {found.error}"
+        yield "  the same command goes on where it was broken off"
+    elif found.error:
+        yield f"  not to be had: {found.error}"
