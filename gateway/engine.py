@@ -57,6 +57,7 @@ from gateway.core.records import (
     Covered,
     Demanded,
     Forgotten,
+    OpenCycle,
     Sink,
     Trigger,
 )
@@ -200,6 +201,7 @@ class Engine:
             Covered: lambda account, covered, _now: self.books.restore(account, covered, account.stored_at),
             Correction: lambda account, record, _now: reports.corrections.restore(account, record),
             ClosedCycle: lambda account, cycle, _now: reports.cycles.restore(account, cycle),
+            OpenCycle: lambda account, record, _now: reports.histories.restore(account, record),
         }
 
     def _make_tables(self, epoch: str) -> Tables:
@@ -272,6 +274,10 @@ class Engine:
         """The connections by id."""
         return self._feeds.all
 
+    def chains(self, at: int) -> list[OpenCycle]:
+        """Return the cycles under way, of all accounts and symbols, as ``restore`` takes them back."""
+        return self._reports.histories.states(at)
+
     @property
     def wants_state(self) -> set[str]:
         """Accounts of which a fill is known that no state shows yet: take them out, and ask for their state."""
@@ -340,6 +346,7 @@ class Engine:
         if concerned:
             self._reports.executions.link(now)
             self._reports.corrections.age(now)
+            self._reports.histories.link()
             self._want(concerned, now)
 
         def judge() -> None:
@@ -405,6 +412,7 @@ class Engine:
         self.calibration.restart()
         self._changes.sink = sink
         self._reports.executions.begin()
+        self._reports.histories.begin()
         self._holdings.settle()
         self.alerts.turn((), now)
         return self._changes.commit(now)
@@ -494,6 +502,7 @@ class Engine:
         self.alerts.transfer(account, transfer, now)
         self.calibration.transfer(account)
         self.books.transfer(account, transfer)
+        self._reports.histories.transfer(account, transfer)
         if self._changes.sink:
             self._changes.sink.put_transfer(transfer)
 

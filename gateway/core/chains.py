@@ -121,6 +121,14 @@ class Chain(msgspec.Struct, kw_only=True, gc=False):
                 return False
         return at_of(item) <= self.last_at
 
+    def tells_nothing(self, item: Item) -> bool:
+        """Say whether a record says of the end of a position what is known of it: most ends are told by fills, too."""
+        leg = self.leg(item.position) if isinstance(item, ClosedCycle) else None
+        if leg is None or leg.past is None or not isinstance(item, ClosedCycle):
+            return False
+        same = leg.past.fills > 0 and abs(leg.past.closed_at - item.closed_at) <= SLACK_MS
+        return same and not (item.reason in _GRAVE and leg.past.reason == "trade")
+
     def encode(self) -> bytes:
         """Return it as JSON."""
         return _ENCODER.encode(self)

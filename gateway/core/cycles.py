@@ -1,26 +1,28 @@
 """Open → close cycles of positions, and why each ended, as far as evidence tells. Pure.
 
-Owns the `closed` table. A reason is absent until something tells; their money belongs to the history.
+Owns the `closed` table. A reason is absent until something tells; amounts, until all fills are known that they follow from.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 
 import msgspec
 
-from exchanges.events import PositionState
+from exchanges.events import PositionState, position_id
 from gateway.core.accounts import Account
 from gateway.core.difference import Fields, signed
 from gateway.core.evidence import SLACK_MS, Piece, reason_of, speaking
 from gateway.core.newest import Newest
 from gateway.core.publish import Changes
-from gateway.core.records import ClosedCycle, Correction
+from gateway.core.records import ClosedCycle, Correction, PastPosition
 from gateway.core.rows import Row, present
 
 KEEP = 200
 # The fill that closed a position usually comes with it; only when it does not is the history asked.
 _ASK_AFTER_MS = 3_000
+_PASTS = 8  # cycles of a symbol that still may have to be joined with what was worked out of them
 _OPEN_MS = 60_000  # how long a reason may still change
 
 
@@ -33,6 +35,8 @@ class Cycles:
         self._owners: dict[str, Account] = {}
         self._open: dict[str, dict[str, int]] = {}  # account → cycle → found at (our clock): its reason may still come
         self._asked: set[str] = set()  # cycles whose history was read
+        self._new: list[tuple[Account, ClosedCycle]] = []  # that ended, or got another reason, since they were taken
+        self._pasts: dict[str, list[PastPosition]] = {}  # symbol → what was worked out of its newest cycles
 
     def closed(
         self, account: Account, state: PositionState, largest: str, closed_at: int, since: int, now: int
@@ -45,6 +49,9 @@ class Cycles:
         )  # fmt: skip
         self._owners[state.account] = account
         cycle = self._judged(account, cycle)
+        self._new.append((account, cycle))
+        for past in self._pasts.get(state.symbol, ()):
+            cycle = _with(cycle, past) if _is_of(past, cycle) else cycle
         if self.table.add(account.info, cycle.id, state.symbol, closed_at, cycle):
             self._open.setdefault(state.account, {})[cycle.id] = now
             self._store(cycle)
@@ -99,12 +106,40 @@ class Cycles:
         """Return the newest cycle of a symbol that is in the table."""
         return next((cycle for cycle in self.table.of(account) if cycle.symbol == symbol), None)
 
+    def newest_of(self, account: str, symbol: str) -> list[ClosedCycle]:
+        """Return the newest cycles of a symbol that are in the table, a few of them."""
+        return list(islice((cycle for cycle in self.table.of(account) if cycle.symbol == symbol), _PASTS))
+
+    # --- what they brought and cost --------------------------------------------------------------------------------------
+
+    def take_new(self) -> list[tuple[Account, ClosedCycle]]:
+        """Return those that ended, or got another reason, since the last call."""
+        new, self._new = self._new, []
+        return new
+
+    def worked_out(self, past: PastPosition) -> None:
+        """Take what a cycle's fills come to; its end may not be known yet."""
+        pasts = [one for one in self._pasts.get(past.symbol, ()) if one.id != past.id]
+        self._pasts[past.symbol] = [*pasts, past][-_PASTS:]
+        for cycle in self.newest_of(past.account, past.symbol):
+            if _is_of(past, cycle):
+                filled = _with(cycle, past)
+                if filled != cycle:
+                    self._replace(filled)
+                return
+
+    def withdrawn(self, past_id: str) -> None:
+        """Take that there never was such a cycle: a fill that came late made it another one."""
+        for symbol, pasts in self._pasts.items():
+            self._pasts[symbol] = [one for one in pasts if one.id != past_id]
+
     def row(self, row_id: str) -> Row:
         """Return the row of the `closed` table."""
         cycle = self.table[row_id]
         info = self._owners[cycle.account].info
         said = msgspec.structs.asdict(cycle)
         del said["id"], said["since"]
+        said["duration_ms"] = None if cycle.opened_at is None else cycle.closed_at - cycle.opened_at
         return present({"user": info.user, "venue": info.venue, "env": info.env} | said)
 
     def _judged(self, account: Account, cycle: ClosedCycle) -> ClosedCycle:
@@ -116,9 +151,36 @@ class Cycles:
         return msgspec.structs.replace(cycle, reason=reason, status=status)
 
     def _replace(self, cycle: ClosedCycle) -> None:
+        known = self.table.get(cycle.id)
+        if known is not None and known.reason != cycle.reason:
+            self._new.append((self._owners[cycle.account], cycle))
         self.table.patch(cycle.id, cycle)
         self._store(cycle)
 
     def _store(self, cycle: ClosedCycle) -> None:
         if self._changes.sink:
             self._changes.sink.put_closed(cycle)
+
+
+def _is_of(past: PastPosition, cycle: ClosedCycle) -> bool:
+    """Say whether both are one cycle: it ended when the venue says, or where that is not known, since it was last heard of."""
+    if past.account != cycle.account or cycle.side not in (None, past.side):
+        return False
+    named = past.position == cycle.position or past.position == position_id(cycle.account, cycle.symbol)
+    first = min(cycle.since, cycle.closed_at) - SLACK_MS
+    return named and past.fills > 0 and first <= past.closed_at <= cycle.closed_at + SLACK_MS
+
+
+def _with(cycle: ClosedCycle, past: PastPosition) -> ClosedCycle:
+    """Return a cycle with its amounts; without, where not all of its fills are known."""
+    whole = past.complete
+    return msgspec.structs.replace(
+        cycle,
+        opened_at=cycle.opened_at if cycle.opened_at is not None or not whole else past.opened_at,
+        exit_price=past.exit_price if whole else None,
+        realized_pnl=past.realized_pnl if whole else None,
+        fees=past.fees if whole else None,
+        funding=past.funding if whole else None,
+        liquidation_fee=past.liquidation_fee if whole else None,
+        realized_net=past.realized_net if whole else None,
+    )

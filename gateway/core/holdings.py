@@ -9,7 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Collection, Mapping
 
-from exchanges.events import PositionState
+from exchanges.events import Instrument, PositionState
 from gateway.core.accounts import Account, Pool, pool_name
 from gateway.core.anchor import anchor, computable, is_inverse
 from gateway.core.bases import base_of
@@ -81,7 +81,11 @@ class Holdings:
 
     def is_contract(self, account: Account, symbol: str) -> bool:
         """Say whether a symbol is a contract that is known, rather than, say, a spot pair."""
-        return (account.info.venue, account.info.env, symbol) in self._market.instruments
+        return self.contract(account, symbol) is not None
+
+    def contract(self, account: Account, symbol: str) -> Instrument | None:
+        """Return the contract of a symbol; None where none is known."""
+        return self._market.instruments.get((account.info.venue, account.info.env, symbol))
 
     def put(self, account: Account, state: PositionState, now: int, *, feed_is_live: bool) -> Position:
         """Apply an accepted report of an open position."""

@@ -28,6 +28,7 @@ from gateway.core.cycles import Cycles
 from gateway.core.evidence import Piece, piece_of
 from gateway.core.executions import Executions
 from gateway.core.feeds import Feeds
+from gateway.core.histories import Histories
 from gateway.core.holdings import Holdings
 from gateway.core.orders import Orders
 from gateway.core.publish import Changes
@@ -61,6 +62,7 @@ class Reports:
         self.deaf: set[str] = set()  # accounts whose live stream did not tell of something
         self._holdings, self._feeds, self._changes, self._counters = holdings, feeds, changes, counters
         self._books = books
+        self.histories = Histories(holdings, books, self.cycles)
         self._repeats: set[tuple[str, str]] = set()  # (account, scope) told of by periodic full states
         self._waiting: dict[str, set[str]] = {}  # account → rows that do not show a fill yet
         self._opening: dict[tuple[str, str], PendingFill] = {}  # (account, symbol): a fill without a row
@@ -147,6 +149,7 @@ class Reports:
         live = before is None or self._feeds.marks_down_since(before.symbol) is None
         position = self._holdings.put(account, state, now, feed_is_live=live)
         position.largest = largest
+        self.histories.report(account, state, now)
         self._books.held(position, was, now, told=alone)
         if asked_at is not None:  # what happened between question and answer is not in it
             position.as_of, position.message = asked_at, message_of(state.scope, asked_at, self._holdings.seq)
@@ -187,8 +190,11 @@ class Reports:
     def fill(self, account: Account, fill: Fill, now: int) -> None:
         """Take a fill: evidence, a link of a chain, perhaps a sign that a row is behind."""
         new, told = self.executions.put(account, fill), self._told(account, fill.at)
-        if self._books.fill(account, fill, now, told=told) and not new:
+        refined = self._books.fill(account, fill, now, told=told) and not new
+        if refined:
             self.executions.refine(fill)
+        if new or refined:
+            self.histories.put(account, fill)
         self._learn(account, piece_of(fill, told=told))
         if new:
             self._check_rows(account, fill, now)
@@ -198,8 +204,10 @@ class Reports:
         if isinstance(event, FundingPayment):
             self._books.payment(account, event)
         new = self._learn(account, piece_of(event, told=self._told(account, event.at)))
-        if new and isinstance(event, FundingPayment) and self._changes.sink:
-            self._changes.sink.put_funding(event)
+        if new and isinstance(event, FundingPayment):
+            self.histories.put(account, event)
+            if self._changes.sink:
+                self._changes.sink.put_funding(event)
 
     def rebased(self, row_ids: Iterable[str], symbol: str, now: int) -> None:
         """Take that the venue converted sizes and entries of a contract: public, so no account's stream tells of it."""
@@ -265,6 +273,7 @@ class Reports:
         self.corrections.tidy(now)
         self.cycles.age(now)
         self.executions.age(now)
+        self.histories.link()
 
     def wants_state(self) -> set[str]:
         """Return the accounts of which a fill is known that no state shows yet."""

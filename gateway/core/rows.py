@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from decimal import Decimal
 
 from exchanges.events import LiquidationKnown
 from gateway.core.anchor import computable, is_inverse, signed_quantity
 from gateway.core.margin.inputs import is_bought_option
 from gateway.core.positions import Book
+from gateway.core.realized import exact_sum
 from gateway.core.state import Position
 
 Row = dict[str, object]
@@ -76,11 +78,25 @@ def static_row(position: Position) -> Row:
     row.update({name: getattr(instrument, name) for name in _CONTRACT} if instrument else {})
     row.update({name: getattr(state, name) for name in _VENUE_SENT})
     quantity = signed_quantity(state, instrument)
-    row["funding"] = state.funding if state.funding is not None else position.accrued
+    row |= _since_opened(position)
     row["quantity"] = format(quantity, "f") if quantity is not None else None
     row["anchor_at"] = position.anchored_at
     row["entry_price_exact"] = None if state.entry_exact else entry_of(position)
     return present(row)
+
+
+def _since_opened(position: Position) -> Row:
+    """Return what a position brought and cost since it was opened; the venue's own count of its funding goes before ours."""
+    state, amounts = position.state, position.amounts
+    funding = state.funding if state.funding is not None else position.accrued
+    if amounts is None:
+        return {"funding": funding}
+    row = {name: getattr(amounts, name) for name in ("realized_pnl", "fees", "liquidation_fee")}
+    row["funding"] = amounts.funding if funding is None else funding
+    net: Decimal | None = Decimal(0)
+    for amount in row.values():
+        net = exact_sum(net, Decimal(amount)) if net is not None and amount is not None else None
+    return row | {"realized_net": None if net is None else format(net, "f")}
 
 
 def entry_of(position: Position) -> float:

@@ -10,6 +10,7 @@ from gateway.core.accounts import Account, Pool
 from gateway.core.anchor import Anchor
 from gateway.core.margin import Maintenance
 from gateway.core.reach import Reach
+from gateway.core.round_trips import Amounts
 
 FEED_STATES: tuple[str, ...] = get_args(FeedState)
 
@@ -44,6 +45,7 @@ class Position:
     __slots__ = (
         "account",
         "accrued",
+        "amounts",
         "anchor",
         "anchored_at",
         "as_of",
@@ -90,6 +92,7 @@ class Position:
         self.pending_fill: PendingFill | None = None
         self.begun: int | None = None  # when it was opened (the venue's time), as far as that is known
         self.accrued: str | None = None  # funding since then, by the records
+        self.amounts: Amounts | None = None  # what it brought and cost since then, where all of its fills are known
         self.warning: tuple[int, str] | None = None  # (at, the venue's words)
 
 

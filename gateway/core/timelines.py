@@ -1,6 +1,6 @@
-"""The chains of all symbols of an account as far as memory reaches: what is told late is put into its place. Pure.
+"""One chain as far as memory reaches: what is told late is put into its place. Pure.
 
-Owns the newest records of each chain, and the state before them. Storage, which has all records, does the same with its own.
+Owns the newest records of a chain, and the state before them. Storage, which has all records, does the same with its own.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from exchanges.events import Fill, FundingPayment, Transfer
+from exchanges.events import Fill, Transfer
 from gateway.core.chains import Chain, Evidence, Item, Seen, at_of, decode, fold
 from gateway.core.records import PastPosition
 
@@ -35,14 +35,16 @@ class Timeline:
         """Take records, whichever of them are new, and in whatever order."""
         new = {key_of(item): item for item in items}
         new = {key: item for key, item in new.items() if self._items.get(key) != item}
-        if not new:
+        if all(self.chain.tells_nothing(item) for item in new.values()):
+            self._items |= new
             return Told([], [])
         if not any(self.chain.late(item) for item in new.values()):
             self._items |= new
             return self._forget(self._go_on(self.chain, new.values(), evidence), evidence)
         base = decode(self._base)
         reached = {key: item for key, item in new.items() if not base.late(item)}
-        if len(reached) < len(new):  # farther back than memory: what is held now may lack it
+        if any(isinstance(item, Fill) for key, item in new.items() if key not in reached):
+            # Farther back than memory: what is held now may lack it. Payments of then are told again and again.
             for leg in base.legs:
                 if leg.trip is not None:
                     leg.trip.whole = False
@@ -96,6 +98,3 @@ def key_of(item: Item) -> str:
 def tells(transfer: Transfer) -> bool:
     """Say whether a transfer is money of a position."""
     return transfer.symbol is not None and transfer.kind in ("settlement", "liquidation")
-
-
-Record = Fill | FundingPayment | Transfer

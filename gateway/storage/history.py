@@ -118,7 +118,7 @@ async def _doubtful(connection: Connection, touched: dict[Key, _Touched], covere
 async def _bring(connection: Connection, group: Group, touched: _Touched, pages: int) -> int | None:
     """Bring a group on; return how many pages of stored records were folded; None: nothing changed."""
     group.user = group.user or touched.user
-    told = [one for one in touched.told if _counts(group, one.item)]
+    told = [one for one in touched.told if _counts(group, one.item) and not group.chain.tells_nothing(one.item)]
     unseen = {one for one in touched.positions if not _seen(group.chain, one)}
     words = await _words(connection, group, told, unseen)
     late = [at_of(item) for item in (*(one.item for one in told), *words) if group.chain.late(item)]

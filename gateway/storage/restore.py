@@ -23,12 +23,13 @@ from exchanges.events import (
     Transfer,
 )
 from gateway.core.alerts.records import AlertRecord, EquitySample, Silence
-from gateway.core.records import ClosedCycle, Correction, Covered
+from gateway.core.chains import Chain
+from gateway.core.records import ClosedCycle, Correction, Covered, OpenCycle
 from gateway.storage.mirror import Mirror, StoredAccount
 from gateway.storage.postgres import Connection
 from gateway.storage.tables import LastCheckpoint, read_checkpoint
 
-_Record = TypeVar("_Record", bound=Event)
+_Record = TypeVar("_Record", bound=msgspec.Struct)
 
 # What the tables of a restarted gateway begin with; per account.
 NEWEST_FILLS = 500
@@ -61,6 +62,7 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True):
     transfers: tuple[Transfer, ...] = ()
     funding: tuple[FundingPayment, ...] = ()
     covered: tuple[Covered, ...] = ()
+    cycles: tuple[OpenCycle, ...] = ()
     equity: tuple[EquitySample, ...] = ()
     silences: tuple[Silence, ...] = ()
     alerts: tuple[AlertRecord, ...] = ()
@@ -70,7 +72,7 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True):
         """Return everything in the order in which an engine needs it: contracts first, positions last."""
         tables = (*self.instruments, *self.tiers, *self.collateral)
         states = (*tables, *self.modes, *self.balances, *self.positions)
-        of_today = (*self.transfers, *self.funding, *self.equity, *self.covered)
+        of_today = (*self.transfers, *self.funding, *self.equity, *self.covered, *self.cycles)
         return [*states, *self.fills, *self.closed, *self.corrections, *of_today, *self.silences, *self.alerts]
 
 
@@ -100,6 +102,7 @@ async def read(connection: Connection, mirror: Mirror, now: int) -> Restored:
             transfers=await reader.since(connection, "transfers", Transfer, today),
             funding=await reader.funding(connection, today),
             covered=await reader.since(connection, "coverage", Covered, 0),
+            cycles=await reader.cycles(connection),
             equity=await reader.since(connection, "equity_samples", EquitySample, today),
             silences=await reader.silences(connection, mirror, now),
             alerts=await reader.alerts(connection, mirror, now),
@@ -208,6 +211,20 @@ class _Reader:
             today,
         )
         return tuple(record for row in rows if (record := self._decode(row["state"], FundingPayment)))
+
+    async def cycles(self, connection: Connection) -> tuple[OpenCycle, ...]:
+        """Return the cycles that are under way, of symbols in which every stored record is worked out."""
+        rows = await connection.fetch(
+            "SELECT id, account, symbol, at, state FROM open_cycles WHERE late IS NULL AND NOT behind ORDER BY id"
+        )
+        found = []
+        for row in rows:
+            if self._decode(row["state"], Chain) is not None:
+                chain = msgspec.Raw(row["state"].encode())
+                found.append(
+                    OpenCycle(id=row["id"], account=row["account"], symbol=row["symbol"], at=row["at"], chain=chain)
+                )
+        return tuple(found)
 
     async def silences(self, connection: Connection, mirror: Mirror, now: int) -> tuple[Silence, ...]:
         rows = await connection.fetch("SELECT state FROM silences WHERE until > $1 ORDER BY id", now)
