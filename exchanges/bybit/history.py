@@ -3,12 +3,12 @@
 Bybit answers for a week at most and by pages, newest first. A question for a whole week goes on with the next one until the
 server's present (there is no clock here, so the answer's own time says it); one for less is all that was asked. Whether the ends
 of a window are in it is not documented: a window is asked with both neighbours of its ends, which are left out again here. What
-a window brought is emitted oldest first, when its last page is there.
+a week brought is emitted oldest first, when its last page is there; what a window brought page by page.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -17,7 +17,7 @@ from msgspec import Raw
 from exchanges.bybit import build, closed, tables
 from exchanges.bybit.executions import oldest_first, parse_execution, parse_log, unread
 from exchanges.bybit.legs import Legs
-from exchanges.bybit.paging import Listings, query_of
+from exchanges.bybit.paging import Listings, following, query_of
 from exchanges.bybit.parse import category_of
 from exchanges.bybit.wire import ClosedRow, ExecutionRow, LogRow, Page, decode, millis
 from exchanges.errors import ProtocolViolation
@@ -75,17 +75,20 @@ class History:
             ProtocolViolation: The page is not as documented, or carries no time where a further week may be due.
         """
         page = decode(raw, Page, "a history")
+        query = query_of(request)
+        category = page.category or query.get("category", "")
+        if _is_window(query):
+            rows = [self._read(request, raw, category) for raw in page.rows]
+            further = following(page, request, recorded)
+            return [*_emitted(row for row in rows if _is_in(row, query)), *([further] if further else [])]
         if recorded and self._listings.is_tail(request, page):
             return []
         listing = self._listings.of(request, asked_at)
-        query = query_of(request)
-        category = page.category or query.get("category", "")
-        listing.rows += [row for raw in page.rows if _is_in(row := self._read(request, raw, category), query)]
+        listing.rows += [self._read(request, raw, category) for raw in page.rows]
         if (further := listing.further(page, request, recorded)) is not None:
             return [further]
         self._listings.end(request)
-        rows = oldest_first([(row.last, row.outputs) for row in listing.rows])
-        return [*rows, *([] if recorded or _is_window(query) else _next_week(request, time))]
+        return [*_emitted(listing.rows), *([] if recorded else _next_week(request, time))]
 
     def _read(self, request: HttpRequest, raw: Raw, category: str) -> _Read:
         readers: dict[str, Callable[[Raw, str], _Read]] = {
@@ -111,7 +114,7 @@ class History:
         cash_flow = known(row.cash_flow)
         if row.trade_id and cash_flow and row.category in tables.CLOSED_CATEGORIES:  # of an option the premium is in it
             self._brought[row.trade_id] = cash_flow
-            while len(self._brought) > tables.MAX_PAGES * tables.TRANSACTIONS_PAGE:
+            while len(self._brought) > tables.MAX_TRADES:
                 del self._brought[next(iter(self._brought))]
         at = millis(row.transaction_time) or 0
         return _Read(at, at, outputs)
@@ -119,6 +122,10 @@ class History:
     def _closed(self, raw: Raw, category: str) -> _Read:
         row = decode(raw, ClosedRow, "a closed PnL")
         return _Read(*closed.times(row), closed.parse_closed(row, self._account, category, self._legs))
+
+
+def _emitted(rows: Iterable[_Read]) -> list[Output]:
+    return oldest_first([(row.last, row.outputs) for row in rows])
 
 
 def _priced(output: Output, brought: str | None) -> Output:
@@ -139,9 +146,7 @@ def _is_in(row: _Read, query: Mapping[str, str]) -> bool:
     Of rows that change (closed PnL) it is not documented which of their times counts: what either would leave out belongs to
     the neighbour, whichever the venue goes by.
     """
-    if not row.last or not _is_window(query):
-        return True
-    return row.first < int(query["endTime"]) and row.last > int(query["startTime"])
+    return not row.last or (row.first < int(query["endTime"]) and row.last > int(query["startTime"]))
 
 
 def _next_week(request: HttpRequest, time: int | None) -> list[Output]:

@@ -19,6 +19,22 @@ def query_of(request: HttpRequest) -> dict[str, str]:
     return dict(parse_qsl(request.path.partition("?")[2], keep_blank_values=True))
 
 
+def following(page: Page, request: HttpRequest, recorded: bool) -> Ask | None:
+    """Return the question for the next page; None: the list is complete.
+
+    Bybit gives a cursor with short and last pages too (seen live), so it is followed until a page brings nothing new.
+    In a recording nobody follows it: there a page shorter than its limit is the last.
+    """
+    query = query_of(request)
+    cursor = page.next_page_cursor or None
+    limit = query.get("limit", "")
+    if recorded and len(page.rows) < (int(limit) if limit.isdecimal() else _DEFAULT_LIMIT):
+        return None
+    if cursor is None or not page.rows or dict(parse_qsl(f"c={cursor}")).get("c") == query.get("cursor"):
+        return None
+    return Ask(request=build.page(request, cursor))
+
+
 class Listing(Generic[R]):
     """The pages of one list seen so far. ``asked_at``: when the first page was asked, the moment that the list speaks of."""
 
@@ -30,23 +46,14 @@ class Listing(Generic[R]):
     def further(self, page: Page, request: HttpRequest, recorded: bool) -> Ask | None:
         """Count a page and return the question for the next one; None: the list is complete.
 
-        Bybit gives a cursor with short and last pages too (seen live), so it is followed until a page brings nothing new.
-        In a recording nobody follows it: there a page shorter than its limit is the last.
-
         Raises:
             ProtocolViolation: The list does not end.
         """
         self._pages += 1
-        query = query_of(request)
-        cursor = page.next_page_cursor or None
-        limit = query.get("limit", "")
-        if recorded and len(page.rows) < (int(limit) if limit.isdecimal() else _DEFAULT_LIMIT):
-            return None
-        if cursor is None or not page.rows or dict(parse_qsl(f"c={cursor}")).get("c") == query.get("cursor"):
-            return None
-        if self._pages >= tables.MAX_PAGES:
+        ask = following(page, request, recorded)
+        if ask is not None and self._pages >= tables.MAX_PAGES:
             raise ProtocolViolation("bybit", f"a list did not end after {self._pages} pages")
-        return Ask(request=build.page(request, cursor))
+        return ask
 
 
 class Listings(Generic[R]):

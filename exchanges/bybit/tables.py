@@ -68,6 +68,7 @@ TRANSACTIONS_PAGE: Final = 50
 CLOSED_PAGE: Final = 100
 INSTRUMENTS_PAGE: Final = 1_000
 MAX_PAGES: Final = 200  # a cursor that never ends is a protocol violation, not a reason to ask for ever
+MAX_TRADES: Final = 200_000  # entries of the log that wait for their executions: of one window
 HISTORY_WINDOW_MS: Final = 7 * 86_400_000  # the longest span of one history question
 RECORDS_WINDOW_MS: Final = 6 * 86_400_000  # shorter, so that a question for a window is told from one that goes on
 # Two years; a window that begins before is refused, and the boundary moves on while a long past is read.

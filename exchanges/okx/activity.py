@@ -15,7 +15,7 @@ from exchanges.errors import ProtocolViolation
 from exchanges.events import LiquidationWarning, OpenOrders, Order, position_id
 from exchanges.okx import bills, brief, build, closed, orders, tables, wire
 from exchanges.okx.session import decode_all, decode_some
-from exchanges.venue import Ask, HttpRequest, Notice, Output
+from exchanges.venue import OUT_OF_REACH, Ask, HttpRequest, Notice, Output
 
 _ORDER = msgspec.json.Decoder(wire.OrderRow)
 _FILL = msgspec.json.Decoder(wire.FillRow)
@@ -191,7 +191,7 @@ class Activity:
         if before and self.now_ms is not None and int(before[0]) + 1 < self.now_ms - tables.RECORDS_REACH_MS:
             days = tables.RECORDS_REACH_MS // 86_400_000
             out.append(
-                Notice(code="records", what=f"the venue tells of the last {days} days: what was before is unknown")
+                Notice(code=OUT_OF_REACH, what=f"the venue tells of the last {days} days: what was before is unknown")
             )
         return out
 

@@ -125,27 +125,38 @@ class Asker:
     def __init__(self, spec: AccountSpec, factory: LinkFactory, client: Fetcher, clock: Hurried) -> None:
         self.tape = Tape(f"{spec.name}:questions", factory)
         self.rest = rest = Held(client)
-        self._link: Any = Taped(factory(), self.tape)
+        self._link: Any = _Paged(Taped(factory(), self.tape))
         self._inquirer = Inquirer(self._link, rest, clock, lambda: 0.5)
         self.audit, self.state, self.history = self._inquirer.audit, self._inquirer.state, self._inquirer.history
         self.order = self._inquirer.order
 
     async def records(
         self, since_ms: int, until_ms: int, symbols: Sequence[str], rows: int | None = None
-    ) -> tuple[Event, ...]:
+    ) -> list[Event]:
         """Ask for the books of a window, with so many rows a page where the venue lets one choose. Raises VenueError."""
-
-        def questions() -> list[HttpRequest]:
-            asked: list[HttpRequest] = self._link.records(since_ms, until_ms, symbols)
-            return asked if rows is None else [_paged(request, rows) for request in asked]
-
-        found = await self._inquirer.ask(questions)
-        assert not found.flaws, found.flaws
-        return found.events
+        self._link.rows = rows
+        found = [page async for page in self._inquirer.records(since_ms, until_ms, symbols)]
+        assert not [flaw for page in found for flaw in page.flaws]
+        return [event for page in found for event in page.events]
 
 
-def _paged(request: HttpRequest, rows: int) -> HttpRequest:
-    return msgspec.structs.replace(request, path=re.sub(r"\blimit=\d+", f"limit={rows}", request.path))
+class _Paged:
+    """A link whose questions for books ask for ``rows`` a page; None: for as many as it would."""
+
+    def __init__(self, link: Taped) -> None:
+        self._link = link
+        self.rows: int | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._link, name)
+
+    def records(self, since_ms: int, until_ms: int, symbols: Sequence[str]) -> list[HttpRequest]:
+        asked: list[HttpRequest] = self._link.records(since_ms, until_ms, symbols)
+        limit = "" if self.rows is None else f"limit={self.rows}"
+        return [
+            msgspec.structs.replace(one, path=re.sub(r"\blimit=\d+", limit, one.path)) if limit else one
+            for one in asked
+        ]
 
 
 class Scene:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from exchanges.events import ClosedPnl
 from exchanges.okx import VENUE, build, tables
 from exchanges.okx.link import PrivateLink
-from exchanges.venue import Ask, HttpRequest, Notice, Output
+from exchanges.venue import OUT_OF_REACH, Ask, HttpRequest, Notice, Output
 from tests.exchanges.okx.samples import T0, envelope, only, private
 from tests.recordings import needs_recordings, recordings
 
@@ -169,7 +169,7 @@ def test_what_lies_behind_the_venues_memory_is_told() -> None:
     question = build.positions_history_request(since, since + DAY)
     (note,) = told(question=question)
     assert isinstance(note, Notice)
-    assert "90 days" in note.what
+    assert (note.code, "90 days" in note.what) == (OUT_OF_REACH, True)
     assert told(question=build.positions_history_request(since + 1, since + DAY)) == []
     assert told(question=question, now_ms=None) == []
     reach, window = VENUE.capabilities.records_reach_s, VENUE.capabilities.records_window_s
