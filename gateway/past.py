@@ -1,4 +1,4 @@
-"""Positions as they stood at a past moment: what the venues had last said, with sampled marks, by the engine's own arithmetic. Pure.
+"""Positions as they stood at a past moment: what the venues had last said, with sampled marks, by the engine's arithmetic. Pure.
 
 A fresh engine is given the contracts, the states and the marks as one turn, as the live one was. Balances of that moment are not
 kept apart, so that no pool that reaches beyond its position is known: where it is liquidated is ``unknown``.
@@ -51,7 +51,7 @@ def _currencies(rates: Mapping[tuple[str, str, str], Rate]) -> list[Event]:
     return [
         CurrencyPrice(venue=venue, env=env, ccy=ccy, usd=repr(rate.usd), at=rate.at)
         for (venue, env, ccy), rate in rates.items()
-        if rate.usd == rate.usd and ccy != "USD"  # noqa: PLR0124  NaN: not known
+        if rate.usd == rate.usd and ccy != "USD"
     ]
 
 
@@ -60,5 +60,7 @@ def _row(engine: Engine, row_id: str) -> Row:
     assert version is not None, f"{row_id} is open and has a row"
     row = {name: value for name, value in version.row.items() if name not in _OF_NOW}
     if row.get("margin_mode") != "isolated":
-        row = {name: value for name, value in row.items() if name not in _OF_THE_POOL} | {"liquidation_source": "unknown"}
+        row = {name: value for name, value in row.items() if name not in _OF_THE_POOL} | {
+            "liquidation_source": "unknown"
+        }
     return row

@@ -130,7 +130,8 @@ def parse_cursor(kind: str, text: str) -> tuple[int, str]:
         of, at, row_id = "", -1, ""
     if of != kind or not 0 <= at <= LATEST or "\0" in row_id:
         raise Refusal(
-            "bad_cursor", f"{text[:60]!r} is no cursor of this list; take next_cursor of the page before, or leave it out"
+            "bad_cursor",
+            f"{text[:60]!r} is no cursor of this list; take next_cursor of the page before, or leave it out",
         )
     return at, row_id
 
@@ -170,7 +171,9 @@ def span(bucket: Bucket, since: int | None, until: int | None, now: int) -> Span
         return Span(bucket, (since, since))
     if bucket == "hour" and until - since > LONGEST_BY_HOUR_MS:
         days = LONGEST_BY_HOUR_MS // DAY_MS
-        raise Refusal("bad_filter", f"buckets of an hour go over {days} days at most; choose a shorter time, or bucket=day")
+        raise Refusal(
+            "bad_filter", f"buckets of an hour go over {days} days at most; choose a shorter time, or bucket=day"
+        )
     edges = [since]
     while edges[-1] < until:
         if len(edges) > MOST_BUCKETS:

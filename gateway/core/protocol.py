@@ -91,6 +91,7 @@ class ErrorKind(NamedTuple):
 ERRORS: dict[str, ErrorKind] = {
     "bad_command": ErrorKind(False, 400, "The command is not understood"),
     "bad_filter": ErrorKind(False, 400, "The filter does not fit"),
+    "bad_cursor": ErrorKind(False, 400, "The cursor does not fit"),
     "bad_scenario": ErrorKind(False, 400, "The scenario cannot be computed"),
     "bad_interval": ErrorKind(False, 400, "The interval does not fit"),
     "unknown_account": ErrorKind(False, 400, "The account is not known"),
@@ -109,6 +110,7 @@ ERRORS: dict[str, ErrorKind] = {
     "too_many_connections": ErrorKind(True, 503, "Too many connections"),
     "not_ready": ErrorKind(True, 503, "Not ready"),
     "venue_unreachable": ErrorKind(True, 503, "The venue cannot be asked"),
+    "storage_unreachable": ErrorKind(True, 503, "What is stored cannot be asked"),
 }
 
 

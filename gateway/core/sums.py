@@ -91,7 +91,13 @@ def realized_rows(sums: Iterable[Sum], span: Span, of: Callable[[Sum], Row], pri
     groups: dict[tuple[object, ...], list[Sum]] = {}
     heads: dict[tuple[object, ...], Row] = {}
     for one in sums:
-        head = {"at": span.edges[one.bucket], **of(one), "env": one.env, "execution": one.execution, "ccy": one.ccy or None}
+        head = {
+            "at": span.edges[one.bucket],
+            **of(one),
+            "env": one.env,
+            "execution": one.execution,
+            "ccy": one.ccy or None,
+        }
         key = tuple(head.values())
         groups.setdefault(key, []).append(one)
         heads[key] = head
@@ -149,8 +155,9 @@ def equity_rows(
 ) -> list[Row]:
     """Return one row a bucket and group: what it was worth at the bucket's last figure, beside the same net of transfers.
 
-    An account counts gross from its first figure on; net it counts before that, too, with that figure, so that one that begins later
-    does not look like profit. A bucket without a figure of an account has its last one (``carried``); one without any has no row.
+    An account counts gross from its first figure on; net it counts before that, too, with that figure, so that one that begins
+    later does not look like profit. A bucket without a figure of an account has its last one (``carried``); one without any has
+    no row.
     The drawdown is the fall from the highest net figure of the span so far, as a fraction of that peak moved by what came and went
     since, so that neither a deposit nor a withdrawal is one; by the buckets' last figures alone.
 
@@ -189,7 +196,9 @@ def _equity_row(line: _Line, at: int, fresh: Mapping[str, Sample]) -> Row:
     before = sum(line.moved.values())
     for name, sample in fresh.items():
         base = line.bases[name].at
-        line.moved[name] = math.fsum(usd for when, whose, usd in line.flows if whose == name and base < when <= sample.at)
+        line.moved[name] = math.fsum(
+            usd for when, whose, usd in line.flows if whose == name and base < when <= sample.at
+        )
     moved = sum(line.moved.values())
     gross = math.fsum(one.usd for one in line.last.values())
     net = gross - moved + math.fsum(base.usd for name, base in line.bases.items() if name not in line.last)

@@ -43,7 +43,8 @@ _LAST = """
         SELECT w.name AS account, (SELECT min(position) FROM position_changes WHERE account = w.name) AS position
         FROM unnest($1::text[]) AS w (name)
         UNION ALL
-        SELECT account, (SELECT min(c.position) FROM position_changes AS c WHERE c.account = steps.account AND c.position > steps.position)
+        SELECT account, (SELECT min(c.position) FROM position_changes AS c
+                         WHERE c.account = steps.account AND c.position > steps.position)
         FROM steps WHERE position IS NOT NULL
     )
     SELECT s.account, own.at, (own.state -> 'state')::text AS state, a.venue, a.env FROM steps AS s
@@ -102,8 +103,8 @@ async def stood(connection: Connection, accounts: Collection[str], at: int) -> S
 # --- what changed a position -------------------------------------------------------------------------------------------
 
 # One branch a table, each along an index and cut to a page. A record that does not say which leg it is of is of all legs of its
-# symbol. $1 position, $2 account, $3 symbol, $4 since, $5 until, $6 and $7 the place to go on from, $8 how many, $9 currencies of its
-# pool (null: every one).
+# symbol. $1 position, $2 account, $3 symbol, $4 since, $5 until, $6 and $7 the place to go on from, $8 how many, $9 currencies
+# of its pool (null: every one).
 _BRANCH = """
     (SELECT '{kind}:' || id AS id, at, '{kind}' AS what, {why} AS why, journal, {record} AS record
      FROM {table} WHERE {of} AND at >= $4 AND at < $5 AND at <= $6 AND (at, '{kind}:' || id) < ($6, $7)
@@ -177,17 +178,26 @@ async def which(connection: Connection, account: str, position: str) -> Which | 
 
 
 def _currencies(pool: str | None, settle: str | None) -> tuple[str, ...] | None:
-    """Return what money of an account backs a pool: an isolated one's is its own, and none of the account's transfers concern it."""
+    """Return what money of an account backs a pool: an isolated one's is its own, and no transfer of the account concerns it."""
     if pool is None or pool.startswith("iso:"):
         return ()
     return (settle,) if settle is not None and pool == settle else None
 
 
 async def timeline(connection: Connection, account: str, position: str, found: Which, asked: Asked) -> Page:
-    """Return what changed a position, the newest first: each with ``what`` it was, ``why``, and the journal's place of its origin."""
+    """Return what changed a position, the newest first: each with ``what`` it was, ``why``, and its origin's place."""
     at, row_id = asked.cursor or (asked.until, "")
     rows = await connection.fetch(
-        _TIMELINE, position, account, found.symbol, asked.since, asked.until, at, row_id, asked.limit + 1, found.currencies
+        _TIMELINE,
+        position,
+        account,
+        found.symbol,
+        asked.since,
+        asked.until,
+        at,
+        row_id,
+        asked.limit + 1,
+        found.currencies,
     )
     more, rows = len(rows) > asked.limit, rows[: asked.limit]
     cursor = cursor_of("timeline", rows[-1]["at"], rows[-1]["id"]) if more else ""

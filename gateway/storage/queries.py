@@ -1,7 +1,7 @@
 """Questions about what is stored: sessions that can only read, and records in pages and chunks by (at, id).
 
-Owns a pool of its own (the writer's connection is never asked) and the statements of lists. A list of some accounts is read account by
-account along its index and merged, so that a page costs as much in a full table as in a small one. Sums are in
+Owns a pool of its own (the writer's connection is never asked) and the statements of lists. A list of some accounts is read
+account by account along its index and merged, so that a page costs as much in a full table as in a small one. Sums are in
 ``gateway.storage.sums``, single positions in ``gateway.storage.past``.
 """
 
@@ -101,14 +101,12 @@ async def _read(
     place = place or asked.cursor or (asked.until, "")
     sql = statement(asked, newest_first=newest_first)
     classes = asked.classes if asked.kind == "reconciliations" else asked.sides
-    return await connection.fetch(
-        sql, asked.accounts, asked.symbols, classes, asked.since, asked.until, *place, limit
-    )
+    return await connection.fetch(sql, asked.accounts, asked.symbols, classes, asked.since, asked.until, *place, limit)
 
 
 def statement(asked: Asked, *, newest_first: bool) -> str:
-    """Return the statement of a list: $1 accounts, $2 symbols, $3 sides or classes, $4 since, $5 until, $6 and $7 the place to go on
-    from, $8 how many.
+    """Return the statement of a list: $1 accounts, $2 symbols, $3 sides or classes, $4 since, $5 until, $6 and $7 the place to go
+    on from, $8 how many.
 
     First the ids, along the indices, then the records themselves, of those alone.
     """
@@ -124,7 +122,9 @@ def statement(asked: Asked, *, newest_first: bool) -> str:
         keys = f"SELECT id, at FROM {kind.table} WHERE $1::text[] IS NULL AND $2::text[] IS NULL AND {inside} {first}"
     else:
         symbols = "CROSS JOIN unnest($2::text[]) AS symbols (symbol)" if asked.symbols else ""
-        of = "account = name AND " + (f"{kind.table}.symbol = symbols.symbol" if asked.symbols else "$2::text[] IS NULL")
+        of = "account = name AND " + (
+            f"{kind.table}.symbol = symbols.symbol" if asked.symbols else "$2::text[] IS NULL"
+        )
         keys = (
             f"SELECT id, at FROM (SELECT name FROM accounts WHERE $1::text[] IS NULL OR name = ANY($1)) AS whose {symbols} "
             f"CROSS JOIN LATERAL (SELECT id, at FROM {kind.table} WHERE {of} AND {inside} {first}) AS own {first}"
@@ -136,7 +136,7 @@ def statement(asked: Asked, *, newest_first: bool) -> str:
 
 
 def _record(kind: str) -> str:
-    """Return a record as clients see it: its state, digits unchanged, whose it is, and the journal's place of its origin as text."""
+    """Return a record as clients see it: its state, digits unchanged, whose it is, and the place of its origin as text."""
     more = [f"'{name}', nullif(r.state ->> '{name}', '')" for name in KINDS[kind].blank]
     if kind == "history":
         more.append("'duration_ms', r.at - (r.state ->> 'opened_at')::bigint")

@@ -1,15 +1,16 @@
 """What was realised and what accounts were worth, by buckets of time: the statements, and their rows.
 
-Amounts are added by NUMERIC and leave exact. Whole days are added up from ``pnl_days``, which the database keeps beside the records;
-what lies before the first and after the last whole day, and buckets of an hour, from the records themselves.
+Amounts are added by NUMERIC and leave exact. Whole days are added up from ``pnl_days``, which the database keeps beside the
+records; what lies before the first and after the last whole day, and buckets of an hour, from the records themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
+import asyncpg
 import msgspec
 
 from gateway.core.journal import place
@@ -25,8 +26,8 @@ MOST_SUMS = 50_000
 
 _SUMS = """
     WITH lines AS (
-        SELECT account, day AS at, symbol, ccy, realized_pnl, fees, funding, settled, liquidation_fee, records, unknown FROM pnl_days
-        WHERE account = ANY($1) AND day >= $3 AND day < $4 {symbols}
+        SELECT account, day AS at, symbol, ccy, realized_pnl, fees, funding, settled, liquidation_fee, records, unknown
+        FROM pnl_days WHERE account = ANY($1) AND day >= $3 AND day < $4 {symbols}
         UNION ALL
         SELECT account, at, symbol, ccy, realized_pnl, fees, funding, settled, liquidation_fee, records, unknown FROM pnl_lines
         WHERE account = ANY($1) AND at >= $5 AND at < $6 {symbols}
@@ -171,9 +172,9 @@ async def samples(
     )
 
 
-def _sample(row: Mapping[str, object]) -> Sample:
-    by_ccy = msgspec.json.decode(str(row["equity"]), type=dict[str, float]) if row["equity"] else {}
-    return Sample(str(row["account"]), int(str(row["at"])), float(str(row["equity_usd"])), by_ccy)
+def _sample(row: asyncpg.Record) -> Sample:
+    by_ccy = msgspec.json.decode(row["equity"], type=dict[str, float]) if row["equity"] else {}
+    return Sample(row["account"], row["at"], row["equity_usd"], by_ccy)
 
 
 async def flows(connection: Connection, since: int, until: int, accounts: Sequence[str]) -> list[Flow]:

@@ -26,6 +26,11 @@ class Param(NamedTuple):
     values: tuple[str, ...] = ()
 
 
+ACCOUNT = Param("account", "string", "Accounts, separated by commas")
+VENUE = Param("venue", "string", "Venues, separated by commas")
+SYMBOL = Param("symbol", "string", "The venue's own symbols, separated by commas")
+
+
 class Operation(NamedTuple):
     """A route: path, handler, summary, parameters, the answer's media type and the names of
     its possible schemas (openapi.py)."""
@@ -39,6 +44,7 @@ class Operation(NamedTuple):
     unready: bool = False  # also answers 503
     method: str = "GET"
     body: str | None = None  # the schema of what is sent along
+    exported: bool = False  # also as CSV and JSON Lines, by the Accept header
 
 
 class Query:
@@ -52,6 +58,10 @@ class Query:
             if name not in names:
                 known_names = ", ".join(names) or "none"
                 raise Refusal("bad_filter", f"{request.url.path} has no parameter {name!r}; it has {known_names}")
+
+    def knows(self, name: str) -> bool:
+        """Say whether the route has such a parameter."""
+        return name in self._allowed
 
     def text(self, name: str) -> str | None:
         """Return a parameter as it came."""

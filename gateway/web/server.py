@@ -10,8 +10,10 @@ import socket
 from collections.abc import Iterator
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.web.app import build_app
+from gateway.web.export import ABORT
 from gateway.web.state import ServerState
 from gateway.web.stream import stream_protocol
 
@@ -51,6 +53,14 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
+class _Http(HttpToolsProtocol):
+    """Tells handlers how to cut a connection: closing one waits for a client that may never read."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["state"][ABORT] = self.transport.abort
+
+
 class Server:
     """Serves REST, the dashboard and the stream on one port.
 
@@ -75,7 +85,7 @@ class Server:
         self.port = listener.getsockname()[1]
         config = uvicorn.Config(
             build_app(state),
-            http="httptools",
+            http=_Http,
             ws=stream_protocol(state),  # type: ignore[arg-type]  # called like the class that the annotation asks for
             # Ours are neither negotiated nor sent by uvicorn, but by the stream protocol.
             ws_per_message_deflate=False,
