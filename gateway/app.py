@@ -31,6 +31,7 @@ from gateway.core.scenario import Scenario
 from gateway.core.scribe import Group
 from gateway.engine import Engine
 from gateway.feeds import Feeds
+from gateway.history_desk import HistoryDesk
 from gateway.hub import Hub
 from gateway.journalling import Journal
 from gateway.metrics import Metrics, counter, gauge, labelled
@@ -351,6 +352,7 @@ class Gateway:
             reconcile=self.operator.reconcile,
             alerts=self.alerts,
             models=self.models,
+            history=HistoryDesk(self.engine, lambda: self.store.reader, self.clock.now_ms),
             backfills=self.backfills,
             now_ms=self.clock.now_ms,
             allowed_hosts=self.config.server.allowed_hosts,

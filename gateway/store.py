@@ -30,6 +30,7 @@ from gateway.storage.migrate import upgrade
 from gateway.storage.mirror import StoredAccount
 from gateway.storage.postgres import Database
 from gateway.storage.readings import past_of
+from gateway.storage.queries import Reader
 from gateway.storage.restore import Restored
 from gateway.storage.sizes import lines, sizes
 from gateway.storage.spool import Spool
@@ -52,6 +53,7 @@ class Store:
         self._settings = settings
         self._postgres: EmbeddedPostgres | None = None
         self._database: Database | None = None
+        self.reader: Reader | None = None  # for questions about what is stored; after ``start``
         self._to_prune = False  # the database was away at start: rows of an earlier life may lie in it
 
     async def start(self, epoch: str, accounts: Iterable[AccountInfo]) -> tuple[list[Event], int | None]:
@@ -60,7 +62,8 @@ class Store:
         Raises:
             StorageError: The operator has to act.
         """
-        self._database = Database(await self._dsn())
+        dsn = await self._dsn()
+        self._database, self.reader = Database(dsn), Reader(dsn)
         self.checkpoint = Checkpoint(
             self._database,
             epoch,
@@ -159,6 +162,8 @@ class Store:
             if hasattr(self, "checkpoint"):
                 await self.checkpoint.drain(_DRAIN_S)
             await self._database.close()
+        if self.reader is not None:
+            await self.reader.close()
         if self._postgres is not None:
             await self._postgres.stop(_POSTGRES_STOP_S)
 
