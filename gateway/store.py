@@ -29,8 +29,8 @@ from gateway.storage.errors import ExecutionSwitched, PostgresAway, PostgresRefu
 from gateway.storage.migrate import upgrade
 from gateway.storage.mirror import StoredAccount
 from gateway.storage.postgres import Database
-from gateway.storage.readings import past_of
 from gateway.storage.queries import Reader
+from gateway.storage.readings import past_of
 from gateway.storage.restore import Restored
 from gateway.storage.sizes import lines, sizes
 from gateway.storage.spool import Spool
