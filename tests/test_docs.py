@@ -178,7 +178,8 @@ def records() -> list[Event]:
     found = {"before": {"size": "2", "side": "long"}, "after": {"size": "0"}, "found_at": 9, "since": 1}
     return [
         ClosedCycle(id="okx-main:X:net@1", **of, side="long", size="2", reason="adl", entry_price="1", opened_at=1,
-                    closed_at=8, since=1),  # type: ignore[arg-type]  # fields by name
+                    closed_at=8, since=1, exit_price="1", realized_pnl="0", fees="0", funding="0", liquidation_fee="0",
+                    realized_net="0"),  # type: ignore[arg-type]  # fields by name
         Correction(id="okx-main:9-1", **of, **found, trigger="timer"),  # type: ignore[arg-type]  # the same
         Correction(id="okx-main:9-2", **of, **found, trigger="timer", cls="mode_leftover", evidence=("a → b",),
                    mode="a → b"),  # type: ignore[arg-type]  # the same
@@ -241,9 +242,11 @@ def scenario() -> Engine:
             feed(None),
             msgspec.structs.replace(feed("whale"), polled=True),
             *happenings(),
+            Fill(account="whale", id="whale:1:1", symbol="BTC", order_id="1", side="buy", size="2", price="1", at=2,
+                 position=rounded.id, fee="-0.1", fee_ccy="USDT", realized_pnl="0", start_position="0"),
         ],
         1_000,
-    )
+    )  # fmt: skip
     one.turn([mark("120"), unknown], 2_000)
     one.clock(3_000, {"okx-main:c": 2_900, "okx:c": 2_900})
     return one
