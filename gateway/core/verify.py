@@ -7,10 +7,12 @@ unit and shown on the UTC day that it was booked. A fault of one fill is told on
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Literal, NamedTuple, Protocol
+
+import msgspec
 
 from exchanges.events import ClosedPnl, Fill, FundingPayment, Transfer
 from gateway.core.chains import Chain, Evidence, Item, Move, Seen, fold
@@ -29,6 +31,7 @@ UNITS: dict[str, RecordUnit] = {
     "closed-pnl": "order",
     "positions-history": "position",
 }
+_STRUCTURAL = {"fills", "size", "realized_pnl", "own_pnl"}
 _NEVER = 1 << 62
 _DOUBLE_DIGITS = 15  # so many significant digits: the venue computes in floating point
 _DOUBLE = Decimal(2) ** -50  # of what was added up, a few operations
@@ -95,8 +98,15 @@ class _Case(NamedTuple):
     records: tuple[str, ...]
     position: str | None
     other_fees: bool = False
+    flat: bool = False
+    cycle: bool = False  # the venue says when it began
     direct: bool = False  # all but ``own_pnl`` is known by id: it follows from no other fill
     said: Decimal | None = None
+
+    @property
+    def proves(self) -> bool:
+        """Say whether nothing is held after it, as far as we know, and what it brought is compared: then sizes are right."""
+        return self.flat and ("own_pnl" if self.direct else "size") in self.venue
 
 
 def compare(book: Book) -> list[Unit]:
@@ -118,20 +128,17 @@ class _Comparison:
         self._entry_step = _step((*book.entries, *(record.entry_price for record in self._records)))
         named: list[Sequence[_Named]] = [book.fills, book.payments, book.transfers, book.records]
         self._named = {one.position for rows in named for one in rows} - {None}
-        self._broken: Finding | None = None
-        self._openers: set[str] = set()
+        self._units: list[Unit] = []
+        self._faults: list[_Fault] = []
 
     def units(self) -> list[Unit]:
         """Compare everything: what is known by id first, since what is missing there explains what follows."""
-        found = [_told_twice(one, self._book.symbol) for one in self._doubled]
-        cases = self._trades()
-        cases += self._orders()
-        cases += self._settlements()
-        cases += self._cycles()
-        for case in sorted(cases, key=lambda case: case.at):
-            self._judge(case, found)
-        found += self._gaps(found)
-        return sorted(found, key=lambda unit: unit.at)
+        self._units += [_told_twice(one, self._book.symbol) for one in self._doubled]
+        cases = [*self._trades(), *self._orders(), *self._settlements(), *self._cycles()]
+        # Of one moment what is missing first: what follows from it is no fault of its own.
+        for case in sorted(cases, key=lambda case: (case.at, bool(case.fills))):
+            self._judge(case)
+        return sorted((*self._units, *self._gaps(self._units)), key=lambda unit: unit.at)
 
     # --- units ------------------------------------------------------------------------------------------------------
 
@@ -180,7 +187,7 @@ class _Comparison:
             all(move.move.whole for move in moves), frozenset(move.move.opener for move in moves),
             tuple(fill.id for fill in fills), (), tuple(record.id for record in records),
             next((fill.position for fill in fills), None), bool(other),
-            direct=True, said=exact_sum(ours["realized_pnl"], ours["fees"]),
+            flat=any(move.over for move in moves), direct=True, said=exact_sum(ours["realized_pnl"], ours["fees"]),
         )  # fmt: skip
 
     def _orders(self) -> list[_Case]:
@@ -209,7 +216,11 @@ class _Comparison:
         ours, venue = _closed(moves), {"size": _sum(record.size for record in records)}
         stated = bool(records) and all(record.realized_pnl is not None for record in records)
         fees = _total(move.fee + move.opening for move in moves)
-        bounds = {"size": ZERO, "fees": self._step * (len(moves) + 1), "realized_pnl": self._bound(moves)}
+        bounds = {
+            "size": ZERO,
+            "fees": self._step * _total(Decimal(move.exits + 1) for move in moves),
+            "realized_pnl": self._bound(moves),
+        }
         if stated:
             venue["realized_pnl"] = _sum(record.realized_pnl for record in records)
             venue["fees"], ours["fees"] = _sum(record.fees for record in records), fees
@@ -304,7 +315,7 @@ class _Comparison:
         case = self._case(
             f"position of {record.symbol} opened at {opened}", record.at, ours, venue, bounds, mine, [record]
         )
-        return case._replace(since=opened, payments=tuple(one.id for one in payments))
+        return case._replace(since=opened, cycle=True, payments=tuple(one.id for one in payments))
 
     def _unrecorded(self, moves: list[_Weighed]) -> _Case | None:
         """Return a case where a position was closed and the venue's records do not have it."""
@@ -329,33 +340,40 @@ class _Comparison:
             all(move.move.whole for move in moves), frozenset(move.move.opener for move in moves),
             tuple(dict.fromkeys(fill.id for fill in fills)), (), tuple(record.id for record in records),
             next((move.move.position for move in moves), None),
-            self._settle is not None and any(fill.fee_ccy not in (None, self._settle) for fill in fills), said=said,
+            self._settle is not None and any(fill.fee_ccy not in (None, self._settle) for fill in fills),
+            flat=any(move.over for move in moves), said=said,
         )  # fmt: skip
 
     # --- judging ----------------------------------------------------------------------------------------------------
 
-    def _judge(self, case: _Case, found: list[Unit]) -> None:
+    def _judge(self, case: _Case) -> None:
         differences = {name: _less(value, case.ours.get(name, ZERO)) for name, value in case.venue.items()}
         off = {name: value for name, value in differences.items() if abs(value) > case.bounds.get(name, ZERO)}
-        broken = self._broken
-        follows = broken is not None and (
-            case.since <= broken.at or not case.whole or not self._openers.isdisjoint(case.openers)
-        )
-        if case.direct and (len(off) > 1 or follows):  # what follows from other fills is no fault of this one
-            derived = off.pop("own_pnl", None)
-            if derived is not None and not off:
-                off = {"own_pnl": derived}
-        if broken is not None and follows and off and (not case.direct or off.keys() == {"own_pnl"}):
-            self._openers |= case.openers
-            self._amend(found, broken, case)
-            return
-        if broken is not None and not follows:
-            self._broken, self._openers = None, set()
+        if case.direct and len(off) > 1:  # what follows from other fills is no fault of this one
+            off.pop("own_pnl", None)
+        structural = bool(off.keys() & _STRUCTURAL)
         cls = self._class(case, differences, off)
-        finding = None if cls is None else self._finding(cls, case, off or differences)
-        found.append(Unit(case.at, case.ours, case.venue, finding))
-        if finding is not None and cls == "unexplained" and off.keys() & {"size", "realized_pnl", "own_pnl", "fills"}:
-            self._broken, self._openers = finding, set(case.openers)
+        if cls != "unexplained":
+            finding = None if cls is None else self._finding(cls, case, off or differences)
+            self._units.append(Unit(case.at, case.ours, case.venue, finding))
+            if case.proves and case.whole and not structural:
+                self._faults = [fault for fault in self._faults if fault.goes_on(case)]
+            return
+        finding = self._finding(cls, case, off)
+        by_id = case.direct and off.keys() != {"own_pnl"}
+        fault = None if by_id else next((one for one in self._faults if one.explains(case, structural)), None)
+        if fault is None:
+            fault = _Fault(len(self._units), finding, structural, by_id)
+            self._faults.append(fault)
+            self._units.append(Unit(case.at, case.ours, case.venue, finding))
+        else:
+            fault.structural |= structural
+            fault.finding = _together(fault.finding, finding)
+            self._units[fault.place] = self._units[fault.place]._replace(finding=fault.finding)
+            self._units.append(Unit(case.at, case.ours, case.venue, None))
+        fault.last_at = case.at
+        fault.openers |= case.openers
+        fault.fills |= set(case.fills)
 
     def _class(
         self, case: _Case, differences: Mapping[str, Decimal], off: Mapping[str, Decimal]
@@ -363,7 +381,7 @@ class _Comparison:
         if not off:
             return "rounding" if any(differences.values()) else None
         covered = self._book.evidence.covered
-        if covered is None or case.since < covered or (not case.whole and self._began_before(case)):
+        if covered is None or case.since < covered or (not case.whole and not case.cycle and self._began_before(case)):
             return "before_history"
         amounts = {name: value for name, value in off.items() if name in MONEY}
         if off.keys() != amounts.keys():
@@ -403,24 +421,13 @@ class _Comparison:
             fills=case.fills, payments=case.payments, records=case.records,
         )  # fmt: skip
 
-    def _amend(self, found: list[Unit], broken: Finding, case: _Case) -> None:
-        """Add to the line of a fault what else is off by it."""
-        place = next(n for n, unit in enumerate(found) if unit.finding is broken)
-        more = Finding(
-            **{name: getattr(broken, name) for name in Finding.__struct_fields__ if name not in ("fills", "records")},
-            fills=_once(broken.fills, case.fills), records=_once(broken.records, case.records),
-        )  # fmt: skip
-        found[place] = found[place]._replace(finding=more)
-        found.append(Unit(case.at, case.ours, case.venue, None))
-        self._broken = more
-
     def _gaps(self, found: Sequence[Unit]) -> list[Unit]:
         """Return where the size that the venue says was held before a fill is not what the fills before it left."""
         held: dict[str, Decimal] = {}
         gaps = []
-        for weighed in self._moves:
-            move, fill = weighed.move, weighed.move.part.fill
-            if fill.start_position is None or move.held is None:
+        for moves in self._by_fill.values():  # in the order of their folding; a flip is two moves of one fill
+            move, fill = moves[0].move, moves[0].move.part.fill
+            if fill.start_position is None:
                 continue
             before = held.get(move.position)
             start = Decimal(fill.start_position)
@@ -461,13 +468,43 @@ class _Comparison:
         return entry + steps
 
 
+class _Fault:
+    """One fault, and what else is off by it.
+
+    Attributes:
+        place: Of its unit. ``by_id``: nothing but a missing fill of it makes others differ.
+        structural: Sizes are off, so that what comes later is too, until something proves that they are right again.
+    """
+
+    def __init__(self, place: int, finding: Finding, structural: bool, by_id: bool) -> None:
+        self.place, self.finding, self.structural, self.by_id = place, finding, structural, by_id
+        self.openers: set[str] = set()
+        self.fills: set[str] = set()
+        self.last_at = finding.at
+
+    def explains(self, case: _Case, structural: bool) -> bool:
+        """Say whether a difference is of this fault: it is of the same position or fill, or comes after sizes went wrong."""
+        if self.structural and (structural or not case.whole):
+            return True
+        theirs = case.openers | set(case.fills)  # a flip is of two positions
+        return not self.by_id and not theirs.isdisjoint(self.openers | self.fills)
+
+    def goes_on(self, case: _Case) -> bool:
+        """Say whether it can still make others differ after a case in which everything is right."""
+        return case.since <= self.last_at or not self.openers.isdisjoint(case.openers)
+
+
 class _Weighed(NamedTuple):
-    """A move, with the fee of its part, the share of what opening had cost that it takes along, and how many fills opened."""
+    """A move, with the fee of its part, and the share of what opening had cost that it takes along.
+
+    ``entries``, ``exits``: how many fills of the round trip opened and closed up to here.
+    """
 
     move: Move
     fee: Decimal
     opening: Decimal
     entries: int
+    exits: int
 
     @property
     def own(self) -> Decimal | None:
@@ -513,20 +550,22 @@ def _moves(
     ):
         pass
     cost: dict[str, Decimal] = {}
-    entries: dict[str, int] = {}
+    entries: Counter[str] = Counter()
+    exits: Counter[str] = Counter()
     found = []
     for move in told_moves:
         fee = move.part.fee if move.part.fee is not None and _in_settle(move, book) else ZERO
         before = cost.get(move.opener, ZERO)
         if not move.closes:
             cost[move.opener] = exact_sum(before, fee)
-            entries[move.opener] = entries.get(move.opener, 0) + 1
-            found.append(_Weighed(move, fee, ZERO, entries[move.opener]))
+            entries[move.opener] += 1
+            found.append(_Weighed(move, fee, ZERO, entries[move.opener], 0))
             continue
         whole = move.held is None or not move.held or move.held <= move.part.size
         share = before if whole or move.held is None else before * move.part.size / move.held
         cost[move.opener] = _less(before, share)
-        found.append(_Weighed(move, fee, share, entries.get(move.opener, 1)))
+        exits[move.opener] += 1
+        found.append(_Weighed(move, fee, share, entries[move.opener], exits[move.opener]))
     return found
 
 
@@ -576,6 +615,14 @@ def _size(moves: Iterable[_Weighed]) -> Decimal:
 
 def _explained(found: Iterable[Unit], at: int) -> bool:
     return any(one.finding is not None and one.finding.cls == "unexplained" and one.finding.at <= at for one in found)
+
+
+def _together(one: Finding, other: Finding) -> Finding:
+    """Return one line of two."""
+    effect = exact_sum(Decimal(one.effect), Decimal(other.effect))
+    return msgspec.structs.replace(
+        one, effect=told(effect) or "0", fills=_once(one.fills, other.fills), records=_once(one.records, other.records)
+    )
 
 
 def _once(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
