@@ -381,7 +381,8 @@ class Checkpoint:
     @staticmethod
     async def _pause(until: asyncio.Event, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(until.wait(), seconds)
+            async with asyncio.timeout(seconds):  # wait_for would forget a cancellation that comes with the event
+                await until.wait()
         until.clear()
 
     async def _try_flush(self, *, clean: bool = False) -> bool:

@@ -49,6 +49,7 @@ def main() -> None:
         "second": bench("second"),
         "alerts": bench("alerts"),
         "whatif": bench("whatif"),
+        "journal": bench("journal"),
         "latency": bench("latency", "--seconds", str(options.seconds)),
         "fanout": bench("fanout", "--rounds", str(options.rounds)),
     }

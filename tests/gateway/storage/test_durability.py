@@ -286,6 +286,19 @@ async def test_stop_without_a_database_is_orderly_and_the_next_start_writes_it_f
     assert await second.drain(10)
 
 
+async def test_stop_while_the_drainer_waits_for_its_next_attempt(tmp_path: Path) -> None:
+    """What wakes it and what ends it come in the same pass of the loop."""
+    spool = Spool(tmp_path / "spool", 1 << 20)
+    away = Database(f"postgresql:///none?host={tmp_path}")
+    checkpoint = Checkpoint(away, "e", spool=spool, flush_interval_s=0.001, jitter=lambda: 1.0)
+    assert await checkpoint.load() is None
+    task = asyncio.create_task(checkpoint.run())
+    checkpoint.put_entry(_entry(1))
+    await eventually(lambda: spool.figures.batches == 1, "it is spooled")
+    assert await asyncio.wait_for(checkpoint.drain(5), 10)
+    await asyncio.wait_for(task, 10)
+
+
 async def test_kill_between_commit_and_forgetting_writes_nothing_twice(
     dsn: str, bare: asyncpg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
