@@ -43,6 +43,7 @@ async def a_day(at: Scene) -> None:
             await at.ask(lambda asker=asker, mine=mine: asker.history(began, mine)),  # type: ignore[misc]
         ):
             assert isinstance(answer, Findings), answer
+        await asker.records(began, at.now(), mine)
         listed = next(iter(at.private[account].book.orders.values()), None)
         assert listed is not None, f"{account}: {order} is not streamed"
         await at.ask(lambda asker=asker, listed=listed: asker.order(listed.symbol, listed.order_id))  # type: ignore[misc]
