@@ -70,6 +70,7 @@ PURE = (
     "exchanges.aster",
     "gateway.core",
     "gateway.engine",
+    "gateway.past",
     "gateway.trial",
     "gateway.whatif",
 )
@@ -149,6 +150,8 @@ LAYERS = {
         "gateway.notify",
         "gateway.web.state",
     ),
+    "gateway.past": ("exchanges.events", "gateway.core", "gateway.engine"),
+    "gateway.history_desk": ("exchanges.events", "gateway.core", "gateway.engine", "gateway.past", "gateway.storage"),
     "gateway.model_desk": ("gateway.core", "gateway.engine", "gateway.metrics"),
     "gateway.models": ("exchanges.events", "gateway.asking", "gateway.config", "gateway.core", "gateway.engine"),
     "gateway.rounds": ("exchanges",),
