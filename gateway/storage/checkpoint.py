@@ -115,6 +115,7 @@ class Checkpoint:
             on_gap=self._on_gap,
         )
         self._loaded = False
+        self._started = True
         self._complete: set[str] = set()  # accounts of which the mirror holds every position
         self._revision = 0
         self._due = asyncio.Event()  # something is to be done: rows, or a connection to be made
@@ -261,6 +262,7 @@ class Checkpoint:
         Raises:
             WriterLockHeld | SpoolInUse | ServerTooOld | MigrationError | PostgresRefused | BadDsn: A start should not go on.
         """
+        self._started = False  # until it is known that this life may write
         await self._outlet.open()
         try:
             if not self._outlet.direct:
@@ -271,6 +273,7 @@ class Checkpoint:
         except (PostgresAway, SpoolFull) as error:  # what lies in the spool comes first, when it can be read
             self._outlet.drop()
             self._standing.note(error)
+            self._started = True
             return None
         except asyncpg.PostgresError as error:  # applied migrations, and yet other tables than theirs
             self._outlet.drop()
@@ -279,7 +282,7 @@ class Checkpoint:
         if restored.checkpoint is not None:
             self._outlet.stored = restored.checkpoint.journal
             self._mirror.journal = max(self._mirror.journal, self._outlet.stored)
-        self._loaded = True
+        self._started = self._loaded = True
         self._complete |= {row.state.account for row in self._mirror.positions.values()} | self._mirror.accounts.keys()
         self._standing.set("ok")
         return restored
@@ -359,6 +362,9 @@ class Checkpoint:
         self._outlet.patience_s = min(self._outlet.patience_s, timeout_s / 2)
         self.retry_now()
         await self._stop_draining()
+        if not self._started:  # the start was refused: what was put is nobody's word
+            await self._outlet.close()
+            return False
         durable = False
         try:
             async with asyncio.timeout(timeout_s):

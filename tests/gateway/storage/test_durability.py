@@ -19,7 +19,7 @@ from gateway.core.journal import Entry, MarkSample, place
 from gateway.core.records import Backfill, PositionChange
 from gateway.storage import batch as batches
 from gateway.storage.checkpoint import Checkpoint
-from gateway.storage.errors import PostgresAway, SpoolFull
+from gateway.storage.errors import PostgresAway, SpoolFull, WriterLockHeld
 from gateway.storage.mirror import StoredAccount
 from gateway.storage.postgres import Database
 from gateway.storage.queue import Lost, Queue
@@ -297,6 +297,24 @@ async def test_stop_while_the_drainer_waits_for_its_next_attempt(tmp_path: Path)
     await eventually(lambda: spool.figures.batches == 1, "it is spooled")
     assert await asyncio.wait_for(checkpoint.drain(5), 10)
     await asyncio.wait_for(task, 10)
+
+
+async def test_start_that_was_refused_leaves_nothing_behind(dsn: str, bare: asyncpg.Connection, tmp_path: Path) -> None:
+    """Not in the spool either: it would be written later, as the word of a gateway that never ran."""
+    first = Checkpoint(Database(dsn), "first")
+    assert await first.load() is not None
+    spool = Spool(tmp_path, 1 << 20)
+    second = Checkpoint(Database(dsn), "second", spool=spool)
+    with pytest.raises(WriterLockHeld):
+        await second.load()
+    second.put_account(_ACCOUNT)
+    assert not await second.drain(5)
+    assert spool.figures.batches == 0
+    assert await first.drain(5)
+    third = Spool(tmp_path, 1 << 20)
+    await third.open()
+    assert third.figures.batches == 0
+    await third.close()
 
 
 async def test_kill_between_commit_and_forgetting_writes_nothing_twice(
