@@ -182,6 +182,7 @@ class Gateway:
         restored, stored_at = await self.store.start(epoch, accounts)
         checkpoint = self.store.checkpoint
         checkpoint.origin = self.journal.origin
+        checkpoint.on_lost = lambda _lost: self.journal.renew(self.clock.now_ms())
         self.engine = Engine(
             epoch,
             accounts,
@@ -206,6 +207,9 @@ class Gateway:
         self.models = ModelDesk(self.engine)
         self.backfills = backfilling.desk(self.config, self.specs, self.feeds, self.store, self.clock)
         self.backfills.at_start(backfilling.missing(self.config, self.specs, restored, stored_at, now))
+        self.verifier = Verifier(
+            [spec.name for spec in self.specs], lambda: self.store.reader, checkpoint, self._read_books, self.clock
+        )
         self.metrics.watch(self._figures)
         self.metrics.watch(self.models.figures)
         await self.server.start(self.config.server.host, self.config.server.port, self._state())
@@ -213,6 +217,8 @@ class Gateway:
         self._tasks += [asyncio.create_task(work, name=name) for name, work in self.feeds.coroutines()]
         self._tasks += [asyncio.create_task(work, name=name) for name, work in self.notifier.coroutines()]
         self._tasks += [asyncio.create_task(work, name=name) for name, work in self.backfills.coroutines()]
+        if self.config.history.verify:
+            self._tasks += [asyncio.create_task(work, name=name) for name, work in self.verifier.coroutines()]
         self._tasks.append(asyncio.create_task(self.alerts.deliver(), name="alerts"))
         self._tasks.append(asyncio.create_task(self.store.run(), name="checkpoint"))
         self._after()
@@ -332,6 +338,10 @@ class Gateway:
             if self.feeds.accounts_live():
                 self.store.all_live(self.engine.positions, self.engine.accounts)
 
+    async def _read_books(self, account: str, since: int, until: int) -> bool:
+        """Read the venue's records of a stretch of time; return whether that got to its end."""
+        return (await self.backfills.read(account, since, until)).state == "done"
+
     def _durable(self, seq: int) -> None:
         self.engine.tables.durable_seq = seq
 
@@ -381,6 +391,7 @@ class Gateway:
         yield from self.notifier.figures()
         yield from self.feeds.figures()
         yield from self.store.figures()
+        yield from self.verifier.figures()
 
 
 def static_folder() -> Path:

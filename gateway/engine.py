@@ -62,6 +62,7 @@ from gateway.core.records import (
     Trigger,
 )
 from gateway.core.records import Order as Ordered
+from gateway.core.remembered import remembered
 from gateway.core.reports import Reports
 from gateway.core.residuals import Residuals
 from gateway.core.risk import RiskSettings
@@ -383,6 +384,12 @@ class Engine:
             self._changes.commit(now)
             raise
         return self._changes.commit(now)
+
+    def remembered(self, now: int) -> list[Event]:
+        """Return what ``restore`` would have to be given for another engine to begin where this one is."""
+        board = self.alerts.board
+        found = remembered(self.market, self.accounts, self.positions, self._reports, self.books, board, now)
+        return list(found)
 
     def restore(self, events: Sequence[Event], now: int, stored_at: int | None = None) -> bool:
         """Load the last stored state: shown at once, marked ``restored`` until the venue speaks.

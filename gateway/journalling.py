@@ -17,7 +17,7 @@ from exchanges.events import Event
 from exchanges.venue import Data
 from gateway.core.accounts import AccountInfo
 from gateway.core.alerts.records import AlertRecord
-from gateway.core.journal import Entry, MarkSample, Places
+from gateway.core.journal import DAY_MS, Entry, MarkSample, Places
 from gateway.core.records import Correction, Order, Sink
 from gateway.core.scribe import Group, Scribe
 from gateway.engine import Engine
@@ -57,6 +57,8 @@ class Journal:
 
     def __init__(self) -> None:
         self._scribe: Scribe | None = None
+        self._begin: Callable[[int], None] = lambda _: None
+        self._day = 0
 
     def watched(self, sink: Sink) -> Sink:
         """Return a sink that hands on, and shows what belongs to the turn."""
@@ -67,7 +69,7 @@ class Journal:
         engine: Engine,
         restored: Iterable[Event],
         conditions: bytes,
-        accounts: Iterable[AccountInfo],
+        accounts: Sequence[AccountInfo],
         now: int,
         stored_at: int | None,
         kept: Kept,
@@ -80,6 +82,8 @@ class Journal:
             kept: Takes the entries.
             after: The last place that is known of earlier lives.
         """
+        self._begin = lambda at: scribe.base(engine.remembered(at), conditions, accounts, at, at)
+        self._day = now // DAY_MS
         scribe = Scribe(engine.tables.epoch, Places(after), engine, kept.put_entry, kept.put_sample)
         scribe.base(restored, conditions, accounts, now, stored_at)
         self._scribe = scribe
@@ -125,8 +129,16 @@ class Journal:
         )
 
     def clock(self, engine: Engine, now: int, last_messages: Mapping[str, int]) -> bool:
-        """Let the engine take the time."""
+        """Let the engine take the time; a day begins with a base of its own, so that the days before it can be dropped."""
+        if now // DAY_MS > self._day:
+            self.renew(now)
         return self._take(engine, lambda scribe: scribe.begin_clock(now), lambda: engine.clock(now, last_messages))
+
+    def renew(self, now: int) -> None:
+        """Let replays begin here, too: with a new day, or behind what could not be kept."""
+        if self._scribe is not None:
+            self._day = now // DAY_MS
+            self._begin(now)
 
     def order(self, engine: Engine, order: Order, now: int) -> bool:
         """Let the engine do what somebody ordered."""

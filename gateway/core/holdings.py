@@ -71,7 +71,7 @@ class Holdings:
 
     def of_scope(self, account: Account, scope: str) -> dict[str, PositionState]:
         """Return the last reports of an account's rows in a scope."""
-        states = (self.open[row_id].state for row_id in account.positions)
+        states = (self.open[row_id].state for row_id in sorted(account.positions))
         return {state.id: state for state in states if state.scope == scope}
 
     def of_symbol(self, account: Account, symbol: str) -> list[Position]:
@@ -129,8 +129,10 @@ class Holdings:
         """Bring rows and pools that changed into the columns, recompute once, and mark what moved."""
         touched = []
         self.dirty |= self.pools.weigh()
-        while self.dirty:  # taken one by one: a row that fails does not come again
-            position = self.open[self.dirty.pop()]
+        # In a fixed order, which numbers of underlyings and coins follow from, and so the last digits of sums.
+        for row_id in sorted(self.dirty):
+            self.dirty.discard(row_id)  # taken one by one: a row that fails does not come again
+            position = self.open[row_id]
             self._put(position)
             touched.append(position.slot)
             self.written.add(position.slot)

@@ -190,7 +190,7 @@ class Pools:
         return pool.backing_known and all(map(_is_modelled, self._members(pool)))
 
     def _members(self, pool: Pool) -> Iterator[Position]:
-        return (self._positions[row_id] for row_id in pool.members)
+        return (self._positions[row_id] for row_id in sorted(pool.members))
 
     def _place_coins(self, pool: Pool) -> None:
         """Bring the rows of a pool's coins to what backs it now, at the present prices."""
@@ -211,8 +211,8 @@ class Pools:
 
     def settle(self) -> None:
         """Set the mark-independent balance of every pool that changed; its rows' inputs are in the book already."""
-        while self.dirty:
-            self._settle(self.dirty.popitem()[1])
+        for number in sorted(self.dirty):  # coins become rows in a fixed order
+            self._settle(self.dirty.pop(number))
 
     def _settle(self, pool: Pool) -> None:
         """Set one pool's cash (pool currency).

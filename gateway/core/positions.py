@@ -227,7 +227,8 @@ class Book:
         """Order rows by pool, underlying and symbol, and rebuild what depends on the order."""
         n, c = self._n, self._all
         if not self._ordered:
-            order = np.lexsort((c.symbol[:n], c.base[:n], c.pool[:n]))
+            # Rows of one symbol in one pool stand as they came: sums then have the same last digits whatever happened between.
+            order = np.lexsort((c.handle[:n], c.symbol[:n], c.base[:n], c.pool[:n]))
             if not np.array_equal(order, np.arange(n)):
                 self._block[:, :n] = self._block[:, order]
                 self._ints[:, :n] = self._ints[:, order]

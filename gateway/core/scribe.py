@@ -167,7 +167,8 @@ class Scribe:
     def base(
         self, events: Iterable[Event], settings: bytes, accounts: Iterable[AccountInfo], now: int, stored_at: int | None
     ) -> None:
-        """Put down what everything that follows starts from. ``settings``: JSON."""
+        """Put down what everything that follows starts from, between two turns. ``settings``: JSON."""
+        self._open(now)
         found = Base(
             at=now,
             stored_at=stored_at,
@@ -236,6 +237,9 @@ class Scribe:
         self._open(now)
         self._sample(set(self._marks), set(self._indices))
         self._sample_currencies()
+        rates = self._changed_rates()
+        if rates:
+            self._entry("turn", now, 0, body=encode(rates))
         for record in alerts:
             self.alert(record)
         self._tell(now, 0)

@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import hypothesis.strategies as st
+import msgspec
 import pytest
 from hypothesis import given, settings
 
 from exchanges.events import (
-    AccountMode, CoinBalance, CurrencyPrice, Event, FundingPayment, FundingRate, HistoryRead, OpenOrders, PoolState, Price,
-    Transfer, Verified, VerificationFailed,
+    AccountMode,
+    CoinBalance,
+    CurrencyPrice,
+    Event,
+    FundingPayment,
+    FundingRate,
+    HistoryRead,
+    OpenOrders,
+    PoolState,
+    Price,
+    Transfer,
+    VerificationFailed,
+    Verified,
 )  # fmt: skip
 from gateway.config import Config
 from gateway.core.alerts.records import Silence
+from gateway.core.journal import Entry, Places
 from gateway.core.records import Demanded, Forgotten
-from gateway.rewind import NothingKept, Rewind
+from gateway.rewind import NothingKept, Rewind, conditions
 from tests.gateway.events_of import (
-    BYBIT, OKX, balance, closed, feed, fill, instrument, mark, order, position, snapshot,
+    BYBIT,
+    OKX,
+    balance,
+    feed,
+    fill,
+    instrument,
+    mark,
+    order,
+    position,
+    snapshot,
 )  # fmt: skip
 from tests.gateway.life import Life, again, venue_sent, whole
 
@@ -115,7 +138,8 @@ def event(at: int, fence: int) -> st.SearchStrategy[Event]:
         st.builds(funds, account, st.integers(10, 2_000), st.integers(0, 300)),
         st.builds(lambda a, m: AccountMode(account=a, mode=m), account, st.sampled_from(("one", "two"))),
         st.builds(lambda state, a: feed(state, a, at=at), st.sampled_from(("live", "down")), account),
-        st.builds(lambda state, v: feed(state, None, v, at=at), st.sampled_from(("live", "down")), st.sampled_from(("okx", "bybit"))),
+        st.builds(lambda state, v: feed(state, None, v, at=at), st.sampled_from(("live", "down")),
+                  st.sampled_from(("okx", "bybit"))),
         st.builds(lambda s, v, max_: instrument(s, v, max_leverage=max_), symbol, st.sampled_from(("okx", "bybit")),
                   st.sampled_from(("50", "100"))),
     )  # fmt: skip
@@ -162,3 +186,59 @@ def test_at_every_entry_it_stands_as_the_venues_said(drawn: list[tuple[str, Any]
 def test_without_a_base_nothing_can_be_said() -> None:
     with pytest.raises(NothingKept, match="choose a later moment"):
         Rewind().finish()
+
+
+def some(life: Life) -> Life:
+    """Let a life have a bit of everything."""
+    life.turn(feed("live"), feed("live", None), instrument(), balance(), at=T0)
+    life.turn(position(fence=(1,), venue_at=T0), order("1"), fill("buy", at=T0 - 5), at=T0 + 5)
+    life.clock(T0 + 1_000)
+    life.turn(mark("120", at=T0 + 1_100), price("USDT", "0.9991"), at=T0 + 1_100)
+    life.turn(
+        position(fence=(2,), size="3", venue_at=T0 + 1_200, mark_price="121"),
+        fill("buy", "1", T0 + 1_150),
+        at=T0 + 1_200,
+    )
+    life.clock(T0 + 2_000)
+    return life
+
+
+def test_a_base_in_the_middle_of_a_life_is_begun_with_where_something_is_missing() -> None:
+    life = some(Life(OKX, at=T0))
+    before = len(life.rows)
+    now = T0 + 2_500
+    life.scribe.base(life.engine.remembered(now), conditions(Config()), (OKX,), now, now)
+    life.turn(position(fence=(3,), size="4", venue_at=now, mark_price="122"), at=now + 500)
+    life.clock(now + 1_000)
+    life.close()
+    assert whole(again(life.rows)) == whole(life.engine), "a life that is whole goes on"
+    from_there = again(life.rows[before:])
+    assert venue_sent(from_there) == venue_sent(life.engine)
+    assert whole(from_there)["fills"] == whole(life.engine)["fills"]
+    lost = Entry(id=life.rows[before].id - 1, at=now, kind="lost", epoch="lived")
+    torn = [*life.rows[: before - 4], lost, *life.rows[before:]]
+    assert whole(again(torn)) == whole(from_there), "behind a gap it begins anew"
+
+
+def test_a_turn_that_failed_fails_again_and_leaves_the_same_behind() -> None:
+    life = Life(OKX, at=T0)
+    bad = msgspec.structs.replace(position("ETH-USDT-SWAP"), size="much")
+    with pytest.raises(ValueError):
+        life.turn(position(), bad, mark("120"), at=T0 + 10)
+    for one in (position(), bad, mark("120", at=T0 + 5)):
+        with suppress(ValueError):
+            life.turn(one, at=T0 + 10)
+    life.close()
+    rewind = Rewind()
+    for row in life.rows:
+        rewind.feed(row)
+    assert whole(rewind.finish()) == whole(life.engine)
+    assert rewind.failures == {"ValueError": 2}
+
+
+def test_of_several_lives_the_last_one_stands() -> None:
+    first, places = some(Life(OKX, at=T0)), Places()
+    second = Life(OKX, at=T0 + 60_000, places=places, epoch="second", restored=first.engine.remembered(T0 + 60_000))
+    second.turn(position(fence=(9,), size="7", venue_at=T0 + 61_000), at=T0 + 61_000)
+    second.close()
+    assert whole(again([*first.rows, *second.rows])) == whole(second.engine)
