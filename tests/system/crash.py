@@ -40,7 +40,7 @@ from tests.system.watching import TABLES, Watching, client, unequal
 FAULTS = ("gateway", "postgres", "both", "outage", "full_disk")
 KINDS: tuple[StorageKind, ...] = get_args(StorageKind)
 BEFORE_S, AFTER_S = (0.3, 4.0), (0.0, 1.5)  # how long the world runs under load around a fault
-SETTLE_S = 15.0
+SETTLE_S = 60.0
 TOLD = 8  # of what one check found
 
 
@@ -215,7 +215,12 @@ class Matrix:
         await self._blame_lasting(f"{name}: live", lambda: self._not_live(where))
         # The figures of an option are as old as the last look at its account, and the next one is too far away.
         await get(f"{where.url}/v1/positions?max_age_ms=0")
-        for what, look in (("truth", self._untrue), ("waiting", self._waiting), ("books", self._books)):
+        for what, look in (
+            ("truth", self._untrue),
+            ("waiting", self._waiting),
+            ("past", self._past),
+            ("books", self._books),
+        ):
             await self._blame_lasting(f"{name}: {what}", lambda look=look: look(where))  # type: ignore[misc]  # bound now
         for _, replica in self._watched[where.kind]:
             await self._blame_lasting(f"{name}: replica", lambda replica=replica: self._unequal(where, replica))  # type: ignore[misc]
@@ -248,6 +253,12 @@ class Matrix:
             f"{key} is {figures.get(key)}, not {value}" for key, value in wanted.items() if figures.get(key) != value
         ]
         return found + [f"{key} is {figures[key]}" for key in never if figures[key]]
+
+    async def _past(self, where: Station) -> list[str]:
+        """Return which accounts' past is being read still: what is late is folded at its end."""
+        async with where.database() as connection:
+            found = await stored.states(connection, "backfills")
+        return [f"{id_}: {row}" for id_, row in found.items() if row["done"] < row["until"]]
 
     async def _books(self, where: Station) -> list[str]:
         async with where.database() as connection:

@@ -105,6 +105,8 @@ def differences(kept: Kept | None) -> list[str]:
         return [replayed]
     fresh = _fresh(kept)
     found = [f"replay: {one}" for one in _unequal(_sent(replayed), _sent(fresh))]
+    for engine in (replayed, fresh):
+        engine.clock(kept.last_at)  # slow figures are those of the last clock turn
     return found + [f"fresh figures: {one}" for one in _far(_figures(replayed), _figures(fresh))]
 
 
@@ -183,7 +185,6 @@ def _fresh(kept: Kept) -> Engine:
                     pass
     engine.hear(newest.values())
     engine.turn((), kept.last_at)
-    engine.clock(kept.last_at)
     return engine
 
 

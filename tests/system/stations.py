@@ -76,6 +76,7 @@ class Station:
         config["server"] = {"port": self._port}
         config["storage"] |= {"flush_interval_s": 0.2, "spool_dir": str(self.spool)}
         config["verify"] = {"every_s": 5}
+        config["history"] = {"backfill_days": 1}  # the world is younger
         if self._dsn is not None:
             config["storage"] |= {"dsn": self._dsn}
         path.write_text(json.dumps(config))
