@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from exchanges.errors import AuthFailed, NotFound, ProtocolViolation, Retryable, VenueError
+from exchanges.errors import AuthFailed, NotFound, ProtocolViolation, Rejected, Retryable, VenueError
 from exchanges.events import PositionsSnapshot, Price
 from exchanges.inquiry import Inquirer
 from exchanges.venue import HttpRequest
@@ -20,11 +20,13 @@ class Scripted:
     def __init__(self, clock: StillClock, answers: dict[str, list[bytes | VenueError]]) -> None:
         self.clock, self.answers = clock, answers
         self.asked: list[str] = []
+        self.patient: set[str] = set()
         self.clock_offset_ms = 5000
         self.headers: list[tuple[tuple[str, str], ...]] = []
 
     async def fetch(self, request: HttpRequest, sign: Callable[[HttpRequest], HttpRequest]) -> bytes:
         self.asked.append(request.path)
+        self.patient |= {request.path} if request.patient else set()
         self.headers.append(sign(request).headers)
         self.clock.watch.poke()
         await asyncio.sleep(0)
@@ -162,3 +164,41 @@ async def test_what_says_whose_key_it_is_is_not_recorded() -> None:
     await asked.state()
     assert rest.asked == ["/key", "/mode"]
     assert recorded == ["/mode"]
+
+
+# --- Books of a window --------------------------------------------------------------------------------------------------
+
+
+async def test_books_are_asked_one_by_one_patiently_and_come_page_by_page() -> None:
+    asked, rest, _ = inquirer(
+        {"/a": [b"price A 1; ask /a2"], "/a2": [b"price A 2"], "/b": [b"price B 1; nonsense"]}, asks=["/a", "/b"]
+    )
+    found = [page async for page in asked.records(1, 2, [])]
+    assert rest.asked == ["/a", "/a2", "/b"]
+    assert rest.patient == {"/a", "/a2", "/b"}
+    assert [[event.value for event in page.events if isinstance(event, Price)] for page in found] == [
+        ["1"],
+        ["2"],
+        ["1"],
+    ]
+    assert [page.whole for page in found] == [True, True, False]
+    assert not asked.busy
+
+
+async def test_books_that_are_refused_in_part_are_a_flaw_and_all_else_stands() -> None:
+    asked, _, _ = inquirer({"/a": [Rejected("h", "no such symbol")], "/b": [b"price B 1; beyond"]}, asks=["/a", "/b"])
+    first, second = [page async for page in asked.records(1, 2, [])]
+    assert (first.flaws, first.whole) == (("h: no such symbol",), False)
+    assert (len(second.events), second.whole) == (1, False)
+    asked, _, _ = inquirer({"/a": [Rejected("h", "no such symbol")]}, asks=["/a"])
+    with pytest.raises(Rejected, match="no such symbol"):
+        [page async for page in asked.records(1, 2, [])]
+
+
+async def test_books_in_a_circle_or_of_an_account_that_has_none_are_an_error() -> None:
+    asked, _, _ = inquirer({"/a": [b"ask /a"]}, asks=["/a"])
+    with pytest.raises(Retryable, match="read already"):
+        [page async for page in asked.records(1, 2, [])]
+    asked, _, _ = inquirer({}, asks=[])
+    with pytest.raises(Rejected, match="cannot be asked for its past"):
+        [page async for page in asked.records(1, 2, [])]
