@@ -479,6 +479,47 @@ def backfill(
         raise typer.Exit(3)
 
 
+@app.command()
+def verify(
+    account: Annotated[str | None, typer.Option(help="Account; default: all that are stored.")] = None,
+    since: Annotated[str | None, typer.Option("--from", help="Beginning, UTC; default: a day before the end.")] = None,
+    until: Annotated[str | None, typer.Option("--to", help="End, not in it; default: today's beginning.")] = None,
+    config: _ConfigFile = Path("config.yaml"),
+) -> None:
+    """Hold what is stored against the venues' own books, by account, symbol and day; status 1 where something is unexplained."""
+    from rich.console import Console
+
+    from gateway import verifying
+    from gateway.core.backfills import BadWindow, moment
+    from gateway.core.journal import DAY_MS
+    from gateway.core.records import Verification
+    from gateway.log import configure
+
+    now = time.time_ns() // 1_000_000
+    today = now // DAY_MS * DAY_MS
+    try:
+        settings = configuration.load(config)
+        last = today if until is None else moment(until)
+        first = last - DAY_MS if since is None else moment(since)
+    except (ConfigError, BadWindow) as error:
+        fail(f"verify: {error}" if isinstance(error, BadWindow) else str(error))
+    if first >= last:
+        fail(f"verify: the end ({last}) does not lie after the beginning ({first})")
+    configure(msgspec.structs.replace(settings.log, level="error"))
+    found: list[Verification] = []
+
+    async def main(stop: Stop) -> None:
+        rows = await verifying.once(settings.storage, account, first, last, now)
+        if account is not None and not rows[account] and account not in settings.accounts:
+            fail(f"verify: nothing of an account {account} is stored")
+        found.extend(row for of in rows.values() for row in of)
+
+    run(main)
+    Console().print(verifying.table(found))
+    if any(finding.cls == "unexplained" for row in found for finding in row.findings):
+        raise typer.Exit(1)
+
+
 class Bar:
     """A bar of progress on stderr; nothing where that is no terminal."""
 

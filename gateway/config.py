@@ -142,9 +142,13 @@ class VerifySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class HistorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``backfill_days``: how much of the past of a new account a start reads from its venue; 0: none."""
+    """``backfill_days``: how much of the past of a new account a start reads from its venue; 0: none.
+
+    ``verify``: every day is held against the venues' own books once it is over.
+    """
 
     backfill_days: Annotated[float, msgspec.Meta(ge=0, le=3650)] = 7.0
+    verify: bool = True
 
 
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

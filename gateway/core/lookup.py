@@ -82,6 +82,13 @@ KINDS: dict[str, Kind] = {
         (*_WHOSE, "position", "symbol", "class", "before", "after", "evidence", "found_at", "since", "trigger", "mode", "journal"),
         frozenset({"symbol", "class"}),
     ),
+    "verifications": Kind(
+        "verifications",
+        (*_WHOSE, "symbol", "day", "class", "compared", "equal", "ours", "venue", "balance", "since", "until", "findings",
+         "note", "worked_at"),
+        frozenset({"symbol", "class"}),
+        ("note",),
+    ),
 }  # fmt: skip
 
 

@@ -261,7 +261,7 @@ class Verification(Event, frozen=True, kw_only=True, rename={"cls": "class"}):
     """Our sums against the venue's books: of one account, symbol and UTC day; or, without ``symbol``, the balance of that day.
 
     Attributes:
-        day: Its beginning (ms). ``at``: when it was worked out.
+        day, at: Its beginning (ms). ``worked_at``: when it was worked out.
         cls: The worst of the findings' classes; None: everything is equal to the last digit, or nothing could be compared.
         compared: How many records and trades were; ``equal``: to the last digit.
         ours, venue: Sums of what was compared, by field.
@@ -274,6 +274,7 @@ class Verification(Event, frozen=True, kw_only=True, rename={"cls": "class"}):
     symbol: str | None = None
     day: int
     at: int
+    worked_at: int
     cls: VerificationClass | None = None
     compared: int = 0
     equal: int = 0

@@ -100,7 +100,7 @@ async def _read(
 ) -> list[asyncpg.Record]:
     place = place or asked.cursor or (asked.until, "")
     sql = statement(asked, newest_first=newest_first)
-    classes = asked.classes if asked.kind == "reconciliations" else asked.sides
+    classes = asked.classes if "class" in KINDS[asked.kind].filters else asked.sides
     return await connection.fetch(sql, asked.accounts, asked.symbols, classes, asked.since, asked.until, *place, limit)
 
 

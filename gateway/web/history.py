@@ -29,6 +29,7 @@ from gateway.core.lookup import (
     span,
 )
 from gateway.core.protocol import Refusal
+from gateway.core.records import VerificationClass
 from gateway.web.export import Export, form_of, whole
 from gateway.web.route import ACCOUNT, SYMBOL, VENUE, Handler, Operation, Param, Query, answer_json, principal_of
 from gateway.web.state import ServerState
@@ -42,6 +43,7 @@ PAGE = (
 )
 _OF = (ACCOUNT, STRATEGY, VENUE)
 _LEG = Param("side", "string", "long or short", ("long", "short"))
+_CLASS = Param("class", "string", "The worst difference of the day", get_args(VerificationClass))
 _BUCKET = Param("bucket", "string", "Width of the buckets, by UTC; weeks begin on Monday (default day)", BUCKETS)
 _PNL_BY, _EQUITY_BY = ("account", "strategy", "venue", "symbol"), ("account", "strategy", "venue")
 
@@ -70,6 +72,7 @@ class HistoryRoutes:
             "/v1/pnl/records": ("pnl_records", "Realised PnL as the venues' own books have it", (*_OF, SYMBOL, _LEG)),
             "/v1/funding": ("funding", "Funding that was paid and received", (*_OF, SYMBOL)),
             "/v1/transfers": ("transfers", "Money that came or went without a trade", _OF),
+            "/v1/verifications": ("verifications", "Our sums against the venues' books, by day", (*_OF, SYMBOL, _CLASS)),
         }
         self.operations = [
             *(

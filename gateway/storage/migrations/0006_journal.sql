@@ -162,7 +162,7 @@ CREATE TABLE verifications (
     id        text   PRIMARY KEY,            -- account, ":", symbol or "books", ":", day
     account   text   NOT NULL,
     user_name text,
-    at        bigint NOT NULL,               -- when it was worked out
+    at        bigint NOT NULL,               -- the beginning of the day
     journal   bigint,
     state     jsonb  NOT NULL,
     symbol    text   GENERATED ALWAYS AS (state ->> 'symbol') STORED,
