@@ -1,4 +1,4 @@
-# make run · make test · make bench · make cuts · make soak · make liquidations; `make install` alone makes a .venv with .venv/bin/perpwire.
+# make run · make test · make bench · make cuts · make soak · make crash · make liquidations; `make install` alone makes a .venv with .venv/bin/perpwire.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,8 +7,9 @@ SEED ?= 1
 COUNT ?= 20
 SECONDS ?= 20
 ROUNDS ?= 7
+OUTAGE_S ?= 120
 
-.PHONY: install install-test run test lint bench cuts soak conformance-table residuals liquidations lock clean
+.PHONY: install install-test run test lint bench cuts soak crash conformance-table residuals liquidations lock clean
 install: $(VENV)/.run
 install-test: $(VENV)/.test
 
@@ -48,6 +49,11 @@ cuts: install-test
 # A bad night: random faults from SEED for SECONDS; ends with one line of JSON.
 soak: install-test
 	$(BIN)/python -m tests.system.soak --seed $(SEED) --seconds $(SECONDS)
+
+# ROUNDS kills, outages (OUTAGE_S) and full disks from SEED under load; ends with one line of JSON.
+crash: ROUNDS = 100
+crash: install-test
+	$(BIN)/python -m tests.system.crash --seed $(SEED) --rounds $(ROUNDS) --outage-s $(OUTAGE_S)
 
 # COUNT liquidations from SEED, the venues' own fields sent, blanked and wrong; ends with one line of JSON.
 liquidations: COUNT = 200
