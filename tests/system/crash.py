@@ -30,7 +30,7 @@ from gateway.config import LogSettings
 from gateway.log import configure
 from tests.system import rewound, stored
 from tests.system.burden import Burden
-from tests.system.desk import running_simulator
+from tests.system.desk import eventually, running_simulator
 from tests.system.expected import Books
 from tests.system.programs import get
 from tests.system.stations import Station, StorageKind, station
@@ -268,20 +268,29 @@ class Matrix:
         return unequal(replica, await get(f"{where.url}/v1/snapshot?tables={','.join(TABLES)}"))
 
     async def _replayed(self, where: Station, name: str) -> None:
-        async with where.database() as connection:
-            kept = await rewound.read(connection)
+        kept = await self._kept(where)
         found = await asyncio.to_thread(rewound.differences, kept)
         self.figures.blame(f"{name}: replay", found)
         self.figures.replayed_rows.append(len(kept.rows) if kept is not None else 0)
 
     async def _clean_stop(self, where: Station) -> None:
+        """Stop a gateway in good order, and one within this process: its tables are held against the replay whole."""
         last = await get(f"{where.url}/v1/snapshot?tables={','.join(TABLES)}")
         await where.stop()
+        kept = await self._kept(where)
+        self.figures.blame(f"{where.kind}: clean stop", await asyncio.to_thread(rewound.unlike_snapshot, kept, last))
+        async with where.within() as gateway:
+            await eventually(lambda: set(gateway.feeds.states().values()) == {"live"}, "every feed is live", SETTLE_S)
+        kept = await self._kept(where)
+        self.figures.blame(
+            f"{where.kind}: clean stop", await asyncio.to_thread(rewound.unlike_live, kept, gateway.engine)
+        )
+        self.figures.clean_stops += 2
+
+    @staticmethod
+    async def _kept(where: Station) -> rewound.Kept | None:
         async with where.database() as connection:
-            kept = await rewound.read(connection)
-        found = await asyncio.to_thread(rewound.unlike_live, kept, last)
-        self.figures.blame(f"{where.kind}: clean stop", found)
-        self.figures.clean_stops += 1
+            return await rewound.read(connection)
 
     @asynccontextmanager
     async def _clients(self, where: Station) -> AsyncIterator[None]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from operator import attrgetter
 from typing import Any
 
 import asyncpg
@@ -19,7 +17,7 @@ from gateway.core.scribe import Base
 from gateway.engine import Engine
 from gateway.rewind import Conditions, Rewind
 from gateway.rewind import tables as whole
-from gateway.storage import restore
+from gateway.storage import entries, restore
 from gateway.storage.mirror import Mirror
 from gateway.storage.restore import Restored
 
@@ -31,8 +29,6 @@ _OF_A_MOMENT = "/calibration/"
 # What no replay is held to: when something was heard, and what connections do.
 APART = frozenset({"feeds"})
 APART_FIELDS = frozenset({"mark_at", "seq"})
-_ENTRY = tuple(name for name in Entry.__struct_fields__ if name != "user")
-_SAMPLE = MarkSample.__struct_fields__
 
 
 @dataclass(frozen=True)
@@ -58,42 +54,10 @@ async def read(connection: asyncpg.Connection[Any]) -> Kept | None:
         if checkpoint is None:
             return None
         until = checkpoint["journal"]
-        # Where the last life begins; all of it follows.
-        begins = await connection.fetchval(
-            "SELECT min(id) FROM journal WHERE kind = 'base' AND epoch = $1", checkpoint["epoch"]
-        )
-        rows = heapq.merge(
-            await _entries(connection, begins or 0, until),
-            await _samples(connection, begins or 0, until),
-            key=attrgetter("id"),
-        )
-        found = tuple(rows)
+        found = tuple([row async for row in entries.life(connection, until + 1)])
         at = max((row.at for row in found[-200:]), default=0)
         stored = await restore.read(connection, Mirror(), at)
     return Kept(checkpoint["epoch"], until, checkpoint["clean"], found, stored)
-
-
-async def _entries(connection: asyncpg.Connection[Any], begins: int, until: int) -> list[Row]:
-    columns = ", ".join(_ENTRY)
-    found = await connection.fetch(
-        f"SELECT {columns}, user_name FROM journal WHERE id BETWEEN $1 AND $2 ORDER BY id", begins, until
-    )
-    return [
-        Entry(
-            **{name: row[name] for name in _ENTRY if name != "causes"},
-            user=row["user_name"],
-            causes=tuple(row["causes"] or ()),
-        )
-        for row in found
-    ]
-
-
-async def _samples(connection: asyncpg.Connection[Any], begins: int, until: int) -> list[Row]:
-    columns = ", ".join(_SAMPLE)
-    found = await connection.fetch(
-        f"SELECT {columns} FROM mark_samples WHERE id BETWEEN $1 AND $2 ORDER BY id", begins, until
-    )
-    return [MarkSample(**dict(row)) for row in found]
 
 
 def differences(kept: Kept | None) -> list[str]:
@@ -110,19 +74,32 @@ def differences(kept: Kept | None) -> list[str]:
     return found + [f"fresh figures: {one}" for one in _far(_figures(replayed), _figures(fresh))]
 
 
-def unlike_live(kept: Kept | None, last: Mapping[str, Json]) -> list[str]:
-    """Return where the replay of a life that ended in good order differs, whole, from its last snapshot, up to that."""
+def unlike_live(kept: Kept | None, lived: Engine) -> list[str]:
+    """Return where the replay of a life that ended in good order differs from the engine that lived it, whole."""
+    return _unlike(kept, whole(lived), None)
+
+
+def unlike_snapshot(kept: Kept | None, last: Mapping[str, Json]) -> list[str]:
+    """Return where a replay up to the last snapshot differs from that.
+
+    The journal has figures of alerts as they stand at the end: they are the business of ``unlike_live``.
+    """
+    tables = {name: rows for name, rows in last.items() if isinstance(rows, dict) and name != "alerts"}
+    return _unlike(kept, {**tables, "epoch": last["epoch"]}, last["seq"])
+
+
+def _unlike(kept: Kept | None, live: Mapping[str, Json], seq: int | None) -> list[str]:
     if kept is None or not kept.clean:
-        return ["clean stop: the checkpoint does not say that the stop was clean"]
-    replayed = _replay(_until(kept, last["seq"]))
+        return ["the checkpoint does not say that the stop was clean"]
+    replayed = _replay(kept if seq is None else _until(kept, seq))
     if isinstance(replayed, str):
-        return [f"clean stop: {replayed}"]
-    ours = orjson.loads(orjson.dumps(whole(replayed)))
-    if ours["epoch"] != last["epoch"]:
-        return [f"clean stop: the replay is of epoch {ours['epoch']}, the gateway was {last['epoch']}"]
-    names = [name for name, rows in last.items() if isinstance(rows, dict) and name not in APART]
-    pairs = [(name, *(_plain(tables[name]) for tables in (ours, last))) for name in names]
-    return [f"clean stop: {name} {one}" for name, replay, live in pairs for one in _unequal(replay, live)]
+        return [replayed]
+    ours, theirs = (orjson.loads(orjson.dumps(tables)) for tables in (whole(replayed), live))
+    if ours["epoch"] != theirs["epoch"]:
+        return [f"the replay is of epoch {ours['epoch']}, the gateway was {theirs['epoch']}"]
+    names = [name for name, rows in theirs.items() if isinstance(rows, dict) and name not in APART]
+    pairs = [(name, *(_plain(tables[name]) for tables in (ours, theirs))) for name in names]
+    return [f"{name} {one}" for name, replay, true in pairs for one in _unequal(replay, true)]
 
 
 def _until(kept: Kept, seq: int) -> Kept:

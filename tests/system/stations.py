@@ -20,6 +20,8 @@ from urllib.parse import quote
 
 import asyncpg
 
+from gateway import config as configuration_of
+from gateway.app import Gateway
 from gateway.storage.embedded import EmbeddedPostgres
 from tests.system.clusters import Cluster
 from tests.system.desk import eventually
@@ -75,7 +77,6 @@ class Station:
         config = json.loads(path.read_text())
         config["server"] = {"port": self._port}
         config["storage"] |= {"flush_interval_s": 0.2, "spool_dir": str(self.spool)}
-        config["verify"] = {"every_s": 5}
         config["history"] = {"backfill_days": 1}  # the world is younger
         if self._dsn is not None:
             config["storage"] |= {"dsn": self._dsn}
@@ -96,6 +97,17 @@ class Station:
             program(self.folder, "serve", "--config", self.folder / "config.yaml")
         )
         self.lives += 1
+
+    @asynccontextmanager
+    async def within(self) -> AsyncIterator[Gateway]:
+        """Run the same gateway within this process, where it can be looked into; it has stopped in good order afterwards."""
+        settings = configuration_of.load(self.folder / "config.yaml")
+        gateway = Gateway(settings, configuration_of.account_specs(settings))
+        await gateway.start()
+        try:
+            yield gateway
+        finally:
+            await gateway.stop()
 
     async def live(self) -> None:
         """Wait until every feed is live."""
