@@ -48,6 +48,7 @@ def remembered(
         since, until = ledger.coverage.since, ledger.coverage.gap
         if since is not None:
             yield Covered(id=name, account=name, since=since, until=until, at=now)
+    yield from reports.histories.states(now)
     yield from board.silences.values()
     yield from board.records(now)
 

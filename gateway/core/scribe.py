@@ -31,6 +31,7 @@ from gateway.core.records import Correction, Demanded, Forgotten, Order
 from gateway.core.state import Position
 
 Group = tuple[int | None, Sequence[Event]]  # the raw entry that events came by, and they
+_MINUTE_MS = 60_000
 _SAMPLED = frozenset({Price, CurrencyPrice, FundingRate})
 _ANNOUNCED = frozenset({Instrument, MarginTiers, CollateralTiers})
 
@@ -104,7 +105,7 @@ class Scribe:
         self._rates: set[SymbolKey] = set()
         self._currencies: set[tuple[str, str, str]] = set()
         self._sampled: dict[SymbolKey, tuple[str | None, int | None]] = {}  # marks: value, when it came
-        self._counted: dict[tuple[str, str, str], float] = {}
+        self._counted: dict[tuple[str, str, str], tuple[float, int | None]] = {}
         self._rated: dict[SymbolKey, tuple[str, int | None, str]] = {}
         self._alerts: dict[str, AlertRecord] = {}  # put since the last entry
         self._corrections: list[Correction] = []
@@ -182,21 +183,17 @@ class Scribe:
         """Take the events of the turn that comes now; what the engine knows of prices before it is sampled, where that counts."""
         self._open(now)
         self._groups = groups
-        concerned = {
-            account
-            for _, events in groups
-            for event in events
-            if (account := getattr(event, "account", None)) is not None
-        }
-        told = [(place, event) for place, events in groups for event in events if self._is_told(event)]
+        told = [event for _, events in groups for event in events if self._is_told(event)]
         if not told:
             self._note(event for _, events in groups for event in events)
             return
-        near = self._near(concerned, told)
-        self._sample(near & self._marks, near & self._indices.keys())
-        self._sample_currencies()
-        self._rows = []
-        self._collect(groups, near)
+        near = set[SymbolKey]()
+        if self._marks or self._indices or any(type(event) is Price for _, events in groups for event in events):
+            near = self._near(told)
+            self._sample(near & self._marks, near & self._indices.keys())
+        if self._currencies:
+            self._sample_currencies()
+        self._collect(groups, near, told)
 
     def begin_clock(self, now: int) -> None:
         """A clock turn comes now: everything that is known is sampled before it."""
@@ -226,7 +223,8 @@ class Scribe:
             self._entry("clock", now, seq)
         elif self._rows is not None:
             self._write(self._rows, seq)
-            self._sample_currencies()
+            if self._currencies:
+                self._sample_currencies()
         else:
             return  # alerts that prices alone brought wait for the next entry
         self._tell(now, seq)
@@ -254,7 +252,9 @@ class Scribe:
     def _is_told(self, event: Event) -> bool:
         """Say whether an event makes its turn one that is put on record: no price, and no repetition of what is known."""
         kind = type(event)
-        return kind not in _SAMPLED and (kind not in _ANNOUNCED or self._is_news(event))
+        if kind in _SAMPLED:
+            return False
+        return kind not in _ANNOUNCED or self._is_news(event)
 
     def _is_news(self, event: Event) -> bool:
         market = self._world.market
@@ -268,24 +268,23 @@ class Scribe:
                 return market.collateral.get((event.venue, event.env, event.ccy)) != event
         return True
 
-    def _near(self, accounts: Iterable[str], told: Iterable[tuple[int | None, Event]]) -> set[SymbolKey]:
-        """Return the symbols that a turn of these accounts may depend on: what they hold, and what is told of."""
+    def _near(self, told: Iterable[Event]) -> set[SymbolKey]:
+        """Return the symbols that a turn may depend on: what its accounts hold, and what is told of."""
         found: set[SymbolKey] = set()
-        places: dict[str, tuple[str, str]] = {}
-        for name in accounts:
-            account = self._world.accounts.get(name)
-            if account is not None:
-                places[name] = account.info.venue, account.info.env
-                found.update(self._world.positions[row_id].symbol.key for row_id in account.positions)
-        for _, event in told:
-            place = places.get(getattr(event, "account", None) or "")
-            if place is None:
+        places: dict[str | None, tuple[str, str]] = {}
+        positions = self._world.positions
+        for event in told:
+            name = getattr(event, "account", None)
+            account = self._world.accounts.get(name) if name is not None else None
+            if account is None:
                 continue
-            states = event.positions if isinstance(event, PositionsSnapshot) else (event,)
-            for state in states:
+            if name not in places:
+                places[name] = account.info.venue, account.info.env
+                found.update(positions[row_id].symbol.key for row_id in account.positions)
+            for state in event.positions if isinstance(event, PositionsSnapshot) else (event,):
                 symbol = getattr(state, "symbol", None)
                 if symbol is not None:
-                    found.add((*place, symbol))
+                    found.add((*places[name], symbol))
         return found
 
     def _note(self, events: Iterable[Event]) -> None:
@@ -303,21 +302,24 @@ class Scribe:
                 case FundingRate():
                     self._rates.add((event.venue, event.env, event.symbol))
 
-    def _collect(self, groups: Sequence[Group], near: set[SymbolKey]) -> None:
+    def _collect(self, groups: Sequence[Group], near: set[SymbolKey], told: Sequence[Event]) -> None:
         """Split the turn into what becomes entries, and the prices between them, in the order in which the engine takes them."""
         rows: list[_Run | Price] = []
         between: dict[tuple[SymbolKey, str], Price] = {}  # the newest since the last event that is no price
         run: _Run | None = None
+        to_tell = iter(told)
+        next_told = next(to_tell, None)
         for place, events in groups:
             for event in events:
-                if isinstance(event, Price) and (key := (event.venue, event.env, event.symbol)) in near:
-                    between[key, event.kind] = event
+                if event is not next_told:
+                    if isinstance(event, Price) and (key := (event.venue, event.env, event.symbol)) in near:
+                        between[key, event.kind] = event
+                    else:
+                        self._note((event,))
                     continue
-                if not self._is_told(event):
-                    self._note((event,))
-                    continue
+                next_told = next(to_tell, None)
                 account = getattr(event, "account", None)
-                if run is None or run.account != account or between:
+                if run is None or between or run.account != account:
                     rows += between.values()
                     between.clear()
                     run = _Run(account)
@@ -401,7 +403,7 @@ class Scribe:
             self._put(key, "index", *self._indices.pop(key))
 
     def _sample_currencies(self) -> None:
-        """Sample what currencies count as, where that changed."""
+        """Sample what currencies count as, where that changed, and once a minute that it is confirmed (``accounts`` say so)."""
         currencies = self._world.market.currencies
         for key in sorted(self._currencies):
             found = currencies.counting(key)
@@ -409,8 +411,9 @@ class Scribe:
                 continue  # it counts from the next clock turn on
             self._currencies.discard(key)
             usd, at = found
-            if self._counted.get(key) != usd:
-                self._counted[key] = usd
+            looks = usd, at // _MINUTE_MS if at is not None else None
+            if self._counted.get(key) != looks:
+                self._counted[key] = looks
                 self._put(key, "usd", repr(usd), self._now, at)
 
     def _changed_rates(self) -> list[FundingRate]:
