@@ -44,6 +44,7 @@ def rows(
         engine.turn([msgspec.structs.replace(state, fence=())], came)
     for (venue, env, symbol), (value, of) in marks.items():
         engine.turn([Price(venue=venue, env=env, symbol=symbol, value=value, at=of)], of if of is not None else at)
+    engine.clock(at)  # prices of currencies count from here on
     return {row_id: _row(engine, row_id) for row_id in sorted(engine.positions)}
 
 

@@ -39,7 +39,7 @@ STALLED_S = 30.0
 # Where an ASGI server leaves what cuts a connection (gateway.web.server).
 ABORT = "perpwire.abort"
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 # Programs for tables take a text that begins so for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
@@ -97,7 +97,7 @@ class Export(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send (ASGI). Raises Refusal where not even the first chunk can be had."""
-        first = await anext(self._chunks, ())
+        first = await _next(self._chunks)
         gone = asyncio.create_task(_disconnected(receive))
         try:
             await self._send(scope, send, first, gone)
@@ -118,7 +118,7 @@ class Export(Response):
                 async with asyncio.timeout(self.stalled_s):
                     await send({"type": "http.response.body", "body": body + self._encode(chunk), "more_body": True})
                 body = b""
-                chunk = await anext(self._chunks, ())
+                chunk = await _next(self._chunks)
             async with asyncio.timeout(self.stalled_s):
                 await send({"type": "http.response.body", "body": body})
         except (TimeoutError, Refusal) as error:
@@ -133,6 +133,13 @@ class Export(Response):
         if self._form == "csv":
             return lines(map(orjson.loads, chunk), self._columns)
         return "".join(f"{record}\n" for record in chunk).encode()
+
+
+async def _next(chunks: AsyncIterator[Sequence[str]]) -> Sequence[str]:
+    """Return the next chunk; nothing where there is none."""
+    async for chunk in chunks:
+        return chunk
+    return ()
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -52,7 +52,9 @@ async def write(
     for one in records:
         whose: Any = one
         at = whose.found_at if isinstance(one, Correction) else whose.at
-        row = RecordRow(whose.id, whose.account, at, one, users.get(whose.account), journal)
+        row = RecordRow(
+            whose.id, whose.account, at, one, users.get(whose.account), getattr(one, "journal", None) or journal
+        )
         rows.setdefault(_TABLES[type(one)], []).append(row)
     for row in rows.pop("position_history", ()):
         await sql.execute(

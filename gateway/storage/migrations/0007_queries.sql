@@ -7,6 +7,8 @@ CREATE INDEX transfers_at ON transfers (at);
 CREATE INDEX reconciliations_at ON reconciliations (at);
 CREATE INDEX position_history_at ON position_history (at);
 CREATE INDEX pnl_records_at ON pnl_records (at);
+CREATE INDEX verifications_at ON verifications (at);
+CREATE INDEX verifications_account_at ON verifications (account, at);
 -- The last state of each position at a moment, position by position.
 CREATE INDEX position_changes_last ON position_changes (account, position, at);
 DROP INDEX position_changes_position_at;
