@@ -115,6 +115,7 @@ class Store:
             await asyncio.sleep(pause_s)
             pause_s = _TIDY_S
             now = time.time_ns() // 1_000_000
+            await self.checkpoint.look_at_spool()
             if self.state == "ok" and await self._tidy(now, since):
                 since = now - _TIDIED_MS
 

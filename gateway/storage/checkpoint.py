@@ -364,7 +364,7 @@ class Checkpoint:
         await self._stop_draining()
         if not self._started:  # the start was refused: what was put is nobody's word
             await self._outlet.close()
-            return False
+            return not self.status.waiting
         durable = False
         try:
             async with asyncio.timeout(timeout_s):
@@ -381,8 +381,15 @@ class Checkpoint:
             if not durable:
                 _log.error("checkpoint: %d rows were not written: %s", self.status.waiting, self._standing.now.reason)
         finally:
+            self._started = False
             await self._outlet.close()
         return durable
+
+    async def look_at_spool(self) -> None:
+        """Try the spool's folder again where it could not be used, so that the status says when it can."""
+        if self._spool is not None and self._spool.error is not None:
+            with contextlib.suppress(StorageError):
+                await self._spool.open()
 
     @staticmethod
     async def _pause(until: asyncio.Event, seconds: float) -> None:

@@ -32,7 +32,7 @@ class Table(NamedTuple):
     """A table's writable columns with their types; the first ``keys`` of them are the primary key.
 
     Attributes:
-        first: Columns that keep what they were first given.
+        first: Columns that keep what they were first given. ``known``: those that keep what they have where nothing is given.
         replaced: A row that is told again replaces the former one; else it is dropped.
     """
 
@@ -40,6 +40,7 @@ class Table(NamedTuple):
     keys: int
     columns: tuple[tuple[str, str], ...]
     first: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
     replaced: bool = True
 
     @property
@@ -56,9 +57,13 @@ class Table(NamedTuple):
     def _change(self, names: Sequence[str]) -> str:
         if not self.replaced:
             return "NOTHING"
-        changes = (f"{name} = coalesce({self.name}.{name}, excluded.{name})" for name in self.first)
-        others = (f"{name} = excluded.{name}" for name in names if name not in self.first)
-        return f"UPDATE SET {', '.join((*others, *changes))}"
+        return f"UPDATE SET {', '.join(f'{name} = {self._value(name)}' for name in names)}"
+
+    def _value(self, name: str) -> str:
+        old, new = f"{self.name}.{name}", f"excluded.{name}"
+        if name in self.first:
+            return f"coalesce({old}, {new})"
+        return f"coalesce({new}, {old})" if name in self.known else new
 
 
 _ARRAY_OF = {"bigint[]": "text"}  # arrays of arrays are rectangular: a cell that is one goes in as text
@@ -94,6 +99,7 @@ COLLATERAL = Table(
     3,
     (("venue", "text"), ("env", "text"), ("ccy", "text"), ("state", "jsonb"), ("last_sync", "bigint")),
 )
+_WHOSE = ("user_name", "journal")
 POSITIONS = Table(
     "current_positions",
     1,
@@ -108,6 +114,7 @@ POSITIONS = Table(
         ("user_name", "text"),
         ("journal", "bigint"),
     ),
+    known=_WHOSE,
 )
 BALANCES = Table(
     "balances",
@@ -120,6 +127,7 @@ BALANCES = Table(
         ("user_name", "text"),
         ("journal", "bigint"),
     ),
+    known=_WHOSE,
 )
 _RECORD = (
     ("id", "text"),
@@ -130,8 +138,9 @@ _RECORD = (
     ("journal", "bigint"),
 )
 # A fill that is told again came by the entry that first told it; an alert stands where its newest entry put it.
+_STANDING = ("alerts", "silences", "coverage", "backfills")
 RECORDS = {
-    kind: Table(kind, 1, _RECORD, first=() if kind in ("alerts", "silences", "coverage", "backfills") else ("journal",))
+    kind: Table(kind, 1, _RECORD, first=() if kind in _STANDING else ("journal",), known=_WHOSE)
     for kind in RECORD_TYPES
 }
 JOURNAL = Table(
