@@ -66,6 +66,7 @@ class Leg(msgspec.Struct, kw_only=True, gc=False):
         known: What is held is known: it followed from nothing, or the venue said it.
         seen: What the venue said of it first was taken into account.
         first_at: The first fill of those whose beginning is in doubt; None: there is no doubt.
+        sizes: What was held after each of the newest fills, as long as the venue said nothing of it.
         early: Funding of a position that no fill is known of yet.
         past: The last cycle that ended. ``owed``: it lacks nothing but the word that its first fill opened it.
     """
@@ -75,6 +76,7 @@ class Leg(msgspec.Struct, kw_only=True, gc=False):
     seen: bool = False
     first_at: int | None = None
     used_at: int = 0
+    sizes: list[tuple[int, Decimal]] = []
     early: Decimal = ZERO
     trip: RoundTrip | None = None
     past: PastPosition | None = None
@@ -245,8 +247,10 @@ class _Step:
     def _next(self, items: list[Item]) -> Item:
         """Return the next record: of fills that state the size before them the one that goes on from what is held."""
         first = items[0]
-        if not isinstance(first, Fill) or first.start_position is None:
+        if not isinstance(first, Fill):
             return first
+        if first.start_position is None:
+            return self._likely([one for one in items if isinstance(one, Fill)])
         chained = [one for one in items if isinstance(one, Fill) and one.start_position is not None]
         if len(chained) == 1:
             return first
@@ -256,6 +260,23 @@ class _Step:
         going_on = (one for one in chained if Decimal(one.start_position or 0) == held)
         beginning = (one for one in chained if Decimal(one.start_position or 0) not in ends)
         return next(going_on, None) or next(beginning, first)
+
+    def _likely(self, fills: list[Fill]) -> Fill:
+        """Return the fill of a moment that comes next: one whose profit is that of what is held, then one that opens.
+
+        Trade ids need not rise (Bybit), and a position may be closed and opened again within a millisecond.
+        """
+        for one in fills if len({fill.side for fill in fills}) > 1 else ():
+            leg = self._chain.leg(one.position or self._chain.id)
+            trip = leg.trip if leg is not None else None
+            if trip is not None and trip.side != _side(one) and not _opens(one) and trip.realizes(one, self._contract):
+                return one
+        for one in fills:
+            leg = self._chain.leg(one.position or self._chain.id)
+            trip = leg.trip if leg is not None else None
+            if (_opens(one) and (trip is None or trip.side == _side(one))) or one.realized_pnl is None:
+                return one
+        return fills[0]
 
     # --- legs ----------------------------------------------------------------------------------------------------------
 
@@ -315,6 +336,10 @@ class _Step:
 
     def _fill(self, fill: Fill) -> None:
         leg = self._leg(fill)
+        self._move(leg, fill)
+        self._remember(leg, fill.at)
+
+    def _move(self, leg: Leg, fill: Fill) -> None:
         leg.used_at = fill.at
         if fill.start_position is not None:
             self._align(leg, fill, Decimal(fill.start_position))
@@ -337,6 +362,14 @@ class _Step:
             self._close(leg, fill.at, trip.reason)
             self._open(leg, opening, begun=leg.known or trip.begun)
             leg.first_at = first_at
+
+    def _remember(self, leg: Leg, at: int) -> None:
+        """Remember what is held, for the venue's first word of it: which may be a little older than it seems, or newer."""
+        if leg.seen:
+            return
+        held = leg.trip.signed if leg.trip is not None else ZERO
+        old = sum(moment < at - 2 * SLACK_MS for moment, _ in leg.sizes)
+        leg.sizes = leg.sizes[max(old - 1, 0) :] + ([(at, held)] if held is not None else [])
 
     def _open(self, leg: Leg, part: Part, *, begun: bool) -> None:
         fill = part.fill
@@ -491,23 +524,35 @@ class _Step:
         leg = self._named(seen.position)
         if leg.seen:
             return
-        leg.seen = True
-        trip = leg.trip
-        if leg.owed and leg.past is not None and abs(seen.at - leg.past.opened_at) <= SLACK_MS:
-            leg.owed = False
-            self._amended(leg, msgspec.structs.replace(leg.past, complete=True))
-        if trip is None:
-            if not leg.known and not leg.used_at:
-                leg.known = True
-                if seen.size:
-                    self._held(leg, seen)
-            return
-        if leg.first_at is not None and (abs(seen.at - leg.first_at) <= SLACK_MS or trip.signed == seen.size):
-            leg.first_at, leg.known, trip.begun = None, True, True
-        elif trip.signed != seen.size and trip.last_at < seen.at - SLACK_MS and seen.size:
+        fits = any(size == seen.size for _, size in leg.sizes)
+        first_at, trip = leg.doubt, leg.trip
+        if seen.opened_at is not None and first_at is not None:
+            fits = fits and abs(seen.opened_at - first_at) <= SLACK_MS
+        moved = sum((_after(leg.sizes, seen.at)), ZERO)
+        leg.seen, leg.sizes = True, []
+        if fits:
             leg.first_at, leg.known = None, True
-            trip.side = "long" if seen.size > 0 else "short"
-            trip.adjust(abs(seen.size))
+            if leg.owed and leg.past is not None:
+                leg.owed = False
+                self._amended(leg, msgspec.structs.replace(leg.past, complete=True))
+            if trip is not None:
+                trip.begun = True
+        elif trip is None and not leg.used_at and not leg.known:
+            leg.known = True
+            if seen.size:
+                self._held(leg, seen)
+        elif trip is not None:
+            leg.first_at, leg.known = None, True
+            self._adopt(leg, trip, seen.size + moved)
+
+    def _adopt(self, leg: Leg, trip: RoundTrip, held: Decimal) -> None:
+        """Take that another size is held than the fills come to: some are missing."""
+        if held:
+            trip.side = "long" if held > 0 else "short"
+            trip.adjust(abs(held))
+        else:
+            trip.whole = False
+            self._close(leg, trip.last_at, "reconciled")
 
     def _held(self, leg: Leg, seen: Seen) -> None:
         began = seen.opened_at if seen.opened_at is not None else seen.at
@@ -542,6 +587,15 @@ def _without_fills(chain: Chain, closed: ClosedCycle, settle: str | None) -> Pas
         reason=closed.reason or "reconciled", opened_at=closed.opened_at or closed.since, closed_at=closed.closed_at,
         fills=0, complete=False,
     )  # fmt: skip
+
+
+def _after(sizes: Sequence[tuple[int, Decimal]], at: int) -> Iterator[Decimal]:
+    """Yield by how much what is held changed by each fill after a moment."""
+    before = ZERO
+    for moment, size in sizes:
+        if moment > at:
+            yield size - before
+        before = size
 
 
 def running(chain: Chain, at: int) -> OpenCycle:

@@ -18,7 +18,8 @@ from gateway.core.records import CloseReason, PastPosition
 ZERO = Decimal(0)
 _EXACT = Context(prec=60)
 _TOLD = Decimal(1).scaleb(-18)
-_NOTHING, _ROUNDING = Decimal("1e-6"), Decimal("1e-4")  # amount, and share of what changes hands: less may be told as 0
+_NOTHING = Decimal("1e-6")  # an amount that a venue may have rounded away
+_CLOSE, _SAME = Decimal("1e-4"), Decimal("1e-6")  # of what changes hands: next to nothing, and the rounding of a profit
 _SHARE_DECIMALS = 12  # of the part of a fee that goes with a part of a fill
 
 
@@ -158,12 +159,28 @@ class RoundTrip(msgspec.Struct, kw_only=True, gc=False):
         """Say whether closing by a fill would have brought or cost anything that a venue cannot have rounded away."""
         if self.size is None:
             return True
+        found = self._gain(fill, contract)
+        return found is not None and _differ(ZERO, *found, _CLOSE)
+
+    def realizes(self, fill: Fill, contract: Contract | None) -> bool:
+        """Say whether what the venue says that a fill realised is what closing by it brings."""
+        found = self._gain(fill, contract)
+        return (
+            found is not None
+            and fill.realized_pnl is not None
+            and not _differ(Decimal(fill.realized_pnl), *found, _SAME)
+        )
+
+    def _gain(self, fill: Fill, contract: Contract | None) -> tuple[Decimal, Decimal] | None:
+        """Return what closing by a fill brings, and what changes hands by it; None where that cannot be told."""
+        if self.size is None or self.value is None:
+            return None
         size = min(self.size, Decimal(fill.size))
         value = _value(size, Decimal(fill.price), contract)
-        if self.value is None or value is None:
-            return False
-        gain = abs(value - self.value * size / self.size)
-        return gain > _NOTHING and gain > value * _ROUNDING
+        if value is None or contract is None:
+            return None
+        gain = value - self.value * size / self.size
+        return gain if (self.side == "long") != contract.inverse else -gain, value
 
     def _out(self, size: Decimal, value: Decimal | None, contract: Contract | None) -> Decimal | None:
         """Take a share of what is held out of its value at entry; return what that part realised."""
@@ -246,6 +263,11 @@ def told(amount: Decimal | None) -> str | None:
     text = format(amount, "f")
     text = text.rstrip("0").rstrip(".") if "." in text else text
     return "0" if text in ("-0", "") else text
+
+
+def _differ(told: Decimal, own: Decimal, value: Decimal, share: Decimal) -> bool:
+    gap = abs(told - own)
+    return gap > _NOTHING and gap > value * share
 
 
 def _weight(size: Decimal, price: Decimal, contract: Contract | None) -> Decimal:

@@ -346,6 +346,39 @@ def _chained(at: int) -> list[Item]:
     return [fill(90, 1, "100", at, start="0"), fill(91, -1, "101", at + 500, start="1")]
 
 
+def test_a_position_that_is_closed_and_opened_within_a_moment_is_two() -> None:
+    """Trade ids do not say which came first: the profit of the fill that closes does."""
+    items: list[Item] = [
+        fill(1, 2, "100", T0, realized="0"),
+        fill(9, -2, "110", T0 + HOUR, realized="0.2"),
+        fill(5, 1, "120", T0 + HOUR, realized="0"),
+    ]
+    cycles, chain = whole(items)
+    assert [(one.size, one.exit_price, one.complete) for one in cycles] == [("2", "110", True)]
+    assert chain.legs[0].trip is not None
+    assert chain.legs[0].trip.largest == 1
+
+
+def test_a_position_that_is_opened_and_closed_within_a_moment_is_one() -> None:
+    (cycle,), _ = whole([fill(9, 2, "100", T0, realized="0"), fill(5, -2, "110", T0, realized="0.2")])
+    assert (cycle.side, cycle.complete, cycle.realized_pnl) == ("long", True, "0.2")
+
+
+@pytest.mark.parametrize(("opened_at", "complete"), [(None, True), (T0 + 10, True), (T0 - HOUR, False)])
+def test_a_first_word_that_names_an_earlier_opening_tells_what_was_held_before(
+    opened_at: int | None, complete: bool
+) -> None:
+    size = Decimal(1) if complete else Decimal(4)
+    items: list[Item] = [
+        fill(1, 1, "100", T0, realized="0"),
+        Seen(T0 + 900, POSITION, size, opened_at),
+        fill(2, 1, "100", T0 + 1_500, realized="0"),
+        fill(3, -int(size) - 1, "110", T0 + HOUR, realized="0.2"),
+    ]
+    (cycle,), chain = whole(items, Evidence(LINEAR))
+    assert (cycle.complete, cycle.size, chain.legs[0].trip) == (complete, str(size + 1), None)
+
+
 # --- legs ---------------------------------------------------------------------------------------------------------------------
 
 
