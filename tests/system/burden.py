@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -26,10 +26,10 @@ class Burden:
         done: How often what was done.
     """
 
-    def __init__(self, simulator: Simulator, seed: int, books: Books) -> None:
+    def __init__(self, simulator: Simulator, seed: int, accounts: Sequence[str], books: Books) -> None:
         self._simulator, self._books = simulator, books
         self._chosen = random.Random(f"{seed}:burden")
-        self._accounts = sorted(simulator.world.accounts)
+        self._accounts = accounts
         self._kinds: list[Callable[[], Iterator[Act]]] = [
             self._open, self._open, self._add, self._add, self._reduce, self._reduce, self._reduce, self._close, self._close,
             self._flip, self._flip, self._fund, self._fund, self._transfer, self._liquidate, self._deleverage,

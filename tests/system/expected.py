@@ -7,7 +7,7 @@ simulator names. Shares nothing with the gateway's own folding.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -75,8 +75,9 @@ def fill_key(fill: Row) -> str:
 
 @dataclass
 class Books:
-    """Everything that happened so far: ``take`` often enough, then ``cycles`` and ``sums``."""
+    """Everything that happened so far to some accounts: ``take`` often enough, then ``cycles`` and ``totals``."""
 
+    accounts: Collection[str]
     fills: dict[str, Row] = field(default_factory=dict)  # in the order of their happening, within an account
     payments: dict[tuple[str, int], tuple[Place, int, Decimal]] = field(default_factory=dict)
     settled: dict[tuple[Place, int], Decimal] = field(default_factory=dict)
@@ -86,9 +87,9 @@ class Books:
     def take(self, world: World) -> None:
         """Note what is new, and the sums as they stand."""
         told = books.books(world)
-        for fill in told["fills"]:
+        for fill in (fill for fill in told["fills"] if fill["account"] in self.accounts):
             self.fills.setdefault(fill_key(fill), fill)
-        for name in world.accounts:
+        for name in self.accounts:
             for paid in world.payments(name):
                 place = name, paid.position.symbol, paid.position.leg, paid.position.mode
                 self.payments[name, paid.id] = place, paid.at, paid.amount
@@ -97,7 +98,7 @@ class Books:
                 place = name, change.position.symbol, change.position.leg, change.position.mode
                 self.settled[place, change.at] = change.position.settled - before
         self.totals = defaultdict(Sums)
-        for row in told["realized"]:
+        for row in (row for row in told["realized"] if row["account"] in self.accounts):
             self.settles[row["account"], row["symbol"]] = row["ccy"]
             sums = self.totals[row["account"], row["ccy"]]
             sums.fills += row["fills"]

@@ -12,7 +12,7 @@ import resource
 import signal
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -44,14 +44,16 @@ class Station:
         lives: How often it was started.
     """
 
-    def __init__(self, kind: StorageKind, folder: Path, described: Mapping[str, Any]) -> None:
+    def __init__(
+        self, kind: StorageKind, folder: Path, described: Mapping[str, Any], accounts: Collection[str]
+    ) -> None:
         self.kind, self.folder = kind, folder
         folder.mkdir(mode=0o700)
         self.data, self.spool = folder / "data", folder / "spool"
         self.cluster = Cluster(folder) if kind == "dsn" else None
         self.running: Program | None = None
         self.lives = 0
-        self._described = dict(described)
+        self._described, self._accounts = dict(described), accounts
         self._port = _free_port()
         self._dsn: str | None = None
         self._life, self._mounts = AsyncExitStack(), contextlib.ExitStack()
@@ -75,6 +77,7 @@ class Station:
         self._mounts.enter_context(_disk(self.spool))
         path = configuration(self.folder / "config.yaml", self._described, self.data, reachable=True)
         config = json.loads(path.read_text())
+        config["accounts"] = {name: config["accounts"][name] for name in self._accounts}
         config["server"] = {"port": self._port}
         config["storage"] |= {"flush_interval_s": 0.2, "spool_dir": str(self.spool)}
         config["history"] = {"backfill_days": 1}  # the world is younger
@@ -268,9 +271,11 @@ def _free_port() -> int:
 
 
 @asynccontextmanager
-async def station(kind: StorageKind, folder: Path, described: Mapping[str, Any]) -> AsyncIterator[Station]:
+async def station(
+    kind: StorageKind, folder: Path, described: Mapping[str, Any], accounts: Collection[str]
+) -> AsyncIterator[Station]:
     """Set up a station; its gateway is not started."""
-    made = Station(kind, folder, described)
+    made = Station(kind, folder, described, accounts)
     try:
         await made.set_up()
         yield made
