@@ -61,7 +61,7 @@ class Backfiller:
         account: Its name.
         inquiry: Asks for it.
         books: Takes what is read.
-        window_s, reach_s: See ``exchanges.venue.Capabilities``.
+        window_s: See ``exchanges.venue.Capabilities``. ``reach_ms``: how far back it can be asked for.
         judge: Takes what an audit brought; raises VenueError where the account may not be read.
         settled: Waits until what was handed over is stored, a moment at most.
         random: Returns uniform fractions in [0, 1), for jitter.
@@ -75,13 +75,13 @@ class Backfiller:
         clock: Clock,
         *,
         window_s: float,
-        reach_s: float | None,
+        reach_ms: int | None,
         judge: Callable[[Sequence[Event]], None],
         settled: Callable[[], Awaitable[object]],
         random: Callable[[], float],
     ) -> None:
         self.account = account
-        self.reach_ms = None if reach_s is None else round(1000 * reach_s)
+        self.reach_ms = reach_ms
         self._inquiry, self._books, self._clock, self._random = inquiry, books, clock, random
         self._window_ms, self._judge, self._settled = round(1000 * window_s), judge, settled
 

@@ -37,6 +37,12 @@ _LOOK_S = 0.25
 Tell = Callable[[Status], None]
 
 
+def reach_ms(venue: str) -> int | None:
+    """Return how far back a venue tells of the past; None: to the beginning."""
+    reach_s = resolve(venue).capabilities.records_reach_s
+    return None if reach_s is None else round(1000 * reach_s)
+
+
 def desk(config: Config, specs: Sequence[AccountSpec], feeds: Feeds, store: Store, clock: Clock) -> Backfills:
     """Return the readings of these accounts: asked by ``feeds``, stored by ``store``, which has started."""
 
@@ -56,7 +62,7 @@ def desk(config: Config, specs: Sequence[AccountSpec], feeds: Feeds, store: Stor
             store.checkpoint,
             clock,
             window_s=can.records_window_s,
-            reach_s=can.records_reach_s,
+            reach_ms=reach_ms(spec.venue),
             judge=judge,
             settled=store.stored,
             random=random.random,
@@ -72,10 +78,8 @@ def missing(
     covered = {event.account: event for event in restored if isinstance(event, Covered)}
     found = {}
     for spec in specs:
-        reach_s = resolve(spec.venue).capabilities.records_reach_s
-        reach_ms = None if reach_s is None else round(1000 * reach_s)
         days = config.history.backfill_days
-        stretch = backfills.missing(covered.get(spec.name), stored_at, now, days, reach_ms)
+        stretch = backfills.missing(covered.get(spec.name), stored_at, now, days, reach_ms(spec.venue))
         if stretch is not None:
             found[spec.name] = stretch
     return found

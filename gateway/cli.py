@@ -438,7 +438,7 @@ def backfill(
             known = ", ".join(sorted(settings.accounts)) or "none"
             fail(f"backfill: there is no account {account}; there are: {known}")
         first, last = moment(since), now if until is None else moment(until)
-        begin(account, first, last, now)
+        begin(account, first, last, now, backfilling.reach_ms(settings.accounts[account].venue))
     except (ConfigError, BadWindow) as error:
         fail(f"backfill: {error}" if isinstance(error, BadWindow) else str(error))
     configure(msgspec.structs.replace(settings.log, level="error"))
@@ -543,6 +543,50 @@ class Bar:
     def show(self, done: int, records: int) -> None:
         """Show how far it is."""
         self._progress.update(self._task, completed=done, records=records)
+
+
+@app.command()
+def export(
+    table: Annotated[str, typer.Argument(help="What: history, fills, funding, transfers, pnl, pnl_records, equity, …")],
+    account: Annotated[list[str] | None, typer.Option(help="Accounts; default: all.")] = None,
+    symbol: Annotated[list[str] | None, typer.Option(help="The venue's own symbols; default: all.")] = None,
+    since: Annotated[str | None, typer.Option("--from", help="Beginning, UTC: 2026-11-01, 2026-11-01T12:30:00Z, or ms.")] = None,
+    until: Annotated[str | None, typer.Option("--to", help="End, not in it. Of `positions`: the moment.")] = None,
+    bucket: Annotated[str | None, typer.Option(help="Of `pnl` and `equity`: hour, day, week or month.")] = None,
+    form: Annotated[str, typer.Option("--format", help="csv or jsonl.")] = "csv",
+    out: Annotated[Path | None, typer.Option(help="File; default: standard output.")] = None,
+    url: _Url = None,
+    config: _ConfigFile = Path("config.yaml"),
+) -> None:
+    """Write stored records to a file, from the running gateway, or from its database where none runs."""
+    from gateway import asking, exporting
+    from gateway.core.backfills import BadWindow, moment
+
+    if table not in exporting.TABLES:
+        fail(f"export: there is no table {table!r}; there are: {', '.join(exporting.TABLES)}")
+    if form not in exporting.FORMS:
+        fail(f"export: --format is {form!r}; it must be one of {', '.join(exporting.FORMS)}")
+    try:
+        settings = configuration.Config() if url is not None and not config.exists() else configuration.load(config)
+        moments = [None if text is None else str(moment(text)) for text in (since, until)]
+    except (ConfigError, BadWindow) as error:
+        fail(f"export: {error}" if isinstance(error, BadWindow) else str(error))
+    names = ("", "at") if table == "positions" else ("from", "to")
+    given = {"account": ",".join(account or ()), "symbol": ",".join(symbol or ()), "bucket": bucket} | dict(
+        zip(names, moments, strict=True)
+    )
+    query = {name: value for name, value in given.items() if name and value}
+
+    async def main(_stop: Stop) -> None:
+        try:
+            with exporting.target(out) as file:
+                await exporting.export(settings, url or _address(settings), table, form, query, file.write, alone=url is None)
+        except OSError as error:
+            fail(f"--out {out}: cannot be written ({error.strerror})")
+        except asking.NoAnswer as error:
+            fail(f"export: {error}")
+
+    run(main)
 
 
 @app.command()

@@ -76,7 +76,7 @@ class Asking:
     def records(self, since_ms: int, until_ms: int) -> list[HttpRequest]:
         """Return the same of a window, its end not in it."""
         window = {"startTime": since_ms, "endTime": until_ms - 1}
-        return [*self._contracts(), *(build.full(self.question(kind, **window)) for kind in tables.HISTORY)]
+        return [*self._contracts(), *(self.question(kind, **window) for kind in tables.HISTORY)]
 
     def find_order(self, order_id: str) -> list[HttpRequest]:
         """Return the question for one order by the venue's id or, 0x…, the client's; ids are the same for all coins."""

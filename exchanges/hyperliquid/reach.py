@@ -38,7 +38,7 @@ class Reach:
         if self._whole_since is not None and self._whole_since <= since_ms:
             return []
         self._window, self._counted = since_ms, set()
-        return [build.full(self._question(_KIND, **{"startTime": 0, "endTime": since_ms - 1, _OURS: False}))]
+        return [self._question(_KIND, **{"startTime": 0, "endTime": since_ms - 1, _OURS: False})]
 
     def is_ours(self, asked: Mapping[str, Any]) -> bool:
         """Say whether a question is one of these."""

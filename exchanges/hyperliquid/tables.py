@@ -35,7 +35,7 @@ PING_EVERY_S = 25.0
 SILENT_AFTER_S = 60.0
 
 # Weight of an info request against 1,200 a minute and address; everything not named weighs 20. Lists of records weigh 20 and one
-# for 20 items: counted here as a page of 500 (docs, rate limits).
+# for 20 items: counted here as a page of 500, and what follows a full page as another full one (docs, rate limits).
 WEIGHTS = {
     "allMids": 2,
     "clearinghouseState": 2,

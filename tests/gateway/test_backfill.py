@@ -87,7 +87,7 @@ class Scene:
         self.settled = 0
         self.now = self.clock.now_ms()
         self.reader = Backfiller(
-            "main", self.asked, self.kept, self.clock, window_s=86_400, reach_s=90 * 86_400, judge=self._judge,
+            "main", self.asked, self.kept, self.clock, window_s=86_400, reach_ms=90 * DAY, judge=self._judge,
             settled=self._settle, random=lambda: 0.5,
         )  # fmt: skip
         self.judged: list[Event] = []

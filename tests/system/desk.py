@@ -166,7 +166,7 @@ def stored_at(dsn: str) -> Change:
     """Return the change that puts the desk's storage at a DSN rather than embedded in its folder."""
 
     def change(config: Config, specs: list[AccountSpec]) -> tuple[Config, list[AccountSpec]]:
-        storage = StorageSettings(dsn=dsn, flush_interval_s=0.1)
+        storage = StorageSettings(dsn=dsn, data_dir=config.storage.data_dir, flush_interval_s=0.1)
         return msgspec.structs.replace(config, storage=storage), specs
 
     return change
