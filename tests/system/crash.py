@@ -33,12 +33,12 @@ from tests.system.burden import Burden
 from tests.system.desk import eventually, running_simulator
 from tests.system.expected import Books
 from tests.system.programs import get
+from tests.system.roomy import roomy
 from tests.system.stations import Station, StorageKind, station
 from tests.system.truth import differences
 from tests.system.watching import TABLES, Watching, client, unequal
 
-# One-way and hedged, on all venues. A venue's limits are for all accounts of a machine: of Hyperliquid's one is enough, since its
-# past, which is asked patiently, would take minutes for three.
+# One-way and hedged, on all venues.
 ACCOUNTS = ("okx-main", "okx-hedge", "bybit-main", "bybit-hedge", "hl-main", "aster-main", "aster-hedge")
 FAULTS = ("gateway", "postgres", "both", "outage", "full_disk")
 KINDS: tuple[StorageKind, ...] = get_args(StorageKind)
@@ -337,7 +337,9 @@ async def crash(
     kinds: Sequence[StorageKind] = KINDS,
 ) -> Figures:
     """Go through the matrix, or a part of it, and return what was found."""
-    async with running_simulator(seed) as simulator, AsyncExitStack() as stations:
+    async with AsyncExitStack() as stations:
+        stations.enter_context(roomy())
+        simulator = await stations.enter_async_context(running_simulator(seed))
         simulator.control.pause()
         matrix = Matrix(simulator, seed, outage_s)
         plan = matrix.plan(rounds, faults, kinds)

@@ -63,13 +63,13 @@ class Program:
 
 @asynccontextmanager
 async def program(
-    folder: Path, *arguments: str | Path, environ: Mapping[str, str] | None = None
+    folder: Path, *arguments: str | Path, environ: Mapping[str, str] | None = None, command: Sequence[str] = COMMAND
 ) -> AsyncIterator[Program]:
     """Start ``perpwire`` and yield it once its first line came; whatever happens, it has ended afterwards."""
     errors = folder / f"stderr-{os.urandom(4).hex()}"
     with errors.open("wb") as file:
         process = await asyncio.create_subprocess_exec(
-            *COMMAND,
+            *command,
             *map(str, arguments),
             cwd=ROOT,
             stdout=asyncio.subprocess.PIPE,

@@ -12,6 +12,7 @@ import resource
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -29,6 +30,7 @@ from tests.system.programs import Program, alive, all_gone, descendants, program
 from tests.system.test_restart import configuration
 
 StorageKind = Literal["embedded", "dsn"]
+COMMAND = (sys.executable, "-m", "tests.system.roomy")
 DISK_MB = 32  # of the spool, where this machine lets us give it a disk of its own
 SMALL_BYTES = 128 << 10
 RETURN_S = 60.0  # a gateway or a database that was killed is back
@@ -97,7 +99,7 @@ class Station:
         """Start the gateway; it serves, and its feeds are coming up."""
         assert self.running is None, "one at a time"
         self.running = await self._life.enter_async_context(
-            program(self.folder, "serve", "--config", self.folder / "config.yaml")
+            program(self.folder, "serve", "--config", self.folder / "config.yaml", command=COMMAND)
         )
         self.lives += 1
 
