@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 
 import asyncpg
 import msgspec
@@ -280,6 +280,27 @@ async def _sizes(dsn: str, settings: StorageSettings) -> list[str]:
             return list(lines(await sizes(connection), tables_kept(settings)))
     finally:
         await connection.close()
+
+
+@contextlib.asynccontextmanager
+async def reading(settings: StorageSettings) -> AsyncIterator[Reader]:
+    """Lend a reader of what is stored; of the embedded database also beside the gateway that runs it.
+
+    Raises:
+        StorageError: The database's folder cannot be used. Where the database is away, questions say so.
+    """
+    postgres, dsn = None, settings.dsn or running_dsn(settings.data_dir)
+    if dsn is None:
+        postgres = EmbeddedPostgres(settings.data_dir)
+    try:
+        reader = Reader(dsn if postgres is None else await postgres.start())  # type: ignore[arg-type]  # one of both is there
+        try:
+            yield reader
+        finally:
+            await reader.close()
+    finally:
+        if postgres is not None:
+            await postgres.stop()
 
 
 async def migrate_once(settings: StorageSettings) -> list[str]:
