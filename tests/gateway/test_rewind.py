@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -26,9 +27,11 @@ from exchanges.events import (
     Verified,
 )  # fmt: skip
 from gateway.config import Config
+from gateway.core.accounts import AccountInfo
 from gateway.core.alerts.records import Silence
 from gateway.core.journal import Entry, Places
 from gateway.core.records import Demanded, Forgotten
+from gateway.replay import Replay
 from gateway.rewind import NothingKept, Rewind, conditions
 from tests.gateway.events_of import (
     BYBIT,
@@ -43,6 +46,7 @@ from tests.gateway.events_of import (
     snapshot,
 )  # fmt: skip
 from tests.gateway.life import Life, again, venue_sent, whole
+from tests.recordings import needs_recordings, recordings
 
 T0 = 1_760_000_000_000
 SYMBOLS = ("BTC-USDT-SWAP", "ETH-USDT-SWAP")
@@ -163,7 +167,7 @@ def live(drawn: list[tuple[str, Any]], config: Config | None = None) -> Life:
 CONFIG = Config(models=Config().models.__class__(promoted=("okx_cross", "bybit_cross")))
 
 
-@settings(max_examples=150)
+@settings(max_examples=40)
 @given(steps())
 def test_after_a_good_end_the_tables_are_the_same_whole(drawn: list[tuple[str, Any]]) -> None:
     life = live(drawn, CONFIG)
@@ -171,7 +175,7 @@ def test_after_a_good_end_the_tables_are_the_same_whole(drawn: list[tuple[str, A
     assert whole(again(life.rows)) == whole(life.engine)
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(steps(), st.data())
 def test_at_every_entry_it_stands_as_the_venues_said(drawn: list[tuple[str, Any]], data: st.DataObject) -> None:
     cut = data.draw(st.integers(1, len(drawn)))
@@ -242,3 +246,32 @@ def test_of_several_lives_the_last_one_stands() -> None:
     second.turn(position(fence=(9,), size="7", venue_at=T0 + 61_000), at=T0 + 61_000)
     second.close()
     assert whole(again([*first.rows, *second.rows])) == whole(second.engine)
+
+
+def captured(venue: str) -> Iterator[tuple[list[Event], int]]:
+    """Yield the turns that captured messages of a venue's streams become, by its codecs."""
+    turns: list[tuple[list[Event], int]] = []
+    reader = Replay(lambda _: None)  # not every stream is read by both kinds of connections
+    taken = reader.engine.turn
+    reader.engine.turn = lambda events, now: (turns.append((list(events), now)), taken(events, now))[1]  # type: ignore[method-assign]
+    at = T0
+    for recording in recordings(venue, status="captured"):
+        for message in recording.messages()[:30] if recording.kind.startswith("ws") else ():
+            at += 250
+            for via in ("ws-private", "ws-public"):
+                line = {"at": at, "venue": venue, "account": "main", "via": via, "data": message}
+                reader.feed([msgspec.json.encode(line)], recording.path.name)
+    yield from ((events, now) for events, now in turns if events)
+
+
+@needs_recordings
+@pytest.mark.parametrize("venue", ["okx", "bybit", "hyperliquid"])  # of Aster no stream was captured
+def test_what_venues_really_sent_is_gone_through_again_to_the_same_tables(venue: str) -> None:
+    life, turns = Life(AccountInfo(name="main", venue=venue, env="live"), at=T0), list(captured(venue))
+    for number, (events, at) in enumerate(turns):
+        life.turn(*events, at=at)
+        if number % 4 == 0:
+            life.clock(at)
+    life.close()
+    assert turns
+    assert whole(again(life.rows)) == whole(life.engine)
