@@ -23,6 +23,9 @@ from gateway.storage.status import TROUBLE, Standing
 
 _log = logging.getLogger(__name__)
 
+# Forgetting is an fsync too, and needs no hurry: the database says which batches it has.
+_FORGET_EVERY = 8
+
 
 class Outlet:
     """Where batches go. ``open`` first; one ``write`` at a time, under ``order``; ``close`` last.
@@ -214,6 +217,7 @@ class Outlet:
                 async with self.order:  # nobody is appending: what is seen as empty is
                     one = await self._next(spool)
                     if one is None:
+                        await self._drop(spool, self._drained)
                         self.direct = True
                         self.spooled.clear()
                         self._standing.set("ok")
@@ -245,7 +249,9 @@ class Outlet:
                 self._wrote and batch.epoch != self._epoch
             ):  # the spool could not be read before: newer rows were there already
                 self._on_other(batch.name)
-        await self._drop(spool, one.number)
+        self._drained = one.number
+        if one.number % _FORGET_EVERY == 0:
+            await self._drop(spool, one.number)
 
     async def _drop(self, spool: Spool, number: int) -> None:
         self._drained = max(self._drained, number)

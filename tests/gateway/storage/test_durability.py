@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +21,7 @@ from gateway.core.journal import Entry, MarkSample, place
 from gateway.core.records import Backfill, PositionChange
 from gateway.storage import batch as batches
 from gateway.storage.checkpoint import Checkpoint
+from gateway.storage.embedded import EmbeddedPostgres
 from gateway.storage.errors import PostgresAway, SpoolFull, WriterLockHeld
 from gateway.storage.mirror import StoredAccount
 from gateway.storage.postgres import Database
@@ -417,6 +420,38 @@ async def test_slow_database_is_not_waited_for(dsn: str, bare: asyncpg.Connectio
         await transaction.rollback()
         await harness.settle()
         assert await _numbers_of(bare) == [1]
+
+
+async def test_postmaster_killed_under_the_journal_loses_nothing(folder: Path) -> None:
+    """Three kill -9 of the server while entries keep coming: all of them once, though nobody waited."""
+    server = EmbeddedPostgres(folder / "data")
+    dsn = await server.start()
+    spool = Spool(folder / "spool", 1 << 24)
+    checkpoint = Checkpoint(Database(dsn), "e", spool=spool, flush_interval_s=0.1, jitter=lambda: 0.05)
+    server.on_restart = checkpoint.retry_now
+    await checkpoint.load()
+    task = asyncio.create_task(checkpoint.run())
+    number = 0
+
+    def caught_up(kill: int, writes: int) -> bool:
+        nonlocal number
+        number += 1
+        checkpoint.put_entry(_entry(number))  # they keep coming
+        status = checkpoint.status
+        return server.restarts >= kill and status.writes > writes and not status.spool_batches
+
+    for kill in (1, 2, 3):
+        writes = checkpoint.status.writes
+        os.kill(server.pid or 0, signal.SIGKILL)
+        await eventually(lambda kill=kill, writes=writes: caught_up(kill, writes), "all is in the database again", 30)  # type: ignore[misc]
+    assert await checkpoint.drain(10)
+    await task
+    sql = await asyncpg.connect(dsn)
+    assert await _numbers_of(sql) == list(range(1, number + 1))
+    assert checkpoint.status.journal_lost == 0
+    assert await sql.fetchval("SELECT clean AND journal = $1 FROM checkpoint", place(_AT) + number)
+    await sql.close()
+    await server.stop()
 
 
 _STEPS = st.lists(
