@@ -22,6 +22,7 @@ from gateway.core.round_trips import ZERO, Contract, Part, RoundTrip, parts, tol
 
 # What is booked this soon after a position ended was part of it: funding, the fee of a liquidation.
 AFTERWARDS_MS = 60_000
+_ALIKE = Decimal("1e-4")  # payments of one moment for each contract, by rounding
 _GRAVE: Collection[CloseReason] = ("liquidated", "adl", "settled")
 
 
@@ -227,8 +228,10 @@ class _Step:
         self._tell = tell
         self._chain, self._evidence = chain, evidence
         self._contract = evidence.contract
+        self._shared: dict[str, Leg] = {}  # payments that nobody names, by id
 
     def take(self, items: list[Item]) -> None:
+        self._share([one for one in items if isinstance(one, FundingPayment) and one.position is None and not one.size])
         while items:
             item = self._next(items)
             items.remove(item)
@@ -470,10 +473,23 @@ class _Step:
     def _settle(self) -> str | None:
         return self._contract.settle if self._contract else None
 
+    def _share(self, payments: list[FundingPayment]) -> None:
+        """Tell the legs apart that payments of one moment are of, where the venue does not: they are as large as the legs."""
+        held = sorted(
+            (leg.trip.size, number) for number, leg in enumerate(self._chain.legs) if leg.trip and leg.trip.size
+        )
+        if len(held) < 2 or len(held) != len(payments) or len({size for size, _ in held}) < len(held):
+            return
+        paid = sorted(payments, key=lambda one: abs(Decimal(one.amount)))
+        shares = [abs(Decimal(one.amount)) / size for one, (size, _) in zip(paid, held, strict=True)]
+        if max(shares) - min(shares) <= max(shares) * _ALIKE:
+            legs = (self._chain.legs[number] for _, number in held)
+            self._shared = {one.id: leg for one, leg in zip(paid, legs, strict=True)}
+
     # --- money without a trade -------------------------------------------------------------------------------------------
 
     def _payment(self, payment: FundingPayment) -> None:
-        leg = self._holder(payment.position, payment.size)
+        leg = self._shared.get(payment.id) or self._holder(payment.position, payment.size)
         if leg is None:
             return
         amount = Decimal(payment.amount)

@@ -175,7 +175,7 @@ async def go_back(connection: Connection, group: Group, to: int) -> None:
     row = await connection.fetchrow(_BEFORE, *group.key, to)
     group.chain = decode(row["chain"]) if row else Chain(account=group.account, symbol=group.symbol)
     await connection.execute(_DROP, *group.key, row["number"] if row else -1)
-    group.late, group.behind = None, True
+    group.behind = True
 
 
 async def page(connection: Connection, group: Group) -> Page:

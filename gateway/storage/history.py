@@ -22,6 +22,7 @@ from gateway.storage.batch import Batch, RecordRow
 from gateway.storage.chain_rows import Group, Key, Told
 from gateway.storage.postgres import Connection
 
+_RECENT_MS = 600_000  # going back so far costs little
 _PAGES = 50  # of stored records that are folded in one transaction: under a second
 
 
@@ -47,7 +48,7 @@ async def derive(connection: Connection, batch: Batch) -> None:
         return
     changed, pages = [], _PAGES
     for group in await chain_rows.groups(connection, list(touched), batch.at):
-        used = await _bring(connection, group, touched[group.key], pages)
+        used = await _bring(connection, group, touched[group.key], pages, batch.at)
         if used is not None:
             changed.append(group)
             pages -= used
@@ -70,6 +71,7 @@ async def rebuild(connection: Connection, account: str) -> int:
         async with connection.transaction():
             (group,) = await chain_rows.groups(connection, [key], 0)
             await chain_rows.go_back(connection, group, -1)
+            group.late = None
             await chain_rows.put(connection, [group])
         while group.behind:
             group.cycles.clear()
@@ -115,7 +117,7 @@ async def _doubtful(connection: Connection, touched: dict[Key, _Touched], covere
         one.again = min(one.again or doubt, doubt)
 
 
-async def _bring(connection: Connection, group: Group, touched: _Touched, pages: int) -> int | None:
+async def _bring(connection: Connection, group: Group, touched: _Touched, pages: int, at: int) -> int | None:
     """Bring a group on; return how many pages of stored records were folded; None: nothing changed."""
     group.user = group.user or touched.user
     told = [one for one in touched.told if _counts(group, one.item) and not group.chain.tells_nothing(one.item)]
@@ -125,16 +127,25 @@ async def _bring(connection: Connection, group: Group, touched: _Touched, pages:
     doubt = group.chain.doubt
     if touched.again is not None and doubt is not None and touched.again - SLACK_MS <= doubt:
         late.append(doubt)
-    if late:
-        group.late = min([*late, *([group.late] if group.late is not None else [])])
-    if group.late is not None and not group.running:
-        await chain_rows.go_back(connection, group, group.late)
+    await _go_back(connection, group, late, at)
     if group.behind:
         return await _go_on(connection, group, pages)
     fresh = [one for one in told if not group.chain.late(one.item)]
     fresh += [Told(item, None) for item in words if not group.chain.late(item)]
     await _fold(connection, group, fresh)
     return 0 if fresh or late else None
+
+
+async def _go_back(connection: Connection, group: Group, late: list[int], at: int) -> None:
+    """Take a group back to before its late records. While its past is being read, what is far back waits for the end of that."""
+    old = [moment for moment in late if group.running and moment < at - _RECENT_MS]
+    recent = [moment for moment in late if moment not in old]
+    waiting = min((*old, *([] if group.late is None else [group.late])), default=None)
+    if waiting is not None and not group.running:
+        recent, waiting = [*recent, waiting], None
+    if recent:
+        await chain_rows.go_back(connection, group, min(recent))
+    group.late = waiting
 
 
 async def _go_on(connection: Connection, group: Group, pages: int) -> int:

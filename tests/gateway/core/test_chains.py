@@ -410,6 +410,23 @@ def test_legs_are_named_by_their_fills() -> None:
     assert [(one.position, one.funding, one.complete) for one in cycles] == [(short, "0", False), (long, "5", False)]
 
 
+@pytest.mark.parametrize(
+    ("paid", "funding"), [(("-1", "3"), ["3", "-1"]), (("1", "-3"), ["-3", "1"]), (("1", "-2"), ["0", "0"])]
+)
+def test_payments_of_one_moment_are_as_large_as_their_legs(paid: tuple[str, str], funding: list[str]) -> None:
+    long, short = f"{ACCOUNT}:{SYMBOL}:LONG", f"{ACCOUNT}:{SYMBOL}:SHORT"
+    items: list[Item] = [
+        fill(1, 1, "100", T0, position=long),
+        fill(2, -3, "100", T0, position=short),
+        *(payment(n, amount, T0 + 2, position=None) for n, amount in enumerate(paid)),
+        fill(3, 3, "101", T0 + 3, position=short),
+        fill(4, -1, "101", T0 + 5, position=long),
+    ]
+    cycles, _ = whole(items)
+    assert [one.funding for one in cycles] == funding
+    assert all(one.complete == (funding != ["0", "0"]) for one in cycles)
+
+
 def test_a_leg_without_a_name_takes_the_first_that_comes() -> None:
     (cycle,), chain = whole([fill(1, 1, "100", T0, position=None), fill(2, -1, "100", T0 + 1)])
     assert (cycle.position, len(chain.legs)) == (POSITION, 1)
