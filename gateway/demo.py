@@ -17,7 +17,15 @@ import msgspec
 
 from exchanges.venue import AccountSpec, Credentials
 from gateway.app import Gateway
-from gateway.config import AccountSettings, Config, HostSettings, ModelSettings, ServerSettings, StorageSettings
+from gateway.config import (
+    AccountSettings,
+    Config,
+    HistorySettings,
+    HostSettings,
+    ModelSettings,
+    ServerSettings,
+    StorageSettings,
+)
 from gateway.core.margin.catalog import CATALOG
 
 _FIRST_LINE_S = 20.0
@@ -61,6 +69,7 @@ def configure(described: dict[str, Any], port: int, data: Path) -> tuple[Config,
         storage=StorageSettings(data_dir=str(data)),
         # The simulated venues liquidate by the published formulas: here every model may be shown, and calibration judges each.
         models=ModelSettings(promoted=tuple(CATALOG)),
+        history=HistorySettings(backfill_days=0),  # the world begins now
         venues={
             name: HostSettings(rest=part["rest"], ws_public=part["ws_public"], ws_private=part["ws_private"])
             for name, part in venues.items()

@@ -51,7 +51,7 @@ def posts(state: ServerState) -> Iterator[tuple[Handler, str]]:
 
 async def test_every_body_is_read_up_to_its_bound_and_refused_beyond(state: ServerState) -> None:
     asked = list(posts(state))
-    assert len(asked) == 4
+    assert len(asked) == 5
     for handler, code in asked:
         sender = Sender()
         with pytest.raises(Refusal, match=f"the body has more than {MOST} bytes") as caught:

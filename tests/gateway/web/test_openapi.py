@@ -77,6 +77,8 @@ async def test_every_route_of_the_contract_is_described() -> None:
         "/v1/accounts/{id}/explain",
         "/internal/models/pairs",
         "/internal/reconcile",
+        "/internal/backfill",
+        "/internal/backfills",
         "/metrics",
         "/openapi.json",
         "/docs",
