@@ -180,11 +180,7 @@ async def _broken_off(dsn: str, account: str) -> dict[str, Any]:
 
 async def test_the_command_speaks_to_a_gateway_that_runs(aged: Simulator, dsn: str, folder: Path) -> None:
     account = "hl-main"
-
-    def unread(config: Config, specs: list[AccountSpec]) -> tuple[Config, list[AccountSpec]]:
-        return msgspec.structs.replace(config, history=HistorySettings(backfill_days=0)), specs
-
-    async with desk(aged, folder, changes=(only(account), unread, stored_at(dsn))) as running:
+    async with desk(aged, folder, changes=(only(account), stored_at(dsn))) as running:
         port = running.gateway.server.port
         path = in_file(running.gateway.config, running.gateway.specs, folder, dsn, port)
         since = datetime.fromtimestamp((now_ms() - 10 * DAY_MS) / 1000, UTC).isoformat()
