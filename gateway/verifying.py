@@ -1,7 +1,7 @@
 """Verification as a daily job of the gateway, and ``perpwire verify``, which works it out from the database alone.
 
-Owns when an account is verified: every UTC day, a while after its end that differs from account to account, once the venue's records
-of it were read.
+Owns when an account is verified: every UTC day, a while after its end that differs from account to account, once the venue's
+records of it were read.
 """
 
 from __future__ import annotations

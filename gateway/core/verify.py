@@ -333,7 +333,8 @@ class _Comparison:
         fills = [move.move.part.fill for move in moves]
         said = None
         if all(fill.realized_pnl is not None for fill in fills):
-            said = _total(move.said + move.fee + move.opening for move in moves)
+            shares = [] if any(not move.move.closes for move in moves) else [move.opening for move in moves]
+            said = _total((*(move.said + move.fee for move in moves), *shares))
         return _Case(
             what, min((move.move.opened_at for move in moves), default=at), at,
             next((record.ccy for record in records if record.ccy), None) or self._settle, ours, venue, bounds,

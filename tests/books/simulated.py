@@ -1,0 +1,235 @@
+"""A gateway over the simulated venues for some hours of the world: whatever can happen to books happens, then they are verified.
+
+Time is virtual. Afterwards one fill is deleted, one fee altered and one funding doubled in the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import asyncpg
+import msgspec
+
+from exchanges.sim import server as simulation
+from exchanges.sim.hands import Impossible
+from exchanges.sim.server import Simulator
+from exchanges.sim.world import UnknownName
+from exchanges.venue import AccountSpec
+from gateway.config import Config, HistorySettings
+from gateway.core.journal import DAY_MS
+from gateway.core.records import Finding, Verification
+from gateway.core.verified import verify
+from gateway.storage import verification
+from tests.system.changes import only
+from tests.system.desk import Desk, desk, stored_at
+from tests.system.leaping import LeapingClock
+
+HOUR_MS = 3_600_000
+_LEAP_MS = 1_500
+_LIMIT_S = 120.0
+
+
+class Outcome(NamedTuple):
+    """What verifications said.
+
+    Attributes:
+        rows: By account, of untouched books. ``tampered``: the lines that nothing explains, after the tampering.
+        touched: What was done to which row: (kind, account, symbol, id).
+        done: How often what was made to happen.
+    """
+
+    rows: dict[str, list[Verification]]
+    tampered: list[tuple[str, Finding]]
+    touched: list[tuple[str, str, str, str]]
+    done: Counter[str]
+
+
+async def lived(dsn: str, folder: Path, seed: int, rounds: int, accounts: Sequence[str] = ()) -> Outcome:
+    """Live through some rounds, verify, tamper, verify again.
+
+    Args:
+        accounts: Those that are read; none: all.
+    """
+    today = (time.time_ns() // 1_000_000 // DAY_MS + 1) * DAY_MS
+    clock = LeapingClock(today + DAY_MS // 4)
+    simulator = await simulation.start(seed, clock=clock.now_ms)
+    whim, done = random.Random(seed), Counter[str]()
+    try:
+        changes = [stored_at(dsn), _without_past]
+        if accounts:
+            changes.insert(0, only(*accounts))
+        async with desk(
+            simulator, folder, changes=changes, clock=clock, tables=("positions", "accounts", "feeds")
+        ) as shown:
+            names = list(shown.gateway.config.accounts)
+            await _pass(shown, clock, 60_000)
+            await shown.live(60.0)
+            await _pass(shown, clock, 150_000)
+            for _ in range(rounds):
+                simulator.world.pause()
+                for name in names:
+                    _act(simulator, name, whim, done)
+                _events(simulator, whim, done)
+                simulator.world.resume()
+                await _pass(shown, clock, 90_000)
+            simulator.world.pause()
+            await _pass(shown, clock, 200_000)
+            for name in names:
+                status = await _while_time_passes(
+                    shown, clock, shown.gateway.backfills.read(name, today, clock.now_ms())
+                )
+                assert status.state == "done", f"{name}: {status}"
+                assert not status.backfill.error, f"{name}: {status.backfill.error}"
+            await shown.gateway.store.stored()
+            until = clock.now_ms()
+            connection = await asyncpg.connect(dsn)
+            try:
+                rows = {name: await _verified(connection, name, today, until) for name in names}
+                touched = await tamper(connection, names, today, until, whim)
+                again = {name: await _verified(connection, name, today, until) for name in names}
+            finally:
+                await connection.close()
+    finally:
+        await simulator.stop()
+    return Outcome(rows, [(name, one) for name, of in again.items() for one in unexplained(of)], touched, done)
+
+
+def _without_past(config: Config, specs: list[AccountSpec]) -> tuple[Config, list[AccountSpec]]:
+    """Leave out what lies before the world: its positions were opened days ago, by fills that nobody can tell of."""
+    return msgspec.structs.replace(config, history=HistorySettings(backfill_days=0, verify=False)), specs
+
+
+def unexplained(rows: Sequence[Verification]) -> list[Finding]:
+    """Return the lines that nothing explains."""
+    return [finding for row in rows for finding in row.findings if finding.cls == "unexplained"]
+
+
+async def _verified(connection: Any, name: str, since: int, until: int) -> list[Verification]:
+    return verify(await verification.material(connection, name, since, until, until), until)
+
+
+# --- what happens ----------------------------------------------------------------------------------------------------------
+
+
+def _act(simulator: Simulator, name: str, whim: random.Random, done: Counter[str]) -> None:
+    """Let an account close a part of something, turn something round, and go in and out of something else."""
+    account = simulator.world.account(name)
+    held = sorted({position.symbol for position in account.positions.values()})
+    perps = [one for one in held if simulator.world.contract(account.venue, one).kind == "perp"]
+    if perps:
+        symbol = whim.choice(perps)
+        _do(simulator, done, {"kind": "close_position", "account": name, "symbol": symbol, "share": "0.5"})
+        symbol = whim.choice(perps)
+        side = "short" if whim.random() < 0.5 else "long"
+        if _do(simulator, done, {"kind": "close_position", "account": name, "symbol": symbol}):
+            _do(simulator, done, {"kind": "open_position", "account": name, "symbol": symbol, "side": side})
+
+
+def _events(simulator: Simulator, whim: random.Random, done: Counter[str]) -> None:
+    """Let funding be paid, money come and go, profit be settled, and the venue close positions itself."""
+    everybody = list(simulator.world.accounts)
+    for venue in ("okx", "bybit", "hyperliquid", "aster"):
+        symbols = sorted(
+            {
+                p.symbol
+                for name in everybody
+                for p in simulator.world.account(name).positions.values()
+                if p.venue == venue
+            }
+        )
+        perps = [one for one in symbols if simulator.world.contract(venue, one).kind == "perp"]
+        _do(simulator, done, {"kind": "pay_funding", "venue": venue, "symbol": whim.choice(perps), "rate": "0.0003"})
+    _do(simulator, done, {"kind": "settle", "venue": whim.choice(("okx", "bybit"))})
+    for kind in ("liquidate", "adl"):
+        name = whim.choice(everybody)
+        held = sorted({p.symbol for p in simulator.world.account(name).positions.values()})
+        if held:
+            _do(simulator, done, {"kind": kind, "account": name, "symbol": whim.choice(held), "share": "0.5"})
+    name = whim.choice(everybody)
+    purse = whim.choice(sorted(simulator.world.account(name).cash))
+    _do(simulator, done, {"kind": "transfer", "account": name, "ccy": purse, "amount": str(whim.choice((-3, 7, 25)))})
+
+
+def _do(simulator: Simulator, done: Counter[str], fault: dict[str, str]) -> bool:
+    try:
+        simulator.control.fault(fault)
+    except (Impossible, UnknownName, ValueError) as error:
+        done[f"not {fault['kind']}: {type(error).__name__}"] += 1
+        return False
+    done[fault["kind"]] += 1
+    return True
+
+
+# --- time -----------------------------------------------------------------------------------------------------------------
+
+
+async def _pass(shown: Desk, clock: LeapingClock, ms: int) -> None:
+    """Let time pass: quickly while nothing is being asked, so that no answer seems to take minutes."""
+    until, loop = clock.now_ms() + ms, asyncio.get_running_loop()
+    deadline = loop.time() + _LIMIT_S
+    while clock.now_ms() < until:
+        assert loop.time() < deadline, f"time does not pass: {shown._troubles()}"
+        if shown.quiet():
+            clock.leap(_LEAP_MS)
+        await asyncio.sleep(0.01)
+
+
+async def _while_time_passes(shown: Desk, clock: LeapingClock, work: Any) -> Any:
+    task = asyncio.ensure_future(work)
+    async with asyncio.timeout(_LIMIT_S):
+        while not task.done():
+            clock.leap(500)
+            await asyncio.sleep(0.01)
+    return task.result()
+
+
+# --- tampering ----------------------------------------------------------------------------------------------------------------
+
+
+async def tamper(
+    connection: Any, names: Sequence[str], since: int, until: int, whim: random.Random
+) -> list[tuple[str, str, str, str]]:
+    """Delete a fill, alter a fee and double a funding, each of another account where there are enough; return what was done."""
+    order = whim.sample(list(names), len(names))
+    fill = await _pick(connection, order, _CLOSING, since, until)
+    fee = await _pick(connection, [one for one in order if one != fill["account"]] or order, _CLOSING, since, until)
+    paid = await _pick(
+        connection, [one for one in order if one not in (fill["account"], fee["account"])] or order, _PAID, since, until
+    )
+    await connection.execute("DELETE FROM fills WHERE id = $1", fill["id"])
+    state = json.loads(fee["state"])
+    state["fee"] = str(2 * abs(float(state["fee"])) + 1)
+    await connection.execute("UPDATE fills SET state = $2::jsonb WHERE id = $1", fee["id"], json.dumps(state))
+    await connection.execute(
+        "INSERT INTO funding (id, account, at, state, user_name, journal) "
+        "SELECT id || '#2', account, at, state, user_name, journal FROM funding WHERE id = $1", paid["id"],
+    )  # fmt: skip
+    kinds = ("fill deleted", fill), ("fee altered", fee), ("funding doubled", paid)
+    return [(kind, row["account"], row["symbol"], row["id"]) for kind, row in kinds]
+
+
+# Of a position that was opened and closed since: what closes is in the records of every venue.
+_CLOSING = """
+    SELECT f.id, f.account, f.symbol, f.state FROM fills f JOIN position_history h
+    ON h.account = f.account AND h.symbol = f.symbol AND f.at = h.at AND (h.state ->> 'complete')::boolean
+    WHERE f.account = $1 AND f.at >= $2 AND f.at < $3 AND (f.state ->> 'fee')::numeric <> 0 ORDER BY f.id LIMIT 1
+"""
+_PAID = """
+    SELECT id, account, symbol, state FROM funding WHERE account = $1 AND at >= $2 AND at < $3
+    AND (state ->> 'amount')::numeric <> 0 ORDER BY id LIMIT 1
+"""
+
+
+async def _pick(connection: Any, names: Sequence[str], statement: str, since: int, until: int) -> Any:
+    for name in names:
+        row = await connection.fetchrow(statement, name, since, until)
+        if row is not None:
+            return row
+    raise AssertionError(f"nothing to tamper with in {names}")

@@ -1,0 +1,95 @@
+"""Verification finds what was done to books, each fault in one line, and nothing in books that nobody touched."""
+
+from __future__ import annotations
+
+import random
+from decimal import Decimal
+
+import msgspec
+import pytest
+
+from exchanges.events import Fill
+from gateway.core.chains import Seen
+from gateway.core.records import Finding
+from gateway.core.verify import Book, Unit, compare
+from tests.books.worlds import INVERSE, LINEAR, STYLES, World
+
+SEEDS = range(12)
+
+
+@pytest.fixture(params=[(venue, contract) for venue in STYLES for contract in (LINEAR, INVERSE)], ids=str)
+def worlds(request: pytest.FixtureRequest) -> list[World]:
+    venue, contract = request.param
+    return [World(venue, random.Random(seed), contract).live(random.Random(seed).randint(3, 40)) for seed in SEEDS]
+
+
+def lines(book: Book) -> list[Finding]:
+    """Return what is not rounding."""
+    return [unit.finding for unit in compare(book) if unit.finding is not None and unit.finding.cls != "rounding"]
+
+
+def test_untouched_books_agree_within_the_venues_rounding(worlds: list[World]) -> None:
+    units: list[Unit] = [unit for world in worlds for unit in compare(world.book())]
+    assert len(units) >= len(worlds)
+    assert {None if unit.finding is None else unit.finding.cls for unit in units} <= {None, "rounding"}
+
+
+def test_a_deleted_fill_is_one_line(worlds: list[World]) -> None:
+    for world in worlds:
+        gone = world.whim.randrange(len(world.fills))
+        (found,) = lines(world.book()._replace(fills=[*world.fills[:gone], *world.fills[gone + 1 :]]))
+        assert (found.cls, found.symbol) == ("unexplained", world.symbol)
+        assert found.since <= world.fills[gone].at or found.at >= world.fills[gone].at
+        assert found.records or found.fills
+
+
+def test_an_altered_fee_is_one_line_that_names_its_fill_or_what_it_opened(worlds: list[World]) -> None:
+    for world in worlds:
+        place = world.whim.randrange(len(world.fills))
+        fill = world.fills[place]
+        altered = msgspec.structs.replace(fill, fee=str(2 * Decimal(fill.fee or 0)))
+        (found,) = lines(world.book()._replace(fills=[*world.fills[:place], altered, *world.fills[place + 1 :]]))
+        assert found.cls == "unexplained"
+        assert found.differences.keys() <= {"fees", "realized_net"}
+        assert abs(Decimal(found.effect) + Decimal(fill.fee or 0)) < Decimal("1e-4")
+
+
+def test_a_doubled_funding_is_one_line_with_both_ids(worlds: list[World]) -> None:
+    paid = [world for world in worlds if world.payments]
+    assert paid
+    for world in paid:
+        payment = world.whim.choice(world.payments)
+        twice = msgspec.structs.replace(payment, id=f"{payment.id}#2")
+        (found,) = lines(world.book()._replace(payments=[*world.payments, twice]))
+        assert (found.cls, found.payments) == ("unexplained", (payment.id, twice.id))
+        assert Decimal(found.effect) == -Decimal(payment.amount)
+
+
+def test_a_missing_and_a_doubled_record_are_one_line_each(worlds: list[World]) -> None:
+    for world in worlds:
+        records = list(world.records.values())
+        gone = world.whim.choice(records)
+        (found,) = lines(world.book()._replace(records=[one for one in records if one is not gone]))
+        assert found.cls == "unexplained"
+        twice = msgspec.structs.replace(gone, id=f"{gone.id}#2")
+        (found,) = lines(world.book()._replace(records=[*records, twice]))
+        assert (found.cls, found.records, found.effect) == ("unexplained", (gone.id, twice.id), "0")
+
+
+def test_records_that_were_never_read_are_not_missed(worlds: list[World]) -> None:
+    for world in worlds:
+        assert not lines(world.book()._replace(records=[], read=None))
+
+
+def test_what_began_before_history_is_not_held_against_anybody(worlds: list[World]) -> None:
+    for world in worlds:
+        cut = next(n for n, one in enumerate(world.fills) if n and one.at > world.fills[n - 1].at)
+        began: Fill = world.fills[cut]
+        signed = (Decimal(one.size) if one.side == "buy" else -Decimal(one.size) for one in world.fills[:cut])
+        held = Seen(began.at - 60_000, world.position, sum(signed, Decimal(0)))
+        book = world.book()
+        book = book._replace(
+            fills=world.fills[cut:], evidence=book.evidence._replace(covered=began.at), read=(began.at, world.at + 1),
+            records=[one for one in book.records if one.at >= began.at], seen=(held,),
+        )  # fmt: skip
+        assert {one.cls for one in lines(book)} <= {"before_history"}, (world.venue, lines(book))
