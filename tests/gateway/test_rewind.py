@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -21,6 +21,7 @@ from exchanges.events import (
     HistoryRead,
     OpenOrders,
     PoolState,
+    PositionState,
     Price,
     Transfer,
     VerificationFailed,
@@ -57,97 +58,127 @@ def price(ccy: str, usd: str, venue: str = "okx", quote: str = "USD") -> Currenc
     return CurrencyPrice(venue=venue, env="live", ccy=ccy, usd=usd, quote=quote)
 
 
-@st.composite
-def steps(draw: st.DrawFn) -> list[tuple[str, Any]]:
+Make = Callable[[int, int], Event]  # of a moment, with a number that rises
+
+
+def made(build: Callable[..., Event], *drawn: st.SearchStrategy[Any]) -> st.SearchStrategy[Make]:
+    """Draw events that are made of a moment, a number that rises, and what is drawn."""
+    return st.tuples(*drawn).map(lambda found: lambda at, fence: build(at, fence, *found))
+
+
+def held(at: int, fence: int, account: str, symbol: str, size: str, side: str, mark_price: str) -> PositionState:
+    """Return a report of a position, which has a liquidation price."""
+    return position(
+        symbol, account, size=size, side=side, id=f"{account}:{symbol}", fence=(fence,), venue_at=at - 5,
+        mark_price=mark_price, venue_liquidation_price="60" if side == "long" else "170", liquidation_known="price",
+    )  # fmt: skip
+
+
+def full(at: int, fence: int, account: str, rows: list[tuple[str, str, str, str]]) -> Event:
+    """Return an answer with every position of an account."""
+    states = {symbol: held(at, fence, account, symbol, *row) for symbol, *row in rows}
+    return snapshot(*states.values(), account=account, asked_at=at - 20, fence=(fence,))
+
+
+def funds(at: int, _fence: int, account: str, cash: int, btc: int) -> Event:
+    """Return balances: a pool in USDT on OKX, one in dollars on Bybit."""
+    own = PoolState(pool="USDT", ccy="USDT", cash=str(cash)) if account == "okx-main" else (
+        PoolState(pool="USDT", ccy="USD", from_coins=True)
+    )  # fmt: skip
+    coins = (
+        CoinBalance(ccy="USDT", total=str(cash), cash=str(cash), usd_price="1"),
+        CoinBalance(ccy="BTC", total=str(btc / 100), cash=str(btc / 100), usd_price="100"),
+    )
+    return balance(str(cash), account, venue_at=at - 3, coins=coins, pools=(own,))
+
+
+def filled(at: int, _fence: int, account: str, symbol: str, number: int, side: Any) -> Event:
+    """Return a fill that says what it brought."""
+    return fill(
+        side, "1", at - 10, account=account, symbol=symbol, id=f"{account}:f{number}", fee="-0.1", fee_ccy="USDT",
+        realized_pnl="3.5",
+    )  # fmt: skip
+
+
+ACCOUNT, SYMBOL = st.sampled_from(("okx-main", "bybit-main")), st.sampled_from(SYMBOLS)
+SIZE, SIDE = st.sampled_from(("1", "2", "3.5")), st.sampled_from(("long", "short"))
+CENTS = st.integers(5_000, 15_000).map(lambda n: f"{n / 100:.2f}")
+FEW, HAIRS = st.integers(0, 5), st.integers(-60, 60)
+PRICES = (
+    made(lambda at, _, s, v, late: mark(v, s, "okx", at - late), SYMBOL, CENTS, st.sampled_from((0, 100, 3_000))),
+    made(lambda _at, _, s, v: mark(v, s, "bybit", None), SYMBOL, CENTS),
+    made(lambda at, _, s, v: Price(venue="okx", env="live", symbol=s, value=v, kind="index", at=at), SYMBOL, CENTS),
+    made(lambda _at, _, c, n: price(c, f"{1 + n / 10_000_000:.7f}"), st.sampled_from(CCYS), HAIRS),
+    made(lambda _at, _, n: price("BTC", f"{100 + n / 10_000:.4f}", "bybit", "USDT"), HAIRS),
+    made(
+        lambda at, _, s, n: FundingRate(
+            venue="okx", env="live", symbol=s, rate=f"0.000{n}", next_at=T0 + 9**8, at=at, paid_on="index"
+        ),
+        SYMBOL, FEW,
+    ),
+)  # fmt: skip
+RECORDS = (
+    made(filled, ACCOUNT, SYMBOL, st.integers(0, 12), st.sampled_from(("buy", "sell"))),
+    made(
+        lambda at, _, a, s, n: FundingPayment(account=a, id=f"{a}:p{n}", symbol=s, amount="-0.25", ccy="USDT", at=at - 7),
+        ACCOUNT, SYMBOL, FEW,
+    ),
+    made(
+        lambda at, _, a, n: Transfer(account=a, id=f"{a}:t{n}", kind="deposit", ccy="BTC", amount="1", at=at), ACCOUNT, FEW
+    ),
+    made(lambda _at, fence, a, n, is_open: order(str(n), account=a, open=is_open, fence=(fence,)), ACCOUNT, FEW, st.booleans()),
+    made(lambda at, _, a: OpenOrders(account=a, scope="orders", orders=(), asked_at=at - 15), ACCOUNT),
+    made(lambda at, _, a: Verified(account=a, asked_at=at - 30), ACCOUNT),
+    made(lambda at, _, a: VerificationFailed(account=a, at=at, error="away"), ACCOUNT),
+    made(lambda at, _, a: HistoryRead(account=a, since=at - 60_000, asked_at=at - 5), ACCOUNT),
+)  # fmt: skip
+STANDING = (
+    made(funds, ACCOUNT, st.integers(10, 2_000), st.integers(0, 300)),
+    made(lambda _at, _, a, m: AccountMode(account=a, mode=m), ACCOUNT, st.sampled_from(("one", "two"))),
+    made(lambda at, _, state, a: feed(state, a, at=at), st.sampled_from(("live", "down")), ACCOUNT),
+    made(
+        lambda at, _, state, v: feed(state, None, v, at=at), st.sampled_from(("live", "down")), st.sampled_from(("okx", "bybit"))
+    ),
+    made(
+        lambda _at, _, s, v, most: instrument(s, v, max_leverage=most),
+        SYMBOL, st.sampled_from(("okx", "bybit")), st.sampled_from(("50", "100")),
+    ),
+)  # fmt: skip
+POSITIONS = (
+    made(held, ACCOUNT, SYMBOL, SIZE | st.just("0"), SIDE, CENTS),
+    made(full, ACCOUNT, st.lists(st.tuples(SYMBOL, SIZE, SIDE, CENTS), max_size=2)),
+)
+MAKE = st.one_of(*PRICES, *PRICES, *POSITIONS, *POSITIONS, *RECORDS, *STANDING)
+ORDERS: tuple[Callable[[int], Any], ...] = (
+    lambda _: Demanded(account="okx-main"),
+    lambda _: Forgotten(account="bybit-main", reason="gone"),
+    lambda at: Silence(id="s", at=at, until=at + 5_000, by="ann"),
+)
+STEP = st.one_of(
+    *[st.lists(MAKE, min_size=1, max_size=5)] * 4, st.just("clock"), st.just("clock"), st.sampled_from(ORDERS)
+)
+PAUSE = st.sampled_from((0, 1, 40, 300, 1_000, 2_500, 11_000))
+
+
+def steps() -> st.SearchStrategy[list[tuple[str, Any]]]:
     """Draw a life: turns of events of two accounts, clock turns, and orders; times rise."""
+    return st.lists(st.tuples(PAUSE, STEP), min_size=5, max_size=40).map(dated)
+
+
+def dated(drawn: list[tuple[int, Any]]) -> list[tuple[str, Any]]:
+    """Give what was drawn its moments and numbers."""
     found: list[tuple[str, Any]] = []
     at, fence = T0, 0
-    for _ in range(draw(st.integers(5, 40))):
-        at += draw(st.sampled_from((0, 1, 40, 300, 1_000, 2_500, 11_000)))
-        kind = draw(st.sampled_from(("turn",) * 8 + ("clock",) * 5 + ("order",)))
-        if kind == "clock":
+    for pause, step in drawn:
+        at += pause
+        if step == "clock":
             found.append(("clock", at))
-            continue
-        if kind == "order":
-            found.append(("order", (draw(st.sampled_from((
-                Demanded(account="okx-main"), Forgotten(account="bybit-main", reason="gone"),
-                Silence(id="s", at=at, until=at + 5_000, by="ann"),
-            ))), at)))  # fmt: skip
-            continue
-        events: list[Event] = []
-        for _ in range(draw(st.integers(1, 5))):
-            fence += 1
-            events.append(draw(event(at, fence)))
-        found.append(("turn", (events, at)))
+        elif isinstance(step, list):
+            found.append(("turn", ([make(at, fence + number) for number, make in enumerate(step, 1)], at)))
+            fence += len(step)
+        else:
+            found.append(("order", (step(at), at)))
     return found
-
-
-def event(at: int, fence: int) -> st.SearchStrategy[Event]:
-    """Draw one event of a moment; ``fence`` rises."""
-    account = st.sampled_from(("okx-main", "bybit-main"))
-    symbol = st.sampled_from(SYMBOLS)
-    size = st.sampled_from(("0", "1", "2", "3.5"))
-    side = st.sampled_from(("long", "short"))
-    cents = st.integers(5_000, 15_000).map(lambda n: f"{n / 100:.2f}")
-
-    def held(account: str, symbol: str, size: str, side: str, mark_price: str) -> Any:
-        return position(
-            symbol, account, size=size, side=side, id=f"{account}:{symbol}", fence=(fence,), venue_at=at - 5,
-            mark_price=mark_price, venue_liquidation_price="60" if side == "long" else "170", liquidation_known="price",
-        )  # fmt: skip
-
-    def funds(account: str, cash: int, btc: int) -> Any:
-        return balance(
-            str(cash), account, venue_at=at - 3,
-            coins=(
-                CoinBalance(ccy="USDT", total=str(cash), cash=str(cash), usd_price="1"),
-                CoinBalance(ccy="BTC", total=str(btc / 100), cash=str(btc / 100), usd_price="100"),
-            ),
-            pools=(PoolState(pool="USDT", ccy="USDT", cash=str(cash)),) if account == "okx-main" else (
-                PoolState(pool="USDT", ccy="USD", from_coins=True),),
-        )  # fmt: skip
-
-    positions = st.builds(held, account, symbol, size, side, cents)
-    of_one = account.flatmap(
-        lambda name: st.lists(st.builds(held, st.just(name), symbol, st.sampled_from(("1", "2")), side, cents), max_size=2,
-                              unique_by=lambda state: state.symbol).map(
-            lambda states: snapshot(*states, account=name, asked_at=at - 20, fence=(fence,))
-        )
-    )  # fmt: skip
-    prices = st.one_of(
-        st.builds(lambda s, v, late: mark(v, s, "okx", at - late), symbol, cents, st.sampled_from((0, 100, 3_000))),
-        st.builds(lambda s, v: mark(v, s, "bybit", None), symbol, cents),
-        st.builds(lambda s, v: Price(venue="okx", env="live", symbol=s, value=v, kind="index", at=at), symbol, cents),
-        st.builds(lambda c, n: price(c, f"{1 + n / 10_000_000:.7f}"), st.sampled_from(CCYS), st.integers(-60, 60)),
-        st.builds(lambda n: price("BTC", f"{100 + n / 10_000:.4f}", "bybit", "USDT"), st.integers(-60, 60)),
-        st.builds(lambda s, n: FundingRate(venue="okx", env="live", symbol=s, rate=f"0.000{n}", next_at=T0 + 9**8, at=at,
-                                           paid_on="index"), symbol, st.integers(1, 3)),
-    )  # fmt: skip
-    records = st.one_of(
-        st.builds(lambda a, s, n, side: fill(side, "1", at - 10, account=a, symbol=s, id=f"{a}:f{n}", fee="-0.1",
-                                             fee_ccy="USDT", realized_pnl="3.5"),
-                  account, symbol, st.integers(0, 12), st.sampled_from(("buy", "sell"))),
-        st.builds(lambda a, s, n: FundingPayment(account=a, id=f"{a}:p{n}", symbol=s, amount="-0.25", ccy="USDT", at=at - 7),
-                  account, symbol, st.integers(0, 5)),
-        st.builds(lambda a, n: Transfer(account=a, id=f"{a}:t{n}", kind="deposit", ccy="BTC", amount="1", at=at),
-                  account, st.integers(0, 5)),
-        st.builds(lambda a, n, is_open: order(str(n), account=a, open=is_open, fence=(fence,)), account,
-                  st.integers(1, 4), st.booleans()),
-        st.builds(lambda a: OpenOrders(account=a, scope="orders", orders=(), asked_at=at - 15), account),
-        st.builds(lambda a: Verified(account=a, asked_at=at - 30), account),
-        st.builds(lambda a: VerificationFailed(account=a, at=at, error="away"), account),
-        st.builds(lambda a: HistoryRead(account=a, since=at - 60_000, asked_at=at - 5), account),
-    )  # fmt: skip
-    standing = st.one_of(
-        st.builds(funds, account, st.integers(10, 2_000), st.integers(0, 300)),
-        st.builds(lambda a, m: AccountMode(account=a, mode=m), account, st.sampled_from(("one", "two"))),
-        st.builds(lambda state, a: feed(state, a, at=at), st.sampled_from(("live", "down")), account),
-        st.builds(lambda state, v: feed(state, None, v, at=at), st.sampled_from(("live", "down")),
-                  st.sampled_from(("okx", "bybit"))),
-        st.builds(lambda s, v, max_: instrument(s, v, max_leverage=max_), symbol, st.sampled_from(("okx", "bybit")),
-                  st.sampled_from(("50", "100"))),
-    )  # fmt: skip
-    return st.one_of(prices, prices, positions, of_one, records, standing)
 
 
 def live(drawn: list[tuple[str, Any]], config: Config | None = None) -> Life:
@@ -167,7 +198,7 @@ def live(drawn: list[tuple[str, Any]], config: Config | None = None) -> Life:
 CONFIG = Config(models=Config().models.__class__(promoted=("okx_cross", "bybit_cross")))
 
 
-@settings(max_examples=40)
+@settings(max_examples=100)
 @given(steps())
 def test_after_a_good_end_the_tables_are_the_same_whole(drawn: list[tuple[str, Any]]) -> None:
     life = live(drawn, CONFIG)
@@ -175,7 +206,7 @@ def test_after_a_good_end_the_tables_are_the_same_whole(drawn: list[tuple[str, A
     assert whole(again(life.rows)) == whole(life.engine)
 
 
-@settings(max_examples=25)
+@settings(max_examples=60)
 @given(steps(), st.data())
 def test_at_every_entry_it_stands_as_the_venues_said(drawn: list[tuple[str, Any]], data: st.DataObject) -> None:
     cut = data.draw(st.integers(1, len(drawn)))
