@@ -1,0 +1,310 @@
+"""Questions about a year that is stored, live reads beside them, and files of a million rows.
+
+    python -m tests.bench.queries [--journal 10000000] [--fills 1000000] [--seconds 20] [--connections 1000] [--rate 1000]
+
+The gateway's parts in one process (engine with ticking marks, one-port server, read pool, embedded Postgres), on one core; open-loop
+clients in another process on the other core: requests are due at fixed moments whatever the answers do, and each is timed from the
+moment that it was due. 20 accounts of 30 positions; the year is generated in SQL. Memory: the peak of this process while a file is
+streamed, from before it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from exchanges.events import Event
+from gateway.core.journal import DAY_MS, place
+from gateway.core.protocol import Limits
+from gateway.engine import Engine
+from gateway.history_desk import HistoryDesk
+from gateway.hub import Hub
+from gateway.storage import partitions
+from gateway.storage.embedded import EmbeddedPostgres
+from gateway.storage.migrate import upgrade
+from gateway.storage.postgres import Connection
+from gateway.storage.queries import Reader
+from gateway.web.server import Server
+from gateway.web.state import ServerState
+from tests.bench.latency import pin
+from tests.gateway.events_of import AccountInfo, balance, engine, instrument, mark, position
+
+AIM_HISTORY_MS, AIM_LIVE_MS, AIM_SHARE = 50.0, 10.0, 0.95
+ACCOUNTS, SYMBOLS, DAYS, JOURNAL_DAYS = 20, 30, 365, 30
+NAMES = [f"C{n}-USDT-SWAP" for n in range(SYMBOLS)]
+INFOS = [AccountInfo(name=f"a{n}", venue="okx", env="live", user="ann", strategy=f"s{n % 4}") for n in range(ACCOUNTS)]
+_TICK_S = 0.1
+
+# Records are spread over the year; account and symbol follow from the number.
+_WHOSE = "'a' || n % 20 AS account, 'C' || n / 20 % 30 || '-USDT-SWAP' AS symbol, $1::bigint + n * ($2::bigint - $1) / $3::bigint AS at"
+_FILLS = f"""
+    INSERT INTO fills (id, account, at, state, user_name, journal)
+    SELECT account || ':' || n, account, at, jsonb_build_object('account', account, 'id', account || ':' || n, 'symbol', symbol,
+        'order_id', 'o' || n / 3, 'trade_id', n::text, 'side', CASE WHEN n % 2 = 0 THEN 'sell' ELSE 'buy' END, 'size', (n % 97)::text,
+        'price', (100 + n % 1000 * 0.01)::text, 'at', at, 'fee', (-0.01 * (n % 7))::text, 'fee_ccy', 'USDT',
+        'realized_pnl', ((n % 2001 - 1000) * 0.0123)::text, 'cause', 'trade', 'category', 'normal', 'role', 'taker'), 'ann', at << 20
+    FROM (SELECT n, {_WHOSE} FROM generate_series(1, $3::bigint) AS n) AS given
+"""  # noqa: S608  (its own constants)
+_HISTORY = f"""
+    INSERT INTO position_history (id, account, at, state, user_name, journal, number, folded, chain)
+    SELECT account || ':' || symbol || ':net@' || n, account, at, jsonb_build_object('account', account, 'id',
+        account || ':' || symbol || ':net@' || n, 'position', account || ':' || symbol || ':net', 'symbol', symbol,
+        'side', CASE WHEN n % 2 = 0 THEN 'long' ELSE 'short' END, 'settle', 'USDT', 'size', (n % 97)::text, 'entry_price', '100.10',
+        'exit_price', '101.2', 'status', 'closed', 'reason', 'trade', 'realized_pnl', '1.234', 'fees', '-0.1', 'funding', '-0.02',
+        'liquidation_fee', '0', 'realized_net', '1.114', 'opened_at', at - 7200000, 'closed_at', at, 'fills', 4, 'partial_closes', 1,
+        'complete', true, 'other_fees', jsonb_build_object(), 'differs', jsonb_build_object()), 'ann', at << 20, n, at,
+        jsonb_build_object('legs', repeat('x', 300))
+    FROM (SELECT n, {_WHOSE} FROM generate_series(1, $3::bigint) AS n) AS given
+"""  # noqa: S608
+_JOURNAL = """
+    INSERT INTO journal (id, at, kind, epoch, turn, seq, user_name, account, venue, source, body)
+    SELECT (at << 20) + n % 1048576, at, 'ws', 'bench', 0, 0, 'ann', 'a' || n % 20, 'okx', 'private',
+        rpad('{"arg":{"channel":"positions","instType":"SWAP"},"data":[{"pos":"' || n || '","upl":"' || n * 0.37 || '","ts":"' || at
+        || '","mgnMode":"cross","avgPx":"' || n % 5000 || '","ccy":"USDT","lever":"10"', 560, ',"k":"v"') || '}]}'
+    FROM (SELECT n, $1::bigint + n * ($2::bigint - $1) / $3::bigint AS at FROM generate_series(0, $3::bigint - 1) AS n) AS given
+"""
+_EQUITY = """
+    INSERT INTO equity_samples (id, account, at, state, user_name)
+    SELECT 'a' || a || ':' || at, 'a' || a, at, jsonb_build_object('account', 'a' || a, 'at', at, 'equity_usd', 1000 + at % 977,
+        'high_usd', 1000 + at % 977, 'high_at', at, 'equity', jsonb_build_object('USDT', 1000 + at % 977)), 'ann'
+    FROM generate_series(0, 19) AS a, generate_series($1::bigint, $2::bigint, 3600000) AS at
+"""
+
+
+# --- the year ------------------------------------------------------------------------------------------------------------
+
+
+async def generate(dsn: str, journal: int, fills: int, now: int) -> dict[str, float]:
+    """Fill a database; return how long each part took, seconds, and its size."""
+    sql = await asyncpg.connect(dsn)
+    spent: dict[str, float] = {}
+
+    async def part(name: str, statement: str, *given: object) -> None:
+        begun = time.monotonic()
+        await sql.execute(statement, *given)
+        spent[name] = round(time.monotonic() - begun, 1)
+
+    await sql.execute("SET synchronous_commit = off")
+    for info in INFOS:
+        await sql.execute(
+            "INSERT INTO accounts (name, user_name, venue, env, updated_at) VALUES ($1, 'ann', 'okx', 'live', 1)",
+            info.name,
+        )
+    for name in NAMES:
+        state = msgspec.json.encode(instrument(name, base=name[:-10])).decode()
+        await sql.execute(
+            "INSERT INTO contracts (venue, env, symbol, state, last_sync) VALUES ('okx', 'live', $1, $2, 1)",
+            name,
+            state,
+        )
+    since = now - DAYS * DAY_MS
+    await part("fills", _FILLS, since, now, fills)
+    await part("history", _HISTORY, since, now, fills // 5)
+    await part("equity", _EQUITY, since, now)
+    first = now - JOURNAL_DAYS * DAY_MS
+    for day in range(first // DAY_MS * DAY_MS, now + 1, DAY_MS):
+        for table in partitions.PARTITIONED:
+            await partitions.make(sql, table, day)
+    await part("journal", _JOURNAL, first, now, journal)
+    await sql.execute(
+        "INSERT INTO mark_samples (id, venue, env, symbol, kind, at, value, turn, epoch) "
+        "SELECT at << 20, 'okx', 'live', 'USDT', 'usd', at, '0.9998', 1, 'bench' FROM generate_series($1::bigint, $2::bigint, 60000) AS at",
+        first,
+        now,
+    )
+    await part("vacuum", "VACUUM ANALYZE")
+    spent["gigabytes"] = round(await sql.fetchval("SELECT pg_database_size(current_database())") / 1e9, 2)
+    await sql.close()
+    return spent
+
+
+# --- the gateway ---------------------------------------------------------------------------------------------------------
+
+
+class CountingReader(Reader):
+    """Says how often the database was asked."""
+
+    asked = 0
+
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Lend a session."""
+        self.asked += 1
+        async with super().connection() as lent:
+            yield lent
+
+
+def live() -> Engine:
+    """Return an engine of 20 accounts with 30 positions each."""
+    one = engine(*INFOS)
+    one.turn([instrument(name, base=name[:-10]) for name in NAMES], 1_000)
+    events: list[Event] = []
+    for info in INFOS:
+        events += [balance("3000", account=info.name), *(position(name, info.name) for name in NAMES)]
+    one.turn(events, 2_000)
+    one.clock(3_000)
+    return one
+
+
+async def ticking(one: Engine, hub: Hub) -> None:
+    """Move every mark, ten times a second."""
+    generator, now = random.Random(1), 4_000
+    while True:
+        now += 100
+        one.turn([mark(f"{generator.uniform(105, 115):.2f}", name, at=now) for name in NAMES], now)
+        hub.flush()
+        await asyncio.sleep(_TICK_S)
+
+
+# --- clients -------------------------------------------------------------------------------------------------------------
+
+
+async def ask(port: int, name: str, paths: list[str], rate: int, seconds: float, connections: int) -> dict[str, Any]:
+    """Let clients of another process ask; return their figures."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.bench.open_loop", str(port), str(rate), str(seconds), str(connections),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    out, _ = await process.communicate(json.dumps(paths).encode())
+    found: dict[str, Any] = json.loads(out)
+    print(f"{name:<34} n {found['n']:>6}  p50 {found['p50']:>7.2f} ms  p99 {found['p99']:>7.2f} ms  worst {found['worst']:>7.2f} ms"
+          f"  other than 200: {found['failed']}")  # fmt: skip
+    return found
+
+
+def history_paths(now: int) -> dict[str, list[str]]:
+    """Return what is asked of the past: of one account and of all, the newest, further back, and a month of sums."""
+    generator = random.Random(2)
+    lists, sums = [], []
+    for _ in range(200):
+        account, symbol = f"a{generator.randrange(ACCOUNTS)}", generator.choice(NAMES)
+        until = now - generator.randrange(DAYS * DAY_MS)
+        base = "/v1/positions/history?limit=100"
+        lists += [
+            base,
+            f"{base}&account={account}",
+            f"{base}&account={account}&symbol={symbol}",
+            f"{base}&to={until}",
+            f"{base}&strategy=s1",
+        ]
+        month = until - 30 * DAY_MS
+        sums += [f"/v1/pnl?account={account}", "/v1/pnl", f"/v1/pnl?from={month}&to={until}", f"/v1/pnl?bucket=month&account={account}",
+                 f"/v1/pnl?bucket=hour&account={account}"]  # fmt: skip
+    return {"/v1/positions/history": lists, "/v1/pnl": sums}
+
+
+# --- memory --------------------------------------------------------------------------------------------------------------
+
+
+def _kib(field: str) -> int:
+    return next(
+        int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field)
+    )
+
+
+async def stream(port: int, path: str) -> dict[str, float]:
+    """Stream a file to a client of another process; return its rows, how much this process grew at most, and for how long."""
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before, begun = _kib("VmRSS"), time.monotonic()
+    script = (
+        "import sys, urllib.request as u; "
+        "r = u.urlopen(u.Request(sys.argv[1], headers={'accept': 'text/csv'})); n = 0\n"
+        "while part := r.read(1 << 16): n += part.count(b'\\n')\n"
+        "print(n - 1)"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, f"http://127.0.0.1:{port}{path}", stdout=subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    seconds = time.monotonic() - begun
+    found = {"rows": int(out), "grew_mib": round((_kib("VmHWM") - before) / 1024, 1), "seconds": round(seconds, 1)}
+    print(
+        f"{'file of ' + format(found['rows'], ',') + ' rows':<34} {found['grew_mib']:.1f} MiB more than before, {seconds:.1f} s"
+    )
+    return found
+
+
+async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Generate, serve, ask."""
+    now = time.time_ns() // 1_000_000
+    postgres = EmbeddedPostgres(folder)
+    dsn = await postgres.start()
+    pin(0)  # Postgres may use both
+    await upgrade(dsn)
+    figures: dict[str, Any] = {"bench": "queries", "journal": options.journal, "fills": options.fills}
+    figures["generated_s"] = await generate(dsn, options.journal, options.fills, now)
+    print(f"generated: {figures['generated_s']}")
+    one, reader, server = live(), CountingReader(dsn), Server()
+    hub = Hub.on(asyncio.get_running_loop(), one.tables, Limits())
+    desk = HistoryDesk(one, lambda: reader, lambda: now)
+    await server.start(
+        "127.0.0.1",
+        0,
+        ServerState(hub=hub, version="bench", accounts=one.accounts.keys, history=desk, now_ms=lambda: now),
+    )
+    ticks = asyncio.create_task(ticking(one, hub))
+    paths = history_paths(now)
+    rows = [f"/v1/positions?account={info.name}" for info in INFOS]
+    try:
+        for name, asked in paths.items():
+            await ask(server.port, f"{name}, warm up", asked, 50, 2, 8)
+            found = await ask(server.port, f"{name}, 50/s", asked, 50, options.seconds, 8)
+            figures[name] = found | {
+                "aim_ms": AIM_HISTORY_MS,
+                "met": found["p99"] < AIM_HISTORY_MS and not found["failed"],
+            }
+        before = reader.asked
+        many = await ask(
+            server.port, f"live reads, {options.rate}/s", rows, options.rate, options.seconds, options.connections
+        )
+        figures["live"] = many | {"aim_ms": AIM_LIVE_MS, "met": many["p99"] < AIM_LIVE_MS and not many["failed"]}
+        share = 1 - (reader.asked - before) / many["n"]
+        figures["live_without_database"] = {"share": share, "met": share > AIM_SHARE}
+        print(f"{'live reads without the database':<34} {share:.1%}")
+        both = [ask(server.port, f"live reads, {options.rate}/s, beside", rows, options.rate, options.seconds, options.connections),
+                ask(server.port, "/v1/positions/history beside them", paths["/v1/positions/history"], 50, options.seconds, 8)]  # fmt: skip
+        figures["live_beside_history"], figures["history_beside_live"] = await asyncio.gather(*both)
+        step = DAYS * DAY_MS // options.fills
+        figures["files"] = [
+            await stream(server.port, f"/v1/fills?{query}")
+            for query in (f"to={now}", f"from={now - 10 * step}", f"to={now}")
+        ]
+    finally:
+        ticks.cancel()
+        await server.stop()
+        await reader.close()
+        await postgres.stop()
+    return figures
+
+
+def main() -> None:
+    """Print figures, and one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--journal", type=int, default=10_000_000)
+    parser.add_argument("--fills", type=int, default=1_000_000)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--connections", type=int, default=1_000)
+    parser.add_argument("--rate", type=int, default=1_000)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="perpwire-bench-") as folder:
+        os.chmod(folder, 0o755)  # Postgres may run as another user
+        figures = asyncio.run(measure(options, Path(folder) / "data"))
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
