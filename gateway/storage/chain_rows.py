@@ -65,6 +65,10 @@ _FIRST_CHANGES = """
     CROSS JOIN LATERAL (SELECT state, at FROM position_changes WHERE position = p.position AND state -> 'state' <> 'null'
                         ORDER BY at, id LIMIT 1) AS f
 """
+_POSITIONS = """
+    SELECT id FROM current_positions WHERE account = $1 AND symbol = $2
+    UNION SELECT state ->> 'position' FROM closed_cycles WHERE account = $1 AND symbol = $2
+"""
 _OPENED = """
     SELECT DISTINCT moment FROM (
         SELECT opened_at AS moment FROM current_positions WHERE account = $1 AND symbol = $2
@@ -194,6 +198,11 @@ async def page(connection: Connection, group: Group) -> Page:
         more = await connection.fetch(statement, *group.key, after - slack, until - slack)
         found += [Told(decoder.decode(row["state"]), row["journal"]) for row in more]
     return Page(found, until, until == _FOREVER)
+
+
+async def positions(connection: Connection, group: Group) -> set[str]:
+    """Return the positions that the venue ever spoke of in a group: those that stand, and those that were found closed."""
+    return {row[0] for row in await connection.fetch(_POSITIONS, *group.key)}
 
 
 async def first_words(connection: Connection, positions: Iterable[str]) -> list[Seen]:

@@ -150,10 +150,11 @@ async def _go_back(connection: Connection, group: Group, late: list[int], at: in
 
 async def _go_on(connection: Connection, group: Group, pages: int) -> int:
     """Fold what is stored behind a group's chain, at most so many pages; return how many."""
+    known = await chain_rows.positions(connection, group)  # fills may name none of them
     for number in range(pages):
         page = await chain_rows.page(connection, group)
         told = [one for one in page.told if _counts(group, one.item)]
-        words = await _words(connection, group, told, _held(group))
+        words = await _words(connection, group, told, _held(group) | known)
         await _fold(
             connection, group, [*told, *(Told(item, None) for item in words if page.last or at_of(item) <= page.until)]
         )

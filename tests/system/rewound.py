@@ -25,7 +25,7 @@ Row = Entry | MarkSample
 Json = Any
 TOLERANCE = 1e-9
 # How far a model was from the venue at the moment of its last word: nothing that a later mark could bring back.
-_OF_A_MOMENT = "/calibration/"
+_OF_A_MOMENT = "/calibration"
 # What no replay is held to: when something was heard, and what connections do.
 APART = frozenset({"feeds"})
 APART_FIELDS = frozenset({"mark_at", "seq"})
@@ -82,10 +82,12 @@ def unlike_live(kept: Kept | None, lived: Engine) -> list[str]:
 def unlike_snapshot(kept: Kept | None, last: Mapping[str, Json]) -> list[str]:
     """Return where a replay up to the last snapshot differs from that.
 
-    The journal has figures of alerts as they stand at the end: they are the business of ``unlike_live``.
+    What the journal has as it stands at the end, or at clock turns, is the business of ``unlike_live``: figures of alerts, how far
+    models were from the venue.
     """
     tables = {name: rows for name, rows in last.items() if isinstance(rows, dict) and name != "alerts"}
-    return _unlike(kept, {**tables, "epoch": last["epoch"]}, last["seq"])
+    found = _unlike(kept, {**tables, "epoch": last["epoch"]}, last["seq"])
+    return [one for one in found if _OF_A_MOMENT not in one]
 
 
 def _unlike(kept: Kept | None, live: Mapping[str, Json], seq: int | None) -> list[str]:

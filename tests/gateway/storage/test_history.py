@@ -196,6 +196,14 @@ async def test_what_was_held_before_is_closed_by_its_size(db: asyncpg.Connection
     assert (found.own_pnl, found.realized_pnl) == ("0.2", "0.2")
 
 
+async def test_what_was_held_before_counts_for_a_late_fill_that_names_no_position(db: asyncpg.Connection) -> None:
+    await write(db, change(T0, "2", opened_at=T0 - HOUR))
+    await write(db, gone(T0 + HOUR))
+    await write(db, fill(1, -2, "110", T0 + HOUR - 5_000, realized="0.2", position=None))
+    (found,) = await stored(db)
+    assert (found.opened_at, found.closed_at, found.fills) == (T0 - HOUR, T0 + HOUR - 5_000, 1)
+
+
 async def test_the_venues_opening_time_proves_a_beginning_whenever_it_comes(db: asyncpg.Connection) -> None:
     trip = [fill(1, 2, "100", T0, realized="0"), fill(2, -2, "110", T0 + HOUR, realized="0.2")]
     await write(db, *trip)
