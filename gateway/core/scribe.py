@@ -104,7 +104,6 @@ class Scribe:
         self._indices: dict[SymbolKey, tuple[str, int, int | None]] = {}
         self._rates: set[SymbolKey] = set()
         self._currencies: set[tuple[str, str, str]] = set()
-        self._sampled: dict[SymbolKey, tuple[str | None, int | None]] = {}  # marks: value, when it came
         self._counted: dict[tuple[str, str, str], tuple[float, int | None]] = {}
         self._rated: dict[SymbolKey, tuple[str, int | None, str]] = {}
         self._alerts: dict[str, AlertRecord] = {}  # put since the last entry
@@ -395,10 +394,7 @@ class Scribe:
             symbol = symbols.get(key)
             if symbol is None or symbol.source != "feed" or symbol.value is None or symbol.received_at is None:
                 continue
-            now = symbol.value, symbol.received_at
-            if self._sampled.get(key) != now:
-                self._sampled[key] = now
-                self._put(key, "mark", symbol.value, symbol.received_at, symbol.feed_at)
+            self._put(key, "mark", symbol.value, symbol.received_at, symbol.feed_at)
         for key in sorted(indices):
             self._put(key, "index", *self._indices.pop(key))
 

@@ -306,3 +306,14 @@ def test_what_venues_really_sent_is_gone_through_again_to_the_same_tables(venue:
     life.close()
     assert turns
     assert whole(again(life.rows)) == whole(life.engine)
+
+
+def test_a_price_that_comes_back_within_a_millisecond_is_no_repetition() -> None:
+    life = Life(OKX, at=T0)
+    life.turn(position(), at=T0)
+    life.turn(mark("120", at=T0), at=T0)
+    life.clock(T0)
+    life.turn(mark("121", at=T0), fill(), at=T0)
+    life.turn(mark("120", at=T0), at=T0)
+    life.close()
+    assert whole(again(life.rows)) == whole(life.engine)
