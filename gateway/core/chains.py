@@ -213,7 +213,7 @@ def _rank(item: Item) -> tuple[int, int, str]:
     if isinstance(item, FundingPayment):
         return 0, 0, item.id
     if isinstance(item, Fill):
-        trade = item.trade_id or ""
+        trade = (item.trade_id or "").removeprefix("-")  # of a liquidation (OKX)
         return 1, int(trade) if trade.isdigit() else 0, item.id
     if isinstance(item, Transfer):
         return 2, 0, item.id
@@ -270,16 +270,18 @@ class _Step:
         Trade ids need not rise (Bybit), and a position may be closed and opened again within a millisecond.
         """
         for one in fills if len({fill.side for fill in fills}) > 1 else ():
-            leg = self._chain.leg(one.position or self._chain.id)
-            trip = leg.trip if leg is not None else None
-            if trip is not None and trip.side != _side(one) and not _opens(one) and trip.realizes(one, self._contract):
+            if not _opens(one) and any(trip.realizes(one, self._contract) for trip in self._closable(one)):
                 return one
         for one in fills:
-            leg = self._chain.leg(one.position or self._chain.id)
-            trip = leg.trip if leg is not None else None
-            if (_opens(one) and (trip is None or trip.side == _side(one))) or one.realized_pnl is None:
+            if one.realized_pnl is None or (_opens(one) and not any(self._closable(one))):
                 return one
         return fills[0]
+
+    def _closable(self, fill: Fill) -> Iterator[RoundTrip]:
+        """Yield what is held that a fill may close."""
+        for leg in self._chain.legs:
+            if fill.position in (None, leg.position) and leg.trip and leg.trip.side != _side(fill):
+                yield leg.trip
 
     # --- legs ----------------------------------------------------------------------------------------------------------
 
@@ -505,7 +507,7 @@ class _Step:
 
         A settlement that ends a position is told by its fill: here it counts while something is held alone.
         """
-        leg = self._holder(transfer.position)
+        leg = self._liquidated(transfer) or self._holder(transfer.position)
         if leg is None:
             return
         amount, trip = Decimal(transfer.amount), leg.trip
@@ -519,6 +521,21 @@ class _Step:
             trip.settled(amount, self._contract)
         else:
             trip.liquidation_fee = exact_sum(trip.liquidation_fee, amount)
+
+    def _liquidated(self, transfer: Transfer) -> Leg | None:
+        """Return the one leg of which something was liquidated just before, where nobody says of which a cost is."""
+        if transfer.position is not None or transfer.kind != "liquidation":
+            return None
+        found = [leg for leg in self._chain.legs if leg.trip is not None and leg.trip.cause == "liquidation"]
+        found += [
+            leg
+            for leg in self._chain.legs
+            if leg.past is not None
+            and leg.past.reason == "liquidated"
+            and transfer.at - leg.past.closed_at <= AFTERWARDS_MS
+            and leg not in found
+        ]
+        return found[0] if len(found) == 1 else None
 
     def _amend(self, leg: Leg, past: PastPosition, name: str, amount: Decimal, ccy: str) -> None:
         """Add to a cycle that is over what was booked after it."""

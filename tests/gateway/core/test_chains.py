@@ -346,11 +346,12 @@ def _chained(at: int) -> list[Item]:
     return [fill(90, 1, "100", at, start="0"), fill(91, -1, "101", at + 500, start="1")]
 
 
-def test_a_position_that_is_closed_and_opened_within_a_moment_is_two() -> None:
+@pytest.mark.parametrize("position", [POSITION, None])
+def test_a_position_that_is_closed_and_opened_within_a_moment_is_two(position: str | None) -> None:
     """Trade ids do not say which came first: the profit of the fill that closes does."""
     items: list[Item] = [
         fill(1, 2, "100", T0, realized="0"),
-        fill(9, -2, "110", T0 + HOUR, realized="0.2"),
+        fill(9, -2, "110", T0 + HOUR, realized="0.2", position=position),
         fill(5, 1, "120", T0 + HOUR, realized="0"),
     ]
     cycles, chain = whole(items)
@@ -451,6 +452,24 @@ def test_the_five_amounts() -> None:
     (cycle,), _ = whole(items)
     amounts = (cycle.realized_pnl, cycle.fees, cycle.funding, cycle.liquidation_fee, cycle.realized_net)
     assert amounts == ("0.2", "-0.8", "-0.25", "-1.5", "-2.35")
+
+
+@pytest.mark.parametrize("size", [-1, -2])
+def test_what_a_liquidation_of_one_leg_costs_is_that_legs(size: int) -> None:
+    long, short = f"{ACCOUNT}:{SYMBOL}:LONG", f"{ACCOUNT}:{SYMBOL}:SHORT"
+    items: list[Item] = [
+        fill(1, 2, "100", T0, position=long),
+        fill(2, -3, "100", T0, position=short),
+        fill(3, size, "90", T0 + HOUR, position=long, cause="liquidation"),
+        moved("liquidation", "-1.5", T0 + HOUR),
+        fill(4, -2 - size or -1, "90", T0 + HOUR + 1, position=long if size == -1 else short),
+        fill(5, 3 if size == -1 else 4, "90", T0 + HOUR + 2, position=short),
+    ]
+    cycles, _ = whole(items)
+    assert [(one.side, one.liquidation_fee, one.complete) for one in cycles] == [
+        ("long", "-1.5", True),
+        ("short", "0", True),
+    ]
 
 
 def test_fees_in_another_currency_stand_apart() -> None:
