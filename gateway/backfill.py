@@ -17,7 +17,7 @@ import structlog
 
 from exchanges.backoff import Backoff
 from exchanges.clock import Clock, sleep_until
-from exchanges.errors import ProtocolViolation, Retryable, VenueError
+from exchanges.errors import ProtocolViolation, Rejected, Retryable, VenueError
 from exchanges.events import ClosedPnl, Event, Fill, FundingPayment, Transfer
 from exchanges.inquiry import Findings
 from gateway.core import backfills
@@ -131,9 +131,9 @@ class Backfiller:
                 if ahead >= _AHEAD:
                     ahead = 0
                     await self._settled()
-        except ProtocolViolation as error:
+        except (ProtocolViolation, Rejected) as error:  # asked again, it would be the same
             flaws[str(error)] = None
-            log.warning("an answer about the past cannot be read", account=self.account, error=str(error))
+            log.warning("a part of the past cannot be had", account=self.account, error=str(error))
         return len(seen), list(flaws)
 
     def _put(self, events: Iterable[Event], seen: set[str]) -> int:
