@@ -397,6 +397,21 @@ async def test_trades_turn_ccxts_sign_and_say_what_could_not_be_read() -> None:
     assert "fetchMyTrades" in (await Bench().account.history(1, ["BTC_USDT"])).flaws[0]
 
 
+async def test_the_past_is_our_trades_of_a_window_page_by_page_and_never_whole() -> None:
+    usual = {"symbol": "BTC/USDT:USDT", "order": "9", "side": "buy", "amount": "1", "price": "2"}
+    pages = [[{**usual, "id": str(at), "timestamp": at} for at in times] for times in ((1, 2, 3), (3, 4), (4, 9))]
+    bench = Bench("fetchMyTrades", fetch_my_trades=pages)
+    found = [page async for page in bench.account.records(2, 9, ["BTC_USDT", "GONE_USDT"])]
+    assert {fill.at for page in found for fill in page.events if isinstance(fill, Fill)} == {2, 3, 4}
+    assert bench.fake.arguments[-3:] == [("BTC/USDT:USDT", 2), ("BTC/USDT:USDT", 3), ("BTC/USDT:USDT", 4)]
+    assert not any(page.whole for page in found)
+    flaws = [flaw for page in found for flaw in page.flaws]
+    assert any("no funding" in flaw for flaw in flaws)
+    assert any("GONE_USDT is not listed any more" in flaw for flaw in flaws)
+    with pytest.raises(Rejected, match="fetchMyTrades"):
+        [page async for page in Bench().account.records(2, 9, ["BTC_USDT"])]
+
+
 # --- What it can do ---------------------------------------------------------------------------------------------------
 
 
