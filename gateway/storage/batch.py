@@ -60,6 +60,8 @@ RECORDS: dict[str, type[Event]] = {
     "backfills": Backfill,
     "verifications": Verification,
 }
+# Of these a venue tells the same fact in several places, with more of it in one than in another.
+FACTS = frozenset({"fills", "funding", "transfers", "pnl_records"})
 Written = tuple[str, int]  # epoch and revision: the name of one batch
 Value = str | int | float | msgspec.Struct | tuple[Any, ...] | None  # one cell; records are written as JSON
 Row = tuple[Any, ...]

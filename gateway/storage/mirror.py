@@ -29,6 +29,7 @@ from gateway.core.alerts.records import AlertRecord, Silence
 from gateway.core.journal import Entry, MarkSample, Places
 from gateway.core.records import ClosedCycle, Correction, PositionChange
 from gateway.storage.batch import (
+    FACTS,
     RECORDS,
     AccountRow,
     BalanceRow,
@@ -242,8 +243,9 @@ class Mirror:
     def _wait(self, kind: str, record: Record, origin: int | None) -> None:
         waiting = self.dirty.records[kind]
         former = waiting.pop(record.id, None)
-        if former is not None and former.journal is not None:
-            origin = former.journal  # the entry that it first came by
+        if former is not None:
+            origin = former.journal if former.journal is not None else origin  # the entry that it first came by
+            record = completed(former.record, record) if kind in FACTS else record
         waiting[record.id] = Kept(record, origin)
         if len(waiting) > MOST_RECORDS:
             del waiting[next(iter(waiting))]
@@ -365,6 +367,12 @@ class Mirror:
     def _record_row(self, record: Record, journal: int | None) -> RecordRow:
         account = record.account
         return RecordRow(record.id, account, _moment(record), record, self._user(account), journal)
+
+
+def completed(former: Record, record: Record) -> Record:
+    """Return a record with what it leaves open as it was told before."""
+    names = (name for name in record.__struct_fields__ if getattr(record, name) is None)
+    return msgspec.structs.replace(record, **{name: getattr(former, name) for name in names})
 
 
 def merged(old: BalanceState, new: BalanceState) -> BalanceState:
