@@ -64,7 +64,7 @@ class HistoryDesk:
                 owners = await sums.owners(connection)
                 chosen = sorted(owners if accounts is None else set(accounts) & owners.keys())
                 found = await sums.realized(
-                    connection, span, chosen, symbols, by_account=apart, by_symbol="symbol" in by
+                    connection, span, chosen, symbols, self._now_ms(), by_account=apart, by_symbol="symbol" in by
                 )
                 if len(found) > sums.MOST_SUMS:
                     raise Refusal(

@@ -26,7 +26,7 @@ BUCKETS: tuple[Bucket, ...] = ("hour", "day", "week", "month")
 # Without `from` a question about buckets goes back by so many.
 _BACK = {"hour": 48, "day": 30, "week": 26, "month": 12}
 # A sum by the hour is made of single records: of so much time at most.
-LONGEST_BY_HOUR_MS = 62 * DAY_MS
+LONGEST_BY_HOUR_MS = 31 * DAY_MS
 
 
 class Kind(NamedTuple):

@@ -24,32 +24,36 @@ RATE_AGE_MS = 2 * DAY_MS
 _FLOWS = ("deposit", "withdrawal", "transfer", "bonus")
 MOST_SUMS = 50_000
 
+_COLUMNS = "account, symbol, ccy, realized_pnl, fees, funding, settled, liquidation_fee, records, unknown"
+# Of every symbol apart: whole days from pnl_days. What names no symbol has them from pnl_totals, where currencies are settled.
+_DAYS = f"SELECT day AS at, {_COLUMNS} FROM pnl_days WHERE account = ANY($1) AND day >= $3 AND day < $4 {{symbols}} UNION ALL"
+_TOTALS = """
+    UNION ALL
+    SELECT width_bucket(t.day, $9::bigint[]), {account}, NULL::text, a.venue, a.env, a.execution,
+           t.ccy, t.realized_pnl, t.fees, t.funding, t.liquidation_fee, t.records, t.unknown
+    FROM pnl_totals AS t LEFT JOIN accounts AS a ON a.name = t.account WHERE t.account = ANY($1) AND t.day >= $3 AND t.day < $4
+"""
 _SUMS = """
     WITH lines AS (
-        SELECT account, day AS at, symbol, ccy, realized_pnl, fees, funding, settled, liquidation_fee, records, unknown
-        FROM pnl_days WHERE account = ANY($1) AND day >= $3 AND day < $4 {symbols}
+        {days}
+        SELECT at, {columns} FROM pnl_lines WHERE account = ANY($1) AND at >= $5 AND at < $6 {symbols}
         UNION ALL
-        SELECT account, at, symbol, ccy, realized_pnl, fees, funding, settled, liquidation_fee, records, unknown FROM pnl_lines
-        WHERE account = ANY($1) AND at >= $5 AND at < $6 {symbols}
-        UNION ALL
-        SELECT account, at, symbol, ccy, realized_pnl, fees, funding, settled, liquidation_fee, records, unknown FROM pnl_lines
-        WHERE account = ANY($1) AND at >= $7 AND at < $8 {symbols}
+        SELECT at, {columns} FROM pnl_lines WHERE account = ANY($1) AND at >= $7 AND at < $8 {symbols}
     ), sums AS (
-        SELECT width_bucket(at, $9::bigint[]) AS bucket, account, symbol, ccy, sum(realized_pnl) AS price, sum(fees) AS fees,
-               sum(funding) AS funding, sum(settled) AS settled, sum(liquidation_fee) AS liquidation_fee,
-               sum(records) AS records, sum(unknown) AS unknown
-        FROM lines GROUP BY 1, 2, 3, 4
+        SELECT width_bucket(at, $9::bigint[]) AS bucket, {account} AS account, symbol, ccy, a.venue, a.env, a.execution,
+               sum(realized_pnl) AS price, sum(fees) AS fees, sum(funding) AS funding, sum(settled) AS settled,
+               sum(liquidation_fee) AS liquidation_fee, sum(records) AS records, sum(unknown) AS unknown
+        FROM lines LEFT JOIN accounts AS a ON a.name = account GROUP BY 1, 2, 3, 4, 5, 6, 7
     ), money AS (
-        SELECT s.bucket, s.account, s.symbol, a.venue, a.env, a.execution, part.*
-        FROM sums AS s
-        LEFT JOIN accounts AS a ON a.name = s.account
-        LEFT JOIN contracts AS c ON c.venue = a.venue AND c.env = a.env AND c.symbol = s.symbol
+        SELECT s.bucket, s.account, s.symbol, s.venue, s.env, s.execution, part.*
+        FROM sums AS s LEFT JOIN contracts AS c ON c.venue = s.venue AND c.env = s.env AND c.symbol = s.symbol
         CROSS JOIN LATERAL (VALUES
             (coalesce(c.settle, ''), s.price, 0, 0, 0, 0, CASE WHEN c.settle IS NULL THEN 0 ELSE s.unknown END),
             (s.ccy, s.settled, s.fees, s.funding, s.liquidation_fee, s.records - s.unknown, 0)
         ) AS part (ccy, price, fees, funding, liquidation_fee, records, unknown)
+        {totals}
     )
-    SELECT bucket - 1 AS bucket, {account} AS account, {symbol} AS symbol, venue, env, execution, ccy, sum(price) AS price,
+    SELECT bucket - 1 AS bucket, account, {symbol} AS symbol, venue, env, execution, ccy, sum(price) AS price,
            sum(fees) AS fees, sum(funding) AS funding, sum(liquidation_fee) AS liquidation_fee,
            sum(records)::bigint AS records, sum(unknown)::bigint AS unknown
     FROM money GROUP BY 1, 2, 3, 4, 5, 6, 7
@@ -110,6 +114,7 @@ async def realized(
     span: Span,
     accounts: Collection[str],
     symbols: Collection[str] | None,
+    now: int,
     *,
     by_account: bool,
     by_symbol: bool,
@@ -118,12 +123,8 @@ async def realized(
 
     At most ``MOST_SUMS`` + 1 of them: more are too many.
     """
-    days = _whole_days(span)
-    sql = _SUMS.format(
-        symbols="AND symbol = ANY($2)" if symbols is not None else "AND $2::text[] IS NULL",
-        account="account" if by_account else "NULL::text",
-        symbol="symbol" if by_symbol else "NULL::text",
-    )
+    days = _whole_days(span, now)
+    sql = _sums(by_account=by_account, by_symbol=by_symbol, symbols=symbols is not None)
     rows = await connection.fetch(
         sql, list(accounts), None if symbols is None else list(symbols), *days, span.since, days[0], days[1], span.until,
         span.edges[:-1], MOST_SUMS + 1,
@@ -137,9 +138,28 @@ async def realized(
     ]  # fmt: skip
 
 
-def _whole_days(span: Span) -> tuple[int, int]:
-    """Return the first whole day of a span and the end of the last one; where there is none, twice the end of the span."""
+def _sums(*, by_account: bool, by_symbol: bool, symbols: bool) -> str:
+    apart = by_symbol or symbols
+    only = "AND symbol = ANY($2)" if symbols else "AND $2::text[] IS NULL"
+    account = "account" if by_account else "NULL::text"
+    return _SUMS.format(
+        columns=_COLUMNS,
+        symbols=only,
+        account=account,
+        symbol="symbol" if by_symbol else "NULL::text",
+        days=_DAYS.format(symbols=only) if apart else "",
+        totals="" if apart else _TOTALS.format(account=account),
+    )
+
+
+def _whole_days(span: Span, now: int) -> tuple[int, int]:
+    """Return the first whole day of a span and the end of the last one; where there is none, twice the end of the span.
+
+    Today is whole as far as it went.
+    """
     first, last = -(-span.since // DAY_MS) * DAY_MS, span.until // DAY_MS * DAY_MS
+    if span.until > now:
+        last = min(span.until, (now // DAY_MS + 1) * DAY_MS)
     return (first, last) if span.bucket != "hour" and first < last else (span.until, span.until)
 
 

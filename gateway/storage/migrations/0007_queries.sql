@@ -113,6 +113,72 @@ CREATE TRIGGER transfers_change AFTER UPDATE ON transfers
 CREATE TRIGGER transfers_go AFTER DELETE ON transfers
     REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION pnl_days_move();
 
+-- The same by day and currency alone, for questions that name no symbol: worked out anew of the account's day whenever that moves, or
+-- what a contract settles in becomes known. `ccy` "": of contracts that are not known.
+CREATE TABLE pnl_totals (
+    account         text    NOT NULL,
+    user_name       text,
+    day             bigint  NOT NULL,
+    ccy             text    NOT NULL,
+    realized_pnl    numeric NOT NULL,
+    fees            numeric NOT NULL,
+    funding         numeric NOT NULL,
+    liquidation_fee numeric NOT NULL,
+    records         bigint  NOT NULL,
+    unknown         bigint  NOT NULL,
+    PRIMARY KEY (account, day, ccy)
+);
+
+CREATE FUNCTION pnl_totals_recount(accounts_ text[], days_ bigint[]) RETURNS void LANGUAGE sql AS $$
+    DELETE FROM pnl_totals WHERE (account, day) IN (SELECT * FROM unnest(accounts_, days_));
+    INSERT INTO pnl_totals (account, user_name, day, ccy, realized_pnl, fees, funding, liquidation_fee, records, unknown)
+    SELECT d.account, max(d.user_name), d.day, part.ccy, sum(part.price), sum(part.fees), sum(part.funding), sum(part.liquidation_fee),
+           sum(part.records), sum(part.unknown)
+    FROM (SELECT DISTINCT * FROM unnest(accounts_, days_)) AS w (account, day)
+    JOIN pnl_days AS d ON d.account = w.account AND d.day = w.day
+    LEFT JOIN accounts AS a ON a.name = d.account
+    LEFT JOIN contracts AS c ON c.venue = a.venue AND c.env = a.env AND c.symbol = d.symbol
+    CROSS JOIN LATERAL (VALUES
+        (coalesce(c.settle, ''), d.realized_pnl, 0, 0, 0, 0, CASE WHEN c.settle IS NULL THEN 0 ELSE d.unknown END),
+        (d.ccy, d.settled, d.fees, d.funding, d.liquidation_fee, d.records - d.unknown, 0)
+    ) AS part (ccy, price, fees, funding, liquidation_fee, records, unknown)
+    GROUP BY d.account, d.day, part.ccy;
+$$;
+
+CREATE FUNCTION pnl_totals_follow() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_TABLE_NAME = 'pnl_days' THEN
+        PERFORM pnl_totals_recount(array_agg(account), array_agg(day)) FROM (SELECT DISTINCT account, day FROM told) AS moved;
+    ELSIF TG_TABLE_NAME = 'accounts' THEN
+        PERFORM pnl_totals_recount(array_agg(d.account), array_agg(d.day)) FROM (
+            SELECT DISTINCT d.account, d.day FROM told JOIN gone USING (name) JOIN pnl_days AS d ON d.account = name
+            WHERE (told.venue, told.env) IS DISTINCT FROM (gone.venue, gone.env)
+        ) AS d;
+    ELSIF TG_OP = 'INSERT' THEN
+        PERFORM pnl_totals_recount(array_agg(d.account), array_agg(d.day)) FROM (
+            SELECT DISTINCT d.account, d.day FROM told JOIN pnl_days AS d ON d.symbol = told.symbol
+        ) AS d;
+    ELSE
+        PERFORM pnl_totals_recount(array_agg(d.account), array_agg(d.day)) FROM (
+            SELECT DISTINCT d.account, d.day FROM told JOIN gone USING (venue, env, symbol) JOIN pnl_days AS d USING (symbol)
+            WHERE told.settle IS DISTINCT FROM gone.settle
+        ) AS d;
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER pnl_days_come AFTER INSERT ON pnl_days
+    REFERENCING NEW TABLE AS told FOR EACH STATEMENT EXECUTE FUNCTION pnl_totals_follow();
+CREATE TRIGGER pnl_days_change AFTER UPDATE ON pnl_days
+    REFERENCING NEW TABLE AS told FOR EACH STATEMENT EXECUTE FUNCTION pnl_totals_follow();
+CREATE TRIGGER accounts_change AFTER UPDATE ON accounts
+    REFERENCING NEW TABLE AS told OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION pnl_totals_follow();
+CREATE TRIGGER contracts_come AFTER INSERT ON contracts
+    REFERENCING NEW TABLE AS told FOR EACH STATEMENT EXECUTE FUNCTION pnl_totals_follow();
+CREATE TRIGGER contracts_change AFTER UPDATE ON contracts
+    REFERENCING NEW TABLE AS told OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION pnl_totals_follow();
+
 INSERT INTO pnl_days (account, day, symbol, ccy, realized_pnl, fees, funding, settled, liquidation_fee, records, unknown)
 SELECT account, at / 86400000 * 86400000 AS day, symbol, ccy, sum(realized_pnl), sum(fees), sum(funding), sum(settled),
        sum(liquidation_fee), sum(records), sum(unknown)

@@ -177,6 +177,7 @@ _FILLS = st.builds(
     st.integers(0, 8), st.sampled_from((0, 1, DAY - 1, DAY, 5 * DAY)), st.none() | _AMOUNT, st.none() | _AMOUNT,
     st.sampled_from(("USDT", "BNB", None)),
 )  # fmt: skip
+_OTHERWISE = st.sampled_from(("fills", "funding", "transfers", "contract", "another"))
 _MONEY = st.builds(
     lambda number, at, amount, kind: transfer(number, T0 + at, amount, kind=kind),
     st.integers(0, 4), st.integers(0, 2 * DAY), _AMOUNT, st.sampled_from(("deposit", "settlement", "liquidation")),
@@ -190,16 +191,24 @@ _PAYMENTS = st.builds(
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.one_of(_FILLS, _MONEY, _PAYMENTS, st.sampled_from(("fills", "funding", "transfers"))), max_size=20))
+@given(st.lists(st.one_of(_FILLS, _MONEY, _PAYMENTS, _OTHERWISE), max_size=20))
 async def test_the_sums_of_days_are_those_of_a_recount(db: asyncpg.Connection, acts: list[Any]) -> None:
-    """Whatever is stored, told again otherwise, or deleted."""
+    """Whatever is stored, told again otherwise, or deleted, and whenever it becomes known what a contract settles in."""
     await db.execute(EMPTY)
+    await write(db, accounts=(MAIN,))
     for act in acts:
-        if isinstance(act, str):
+        if act == "contract":
+            await write(db, contracts=(instrument(settle="USDC"),))
+        elif act == "another":
+            await write(db, contracts=(instrument(settle="USDT"),))
+        elif isinstance(act, str):
             await db.execute(f"DELETE FROM {act} WHERE id = (SELECT max(id) FROM {act})")
         else:
             await write(db, act)
     assert await of_day(db) == await recount(db)
+    kept = await db.fetch("SELECT * FROM pnl_totals ORDER BY account, day, ccy")
+    await db.execute("TRUNCATE pnl_totals; SELECT pnl_totals_recount(array_agg(account), array_agg(day)) FROM pnl_days")
+    assert kept == await db.fetch("SELECT * FROM pnl_totals ORDER BY account, day, ccy")
 
 
 async def realized(reader: Reader, bucket: Any, since: int, until: int, **asked: Any) -> list[sums.Sum]:
@@ -210,6 +219,7 @@ async def realized(reader: Reader, bucket: Any, since: int, until: int, **asked:
             span(bucket, since, until, 0),
             ("main", "other", "demo"),
             asked.pop("symbols", None),
+            asked.pop("now", LATEST),
             **(known | asked),
         )
 
@@ -233,7 +243,12 @@ async def test_what_was_realised_is_the_exact_sum_of_the_records_in_each_bucket(
         if since <= one.at < until:
             number = max(n for n, edge in enumerate(buckets.edges[:-1]) if edge <= one.at)
             expected[number] = expected.get(number, Decimal(0)) + Decimal(one.realized_pnl or 0) + Decimal(one.fee or 0)
-    found = await realized(reader, bucket, since, until)
+    now = until - 1 if records and max(one.at for one in records) < until else LATEST  # nothing lies ahead
+    found = await realized(reader, bucket, since, until, now=now)
+    by_symbol = await realized(reader, bucket, since, until, symbols=("BTC-USDT-SWAP",))
+    assert [(one.bucket, one.ccy, one.amounts, one.records) for one in by_symbol] == [
+        (one.bucket, one.ccy, one.amounts, one.records) for one in found
+    ]
     assert {one.bucket: sum(one.amounts, Decimal(0)) for one in found} == expected
 
 
