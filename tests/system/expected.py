@@ -29,7 +29,6 @@ class Cycle:
     Attributes:
         opener: The id of the fill that opened it; None: it was there when the world began.
         size: The largest held. ``fees`` with what a liquidation cost beside its fill.
-        entered, left: Size and size x price that went in and out (inverse: size / price).
     """
 
     place: Place
