@@ -111,7 +111,7 @@ class Backfiller:
                 backfill = put(backfills.after(backfill, window[1], self._clock.now_ms(), records, flaws))
                 await self._settled()
         except VenueError as error:
-            put(msgspec.structs.replace(backfill, at=self._clock.now_ms(), error=str(error)))
+            put(backfills.broken(backfill, self._clock.now_ms(), str(error)))
             raise
         return backfill
 
@@ -280,7 +280,8 @@ class Backfills:
                     log.exception("reading the past failed", account=asked.account)
                 log.warning("the past of an account was not read to its end", account=asked.account, error=str(error))
                 stood = reading.status.backfill
-                reading.tell(msgspec.structs.replace(stood, error=str(error) or type(error).__name__), "broken")
+                why = stood.error or str(error) or type(error).__name__
+                reading.tell(msgspec.structs.replace(stood, error=why), "broken")
             else:
                 log.info(
                     "the past of an account was read", account=asked.account, records=done.records, flaws=done.error

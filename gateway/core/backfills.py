@@ -56,16 +56,28 @@ def begin(account: str, since: int, until: int, now: int, reach_ms: int | None =
 
 
 def resumed(asked: Backfill, unfinished: Sequence[Backfill]) -> Backfill:
-    """Return a reading where an earlier one of the same beginning was broken off, up to the end that is asked now."""
+    """Return a reading where an earlier one of the same beginning was broken off, up to the end that is asked now.
+
+    Why it was broken off is no news any more; what could not be had is.
+    """
     same = [one for one in unfinished if _began(one) == _began(asked) and one.until <= asked.until]
     if not same:
         return asked
     furthest = max(same, key=lambda one: one.done)
-    return msgspec.structs.replace(furthest, until=asked.until, at=asked.at)
+    flawless = furthest.since == int(_began(furthest).rpartition(":")[2])
+    error = None if flawless else furthest.error
+    return msgspec.structs.replace(furthest, until=asked.until, at=asked.at, error=error)
 
 
 def _began(backfill: Backfill) -> str:
+    """Return whose it is and since when it was asked for: ``since`` moves on where something could not be had."""
     return backfill.id.rpartition(":")[0]
+
+
+def broken(backfill: Backfill, now: int, why: str) -> Backfill:
+    """Return the record of a reading that ended before its end."""
+    said = f"{backfill.error}; {why}" if backfill.error else why
+    return msgspec.structs.replace(backfill, at=now, error=said[:_LONGEST_TEXT])
 
 
 def window(backfill: Backfill, longest_ms: int) -> tuple[int, int] | None:

@@ -66,6 +66,11 @@ def test_a_reading_goes_on_where_one_of_the_same_beginning_was_broken_off() -> N
     other = backfills.begin("main", NOW - 8 * DAY, NOW - DAY, NOW)
     again = backfills.resumed(asked(NOW - 9 * DAY), [other, broken])
     assert (again.id, again.done, again.until, again.records) == (broken.id, NOW - 5 * DAY, NOW, 7)
+    assert backfills.resumed(asked(NOW - 9 * DAY), [backfills.broken(broken, NOW, "venue: away")]).error is None
+    flawed = backfills.broken(backfills.after(broken, NOW - 4 * DAY, NOW, 0, ["forgotten"]), NOW, "venue: away")
+    assert flawed.error == "forgotten; venue: away"
+    kept = backfills.resumed(asked(NOW - 9 * DAY), [flawed])
+    assert (kept.since, kept.error) == (NOW - 4 * DAY, "forgotten; venue: away")
     shorter = backfills.begin("main", NOW - 9 * DAY, NOW - 6 * DAY, NOW)
     assert backfills.resumed(shorter, [broken]) == shorter
 
