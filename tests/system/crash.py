@@ -288,7 +288,7 @@ class Matrix:
             await eventually(lambda: set(gateway.feeds.states().values()) == {"live"}, "every feed is live", SETTLE_S)
         kept = await self._kept(where)
         self.figures.blame(
-            f"{where.kind}: clean stop", await asyncio.to_thread(rewound.unlike_live, kept, gateway.engine)
+            f"{where.kind}: clean stop, whole", await asyncio.to_thread(rewound.unlike_live, kept, gateway.engine)
         )
         self.figures.clean_stops += 2
 

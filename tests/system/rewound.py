@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,7 +26,8 @@ Row = Entry | MarkSample
 Json = Any
 TOLERANCE = 1e-9
 # How far a model was from the venue at the moment of its last word: nothing that a later mark could bring back.
-_OF_A_MOMENT = "/calibration"
+_OF_A_MOMENT = "/calibration/"
+_PUBLISHED_LATER = re.compile(r"/calibration|/rates/[^/]+/at:")
 # What no replay is held to: when something was heard, and what connections do.
 APART = frozenset({"feeds"})
 APART_FIELDS = frozenset({"mark_at", "seq"})
@@ -83,11 +85,11 @@ def unlike_snapshot(kept: Kept | None, last: Mapping[str, Json]) -> list[str]:
     """Return where a replay up to the last snapshot differs from that.
 
     What the journal has as it stands at the end, or at clock turns, is the business of ``unlike_live``: figures of alerts, how far
-    models were from the venue.
+    models were from the venue, of when the prices of currencies are.
     """
     tables = {name: rows for name, rows in last.items() if isinstance(rows, dict) and name != "alerts"}
     found = _unlike(kept, {**tables, "epoch": last["epoch"]}, last["seq"])
-    return [one for one in found if _OF_A_MOMENT not in one]
+    return [one for one in found if not _PUBLISHED_LATER.search(one)]
 
 
 def _unlike(kept: Kept | None, live: Mapping[str, Json], seq: int | None) -> list[str]:
