@@ -47,6 +47,8 @@ from gateway.web.stress import StressRoutes
 _MAX_AGE = Param("max_age_ms", "integer", "Ask the venue first where it was asked longer ago than this (milliseconds)")
 _CLASSES: tuple[str, ...] = get_args(CorrectionClass)
 _LONGEST_AGE_MS = 86_400_000
+# Pages of live rows that are kept until the next change set: many clients ask for the same.
+_MOST_PAGES = 256
 
 # Live tables: the parameters that their rows can be filtered by.
 LIVE: dict[str, tuple[Param, ...]] = {
@@ -92,6 +94,8 @@ class Rest:
 
     def __init__(self, state: ServerState) -> None:
         self._state = state
+        self._pages: dict[object, tuple[bytes, str]] = {}  # of the change set ``_pages_of``
+        self._pages_of = -1
         live = [table for table in LIVE if table in state.tables]
         self.operations: list[Operation] = [
             Operation(
@@ -214,15 +218,15 @@ class Rest:
         if max_age_ms is not None:
             asked = self._state.accounts() if selection.accounts is None else selection.accounts
             found = await self._state.verify(asked, max_age_ms, wanted.get("venue"))
-        rows, more = _matching(table, selection, wanted, query.text("cursor") or "", limit)
+        rows, next_cursor = self._matching_rows(table, selection, wanted, query.text("cursor") or "", limit)
         tables = self._state.tables
         head: dict[str, object] = {"epoch": tables.epoch, "seq": tables.seq, "at": tables.at}
         if verified:
             head["verified_at"] = found.verified_at
             head |= self._flat(table, selection, wanted)
-        if more:
-            head["next_cursor"] = rows[-1].id
-        body = [(table.name, _object(map(row_member, rows)))]
+        if next_cursor:
+            head["next_cursor"] = next_cursor
+        body = [(table.name, rows)]
         if not found.failed:
             return _answer(head, body)
         # Nothing is known of what the venue could not be asked for: least of all that it is flat.
@@ -231,6 +235,19 @@ class Rest:
         why = "; ".join(f"{account}: {reason}" for account, reason in sorted(found.failed.items()))
         refusal = Refusal("venue_unreachable", f"{why}. What follows is what was known at verified_at")
         return _answer({**problem(refusal), **head}, body, status=503, media=PROBLEM_JSON)
+
+    def _matching_rows(
+        self, table: Table, selection: Selection, wanted: dict[str, list[str]], after: str, limit: int
+    ) -> tuple[bytes, str]:
+        """Return a page's rows and the id to go on after ("": there are no more); the same bytes until the next change set."""
+        if self._pages_of != self._state.tables.seq or len(self._pages) >= _MOST_PAGES:
+            self._pages_of = self._state.tables.seq
+            self._pages.clear()
+        key = selection, tuple((name, *values) for name, values in wanted.items()), after, limit
+        if key not in self._pages:
+            rows, more = _matching(table, selection, wanted, after, limit)
+            self._pages[key] = _object(map(row_member, rows)), rows[-1].id if more else ""
+        return self._pages[key]
 
     async def _stored(self, request: Request, table: Table, query: Query, principal: Principal) -> Response:
         """Answer with all that is stored of a time, in the shape of the live table; or with a file."""
