@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from exchanges.events import Fill, Transfer
-from gateway.core.chains import Chain, Evidence, Item, Seen, at_of, decode, fold
+from gateway.core.chains import Chain, Evidence, Item, Seen, at_of, decode
+from gateway.core.folding import fold
 from gateway.core.records import PastPosition
 
 KEEP = 500  # records of one chain

@@ -15,9 +15,10 @@ from typing import Literal, NamedTuple, Protocol
 import msgspec
 
 from exchanges.events import ClosedPnl, Fill, FundingPayment, Transfer
-from gateway.core.chains import Chain, Evidence, Item, Move, Seen, fold
+from gateway.core.chains import Chain, Evidence, Item, Move, Seen
 from gateway.core.doubles import Doubled, doubled
 from gateway.core.evidence import SLACK_MS
+from gateway.core.folding import fold
 from gateway.core.realized import exact_sum
 from gateway.core.records import Finding, VerificationClass
 from gateway.core.round_trips import Contract, told
@@ -509,9 +510,10 @@ class _Weighed(NamedTuple):
 
     @property
     def own(self) -> Decimal | None:
-        """What it realised by prices and sizes; by the venue's word where these do not tell."""
+        """What it realised by prices and sizes; by the venue's word where these do not tell, or fills are missing."""
         stated = self.move.part.fill.realized_pnl
-        return self.move.own if self.move.own is not None or stated is None else Decimal(stated)
+        sure = self.move.own is not None and self.move.whole
+        return self.move.own if sure or stated is None else Decimal(stated)
 
     @property
     def over(self) -> bool:

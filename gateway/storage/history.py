@@ -13,8 +13,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from exchanges.events import ClosedPnl, Fill, FundingPayment, Transfer
-from gateway.core.chains import Chain, Item, Seen, at_of, fold
+from gateway.core.chains import Chain, Item, Seen, at_of
 from gateway.core.evidence import SLACK_MS
+from gateway.core.folding import fold
 from gateway.core.records import ClosedCycle, Covered, PositionChange
 from gateway.core.timelines import tells
 from gateway.storage import chain_rows, closings

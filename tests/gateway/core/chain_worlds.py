@@ -9,7 +9,8 @@ from typing import NamedTuple
 from hypothesis import strategies as st
 
 from exchanges.events import Fill, FundingPayment, position_id
-from gateway.core.chains import Chain, Evidence, Item, fold
+from gateway.core.chains import Chain, Evidence, Item
+from gateway.core.folding import fold
 from gateway.core.records import PastPosition
 from gateway.core.round_trips import Contract
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from exchanges.events import Cause, Transfer
 from gateway.core import chains
-from gateway.core.chains import Chain, Evidence, Item, Seen, fold
+from gateway.core.chains import Chain, Evidence, Item, Seen
+from gateway.core.folding import fold
 from gateway.core.records import ClosedCycle, CloseReason, PastPosition
-from gateway.core.round_trips import Contract
+from gateway.core.round_trips import Contract, told
 from gateway.core.timelines import Timeline
 from tests.gateway.core.chain_worlds import (
     ACCOUNT,
@@ -66,7 +67,7 @@ def test_cycles_are_those_of_a_plain_count(trades: list[Trade], contract: Contra
         for one in cycles
     ] == [
         (
-            f"{POSITION}@{one.opener}", one.side, one.opened_at, one.closed_at, str(one.largest), chains.told(one.fees),
+            f"{POSITION}@{one.opener}", one.side, one.opened_at, one.closed_at, str(one.largest), told(one.fees),
             one.fills, one.partial_closes,
         )
         for one in plain

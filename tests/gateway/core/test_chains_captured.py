@@ -15,7 +15,8 @@ import msgspec
 
 from exchanges.events import Fill
 from exchanges.hyperliquid.records import parse_fills
-from gateway.core.chains import Chain, Evidence, Seen, fold
+from gateway.core.chains import Chain, Evidence, Seen
+from gateway.core.folding import fold
 from gateway.core.round_trips import Contract
 from tests.recordings import needs_recordings, recordings
 
@@ -33,14 +34,19 @@ def parsed(rows: list[dict[str, Any]]) -> dict[str, list[Fill]]:
 
 
 def test_what_cycles_and_open_positions_realised_is_what_the_fills_did() -> None:
-    """Both sides of a trade of the account with itself state one size before them, so that chains have holes: no sum changes by it."""
+    """Both sides of a trade of the account with itself state one size before them: chains have holes, and no sum changes."""
     (rows,) = (
         messages[0]
         for source in recordings("hyperliquid", "rest-userFills", "captured")
         if len((messages := source.messages())[0]) == 1062
     )
     fills = parsed([row | {"tid": number} for number, row in enumerate(reversed(rows))])
-    assert {symbol: len(found) for symbol, found in fills.items()} == {"MATIC": 270, "ETH": 277, "BTC": 282, "ATOM": 233}
+    assert {symbol: len(found) for symbol, found in fills.items()} == {
+        "MATIC": 270,
+        "ETH": 277,
+        "BTC": 282,
+        "ATOM": 233,
+    }
     for symbol, found in fills.items():
         random.Random(symbol).shuffle(found)
         chain = Chain(account="hl", symbol=symbol)

@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from exchanges.events import AccountMode, ClosedPnl, Event, Fill, FundingPayment, Instrument, PositionState, Transfer
-from gateway.core.chains import Chain, Evidence, Item, fold
+from gateway.core.chains import Chain, Evidence, Item
+from gateway.core.folding import fold
 from gateway.core.records import Backfill, ClosedCycle, Covered, PastPosition, PositionChange
 from gateway.core.round_trips import contract_of
 from gateway.storage import chain_rows, history, tables

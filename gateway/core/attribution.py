@@ -1,0 +1,153 @@
+"""Which leg of a symbol a record belongs to, and which of the records of one moment comes first, where no venue says so. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+from exchanges.events import Fill, FundingPayment, Side, Transfer
+from gateway.core.chains import AFTERWARDS_MS, Chain, Evidence, Item, Leg
+from gateway.core.round_trips import ZERO, RoundTrip
+
+_ALIKE = Decimal("1e-4")  # payments of one moment for each contract, by rounding
+
+
+class Attribution:
+    """Finds the legs of one chain."""
+
+    def __init__(self, chain: Chain, evidence: Evidence) -> None:
+        self._chain, self._evidence = chain, evidence
+        self._shared: dict[str, Leg] = {}  # payments that nobody names, by id
+
+    def next(self, items: list[Item]) -> Item:
+        """Return the next record: of fills that state the size before them the one that goes on from what is held."""
+        first = items[0]
+        if not isinstance(first, Fill):
+            return first
+        if first.start_position is None:
+            return self._likely([one for one in items if isinstance(one, Fill)])
+        chained = [one for one in items if isinstance(one, Fill) and one.start_position is not None]
+        if len(chained) == 1:
+            return first
+        leg = self._chain.leg(first.position or self._chain.id)
+        held = leg.trip.signed if leg is not None and leg.trip is not None else ZERO
+        ends = {Decimal(one.start_position or 0) + signed(one) for one in chained}
+        going_on = (one for one in chained if Decimal(one.start_position or 0) == held)
+        beginning = (one for one in chained if Decimal(one.start_position or 0) not in ends)
+        return next(going_on, None) or next(beginning, first)
+
+    def _likely(self, fills: list[Fill]) -> Fill:
+        """Return the fill of a moment that comes next: one whose profit is that of what is held, then one that opens.
+
+        Trade ids need not rise (Bybit), and a position may be closed and opened again within a millisecond.
+        """
+        for one in fills if len({fill.side for fill in fills}) > 1 else ():
+            if not opens(one) and any(trip.realizes(one, self._evidence.contract) for trip in self._closable(one)):
+                return one
+        for one in fills:
+            if one.realized_pnl is None or (opens(one) and not any(self._closable(one))):
+                return one
+        return fills[0]
+
+    def _closable(self, fill: Fill) -> Iterator[RoundTrip]:
+        """Yield what is held that a fill may close."""
+        for leg in self._chain.legs:
+            if fill.position in (None, leg.position) and leg.trip and leg.trip.side != side(fill):
+                yield leg.trip
+
+    def named(self, position: str) -> Leg:
+        """Return the leg of a name; the one that had none yet takes the first that comes."""
+        found, unnamed = self._chain.leg(position), self._chain.leg(self._chain.id)
+        if found is None and unnamed is not None:
+            unnamed.position = position
+            return unnamed
+        if found is None:
+            found = Leg(position=position)
+            self._chain.legs.append(found)
+        return found
+
+    def of_fill(self, fill: Fill) -> Leg:
+        """Return the leg of a fill. Where nobody names it: a fill that realised something closes, another one may open."""
+        if fill.position is not None:
+            return self.named(fill.position)
+        legs = self._chain.legs
+        split = self._evidence.hedge is True or len(legs) > 1
+        if not split:
+            return legs[0] if legs else self.named(self._chain.id)
+        buys, closes = fill.side == "buy", bool(Decimal(fill.realized_pnl or 0))
+        side: Side = "long" if buys != closes else "short"
+        held = [leg for leg in legs if leg.trip is not None and leg.trip.side == side]
+        if not held and len(legs) > 1 and self._evidence.hedge is not True:  # of one-way accounts: the one used last
+            held = [leg for leg in legs if leg.trip is not None] or [max(legs, key=lambda leg: leg.used_at)]
+        if not held:
+            name = f"{self._chain.id}:{side}"
+            held = [leg for leg in legs if leg.past is not None and leg.past.side == side] or [self.named(name)]
+        if len(held) > 1:
+            for leg in held:
+                if leg.trip is not None:
+                    leg.trip.whole = False
+        return held[0]
+
+    def of_payment(self, position: str | None, size: str | None = None, payment: str = "") -> Leg | None:
+        """Return the leg that a payment is of; None where that cannot be told, which leaves those that are held incomplete."""
+        if payment in self._shared:
+            return self._shared[payment]
+        if position is not None and (found := self._chain.leg(position)) is not None:
+            return found
+        legs = self._chain.legs
+        if len(legs) <= 1:
+            return legs[0] if legs else self.named(position or self._chain.id)
+        held = [leg for leg in legs if leg.trip is not None]
+        if len(held) > 1 and size is not None:
+            held = [leg for leg in held if leg.trip and leg.trip.size == abs(Decimal(size))] or held
+        if len(held) == 1 and position is None:
+            return held[0]
+        if position is None and not held:
+            return max(legs, key=lambda leg: leg.past.closed_at if leg.past else 0)
+        for leg in held if position is None else ():
+            if leg.trip is not None:
+                leg.trip.whole = False
+        return None if position is None else self.named(position)
+
+    def share(self, payments: list[FundingPayment]) -> None:
+        """Tell the legs apart that payments of one moment are of, where the venue does not: they are as large as the legs."""
+        held = sorted(
+            (leg.trip.size, number) for number, leg in enumerate(self._chain.legs) if leg.trip and leg.trip.size
+        )
+        if len(held) < 2 or len(held) != len(payments) or len({size for size, _ in held}) < len(held):
+            return
+        paid = sorted(payments, key=lambda one: abs(Decimal(one.amount)))
+        shares = [abs(Decimal(one.amount)) / size for one, (size, _) in zip(paid, held, strict=True)]
+        if max(shares) - min(shares) <= max(shares) * _ALIKE:
+            legs = (self._chain.legs[number] for _, number in held)
+            self._shared = {one.id: leg for one, leg in zip(paid, legs, strict=True)}
+
+    def of_cost(self, transfer: Transfer) -> Leg | None:
+        """Return the one leg of which something was liquidated just before, where nobody says of which a cost is."""
+        if transfer.position is not None or transfer.kind != "liquidation":
+            return None
+        found = [leg for leg in self._chain.legs if leg.trip is not None and leg.trip.cause == "liquidation"]
+        found += [
+            leg
+            for leg in self._chain.legs
+            if leg.past is not None
+            and leg.past.reason == "liquidated"
+            and transfer.at - leg.past.closed_at <= AFTERWARDS_MS
+            and leg not in found
+        ]
+        return found[0] if len(found) == 1 else None
+
+
+def side(fill: Fill) -> Side:
+    """Return the side that a fill moves a position to."""
+    return "long" if fill.side == "buy" else "short"
+
+
+def signed(fill: Fill) -> Decimal:
+    """Return a fill's signed size."""
+    return Decimal(fill.size) if fill.side == "buy" else -Decimal(fill.size)
+
+
+def opens(fill: Fill) -> bool:
+    """Say whether the venue says that a fill realised nothing."""
+    return fill.realized_pnl is not None and not Decimal(fill.realized_pnl)
