@@ -9,7 +9,7 @@ SECONDS ?= 20
 ROUNDS ?= 7
 OUTAGE_S ?= 120
 
-.PHONY: install install-test run test lint bench cuts soak crash conformance-table residuals liquidations lock clean
+.PHONY: verify-books install install-test run test lint bench cuts soak crash conformance-table residuals liquidations lock clean
 install: $(VENV)/.run
 install-test: $(VENV)/.test
 
@@ -59,6 +59,10 @@ crash: install-test
 liquidations: COUNT = 200
 liquidations: install-test
 	$(BIN)/python -m tests.system.liquidations --seed $(SEED) --count $(COUNT)
+
+# Books of recordings and of the simulator from SEED, untouched and tampered with; ends with one line of JSON.
+verify-books: install-test
+	$(BIN)/python -m tests.books --seed $(SEED)
 
 # Write the table of the conformance suite into docs/venues.md.
 conformance-table: install-test

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import TypeVar
 
 import msgspec
 
-from exchanges.events import ClosedPnl, Event, Fill, FundingPayment, Transfer
+from exchanges.events import ClosedPnl, Event, Fill, FundingPayment, PositionState, Transfer
 from gateway.core.alerts.records import EquitySample
 from gateway.core.balancing import QUIET_MS, Flows
-from gateway.core.chains import AFTERWARDS_MS, Evidence
+from gateway.core.chains import AFTERWARDS_MS, Evidence, Seen, first_seen
+from gateway.core.evidence import SLACK_MS
 from gateway.core.records import Backfill
 from gateway.core.verified import Material
 from gateway.core.verify import UNITS, Book, RecordUnit
@@ -39,6 +41,11 @@ _ENTRIES = """
     SELECT DISTINCT state -> 'state' ->> 'entry_price' AS price FROM position_changes
     WHERE account = $1 AND symbol = $2 AND coalesce((state -> 'state' ->> 'entry_exact')::boolean, true)
       AND state -> 'state' ->> 'entry_price' IS NOT NULL LIMIT 1000
+"""
+_POSITIONS = "SELECT DISTINCT position FROM position_changes WHERE account = $1 AND symbol = $2"
+_STOOD = """
+    SELECT DISTINCT ON (position) position, nullif(state -> 'state', 'null')::text AS state FROM position_changes
+    WHERE position = ANY($1::text[]) AND at <= $2 ORDER BY position, at DESC, id DESC
 """
 _SOURCES = "SELECT DISTINCT source FROM pnl_records WHERE account = $1"
 _READ = "SELECT state FROM backfills WHERE account = $1"
@@ -101,8 +108,7 @@ async def _book(
     more = "AND state ->> 'symbol' = $4 AND kind IN ('settlement', 'liquidation', 'rebate')"
     transfers = await _rows(connection, "transfers", Transfer, of, began, end, group.symbol, more=more)
     records = await _rows(connection, "pnl_records", ClosedPnl, of, since, until, group.symbol, more="AND symbol = $4")
-    named = {one.position for one in fills} | {one.position for one in records}
-    seen = [one for one in await first_words(connection, {one for one in named if one is not None}) if one.at >= began]
+    seen = await _seen(connection, group, began)
     entries = [row["price"] for row in await connection.fetch(_ENTRIES, of, group.symbol)]
     covered, known_until = group.evidence.covered, group.evidence.until
     for first, last in read:
@@ -118,6 +124,20 @@ async def _book(
         of, group.symbol, evidence, fills, payments, transfers, records, unit, overlap if overlap[0] < overlap[1] else None,
         seen, entries,
     )  # fmt: skip
+
+
+async def _seen(connection: Connection, group: Group, began: int) -> list[Seen]:
+    """Return what the venue said of positions as the fold begins: what was held then, else the first that it ever said."""
+    before = began - SLACK_MS - 1  # in effect before the first fill
+    positions = {row["position"] for row in await connection.fetch(_POSITIONS, group.account, group.symbol)}
+    known = {}
+    for row in await connection.fetch(_STOOD, sorted(positions), before):
+        state = msgspec.json.decode(row["state"], type=PositionState) if row["state"] is not None else None
+        size = Decimal(0) if state is None else first_seen(state, before).size
+        opened, entry = (None, None) if state is None else (state.opened_at, state.entry_price)
+        known[row["position"]] = Seen(before, row["position"], size, opened, entry)
+    first = await first_words(connection, positions - known.keys())
+    return [*known.values(), *(one._replace(at=max(one.at, before)) for one in first)]
 
 
 async def _began(connection: Connection, group: Group, since: int) -> int:
