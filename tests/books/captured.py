@@ -41,16 +41,19 @@ def compared() -> dict[str, Captured]:
 
 
 def _hyperliquid() -> Iterator[dict[str, list[Fill]]]:
-    """Yield the fills of perpetuals of each capture, by symbol; the recordings of 2023 are of other semantics."""
+    """Yield the fills of perpetuals of each captured message, by symbol: between two messages of an excerpt fills are missing.
+
+    The recordings of 2023 are of other semantics.
+    """
     for one in recordings("hyperliquid", status="captured"):
         if one.kind not in ("rest-userFills", "ws-sequence") or "python-sdk" in one.path.name:
             continue
-        symbols: defaultdict[str, dict[str, Fill]] = defaultdict(dict)
         for rows in _fills(one.messages()):
+            symbols: defaultdict[str, dict[str, Fill]] = defaultdict(dict)
             for fill in parse_fills("captured", "", [msgspec.Raw(msgspec.json.encode(row)) for row in rows]):
                 if isinstance(fill, Fill) and fill.position is not None:
                     symbols[fill.symbol][fill.id] = fill
-        yield {symbol: list(fills.values()) for symbol, fills in symbols.items()}
+            yield {symbol: list(fills.values()) for symbol, fills in symbols.items()}
 
 
 def _fills(messages: list[Any]) -> Iterator[list[Any]]:

@@ -12,7 +12,9 @@ from exchanges.events import Fill
 from gateway.core.chains import Seen
 from gateway.core.records import Finding
 from gateway.core.verify import Book, Unit, compare
+from tests.books.captured import compared
 from tests.books.worlds import INVERSE, LINEAR, STYLES, World
+from tests.recordings import needs_recordings
 
 SEEDS = range(12)
 
@@ -93,3 +95,10 @@ def test_what_began_before_history_is_not_held_against_anybody(worlds: list[Worl
             records=[one for one in book.records if one.at >= began.at], seen=(held,),
         )  # fmt: skip
         assert {one.cls for one in lines(book)} <= {"before_history"}, (world.venue, lines(book))
+
+
+@needs_recordings
+def test_captured_fills_come_to_what_their_venue_says() -> None:
+    found = compared()
+    assert found["hyperliquid"].n >= 20
+    assert all(not one.classes["unexplained"] for one in found.values()), found
