@@ -158,7 +158,7 @@ async def test_one_that_was_killed_goes_on_where_it_was(aged: Simulator, dsn: st
         await process.wait()
     assert since < state["done"] < until
     aged.control.fault({"kind": "late_rest", "venue": "bybit", "ms": 0})
-    told = await ended(*arguments)
+    told = await ended(*arguments, timeout_s=60)
     assert (told.status, told.err) == (0, "")
     assert "everything from" in told.out
     assert await stored_fills(dsn, account) == true_fills(aged, account, since, until)
@@ -179,12 +179,12 @@ async def _broken_off(dsn: str, account: str) -> dict[str, Any]:
 
 
 async def test_the_command_speaks_to_a_gateway_that_runs(aged: Simulator, dsn: str, folder: Path) -> None:
-    account = "hl-main"
+    account = "bybit-main"
     async with desk(aged, folder, changes=(only(account), stored_at(dsn))) as running:
         port = running.gateway.server.port
         path = in_file(running.gateway.config, running.gateway.specs, folder, dsn, port)
         since = datetime.fromtimestamp((now_ms() - 10 * DAY_MS) / 1000, UTC).isoformat()
-        told = await ended("backfill", "--config", path, "--account", account, "--from", since)
+        told = await ended("backfill", "--config", path, "--account", account, "--from", since, timeout_s=60)
         assert (told.status, told.err) == (0, "")
         first = now_ms() - 10 * DAY_MS + 60_000
         true = true_fills(aged, account, first, now_ms())
