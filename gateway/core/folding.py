@@ -312,8 +312,8 @@ class _Step:
         """Take that a position was found closed: by its fills, for a graver reason than they say, or without any."""
         leg = self._legs.named(closed.position)
         trip, past = leg.trip, leg.past
-        if trip is not None and trip.opened_at >= closed.closed_at - SLACK_MS:
-            return  # opened again at once
+        if trip is not None and _opened_since(trip, closed):
+            return  # what was found closed had ended before
         if trip is not None:
             trip.whole = False
             self._close(leg, closed.closed_at, closed.reason or "reconciled")
@@ -325,6 +325,12 @@ class _Step:
         elif past is None or past.closed_at < closed.closed_at:
             self._amended(leg, _without_fills(self._chain, closed, self._settle))
         leg.known, leg.first_at = True, None
+
+
+def _opened_since(trip: RoundTrip, closed: ClosedCycle) -> bool:
+    """Say whether a position is another one than that found closed: the other way round, or opened after its last word."""
+    other = closed.side is not None and closed.side != trip.side
+    return other or (trip.begun and trip.opened_at > closed.since) or trip.opened_at >= closed.closed_at - SLACK_MS
 
 
 def _without_fills(chain: Chain, closed: ClosedCycle, settle: str | None) -> PastPosition:

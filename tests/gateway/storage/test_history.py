@@ -205,6 +205,17 @@ async def test_what_was_held_before_counts_for_a_late_fill_that_names_no_positio
     assert (found.opened_at, found.closed_at, found.fills) == (T0 - HOUR, T0 + HOUR - 5_000, 1)
 
 
+async def test_what_was_found_closed_is_not_what_was_opened_in_its_place_since(db: asyncpg.Connection) -> None:
+    """Nobody listened for an hour: closed, and opened again the other way round."""
+    flip = [fill(n, -2, "110", T0 + 60_000, realized=brought) for n, brought in ((1, "0.2"), (2, "0"))]
+    await write(db, covered(), change(T0, "2", opened_at=T0 - HOUR))
+    await write(db, gone(T0 + HOUR))
+    await write(db, *flip)
+    assert [(one.side, one.closed_at, one.fills) for one in await stored(db)] == [("long", T0 + 60_000, 1)]
+    await write(db, fill(3, 2, "100", T0 + 2 * HOUR, realized="0.2"))
+    assert [(one.side, one.fills, one.complete) for one in await stored(db)] == [("long", 1, False), ("short", 2, True)]
+
+
 async def test_the_venues_opening_time_proves_a_beginning_whenever_it_comes(db: asyncpg.Connection) -> None:
     trip = [fill(1, 2, "100", T0, realized="0"), fill(2, -2, "110", T0 + HOUR, realized="0.2")]
     await write(db, *trip)
