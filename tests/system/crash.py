@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from exchanges.sim.server import Simulator
+from gateway.app import Gateway
 from gateway.client import Client
 from gateway.config import LogSettings
 from gateway.log import configure
@@ -285,12 +286,17 @@ class Matrix:
         kept = await self._kept(where)
         self.figures.blame(f"{where.kind}: clean stop", await asyncio.to_thread(rewound.unlike_snapshot, kept, last))
         async with where.within() as gateway:
-            await eventually(lambda: set(gateway.feeds.states().values()) == {"live"}, "every feed is live", SETTLE_S)
+            await self.all_live(gateway)
         kept = await self._kept(where)
         self.figures.blame(
             f"{where.kind}: clean stop, whole", await asyncio.to_thread(rewound.unlike_live, kept, gateway.engine)
         )
         self.figures.clean_stops += 2
+
+    @staticmethod
+    async def all_live(gateway: Gateway) -> None:
+        """Wait until a gateway within this process reads everything."""
+        await eventually(lambda: set(gateway.feeds.states().values()) == {"live"}, "every feed is live", SETTLE_S)
 
     @staticmethod
     async def _kept(where: Station) -> rewound.Kept | None:
@@ -344,8 +350,12 @@ async def crash(
         matrix = Matrix(simulator, seed, outage_s)
         plan = matrix.plan(rounds, faults, kinds)
         described = simulator.describe()
-        for kind in dict.fromkeys(kind for _, kind in plan):
-            where = await stations.enter_async_context(station(kind, folder / kind, described, ACCOUNTS))
+        order = list(dict.fromkeys(kind for _, kind in plan))
+        places = [await stations.enter_async_context(station(one, folder / one, described, ACCOUNTS)) for one in order]
+        for where in places[1:]:  # what is held at the world's beginning nobody could know later
+            async with where.within() as gateway:
+                await matrix.all_live(gateway)
+        for kind, where in zip(order, places, strict=True):
             await matrix.rounds(where, [(n, fault) for n, (fault, at) in enumerate(plan, 1) if at == kind])
         figures = matrix.figures
         figures.books = {"fills": len(matrix.books.fills), "cycles": len(matrix.books.cycles())}
