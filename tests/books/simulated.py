@@ -73,9 +73,14 @@ async def lived(dsn: str, folder: Path, seed: int, rounds: int, accounts: Sequen
             await _pass(shown, clock, 150_000)
             for _ in range(rounds):
                 simulator.world.pause()
-                for name in names:
-                    _act(simulator, name, whim, done)
+                gone = [(name, symbol) for name in names for symbol in _close(simulator, name, whim, done)]
                 _events(simulator, whim, done)
+                simulator.world.resume()
+                await _pass(shown, clock, 5_000)
+                simulator.world.pause()
+                for name, symbol in gone:
+                    side = "short" if whim.random() < 0.5 else "long"
+                    _do(simulator, done, {"kind": "open_position", "account": name, "symbol": symbol, "side": side})
                 simulator.world.resume()
                 await _pass(shown, clock, 90_000)
             simulator.world.pause()
@@ -117,18 +122,17 @@ async def _verified(connection: Any, name: str, since: int, until: int) -> list[
 # --- what happens ----------------------------------------------------------------------------------------------------------
 
 
-def _act(simulator: Simulator, name: str, whim: random.Random, done: Counter[str]) -> None:
-    """Let an account close a part of something, turn something round, and go in and out of something else."""
+def _close(simulator: Simulator, name: str, whim: random.Random, done: Counter[str]) -> list[str]:
+    """Let an account close a part of something, and one position whole; return what may be opened again."""
     account = simulator.world.account(name)
     held = sorted({position.symbol for position in account.positions.values()})
     perps = [one for one in held if simulator.world.contract(account.venue, one).kind == "perp"]
-    if perps:
-        symbol = whim.choice(perps)
-        _do(simulator, done, {"kind": "close_position", "account": name, "symbol": symbol, "share": "0.5"})
-        symbol = perps[0]  # round after round, so that some positions are opened and closed before our eyes
-        side = "short" if whim.random() < 0.5 else "long"
-        if _do(simulator, done, {"kind": "close_position", "account": name, "symbol": symbol}):
-            _do(simulator, done, {"kind": "open_position", "account": name, "symbol": symbol, "side": side})
+    if not perps:
+        return []
+    part = {"kind": "close_position", "account": name, "symbol": whim.choice(perps), "share": "0.5"}
+    _do(simulator, done, part)
+    whole = perps[0]  # round after round, so that some positions are opened and closed before our eyes
+    return [whole] if _do(simulator, done, {"kind": "close_position", "account": name, "symbol": whole}) else []
 
 
 def _events(simulator: Simulator, whim: random.Random, done: Counter[str]) -> None:
