@@ -254,7 +254,13 @@ class _Comparison:
         cases = []
         for record in sorted(records, key=lambda one: one.at):
             mine = self._trips_of(record, trips)
-            cases.append(self._cycle(record, [move for opener in mine for move in trips.pop(opener)]))
+            moves = [(opener, move) for opener in mine for move in trips.pop(opener)]
+            for opener, move in moves:
+                if (
+                    move.move.part.fill.at > record.at + SLACK_MS
+                ):  # where a fill is missing, the next one's are among them
+                    trips[opener].append(move)
+            cases.append(self._cycle(record, [move for _, move in moves]))
         if self._book.unit == "position":
             cases += [case for moves in trips.values() if (case := self._unrecorded(moves)) is not None]
         return cases

@@ -59,7 +59,7 @@ def main() -> None:
     for name, finding in outcome.tampered:
         print(f"found: {name} {finding.symbol}: {finding.what} {finding.differences}")
     captured_left = sum(one.classes["unexplained"] for one in captures.values())
-    told = sorted((name, finding.symbol) for name, finding in outcome.tampered)
+    told = sorted((name, finding.symbol or "balance") for name, finding in outcome.tampered)
     done = sorted((account, symbol) for _, account, symbol, _ in outcome.touched)
     passed = not left and not captured_left and told == done
     summary = {
