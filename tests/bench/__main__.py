@@ -40,6 +40,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=20, help="length of the latency run, seconds")
     parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds of the others")
+    parser.add_argument("--journal", type=int, default=10_000_000, help="rows of the journal that is asked")
+    parser.add_argument("--fills", type=int, default=1_000_000, help="fills that are stored")
     options = parser.parse_args()
     machine = {"cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
     print(f"Machine: {machine}")
@@ -50,6 +52,7 @@ def main() -> None:
         "alerts": bench("alerts"),
         "whatif": bench("whatif"),
         "journal": bench("journal"),
+        "queries": bench("queries", "--journal", str(options.journal), "--fills", str(options.fills)),
         "latency": bench("latency", "--seconds", str(options.seconds)),
         "fanout": bench("fanout", "--rounds", str(options.rounds)),
     }
