@@ -170,6 +170,10 @@ async def _fold(connection: Connection, group: Group, told: Sequence[Told]) -> N
     if not told:
         return
     items, chain = [one.item for one in told], group.chain
+    # Where the account's mode does not say it (Bybit: each symbol has its own), two positions of one symbol are two legs.
+    named = {one for one in _held(group) | _positions(items) if not one.startswith(chain.id)}
+    if group.evidence.hedge is None and len(named) > 1:
+        group.evidence = group.evidence._replace(hedge=True)
     journals = {at_of(one.item): one.journal for one in told if one.journal is not None}
     group.journal = max(journals.values(), default=group.journal)
     unsure = not chain.legs or any(not leg.known for leg in chain.legs) or _new_legs(chain, items)

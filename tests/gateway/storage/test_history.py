@@ -216,6 +216,24 @@ async def test_what_was_found_closed_is_not_what_was_opened_in_its_place_since(d
     assert [(one.side, one.fills, one.complete) for one in await stored(db)] == [("long", 1, False), ("short", 2, True)]
 
 
+async def test_two_positions_of_a_symbol_are_two_legs_where_the_mode_does_not_say_it(db: asyncpg.Connection) -> None:
+    """The long one is closed and opened again while the short one is held; no fill names its leg."""
+    await db.execute("UPDATE accounts SET mode = jsonb_set(mode, '{hedge}', 'null')")
+    legs = []
+    for name, side in (("1", "long"), ("2", "short")):
+        held = change(T0, "2", opened_at=T0 - HOUR)
+        assert held.state is not None
+        id_ = f"{ACCOUNT}:linear:{SYMBOL}:{name}"
+        state = msgspec.structs.replace(held.state, id=id_, side=side)
+        legs.append(msgspec.structs.replace(held, id=f"{T0}:{name}", position=id_, state=state))
+    await write(db, covered(), *legs)
+    sizes = ((-2, "0.2"), (2, "0"), (-2, "0.1"))
+    at = [T0 + n * 60_000 for n in (1, 2, 3)]
+    await write(db, *(fill(n, size, "110", at[n], realized=pnl, position=None) for n, (size, pnl) in enumerate(sizes)))
+    found = [(one.side, one.closed_at, one.fills) for one in await stored(db)]
+    assert found == [("long", at[0], 1), ("long", at[2], 2)]
+
+
 async def test_the_venues_opening_time_proves_a_beginning_whenever_it_comes(db: asyncpg.Connection) -> None:
     trip = [fill(1, 2, "100", T0, realized="0"), fill(2, -2, "110", T0 + HOUR, realized="0.2")]
     await write(db, *trip)
