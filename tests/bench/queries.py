@@ -4,8 +4,8 @@
 
 The gateway's parts in one process (engine with ticking marks, one-port server, read pool, embedded Postgres), on one core;
 open-loop clients in another process on the other core: requests are due at fixed moments whatever the answers do, and each is
-timed from the moment that it was due. 20 accounts of 30 positions; the year is generated in SQL. Memory: the peak of this process while a
-file is streamed, from before it.
+timed from the moment that it was due. 20 accounts of 30 positions; the year is generated in SQL. Memory: the peak of this
+process while a file is streamed, from before it.
 """
 
 from __future__ import annotations

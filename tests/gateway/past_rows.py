@@ -19,8 +19,8 @@ from gateway.storage.batch import AccountRow, Batch, ContractRow, RecordRow
 T0 = 1_763_683_200_000  # 2025-11-21, 00:00 UTC, a Friday
 DAY, HOUR = 86_400_000, 3_600_000
 EMPTY = (
-    "TRUNCATE accounts, contracts, fills, funding, transfers, pnl_days, pnl_totals, pnl_records, position_history, position_changes, "
-    "reconciliations, equity_samples, journal, mark_samples"
+    "TRUNCATE accounts, contracts, fills, funding, transfers, pnl_days, pnl_totals, pnl_records, position_history, "
+    "position_changes, reconciliations, equity_samples, journal, mark_samples"
 )
 _TABLES: dict[type[Event], str] = {
     Fill: "fills",
