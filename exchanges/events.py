@@ -528,6 +528,16 @@ class HistoryRead(Event, frozen=True, kw_only=True):
     whole: bool = True
 
 
+class HistoryFailed(Event, frozen=True, kw_only=True):
+    """What happened since ``since`` was asked at ``asked_at`` and not answered: nothing is known of it, and it is not asked again
+    unless somebody wants it again.
+    """
+
+    account: str
+    since: int
+    asked_at: int
+
+
 class FeedStatus(Event, frozen=True, kw_only=True):
     """State of one connection, emitted on every transition; ``id`` is ``account:connection`` or ``venue:connection``.
 
