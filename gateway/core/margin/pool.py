@@ -43,7 +43,7 @@ class Maintenance(NamedTuple):
         floor_to: Solved prices are rounded down to this tick (Bybit isolated); 0: not rounded.
         lowest, highest: A solved price, published or trigger, is one between these alone: the contract's range, else any price.
         brackets: For models whose rate depends on notional; empty: one rate. They hold for the present maintenance and for the
-            trigger; for the published price only where ``tiered`` (Bybit's holds maintenance, or counts it from the entry).
+            trigger; for the published price only where ``tiered`` (Bybit's holds maintenance, or knows its tier from the start).
         beyond: Part of ``constant`` that no bracket changes (Bybit's closing fee).
         both_legs: The published price moves every row of the symbol in the pool (Aster's hedge); else the row alone.
     """

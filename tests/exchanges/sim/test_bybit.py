@@ -165,7 +165,7 @@ async def test_isolated_liquidation_and_absent_account_figures(venue: Venue) -> 
     assert [wallet[name] for name in names] == [""] * len(names)
     rows = (await venue.result("/v5/position/list?category=linear&settleCoin=USDT", "bybit-isolated"))["list"]
     eth = next(row for row in rows if row["symbol"] == "ETHUSDT")
-    exact = Decimal(eth["avgPrice"]) * (1 - 1 / Decimal(eth["leverage"]) + Decimal("0.005"))
+    exact = Decimal(eth["avgPrice"]) * (1 - 1 / Decimal(eth["leverage"])) / (1 - Decimal("0.005"))
     assert Decimal(0) <= exact - Decimal(eth["liqPrice"]) < Decimal("0.01")
     assert {row["tradeMode"] for row in rows} == {0}
 
