@@ -49,8 +49,12 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Instrument(Event, frozen=True, kw_only=True):
     """One contract of one venue and environment (demo contract sizes differ from live ones).
 
-    Emitted by public links from REST or an instruments channel; the newest replaces the older one. ``rebased``: the venue says
-    that sizes and entries of this contract were converted (a split, a redenomination).
+    Emitted by public links from REST or an instruments channel; the newest replaces the older one.
+
+    Attributes:
+        min_price, max_price: The ends of the contract's prices, of a venue that names a liquidation price only between them
+            (Bybit): beyond them, and at them, there is none.
+        rebased: The venue says that sizes and entries of this contract were converted (a split, a redenomination).
     """
 
     venue: str
@@ -66,6 +70,8 @@ class Instrument(Event, frozen=True, kw_only=True):
     contract_size: str
     contract_ccy: str
     tick_size: str | None = None
+    min_price: str | None = None
+    max_price: str | None = None
     max_leverage: str | None = None
     tiers_key: str | None = None
     status: str = "live"
@@ -565,6 +571,16 @@ class HistoryRead(Event, frozen=True, kw_only=True):
     since: int
     asked_at: int
     whole: bool = True
+
+
+class HistoryFailed(Event, frozen=True, kw_only=True):
+    """What happened since ``since`` was asked at ``asked_at`` and not answered: nothing is known of it, and it is not asked again
+    unless somebody wants it again.
+    """
+
+    account: str
+    since: int
+    asked_at: int
 
 
 class FeedStatus(Event, frozen=True, kw_only=True):

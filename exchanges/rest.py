@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
@@ -48,11 +49,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Budget:
-    """A token bucket in integers: never grants more than ``weight`` in any ``period_ms`` consecutive milliseconds.
+    """Never grants more than ``weight`` in any ``period_ms`` consecutive milliseconds, nor more than ``burst`` at once.
 
-    The bucket holds ``burst`` and refills at ``weight - burst + 1`` a period. A full bucket and what flows in between the first
-    and the last grant of a window are less than ``weight + 1`` together; whole weights then add up to ``weight`` at most. A
-    bucket of the full weight that refills at the full rate would grant twice the limit after a quiet spell.
+    A bucket of ``burst`` refills at the full rate, and what was granted within the window bounds the sum. A bucket alone would
+    grant ``burst`` on top of the rate after a quiet spell; refilled slowly enough for that, those who ask all the time would get
+    little more than ``weight - burst`` a period.
+    The window is an eighth longer than the period: a question may take longer on its way than the one that follows it a period
+    later.
 
     Raises:
         ValueError: Not 0 < burst <= weight, or no period.
@@ -62,23 +65,32 @@ class Budget:
         if not 0 < burst <= weight or period_ms <= 0:
             raise ValueError(f"budget: need 0 < burst <= weight and a period, not {burst}, {weight}, {period_ms} ms")
         self.burst = burst
-        self._rate = weight - burst + 1  # level units per ms: one unit of weight is period_ms units of level
-        self._period_ms = period_ms
+        self._weight, self._period_ms, self._window_ms = weight, period_ms, period_ms + period_ms // 8
+        # One unit of weight is period_ms units of level, so that `weight` of these flow in each ms.
         self._full = self._level = burst * period_ms
+        self._granted: deque[tuple[int, int]] = deque()  # when and how much, within the window
+        self._spent = 0  # their sum
         self._at: int | None = None
         self._paused_until: int | None = None
 
-    def wait_ms(self, weight: int, now: int) -> int:
-        """Return how long a question of this weight has to wait from now; 0: it may be asked (then ``take``)."""
+    def wait_ms(self, weight: int, now: int, *, patient: bool = False) -> int:
+        """Return how long a question of this weight has to wait from now; 0: it may be asked (then ``take``).
+
+        The patient leave to others a part of the burst, and of the window whatever is beyond one burst: where much was asked at
+        once, those who cannot wait would else find the window spent.
+        """
         self._refill(now)
-        missing = weight * self._period_ms - self._level
-        filled = -(-missing // self._rate) if missing > 0 else 0
-        return max(filled, self.paused_ms(now))
+        spare = min(self.burst // _SPARE_PART, self.burst - weight) if patient else 0
+        missing = (weight + spare) * self._period_ms - self._level
+        filled = -(-missing // self._weight) if missing > 0 else 0
+        return max(filled, self._room_ms(weight, self.burst if patient else self._weight, now), self.paused_ms(now))
 
     def take(self, weight: int, now: int) -> None:
         """Spend the weight of a question that is asked now; ``wait_ms`` has just said 0."""
         assert self.wait_ms(weight, now) == 0, "asked for more than the budget has"
         self._level -= weight * self._period_ms
+        self._granted.append((now, weight))
+        self._spent += weight
 
     def paused_ms(self, now: int) -> int:
         """Return how long the pause still lasts."""
@@ -90,8 +102,19 @@ class Budget:
 
     def _refill(self, now: int) -> None:
         if self._at is not None:
-            self._level = min(self._full, self._level + (now - self._at) * self._rate)
+            self._level = min(self._full, self._level + (now - self._at) * self._weight)
         self._at = now
+        while self._granted and self._granted[0][0] + self._window_ms <= now:
+            self._spent -= self._granted.popleft()[1]
+
+    def _room_ms(self, weight: int, most: int, now: int) -> int:
+        """Return how long it takes until so much of what was granted has left the window that ``most`` are in it at most."""
+        wait_ms, excess = 0, self._spent + weight - most
+        for at, granted in self._granted:
+            if excess <= 0:
+                break
+            wait_ms, excess = at + self._window_ms - now, excess - granted
+        return wait_ms
 
 
 class Lane:
@@ -103,9 +126,8 @@ class Lane:
         self._turn = asyncio.Lock()
 
     async def admit(self, weight: int, *, patient: bool = False) -> None:
-        """Return when this weight may be asked; it is spent then. The patient leave a part of the burst to others."""
-        spare = min(self.budget.burst // _SPARE_PART, self.budget.burst - weight)
-        while patient and (wait_ms := self.budget.wait_ms(weight + spare, now := self._clock.now_ms())):
+        """Return when this weight may be asked; it is spent then."""
+        while patient and (wait_ms := self.budget.wait_ms(weight, now := self._clock.now_ms(), patient=True)):
             await sleep_until(self._clock, now + wait_ms)
         async with self._turn:
             while wait_ms := self.budget.wait_ms(weight, now := self._clock.now_ms()):

@@ -2,7 +2,7 @@
 
 Owns the moments, and who waits for an answer. Never interprets one: events go to the engine, followed by ``Verified`` or
 ``VerificationFailed`` in the same turn. One round at a time, at most one a second; who asks meanwhile shares the next. What is
-asked of the past goes beside them, since it may be long.
+asked of the past goes beside them, since it may be long; each such question ends with ``HistoryRead`` or ``HistoryFailed``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,16 @@ import structlog
 
 from exchanges.clock import Clock, sleep_until
 from exchanges.errors import AuthFailed, KeyTooPowerful, VenueError
-from exchanges.events import Event, FeedState, FeedStatus, HistoryRead, KeyInfo, VerificationFailed, Verified
+from exchanges.events import (
+    Event,
+    FeedState,
+    FeedStatus,
+    HistoryFailed,
+    HistoryRead,
+    KeyInfo,
+    VerificationFailed,
+    Verified,
+)
 from exchanges.inquiry import Findings
 
 log = structlog.get_logger("perpwire")
@@ -115,11 +124,16 @@ class Rounds:
 
         One without symbols is asked patiently, and may take minutes: one with symbols that comes meanwhile takes it over.
         """
-        if symbols and self._wanted_history is None and self._patiently is not None:
-            self._wanted_history, reading = self._patiently
+        wishes: list[Wish] = [(since_ms, frozenset(symbols))]
+        if self._wanted_history is not None:
+            wishes.append(self._wanted_history)
+        if symbols and self._patiently is not None:
+            wish, reading = self._patiently
+            wishes.append(wish)
             reading.cancel()
-        since, known = self._wanted_history or (since_ms, frozenset())
-        self._wanted_history = (min(since, since_ms), known | frozenset(symbols))
+            self._patiently = None
+        since, known = zip(*wishes, strict=True)
+        self._wanted_history = min(since), frozenset().union(*known)
         self._wake_history.set()
 
     def refuse(self, error: VenueError) -> None:
@@ -176,7 +190,6 @@ class Rounds:
                 async with asyncio.TaskGroup() as group:
                     reading = group.create_task(self._history(*wish))
                     self._patiently = None if wish[1] else (wish, reading)
-                self._patiently = None
                 await sleep_until(self._clock, began_at + _LEAST_PAUSE_MS)
 
     def _next(self) -> tuple[int, Callable[[], Awaitable[None]] | None]:
@@ -227,11 +240,15 @@ class Rounds:
         self._answer(None, lambda oldest: oldest <= found.asked_at)
 
     async def _history(self, since: int, symbols: Collection[str]) -> None:
+        asked_at = self._clock.now_ms()
         try:
             found = await self.inquiry.history(since, sorted(symbols))
         except VenueError as error:
             log.warning("what happened could not be asked", account=self.account, error=str(error))
-            return  # the engine asks again
+            self._deliver([HistoryFailed(account=self.account, since=since, asked_at=asked_at)])
+            return
+        finally:
+            self._patiently = None  # whatever comes now cannot take it over: it is over
         self._tell(found, (HistoryRead(account=self.account, since=since, asked_at=found.asked_at, whole=found.whole),))
 
     def _tell(self, found: Findings, last: Sequence[Event]) -> None:

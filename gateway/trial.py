@@ -28,6 +28,7 @@ from exchanges.events import (
 from gateway.core.accounts import Account, Pool
 from gateway.core.anchor import is_inverse, paid_apart, signed_quantity
 from gateway.core.collateral import counted
+from gateway.core.pools import Pools
 from gateway.core.protocol import Refusal
 from gateway.core.rows import settle_of
 from gateway.core.state import Position
@@ -65,7 +66,7 @@ class Trial:
         rows = [live.positions[row_id] for account in held for row_id in sorted(account.positions)]
         marks = {row.symbol.key for row in rows} & self._marks.keys()
         self._first: list[list[Event]] = [
-            [*self._market(live, held), *(event for account in held for event in _reports(account))],
+            [*self._market(live, held), *(event for account in held for event in _reports(live.pools, account))],
             # Without the venue's order: what is tried is never older than what was.
             [msgspec.structs.replace(row.state, fence=()) for row in rows],
             [_price(key, self._marks[key]) for key in sorted(marks)],
@@ -121,7 +122,7 @@ class Trial:
         """Return what brings an account's balances and its rows of a symbol back to where they are now."""
         owner = self.engine.accounts[account]
         rows = [self.engine.positions[row_id].state for row_id in sorted(owner.positions)]
-        return [*_reports(owner), *(state for state in rows if state.symbol == symbol)]
+        return [*_reports(self.engine.pools, owner), *(state for state in rows if state.symbol == symbol)]
 
     def restore(self, before: list[Event]) -> None:
         """Go back to where ``state_of`` was taken; rows of its symbol that came since then go."""
@@ -295,7 +296,9 @@ class Trial:
         richer = msgspec.structs.replace(
             coin, cash=_plain(Decimal(coin.cash) + amount), total=_plain(Decimal(coin.total) + amount), equity=None
         )
-        self._say([_balance(account, place, (richer,), pools)])
+        # With all others at the prices of that balance: it is of no other moment.
+        coins = account.coins.get(place, {}) | {ccy: richer}
+        self._say([_balance(account, place, tuple(coins.values()), pools)])
 
     def _counts(self, account: Account, coin: CoinBalance, amount: Decimal) -> Decimal:
         """Return what more of a coin adds to a balance in US dollars, at the prices of that balance."""
@@ -371,14 +374,25 @@ class Trial:
         return any(coin.isolated_apart for coin in position.account.all_coins() if coin.ccy == settle)
 
 
-def _reports(account: Account) -> list[Event]:
-    """Return what the venue last said of an account as a whole, as one answer a scope."""
+def _reports(pools: Pools, account: Account) -> list[Event]:
+    """Return what the venue last said of an account as a whole, as one answer a scope: every coin at its price of that moment."""
     found: list[Event] = [account.mode] if account.mode is not None else []
     scopes = {pool.scope for pool in account.pools.values() if pool.scope is not None} | account.coins.keys()
     for scope in sorted(scopes):
-        pools = tuple(pool.state for pool in account.pools.values() if pool.scope == scope and pool.state is not None)
-        found.append(_balance(account, scope, tuple(account.coins.get(scope, {}).values()), pools, full=True))
+        states = tuple(
+            msgspec.structs.replace(pool.state, cash=pools.balance(pool))
+            for pool in account.pools.values()
+            if pool.scope == scope and pool.state is not None
+        )
+        coins = tuple(_priced(account, coin) for coin in account.coins.get(scope, {}).values())
+        found.append(_balance(account, scope, coins, states, full=True))
     return found
+
+
+def _priced(account: Account, coin: CoinBalance) -> CoinBalance:
+    if coin.usd_price is None:
+        return coin
+    return msgspec.structs.replace(coin, usd_price=repr(account.stated_usd(coin.ccy)))
 
 
 def _balance(

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from exchanges.bybit import tables
-from exchanges.bybit.parse import Bounds, text
+from exchanges.bybit.parse import Bounds, nonzero, text
 from exchanges.bybit.wire import InstrumentRow, Page, RatioRow, TierRow, decode, millis
 from exchanges.errors import ProtocolViolation
 from exchanges.events import CollateralTier, CollateralTiers, Instrument, MarginTier, MarginTiers, known
@@ -48,6 +48,8 @@ def parse_instrument(row: InstrumentRow, env: str) -> Instrument:
         contract_size="1",
         contract_ccy=row.quote_coin if contract_type == "inverse" else row.base_coin,
         tick_size=known(row.price_filter.tick_size),
+        min_price=nonzero(row.price_filter.min_price),
+        max_price=nonzero(row.price_filter.max_price),
         max_leverage=known(row.leverage_filter.max_leverage),
         tiers_key=row.symbol,
         status=tables.INSTRUMENT_STATUSES.get(row.status, row.status.lower() or "unknown"),
@@ -75,6 +77,8 @@ def _option(row: InstrumentRow, env: str) -> Instrument:
         contract_size="1",
         contract_ccy=row.base_coin,
         tick_size=known(row.price_filter.tick_size),
+        min_price=nonzero(row.price_filter.min_price),
+        max_price=nonzero(row.price_filter.max_price),
         status=tables.INSTRUMENT_STATUSES.get(row.status, row.status.lower() or "unknown"),
         expires_at=expires_at,
     )

@@ -13,8 +13,10 @@ PnL of its cross positions, all of one moment. No captured account was at hand.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
+from itertools import combinations
+from typing import NamedTuple
 
 import msgspec
 
@@ -23,16 +25,43 @@ from exchanges.hyperliquid import parse, tables
 from exchanges.hyperliquid.wire import DIGITS, computed, shown
 
 SCOPE = "shared"  # of the pools that span dexes
-Held = tuple[tuple[str, ...], ...]  # what the cash of a token was reckoned with: its positions without what marks move
-Settled = dict[
-    str, tuple[Held, tuple[Decimal, ...]]
-]  # token → that, and its cash as it was last reckoned, newest first
 # Marks may have moved between two states of one moment: of so many reckonings the newest that another agrees with is believed.
 _RECKONINGS = 5
 _AGREED = Decimal("1e-6")
 _PORTFOLIO = "portfolio"
 # "The account becomes liquidatable when portfolio_margin_ratio > 0.95." Source: Hyperliquid docs, "Portfolio margin".
 _PORTFOLIO_LIMIT = "0.95"
+
+
+class Reckoned(NamedTuple):
+    """The cash of a token as it was reckoned.
+
+    Attributes:
+        held: With what: the token's positions without what marks move.
+        lately: The last reckonings, newest first.
+        agreed: The newest on which two agreed.
+    """
+
+    held: tuple[tuple[str, ...], ...]
+    lately: tuple[Decimal, ...] = ()
+    agreed: Decimal | None = None
+
+    @property
+    def believed(self) -> Decimal:
+        """The newest that two agreed on, however long ago, else the newest: what marks moved meanwhile is in no two alike.
+
+        While marks move between the states of every round none agree; the positions are the same, and so is the cash.
+        """
+        return self.lately[0] if self.agreed is None else self.agreed
+
+    def and_now(self, cash: Decimal) -> Reckoned:
+        """Return it with another reckoning."""
+        lately = (cash, *self.lately)[:_RECKONINGS]
+        found = (one for one, other in combinations(lately, 2) if abs(one - other) <= _AGREED)
+        return self._replace(lately=lately, agreed=next(found, self.agreed))
+
+
+Settled = dict[str, Reckoned]  # by token
 
 
 def pool(mode: str | None, dex: str, settle: str) -> str:
@@ -133,9 +162,9 @@ def _unified(
     pnl = _total(each.venue_unrealized_pnl for each in _rows(states) if each.margin_mode == "cross")
     held = tuple(sorted((each.id, each.side or "", each.size, each.isolated_cash or "") for each in _rows(states)))
     if together and equity is not None and pnl is not None:
-        before = settled[token][1] if token in settled and settled[token][0] == held else ()
-        settled[token] = held, (DIGITS.subtract(equity, pnl), *before)[:_RECKONINGS]
-    cash = computed(_believed(settled[token][1])) if token in settled and settled[token][0] == held else None
+        same = token in settled and settled[token].held == held
+        settled[token] = (settled[token] if same else Reckoned(held)).and_now(DIGITS.subtract(equity, pnl))
+    cash = computed(settled[token].believed) if token in settled and settled[token].held == held else None
     if cash is not None and not together:
         equity = None
     ratio = None if equity is None or maintenance is None or equity <= 0 else DIGITS.divide(maintenance, equity)
@@ -148,14 +177,6 @@ def _unified(
         venue_initial_margin=None if initial is None else computed(initial),
         venue_ratio=None if ratio is None else computed(ratio),
     )
-
-
-def _believed(reckonings: Sequence[Decimal]) -> Decimal:
-    """Return the newest reckoning that another one agrees with, else the newest: what marks moved meanwhile is in no two alike."""
-    for place, one in enumerate(reckonings):
-        if any(abs(one - other) <= _AGREED for other in reckonings[place + 1 :]):
-            return one
-    return reckonings[0]
 
 
 def _isolated(states: Iterable[parse.DexState]) -> Decimal | None:

@@ -3,7 +3,8 @@
 Pure. Every value is text as on the wire except where Bybit sends numbers or booleans; ``""`` is Bybit's "not applicable".
 Sources: Bybit v5 docs (position and wallet streams; Get Position Info, Get Wallet Balance); help centre
 "The New Margin Calculation" (2025-09): maintenance follows the mark price and contains the estimated fee of closing. The
-liquidation formulas were measured on recorded rows.
+cross formula was measured on recorded rows, the isolated one is that of "Liquidation Price Calculation under Isolated Mode
+(Unified Trading Account)" (May 2026).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 from exchanges.sim import bybit_market as market
 from exchanges.sim import revalue
-from exchanges.sim.catalog import Contract
+from exchanges.sim.catalog import TAKER_FEE, Contract
 from exchanges.sim.exact import plain, round_to
 from exchanges.sim.haircuts import amount_for
 from exchanges.sim.quoted import quoted_price, quoted_ratio
@@ -47,10 +48,29 @@ def position_index(position: Position) -> int:
 # --- Positions ---------------------------------------------------------------------------------------------------------
 
 
-def isolated_liquidation(contract: Contract, position: Position, maintenance_rate: Decimal) -> Decimal:
-    """Return ``entry × (1 − side/leverage + side × mmr)`` rounded down to the tick."""
-    price = position.entry_price * (1 - position.sign / position.leverage + position.sign * maintenance_rate)
-    return (price / contract.tick).to_integral_value(ROUND_DOWN) * contract.tick
+def isolated_liquidation(contract: Contract, position: Position) -> Decimal:
+    """Return the help page's price by the tier there, rounded down to the tick; 0 where no price liquidates.
+
+    Linear ``(value - side × (value/leverage + added/(1 - side × fee) + deduction)) / (size × (1 - side × mmr))``; inverse
+    ``size × (1 + side × mmr) / (value + side × (value/leverage + added/(1 + side × fee) + deduction))``; ``value`` at the entry.
+    """
+    side, fee, size = position.sign, TAKER_FEE["bybit"], position.size * contract.contract_size
+    value = revalue.notional(contract, position.size, position.entry_price)
+    initial = value / position.leverage
+    added = (initial if position.margin is None else position.margin) - initial
+    found = []
+    for tier in revalue.tiers_for(contract, position.mode):
+        if contract.inverse:
+            below = value + side * (initial + added / (1 + side * fee) + tier.deduction)
+            price = size * (1 + side * tier.rate) / below if below else _ZERO
+        else:
+            above = value - side * (initial + added / (1 - side * fee) + tier.deduction)
+            price = above / (size * (1 - side * tier.rate))
+        found.append(price)
+    prices = [price for price in found if price > 0]
+    # Deductions make maintenance the largest of the tiers' lines: the price that is reached first counts.
+    nearest = (max(prices) if side > 0 else min(prices)) if prices else _ZERO
+    return (nearest / contract.tick).to_integral_value(ROUND_DOWN) * contract.tick
 
 
 def cross_liquidation(contract: Contract, position: Position, mark: Decimal, spare: Decimal) -> Decimal:
@@ -83,8 +103,7 @@ def liquidation_text(world: World, account: Account, position: Position) -> str:
     if contract.kind == "option" or account.mode == "portfolio":
         return ""
     if position.mode == "isolated":
-        rate = revalue.tier_of(contract, position.size, world.mark("bybit", position.symbol)).rate
-        price = isolated_liquidation(contract, position, rate)
+        price = isolated_liquidation(contract, position)
     else:
         totals = Totals.of(world, account)
         spare = totals.wallet + totals.upl - totals.maintenance
@@ -125,7 +144,7 @@ def position_row(world: World, account: Account, position: Position, seq: int) -
         "positionIMByMp": initial,
         "positionMM": needed,
         "positionMMByMp": needed,
-        "positionBalance": initial if open_ and position.mode == "isolated" else "0",
+        "positionBalance": _balance(contract, position, mark) if open_ and position.margin is not None else "0",
         "takeProfit": "",
         "stopLoss": "",
         "trailingStop": "0",
@@ -146,6 +165,11 @@ def position_row(world: World, account: Account, position: Position, seq: int) -
         "seq": seq,
         "tpslMode": "Full",
     }
+
+
+def _balance(contract: Contract, position: Position, mark: Decimal) -> str:
+    """Return positionBalance: what backs the position alone, margin added by hand and the fee of closing included."""
+    return figure((position.margin or _ZERO) + revalue.closing_fee(contract, position, mark))
 
 
 def pushed_position(row: Row, category: str) -> Row:

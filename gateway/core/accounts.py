@@ -7,7 +7,7 @@ its figures are not live. Pure.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ import msgspec
 
 from exchanges.events import AccountMode, BalanceState, CoinBalance, Execution, KeyInfo, MarginMode, PoolState
 from gateway.core.calibration import Calibrated
-from gateway.core.currencies import NO_INDEX, Currencies, Quote
+from gateway.core.currencies import NO_INDEX, Currencies, Quote, Then
 from gateway.core.evidence import Memory
 from gateway.core.listening import Listening
 from gateway.core.reconcile import is_older
@@ -133,6 +133,7 @@ class Account:
         self.short_of: frozenset[str] = frozenset()  # currencies whose shortfall was put on record
         self._currencies = currencies or Currencies()
         self._stated: dict[str, float] = {}  # US dollars, as the account's own messages state them
+        self._then: dict[str, Then] = {}  # at the last message of a coin's scope, where anybody stated it
         self._fences: dict[str, tuple[tuple[int, ...], int]] = {}  # scope → (venue fence, applied at)
         self._as_of: dict[str, int] = {}  # scope → the moment of its last balance
 
@@ -169,8 +170,8 @@ class Account:
         """Forget the order of balance reports: every one of this life is newer than those of an earlier one."""
         self._fences.clear()
 
-    def merge_coins(self, balance: BalanceState) -> bool:
-        """Merge the coins of a report; return whether any currency's stated price changed."""
+    def merge_coins(self, balance: BalanceState, now: int) -> bool:
+        """Merge the coins of a report that has just come; return whether any currency's stated price changed."""
         scope = {} if balance.full else dict(self.coins.get(balance.scope, {}))
         scope.update({coin.ccy: coin for coin in balance.coins})
         self.coins[balance.scope] = scope
@@ -181,7 +182,18 @@ class Account:
         self.balance_at = balance.venue_at if balance.venue_at is not None else self.balance_at
         before = self._stated
         self._stated = {coin.ccy: float(coin.usd_price) for coin in self.all_coins() if coin.usd_price is not None}
+        held = {coin.ccy for coin in self.all_coins()}
+        self._then = {ccy: then for ccy, then in self._then.items() if ccy in held - scope.keys()}
+        self._then |= self._at_its_moment(balance, scope, now)
         return before != self._stated
+
+    def _at_its_moment(self, balance: BalanceState, scope: Iterable[str], now: int) -> dict[str, Then]:
+        """Return what the coins of a report's scope were worth as it was written; not where that is anybody's guess."""
+        place = self.info.venue, self.info.env
+        found = {ccy: self._currencies.then(*place, ccy, self._stated.get(ccy), now) for ccy in scope}
+        found = {ccy: then for ccy, then in found.items() if not (math.isnan(then.usd) or self.quote(ccy).assumed)}
+        said = {coin.ccy: float(coin.usd_price) for coin in balance.coins if coin.usd_price is not None}
+        return found | {ccy: Then(usd, usd, usd) for ccy, usd in said.items()}
 
     def change_mode(self, mode: AccountMode, now: int) -> bool:
         """Take the account's mode; return whether it is another one than before."""
@@ -217,9 +229,18 @@ class Account:
         """Return how far that index went lately (``Currencies.width``)."""
         return self._currencies.width(self.info.venue, self.info.env, ccy, self._stated.get(ccy), now)
 
+    def then(self, ccy: str) -> Then:
+        """Return what a currency was worth at the moment of the account's last message (of the coin's scope), in US dollars.
+
+        As the message states it; of a coin that it does not name, the price that was known as it came, and those of just
+        before, since messages are of moments of their own. Where nobody stated any, the present one.
+        """
+        usd = self.usd(ccy)
+        return self._then.get(ccy, Then(usd, usd, usd))
+
     def stated_usd(self, ccy: str) -> float:
-        """Return the price that the account's own last message used, else the present one."""
-        return self._stated.get(ccy, self.usd(ccy))
+        """Return the price that the account's last message used, or must have used (``then``)."""
+        return self.then(ccy).usd
 
     def held_by_orders(self, pool: Pool) -> float:
         """Return what open orders hold of a pool's balance (its currency); NaN where the venue does not say, and there are any."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from decimal import Decimal
 
-from exchanges.events import Fill, FundingPayment, HistoryRead, PositionState, Transfer
+from exchanges.events import Fill, FundingPayment, HistoryFailed, HistoryRead, PositionState, Transfer
 from gateway.core.accounts import Account
 from gateway.core.coverage import DAY_MS, Coverage
 from gateway.core.holdings import Holdings
@@ -125,6 +125,10 @@ class Books:
         ledger = self._ledgers[account.info.name]
         ledger.coverage.read(read.since, read.asked_at, whole=read.whole)
         self._note(ledger, now)
+
+    def failed(self, account: Account, failed: HistoryFailed, now: int) -> None:
+        """What was asked was not answered."""
+        self._ledgers[account.info.name].coverage.failed(failed.since, failed.asked_at, now)
 
     def corrected(self, record: Correction) -> None:
         """A correction is settled: the stream missed something, or nobody says what happened."""

@@ -297,6 +297,8 @@ class Calibration:
         if leg is None:
             return None
         stated = state.venue_liquidation_price if state.liquidation_known == "price" else None
+        if stated is None and instrument is None:
+            return None  # it may be that of the contract's range: that is not known yet
         tick = float(instrument.tick_size) if instrument and instrument.tick_size else 0.0
         return compare(moment.pool, leg, stated, tick=tick, apart=moment.apart, bounds=self._bounds)
 

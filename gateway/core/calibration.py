@@ -85,10 +85,8 @@ def compare(
     model = leg.published(pool.root(leg))
     mark = leg.mark
     if stated is None:
-        # A price next to nothing and none at all are the same distance.
-        agree = math.isnan(model) or model <= bounds.distance * mark
-        difference = 0.0 if math.isnan(model) else model / mark if agree else math.nan
-        return Comparison(math.nan, math.inf, math.nan, difference, model, not agree, not agree)
+        away, agree = _from_none(leg, model, bounds)
+        return Comparison(math.nan, math.inf, math.nan, away if agree else math.nan, model, not agree, not agree)
     price = float(stated)
     at = price - leg.maintenance.shift
     x = x_of(at, inverse=leg.inverse)
@@ -100,11 +98,23 @@ def compare(
     vague = apart * unit > _TELLING * allowed * mark * off_by_a_unit
     share, excess = abs(delta) / equity, max(0.0, 1.0 - slack / abs(delta)) if delta else 0.0
     if math.isnan(model):
-        agree = price <= bounds.distance * mark or not excess
-        return Comparison(delta, slack, share, price / mark if agree else math.nan, model, not agree, not agree, vague)
+        away, agree = _from_none(leg, price, bounds)
+        agree = agree or not excess
+        return Comparison(delta, slack, share, away if agree else math.nan, model, not agree, not agree, vague)
     distance = abs(model - price) / mark
     beyond = excess * share > bounds.share or excess * distance > allowed
     return Comparison(delta, slack, share, distance, model, one_sided=False, beyond=beyond, vague=vague)
+
+
+def _from_none(leg: Leg, price: float, bounds: Bounds) -> tuple[float, bool]:
+    """Return how far a price is from none (fraction of the mark; NaN is none), and whether that is as good as none.
+
+    A price next to nothing, or to an end of its contract's range, and none at all are the same distance.
+    """
+    if math.isnan(price):
+        return 0.0, True
+    inside = max(0.0, min(price - leg.maintenance.lowest, leg.maintenance.highest - price)) / leg.mark
+    return inside, inside <= bounds.distance * max(1.0, abs(price / leg.mark - 1.0))
 
 
 def rounding(stated: str, tick: float) -> float:

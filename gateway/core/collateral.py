@@ -3,6 +3,12 @@
 Owns which amount of a coin counts, and whether the coins that a report names make up the balance that it states. A coin that backs
 positions has a price of its own, moves with it, and is a row of the book beside them.
 
+A report may name some coins only, and state the balance of all. Those that it names count at its own prices, the others at the
+prices of its moment, as far as they are known here: venue and index speak of moments of their own, a little apart, so that such a
+coin may have been at any price that its index really had just before. Coins that make up the balance at such prices make it up;
+no tolerance is widened for that, and in a market at rest there is one price alone. Prices of earlier reports prove nothing: by them
+coins that are all there disagree as soon as a price moved, and coins that are not could agree.
+
 What counts of an amount ``a`` of a coin, ``f(a)``, is piecewise linear: a debt counts whole, an amount by the venue's tiers, a coin
 that is switched off not at all. Where the venue takes the haircut of balance and unrealised PnL together (OKX), around the present
 
@@ -21,7 +27,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from exchanges.events import CoinBalance, CollateralTiers
-from gateway.core.currencies import DOLLARS
+from gateway.core.currencies import DOLLARS, Then
 
 # Coins make up a stated balance where they agree with it to this: venues round each coin's dollar value.
 _REL, _ABS = 1e-4, 0.01
@@ -39,14 +45,16 @@ class Backing(NamedTuple):
 
     Attributes:
         parts: By currency.
-        beside: What the stated balance holds beyond the coins at the message's own prices (US dollars); all of it where the
-            coins do not make it up.
+        beside: What the stated balance holds beyond the coins at the prices of the message's moment (US dollars); all of it
+            where the coins do not make it up.
+        shift: By how much more than stated the balance is at the prices that ``then`` gives, where it is of prices just before.
         known: The coins make up the balance, and how much of each counts is known.
         held: The currencies that there is any of.
     """
 
     parts: Mapping[str, Part] = {}
     beside: float = 0.0
+    shift: float = 0.0
     known: bool = False
     held: frozenset[str | None] = frozenset()
 
@@ -56,7 +64,7 @@ def backing(
     pnl: Mapping[str, float] | None,
     tiers_of: Callable[[str], CollateralTiers | None],
     usd: Callable[[str], float],
-    stated_usd: Callable[[str], float],
+    then: Callable[[str], Then],
     stated: float | None,
 ) -> Backing:
     """Return what backs a pool in dollars.
@@ -66,7 +74,8 @@ def backing(
         pnl: Unrealised PnL of the pool's positions by settle currency (each in it), where haircuts are taken of it too; else None.
         tiers_of: How much of a currency counts, where the venue's tiers are known.
         usd: What a currency is worth now, in US dollars; NaN where unknown.
-        stated_usd: What it was worth in the message.
+        then: What it was worth in the message, or between which prices at its moment. Neither is asked of coins of which
+            nothing counts.
         stated: The balance that the message states in dollars, after haircuts; None: the coins alone make it.
     """
     cut, pnl = pnl is not None, pnl or {}
@@ -82,14 +91,20 @@ def backing(
         ccy: Part(value - counts * (equity[ccy] - cash[ccy]), counts if cut else 1.0)
         for ccy, (value, counts) in rates.items()
     }
-    if any(math.isnan(usd(ccy)) for ccy in parts):
+    counting = {ccy: part.amount for ccy, part in parts.items() if part.amount}
+    if any(math.isnan(usd(ccy)) for ccy in counting.keys() | pnl.keys()):
         return Backing(beside=stated or 0.0)
-    whole = Backing(parts, 0.0, sure, frozenset(ccy for ccy, amount in cash.items() if amount))
+    whole = Backing(parts, known=sure, held=frozenset(ccy for ccy, amount in cash.items() if amount))
     if stated is None:
         return whole
-    then = sum(part.amount * stated_usd(ccy) for ccy, part in parts.items())
-    agree = abs(then - stated) <= _REL * abs(stated) + _ABS
-    return whole._replace(beside=stated - then) if agree else Backing(beside=stated)
+    prices = {ccy: then(ccy) for ccy in counting}
+    least = sum(amount * (prices[ccy].low if amount > 0 else prices[ccy].high) for ccy, amount in counting.items())
+    most = sum(amount * (prices[ccy].high if amount > 0 else prices[ccy].low) for ccy, amount in counting.items())
+    made = min(max(stated, least), most)
+    if abs(stated - made) > _REL * abs(stated) + _ABS:
+        return Backing(beside=stated)
+    at_then = sum(amount * prices[ccy].usd for ccy, amount in counting.items())
+    return whole._replace(beside=stated - made, shift=at_then - made)
 
 
 def counted(

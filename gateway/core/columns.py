@@ -48,6 +48,8 @@ INPUTS = (
     "venue_side",  # +1: the venue's price is met falling, -1: rising
     "shift",
     "floor_to",
+    "lowest",  # a solved price is one between this
+    "highest",  # and this
     "tier_low",  # the present tier holds for prices from here
     "tier_high",  # up to here
     "trigger_low",
@@ -70,6 +72,7 @@ OUTPUTS = (
     "notional",
     "upnl",
     "mm",
+    "least",  # a solved price above it is one: the lowest of the range, or what float64 leaves of 0
     "lack",  # maintenance - equity of the row's pool, as solved for
     "scratch",
 )
@@ -111,6 +114,8 @@ class Columns:
     venue_side: Floats
     shift: Floats
     floor_to: Floats
+    lowest: Floats
+    highest: Floats
     tier_low: Floats
     tier_high: Floats
     trigger_low: Floats
@@ -126,6 +131,7 @@ class Columns:
     upnl: Floats
     mm: Floats
     distance: Floats
+    least: Floats
     lack: Floats
     scratch: Floats
     symbol: Ints

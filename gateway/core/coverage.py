@@ -37,6 +37,7 @@ class Coverage:
         self._turn = turn
         self._live: int | None = None  # since when the stream tells
         self._asked: int | None = None  # since when the open question asks
+        self._under_way: int | None = None  # when it was asked; None: nobody is asking
         self._known = 0  # an answer has to be asked later than this to say what happened in the gap
         self._due = self._tries = 0
 
@@ -71,10 +72,11 @@ class Coverage:
     def wanted(self, now: int) -> int | None:
         """Return since when the venue has to be asked now; None: it has not.
 
-        A question that is not answered is asked again. In the end the records begin where the stream did; those of an account that
-        never answered in whole never begin, since nobody knows whether its stream tells of everything.
+        Each question has to end with ``read`` or ``failed``, however long it takes. One that failed is asked again. In the end the
+        records begin where the stream did; those of an account that never answered in whole never begin, since nobody knows
+        whether its stream tells of everything.
         """
-        if self.gap is None or self._live is None or now < self._due:
+        if self.gap is None or self._live is None or self._under_way is not None or now < self._due:
             return None
         today = now // DAY_MS * DAY_MS
         if self.since is not None and self._tries >= _TRIES:
@@ -85,8 +87,7 @@ class Coverage:
         else:
             self._asked = today if self._tries == 0 else max(today, self._live - _OVERLAP_MS)
         self._tries += 1
-        rarely = self.since is None and self._tries >= _TRIES
-        self._due = now + (_RARELY_MS if rarely else _AGAIN_MS)
+        self._under_way = now
         return self._asked
 
     def read(self, since: int, asked_at: int, *, whole: bool) -> None:
@@ -98,13 +99,22 @@ class Coverage:
         if not whole:
             if self.since is not None:
                 self._give_up()
+            self.failed(since, asked_at, asked_at)
             return
         if self.since is None or since > self.gap:
             self.since = since
         self.gap = None
 
+    def failed(self, since: int, asked_at: int, now: int) -> None:
+        """Take that what was asked then was not answered, where it is the open question: it is asked again later."""
+        if self._under_way is None or asked_at < self._under_way or self._asked is None or since > self._asked:
+            return
+        rarely = self.since is None and self._tries >= _TRIES
+        self._under_way, self._due = None, now + (_RARELY_MS if rarely else _AGAIN_MS)
+
     def _begin(self, known: int, due: int) -> None:
-        self._asked, self._known, self._due, self._tries = None, known, due, 0
+        self._asked = self._under_way = None
+        self._known, self._due, self._tries = known, due, 0
 
     def _give_up(self) -> None:
         """Go on from where the stream began to tell."""

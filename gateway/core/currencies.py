@@ -44,6 +44,14 @@ class Quote(NamedTuple):
         return self.source == "assumed"
 
 
+class Then(NamedTuple):
+    """What a currency was worth at the moment of a message, in US dollars, and between which prices it may have been."""
+
+    usd: float
+    low: float
+    high: float
+
+
 class _Index(NamedTuple):
     """The newest report of an index."""
 
@@ -150,6 +158,15 @@ class Currencies:
         """Return how far the index that ``price`` follows went lately, as a fraction (``Reach.width``); 0 without one."""
         key = self._index_of(venue, env, ccy, stated)
         return self._reach[key].width(now) if key is not None and key in self._reach else 0.0
+
+    def then(self, venue: str, env: str, ccy: str, stated: float | None, now: int) -> Then:
+        """Return what a currency is worth, and between which prices the index that ``price`` follows went lately."""
+        usd, key = self.price(venue, env, ccy, stated).usd, self._index_of(venue, env, ccy, stated)
+        if key is None or key not in self._reach:
+            return Then(usd, usd, usd)
+        rate = self.price(key[0], key[1], self._prices[key].quote, None).usd
+        low, high = self._reach[key].extremes(now)
+        return Then(usd, min(usd, low * rate), max(usd, high * rate))
 
     def _index_of(self, venue: str, env: str, ccy: str, stated: float | None) -> Key | None:
         if (venue, env, ccy) in self._applied:

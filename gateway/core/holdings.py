@@ -97,9 +97,11 @@ class Holdings:
         position.state, position.message, position.as_of = state, (state.scope, self._changes.seq), now
         position.anchored_at = state.venue_at if state.venue_at is not None else now
         if state.mark_price is not None:
-            self._market.put_position_mark(
+            recovered = self._market.put_position_mark(
                 position.symbol, state.mark_price, position.anchored_at, now, feed_is_live=feed_is_live
             )
+            if recovered is not None:
+                self.touch_symbol(recovered)
         self.dirty.add(state.id)
         if self._changes.sink:
             self._changes.sink.put_position(state, self._changes.seq)

@@ -147,30 +147,34 @@ class Market:
         symbol = self.symbols.get((price.venue, price.env, price.symbol)) if price.kind == "mark" else None
         if symbol is None or (price.at is not None and symbol.feed_at is not None and price.at < symbol.feed_at):
             return None
-        recovered, symbol.stale = symbol.stale is not None, None
         symbol.feed_at = price.at
         if price.at is not None:
             self.lag_ms[price.venue, price.env] = now - price.at
-        self._set(symbol, price.value, price.at if price.at is not None else now, now, "feed")
-        return symbol if recovered else None
+        return self._set(symbol, price.value, price.at if price.at is not None else now, now, "feed")
 
-    def put_position_mark(self, symbol: Symbol, value: str, at: int, now: int, *, feed_is_live: bool) -> None:
-        """Take the mark of a position message where no live feed has one; it never moves a mark backwards."""
+    def put_position_mark(self, symbol: Symbol, value: str, at: int, now: int, *, feed_is_live: bool) -> Symbol | None:
+        """Take the mark of a position message where no live feed has one; it never moves a mark backwards.
+
+        Returns the symbol where its marks were stale until now.
+        """
         if (
             not float(value) > 0.0
             or (symbol.source == "feed" and feed_is_live)
             or (symbol.at is not None and at < symbol.at)
         ):
-            return
-        self._set(symbol, value, at, now, "position")
+            return None
+        return self._set(symbol, value, at, now, "position")
 
-    def _set(self, symbol: Symbol, value: str, at: int, now: int, source: str) -> None:
+    def _set(self, symbol: Symbol, value: str, at: int, now: int, source: str) -> Symbol | None:
+        """Let a mark count, wherever it is from: it is fresh. Returns the symbol where it was stale until now."""
+        recovered, symbol.stale = symbol.stale is not None, None
         symbol.at, symbol.received_at, symbol.source = at, now, source
         if symbol.value != value:
             symbol.value, mark = value, float(value)
             symbol.reach.put(mark, now)
             self._columns.set(symbol.number, mark)
             self.moved = True
+        return symbol if recovered else None
 
     def age(self, now: int, max_age_ms: Mapping[str, int]) -> list[Symbol]:
         """Return the symbols whose marks have become too old, even where their connection lives (a delisted symbol stops)."""

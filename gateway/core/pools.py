@@ -149,19 +149,28 @@ class Pools:
             pnl if state.pnl_discounted else None,
             lambda ccy: self._market.collateral_of(info.venue, info.env, ccy),
             account.usd,
-            account.stated_usd,
+            account.then,
             float(state.cash) if state.cash is not None else None,
         )
+
+    def balance(self, pool: Pool) -> str | None:
+        """Return the balance that a pool's report states (``PoolState.cash``), at the account's prices of that moment.
+
+        Coins that the report did not name may have been at other prices as the venue wrote it (``Backing.shift``).
+        """
+        stated = pool.state.cash if pool.state is not None else None
+        shift = self._backing.get(pool.number, Backing()).shift
+        return repr(float(stated) + shift) if stated is not None and shift else stated
 
     def fractions(self, pool: Pool) -> dict[str, float]:
         """Return what fraction of profit in a currency counts in a pool, by currency (``Backing``)."""
         return _fractions(self._backing.get(pool.number, Backing()))
 
     def coins(self, pool: Pool) -> Iterator[tuple[str, float]]:
-        """Yield the coins that back a pool in dollars: (currency, what counts of it, US dollars)."""
+        """Yield the coins that back a pool in dollars, where anything of them counts: (currency, what counts of it, US dollars)."""
         account, found = self._owners[pool.number], self._backing.get(pool.number, Backing())
         if found.known:
-            yield from ((ccy, part.amount * account.usd(ccy)) for ccy, part in found.parts.items())
+            yield from ((ccy, part.amount * account.usd(ccy)) for ccy, part in found.parts.items() if part.amount)
 
     def counts(self, position: Position) -> float:
         """Return the fraction of a position's profit that counts in its pool: profit in a coin is cut like the coin."""

@@ -188,6 +188,7 @@ class Book:
         c.replace[index], c.plain[index] = now.replaces, now.plain
         c.follows[index], c.both_legs[index] = now.tiered, now.both_legs
         c.shift[index], c.floor_to[index] = now.shift, now.floor_to
+        c.lowest[index], c.highest[index] = now.lowest, now.highest
         self._retable(index, maintenance.brackets if tiered else ())
         # No price is in a tier yet: the next recompute looks for those of the mark, the trigger and the published price.
         bounds = _NOWHERE if tiered else _ANYWHERE

@@ -32,11 +32,16 @@ class Reach:
             self._high = price
         self._last = price
 
-    def width(self, now: int) -> float:
-        """Return the highest price of the last span over the lowest, less 1; 0 where there was no other."""
+    def extremes(self, now: int) -> tuple[float, float]:
+        """Return the lowest and the highest price of the last span; NaN where there was none yet."""
         past, (low, high) = now - self._begun, self._before
         if math.isnan(self._last) or past >= 2 * self._span_ms:
-            return 0.0
+            return self._last, self._last
         if past >= self._span_ms or math.isnan(low):
-            return self._high / self._low - 1.0
-        return max(high, self._high) / min(low, self._low) - 1.0
+            return self._low, self._high
+        return min(low, self._low), max(high, self._high)
+
+    def width(self, now: int) -> float:
+        """Return the highest price of the last span over the lowest, less 1; 0 where there was no other."""
+        low, high = self.extremes(now)
+        return 0.0 if math.isnan(low) else high / low - 1.0

@@ -23,7 +23,6 @@ from gateway.core.columns import Columns
 from gateway.core.layout import Layout
 from gateway.core.margin.solver import Problem, Tables, Walk, concave_roots, stepped_root, sums
 
-_FAR = 1e15  # a root beyond this is no price (Hyperliquid's own bound for a null liquidation price)
 _NEAR = 1e-15  # as good as 0
 _LEAST = 1e-12  # of the mark: a root below is what float64 leaves of 0
 
@@ -73,7 +72,7 @@ class _Tier(NamedTuple):
 
 
 def revalue(c: Columns, where: Layout, tables: Tables) -> None:
-    """Bring value, notional, unrealised PnL and maintenance of every row to its mark."""
+    """Bring value, notional, unrealised PnL and maintenance of every row, and its least price, to its mark."""
     np.multiply(c.quantity, c.x, out=c.value)
     np.abs(c.value, out=c.notional)
     np.subtract(c.x, c.x0, out=c.upnl)
@@ -85,6 +84,8 @@ def revalue(c: Columns, where: Layout, tables: Tables) -> None:
             retier(c, left, tables)
     np.multiply(c.notional, c.rate, out=c.mm)
     np.add(c.mm, c.constant, out=c.mm)
+    np.multiply(c.mark, _LEAST, out=c.least)
+    np.maximum(c.least, c.lowest, out=c.least)
 
 
 def pool_sums(c: Columns, where: Layout, equity: Floats, maintenance: Floats) -> None:
@@ -97,8 +98,12 @@ def pool_sums(c: Columns, where: Layout, equity: Floats, maintenance: Floats) ->
         maintenance[where.pools] += np.add.reduceat(c.scratch, where.pool_starts)
 
 
-def _missing(c: Columns, is_price: Flags) -> Floats:
-    """Return 0 for what is a price, (n,), and NaN else, in ``scratch``: added, it is several times faster than a mask."""
+def _missing(c: Columns, solved: Floats) -> Floats:
+    """Return 0 for what is a price, (n,), and NaN else, in ``scratch``: added, it is several times faster than a mask.
+
+    A solved price is one above nothing, and within its contract's range (see ``Maintenance``).
+    """
+    is_price: Flags = (solved > c.least) & (solved < c.highest)
     return np.divide(0.0, is_price, out=c.scratch)
 
 
@@ -129,12 +134,11 @@ def liquidation_prices(c: Columns, where: Layout, tables: Tables) -> None:
             _straight_prices(c, where)
         if len(where.priced.curved):
             _resolve_prices(c, where, tables, where.priced.curved, both_ways=True)
-    np.multiply(c.mark, _LEAST, out=c.scratch)
-    np.add(c.liq, _missing(c, (c.liq > c.scratch) & (c.liq <= _FAR)), out=c.liq)
-    if len(where.unmodelled):
-        c.liq[where.unmodelled] = c.venue_liq[where.unmodelled]
     if len(where.shifted):
         _round(c, where.shifted)
+    np.add(c.liq, _missing(c, c.liq), out=c.liq)
+    if len(where.unmodelled):
+        c.liq[where.unmodelled] = c.venue_liq[where.unmodelled]
 
 
 def _straight_prices(c: Columns, where: Layout) -> None:
@@ -207,12 +211,13 @@ def _roots(
 
 
 def _round(c: Columns, rows: Ints) -> None:
-    """Apply the venues' published rounding to solved prices (a one-tick shift, or down to the tick)."""
-    price, tick = c.liq[rows] + c.shift[rows], c.floor_to[rows]
+    """Apply the venues' published rounding to solved prices (a one-tick shift, or down to the tick); no price stays none."""
+    root, tick = c.liq[rows], c.floor_to[rows]
+    price = root + c.shift[rows]
     floored = tick > 0.0
     # 1e-9 of a tick: a price that is a whole number of ticks must not fall to the tick below through float noise
     price[floored] = np.floor(price[floored] / tick[floored] + 1e-9) * tick[floored]
-    c.liq[rows] = np.where(price > 0.0, price, np.nan)
+    c.liq[rows] = np.where(root > _LEAST * c.mark[rows], price, np.nan)
 
 
 # --- triggers: one underlying moves ----------------------------------------------------------------------------------------
@@ -329,8 +334,8 @@ def _conclude(c: Columns, where: Layout) -> None:
     """Take out triggers that are no prices, and turn the factors in ``distance`` into how far the others are."""
     rows = where.shifted
     if len(rows):  # where the published price rounds down to nothing, a trigger below one tick is none either
-        c.distance[rows[np.isnan(c.liq[rows]) & (c.trigger[rows] < c.floor_to[rows])]] = np.nan
-    missing = _missing(c, (c.distance > _LEAST) & (c.trigger <= _FAR))
+        c.trigger[rows[np.isnan(c.liq[rows]) & (c.trigger[rows] < c.floor_to[rows])]] = np.nan
+    missing = _missing(c, c.trigger)
     np.add(c.trigger, missing, out=c.trigger)
     np.subtract(1.0, c.distance, out=c.distance)
     np.abs(c.distance, out=c.distance)

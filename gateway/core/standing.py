@@ -47,7 +47,7 @@ class Standing:
         """Take balances and pools."""
         if not account.accepts(balance, now):
             return
-        if account.merge_coins(balance):
+        if account.merge_coins(balance, now):
             self._holdings.dirty |= account.positions
         self._holdings.pools.report(account, balance, self._changes.seq, now)
         self._holdings.fresh.add(account.info.name)

@@ -73,7 +73,27 @@ def test_a_quiet_spell_gives_no_more_than_the_burst() -> None:
     budget = Budget(20, 2000, 10)
     assert budget.wait_ms(10, 10**9) == 0
     budget.take(10, 10**9)
-    assert budget.wait_ms(1, 10**9) == 182  # 2000 / 11
+    assert budget.wait_ms(1, 10**9) == 100  # 2000 / 20
+
+
+def test_who_asks_all_the_time_is_granted_eight_ninths_of_the_limit_however_large_the_burst() -> None:
+    for burst in (100, 600, 1000):
+        budget, now, granted = Budget(1000, 60_000, burst), 0, 0
+        while (now := now + budget.wait_ms(20, now)) < 3_600_000:
+            budget.take(20, now)
+            granted += 20
+        assert granted >= 60 * 1000 * 8 // 9, burst
+
+
+def test_the_patient_never_spend_what_others_need_until_a_burst_has_left_the_window() -> None:
+    budget, longest = Budget(1000, 60_000, 600), 0
+    budget.take(450, 0)
+    for now in range(1_000, 3_600_000, 1_000):
+        while not budget.wait_ms(45, now, patient=True):
+            budget.take(45, now)
+        longest = max(longest, budget.wait_ms(6, now))
+        budget.take(6, now + budget.wait_ms(6, now))
+    assert longest == 0
 
 
 @pytest.mark.parametrize(("weight", "period", "burst"), [(0, 1, 0), (5, 1000, 6), (5, 1000, 0), (5, 0, 3)])
@@ -300,12 +320,12 @@ async def test_questions_wait_for_their_weight_in_order_and_are_signed_when_they
     async with bench(always(200), Limits(weight=10, period_s=1.0, burst=5)) as b:
         began = b.clock.now
         tasks = [asyncio.ensure_future(b.get(weight=weight)) for weight in (5, 3, 1)]
-        await b.watch.until(lambda: b.signed_at == [began] and b.clock.alarms() == [began + 500])
-        b.clock.advance(500)
-        await b.watch.until(lambda: len(b.signed_at) == 2 and b.clock.alarms() == [began + 667])
-        b.clock.advance(167)
+        await b.watch.until(lambda: b.signed_at == [began] and b.clock.alarms() == [began + 300])
+        b.clock.advance(300)
+        await b.watch.until(lambda: len(b.signed_at) == 2 and b.clock.alarms() == [began + 400])
+        b.clock.advance(100)
         await asyncio.gather(*tasks)
-        assert b.signed_at == [began, began + 500, began + 667]
+        assert b.signed_at == [began, began + 300, began + 400]
 
 
 async def test_the_patient_leave_a_part_of_the_burst_to_others_and_pass_nobody() -> None:
@@ -313,14 +333,30 @@ async def test_the_patient_leave_a_part_of_the_burst_to_others_and_pass_nobody()
         began = b.clock.now
         await b.get(weight=3)  # 1 is left, which is what is spared
         patient = asyncio.ensure_future(b.get(weight=1, patient=True))
-        await b.watch.until(lambda: b.clock.alarms() == [began + 200])
+        await b.watch.until(lambda: b.clock.alarms() == [began + 125])
         await b.get(weight=1)  # who cannot wait takes it
         assert b.signed_at == [began, began]
-        b.clock.advance(200)
-        await b.watch.until(lambda: b.clock.alarms() == [began + 400])
-        b.clock.advance(200)
+        b.clock.advance(125)
+        await b.watch.until(lambda: b.clock.alarms() == [began + 1125])  # until the burst has left the window
+        b.clock.advance(1000)
         await patient
-        assert b.signed_at == [began, began, began + 400]
+        assert b.signed_at == [began, began, began + 1125]
+
+
+async def test_the_patient_have_their_turn_though_others_ask_all_the_time() -> None:
+    """Hyperliquid's limits, a start that took most of the burst, and looks at the states of three accounts ever since."""
+    async with bench(always(200), Limits(weight=1_000, period_s=60.0, burst=600)) as b:
+        for _ in range(9):
+            await b.get(weight=50)
+        patient = asyncio.ensure_future(b.get(weight=45, patient=True))
+        await b.watch.until(b.clock.alarms)
+        asked = 0
+        while not patient.done() and asked < 20:
+            b.clock.advance(4_000)
+            await b.get(weight=24)
+            asked += 1
+        assert asked < 20
+        await patient
 
 
 async def test_a_question_that_gives_up_waiting_costs_nothing() -> None:
@@ -330,7 +366,7 @@ async def test_a_question_that_gives_up_waiting_costs_nothing() -> None:
         await b.watch.until(b.clock.alarms)
         waiting.cancel()
         await asyncio.wait([waiting])
-        b.clock.advance(834)  # 5 weights at 6 a second
+        b.clock.advance(500)  # 5 weights at 10 a second
         await b.get(weight=5)
         assert b.clock.alarms() == []
 

@@ -191,6 +191,33 @@ def test_blindness_is_a_state() -> None:
     assert "stale" not in row(one, "positions", btc.id)
 
 
+def test_a_mark_that_comes_with_positions_alone_is_as_fresh_as_any() -> None:
+    """No stream has this symbol (a delisted one, say): its mark is that of the venue's last word of the position."""
+    one = engine()
+    btc, other = position(), position(account="bybit-main", symbol="BTCUSDT")
+    one.turn([btc, other, feed("live", None, connection="public")], 10_000)
+    one.clock(35_001)
+    assert row(one, "positions", btc.id)["stale"] == {"since": 10_000, "reason": "mark_feed"}
+    one.turn([position(fence=(2,), mark_price="130", venue_at=40_000)], 40_000)
+    found = row(one, "positions", btc.id)
+    assert (found["mark_price"], found["mark_source"], "stale" in found) == (130.0, "position", False)
+    one.clock(65_000)
+    assert "stale" not in row(one, "positions", btc.id)
+    one.clock(65_001)
+    assert row(one, "positions", btc.id)["stale"] == {"since": 40_000, "reason": "mark_feed"}
+
+
+def test_where_a_stream_stopped_the_marks_of_positions_make_every_row_of_the_symbol_fresh() -> None:
+    one = engine(OKX, msgspec.structs.replace(OKX, name="okx-other"))
+    btc, same = position(), position(account="okx-other")
+    one.turn([btc, same, feed("live", None, connection="public"), mark("110")], 10_000)
+    one.clock(35_001)
+    held = [row(one, "positions", each.id) for each in (btc, same)]
+    assert [found["stale"]["reason"] for found in held] == ["mark_feed", "mark_feed"]
+    one.turn([position(fence=(2,), mark_price="110", venue_at=40_000)], 40_000)  # the mark is no other one: only fresh
+    assert ["stale" in row(one, "positions", each.id) for each in (btc, same)] == [False, False]
+
+
 def test_slow_figures_of_feeds_come_with_the_clock() -> None:
     one = engine()
     one.turn([position(), feed("live", None, connection="public"), mark("111", at=9_958)], 10_000)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import pytest
 
 from exchanges.errors import AuthFailed, KeyTooPowerful, Retryable, VenueError
-from exchanges.events import Event, FeedStatus, HistoryRead, KeyInfo, VerificationFailed, Verified
+from exchanges.events import Event, FeedStatus, HistoryFailed, HistoryRead, KeyInfo, VerificationFailed, Verified
 from exchanges.inquiry import Findings
 from gateway.rounds import AUDIT_EVERY_MS, Rounds
 from tests.exchanges.doubles import StillClock, Watch
@@ -30,6 +30,7 @@ class Asked:
         self.gate: asyncio.Event | None = None
         self.past = asyncio.Event()  # where unset, no history is answered
         self.past.set()
+        self.lost: VenueError | None = None  # in place of any history
 
     async def audit(self) -> Findings:
         return await self._answer("audit", (self.key,))
@@ -40,6 +41,8 @@ class Asked:
     async def history(self, since_ms: int, symbols: Sequence[str]) -> Findings:
         answer = await self._answer(("history", since_ms, *symbols), ())
         await self.past.wait()
+        if self.lost is not None:
+            raise self.lost
         return answer
 
     async def order(self, symbol: str, order_id: str) -> Findings:
@@ -64,6 +67,7 @@ class Desk:
         self.clock = StillClock(watch=Watch())
         self.asked = Asked(self.clock)
         self.told: list[Event] = []
+        self.then: Callable[[], None] | None = None  # what the next history leads to
         self.refused: list[VenueError] = []
         self.rounds = Rounds(
             "a",
@@ -80,6 +84,9 @@ class Desk:
 
     def _deliver(self, events: Sequence[Event]) -> None:
         self.told += events
+        if self.then is not None and any(isinstance(event, HistoryRead) for event in events):
+            then, self.then = self.then, None
+            then()
         self.clock.watch.poke()
 
     async def until(self, condition: Callable[[], object]) -> None:
@@ -189,6 +196,45 @@ async def test_who_needs_evidence_takes_over_what_is_asked_patiently() -> None:
         await d.until(lambda: d.seen(HistoryRead))
         assert d.seen(HistoryRead) == 1
         assert HistoryRead(account="a", since=300, asked_at=d.clock.now) in d.told
+
+
+async def test_who_needs_evidence_waits_for_no_patient_question_though_another_waits_behind_it() -> None:
+    async with desk() as d:
+        d.asked.past.clear()
+        d.rounds.want_history(300, ())
+        await d.until(lambda: ("history", 300) in d.asked.calls)
+        d.rounds.want_history(400, ())
+        d.rounds.want_history(500, ["BTC"])
+        d.clock.advance(1_000)
+        await d.until(lambda: ("history", 300, "BTC") in d.asked.calls)
+
+
+async def test_what_has_just_been_answered_is_not_taken_over() -> None:
+    async with desk() as d:
+        d.then = lambda: d.rounds.want_history(500, ["BTC"])  # what the answer tells needs evidence
+        d.rounds.want_history(300, ())
+        await d.until(lambda: d.seen(HistoryRead))
+        d.clock.advance(1_000)
+        await d.until(lambda: d.seen(HistoryRead) == 2)
+        assert [call for call in d.asked.calls if isinstance(call, tuple)] == [
+            ("history", 300),
+            ("history", 500, "BTC"),
+        ]
+
+
+async def test_a_history_that_cannot_be_asked_says_so_once_it_has_failed() -> None:
+    async with desk() as d:
+        d.asked.past.clear()
+        began_at = d.clock.now
+        d.rounds.want_history(300, ())
+        await d.until(lambda: ("history", 300) in d.asked.calls)
+        d.clock.advance(120_000)
+        assert not d.seen(HistoryFailed)
+        d.asked.lost = Retryable("venue", "busy")
+        d.asked.past.set()
+        await d.until(lambda: d.seen(HistoryFailed))
+        assert HistoryFailed(account="a", since=300, asked_at=began_at) in d.told
+        assert not d.seen(HistoryRead)
 
 
 async def test_a_key_that_can_trade_is_refused_with_what_to_do_and_not_asked_with_again() -> None:

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exchanges.events import AccountMode, CoinBalance, MarginTier, MarginTiers, PoolState, PositionState, Side
+from exchanges.events import (
+    AccountMode,
+    CoinBalance,
+    CurrencyPrice,
+    MarginTier,
+    MarginTiers,
+    PoolState,
+    PositionState,
+    Side,
+)
 from gateway.core.accounts import AccountInfo
 from gateway.core.protocol import Refusal
 from gateway.core.scenario import parse
@@ -492,3 +501,39 @@ def test_a_trial_without_changes_is_the_live_account(
             mine = one.book.figures(live.handle).get(figure)
             assert figures.get(figure) == (None if mine is None else pytest.approx(mine, rel=1e-9))
     assert len(rows(one, "positions")) == len(held)
+
+
+@pytest.mark.parametrize("written", [61_000, 60_400], ids=["at rest", "moving"])
+def test_a_wallet_of_which_a_push_named_one_coin_can_be_changed(written: int) -> None:
+    """The coin that it did not name had another price then than when it was named, and has another one now."""
+    one = engine(BYBIT, promoted=["bybit_cross"])
+
+    def usd(price: str, at: int) -> None:
+        one.turn([CurrencyPrice(venue="bybit", env="live", ccy="BTC", usd=price, at=at)], at)
+        one.clock(at)
+
+    def wallet(cash: str, total: str, *others: CoinBalance, at: int) -> None:
+        usdt = CoinBalance(ccy="USDT", total=cash, cash=cash, usd_price="1")
+        pool = PoolState(pool="USD", ccy="USD", cash=total, from_coins=True)
+        said = balance(account="bybit-main", coins=(usdt, *others), pools=(pool,), full=bool(others))
+        one.turn([said], at)
+
+    usd("60000", 1_000)
+    btc = CoinBalance(ccy="BTC", total="0.1", cash="0.1", usd_price="60000", discount="0.9")
+    wallet("1000", "6400", btc, at=1_000)
+    one.turn([instrument("BTCUSDT", "bybit", tiers_key="BTC")], 1_000)
+    one.turn([position("BTCUSDT", "bybit-main", pool="USD", size="1", entry_price="100", mark_price="100")], 1_000)
+    usd("61000", 20_000)
+    wallet("900", str(900 + 0.09 * written), at=20_100)
+    usd("61500", 40_000)
+    trial = Trial(one, {"bybit-main"}, 41_000)
+    assert equities(trial)["USD"] == pytest.approx(900 + 0.09 * 61_500)
+    assert trial.engine.accounts["bybit-main"].pools["USD"].backing_known
+    before = trial.state_of("bybit-main", "BTCUSDT")
+    trial.add("bybit-main", "USDT", 50.0)
+    assert equities(trial)["USD"] == pytest.approx(950 + 0.09 * 61_500)
+    trial.add("bybit-main", "BTC", -0.05)
+    assert equities(trial)["USD"] == pytest.approx(950 + 0.045 * 61_500)
+    assert trial.engine.accounts["bybit-main"].pools["USD"].backing_known
+    trial.restore(before)
+    assert equities(trial)["USD"] == pytest.approx(900 + 0.09 * 61_500)

@@ -17,6 +17,7 @@ def cases() -> Iterator[Case]:
     yield _okx_isolated_inverse()
     yield _okx_cross()
     yield _bybit_isolated()
+    yield _bybit_isolated_inverse()
     yield _aster_isolated_hedge()
     yield _aster_cross()
 
@@ -64,27 +65,58 @@ def _okx_cross() -> Case:
 
 
 def _bybit_isolated() -> Case:
-    row = {
-        "symbol": "BTCUSDT", "leverage": "50", "autoAddMargin": 0, "avgPrice": "20000", "liqPrice": "19700",
-        "riskLimitValue": "2000000", "takeProfit": "", "positionValue": "20000", "isReduceOnly": False, "tpslMode": "Full",
-        "riskId": 1, "trailingStop": "0", "unrealisedPnl": "0", "markPrice": "20000", "adlRankIndicator": 2,
-        "cumRealisedPnl": "0", "positionMM": "100", "createdTime": "1", "positionIdx": 0, "positionIM": "400", "seq": 1,
-        "updatedTime": "1", "side": "Buy", "bustPrice": "", "positionBalance": "400", "leverageSysUpdatedTime": "",
-        "curRealisedPnl": "0", "size": "1", "positionStatus": "Normal", "mmrSysUpdatedTime": "", "stopLoss": "", "tradeMode": 1,
-        "sessionAvgPrice": "",
-    }  # fmt: skip
+    """Margin added by hand: 3,000. Margins as the example has them, with 21.56 for closing in both."""
+    row = _bybit_row(
+        "BTCUSDT", "Buy", "1", "40000", "50", "36380.25", margin="821.56", maintenance="221.56", balance="3821.56"
+    )
+    return _bybit_example("linear&settleCoin=USDT", row, "1 BTC at 40,000 with 50x, 0.5 % and 3,000 USDT added")
+
+
+def _bybit_isolated_inverse() -> Case:
+    row = _bybit_row(
+        "BTCUSD", "Sell", "30000", "60000", "10", "66333.33", margin="0.0502475", maintenance="0.0027475",
+        balance="0.0502475",
+    )  # fmt: skip
+    return _bybit_example("inverse", row, "a short of 30,000 USD at 60,000 with 10x and 0.5 %")
+
+
+def _bybit_example(category: str, row: dict[str, Any], what: str) -> Case:
     mode = {"marginMode": "ISOLATED_MARGIN", "unifiedMarginStatus": 5, "updatedTime": "1"}
-    listed = {"nextPageCursor": "", "category": "linear", "list": [row]}
-    asked = "/v5/position/list?category=linear&settleCoin=USDT&limit=200"
+    listed = {"nextPageCursor": "", "category": category.partition("&")[0], "list": [row]}
+    asked = f"/v5/position/list?category={category}&limit=200"
     return Case(
         "bybit",
-        "Bybit help center, liquidation price under isolated mode, example 1: 1 BTC at 20,000 with 50x and 0.5 %",
+        f"Bybit help center, Trading Rules: Liquidation Process (Unified Trading Account), August 2026: {what} (its mark "
+        "is the entry, which its own maintenance is counted from)",
         (
             line("bybit", {"retCode": 0, "retMsg": "OK", "result": mode, "time": 1}, request="/v5/account/info"),
             line("bybit", {"retCode": 0, "retMsg": "OK", "result": listed, "time": 1}, request=asked),
         ),
         "published",
     )
+
+
+def _bybit_row(
+    symbol: str,
+    side: str,
+    size: str,
+    entry: str,
+    leverage: str,
+    price: str,
+    *,
+    margin: str,
+    maintenance: str,
+    balance: str,
+) -> dict[str, Any]:
+    return {
+        "symbol": symbol, "leverage": leverage, "autoAddMargin": 0, "avgPrice": entry, "liqPrice": price,
+        "riskLimitValue": "2000000", "takeProfit": "", "positionValue": "", "isReduceOnly": False, "tpslMode": "Full",
+        "riskId": 1, "trailingStop": "0", "unrealisedPnl": "0", "markPrice": entry, "adlRankIndicator": 2,
+        "cumRealisedPnl": "0", "positionMM": maintenance, "createdTime": "1", "positionIdx": 0, "positionIM": margin,
+        "seq": 1, "updatedTime": "1", "side": side, "bustPrice": "", "positionBalance": balance,
+        "leverageSysUpdatedTime": "", "curRealisedPnl": "0", "size": size, "positionStatus": "Normal",
+        "mmrSysUpdatedTime": "", "stopLoss": "", "tradeMode": 0, "sessionAvgPrice": "",
+    }  # fmt: skip
 
 
 def _aster_isolated_hedge() -> Case:

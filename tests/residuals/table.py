@@ -21,8 +21,8 @@ _INTRODUCTION = """\
 `make residuals` writes this from captured messages, and from the worked examples of the venues' own pages where nothing was
 captured, through the real codecs and the real engine. Residuals: unrealised PnL (from the published entry alone) as a share of the
 notional; maintenance margin (from leverage or tiers alone, with the venue's amount blanked) and liquidation price relative; margin
-ratio as a difference (1 is liquidation). *measured*: on captured rows; *published*: against an example of the venue's (where n is
-0 it states no message: a test of the model alone); *derived*: from the venue's formulas and rules, compared with nothing."""
+ratio as a difference (1 is liquidation). *measured*: on captured rows; *published*: against an example of the
+venue's; *derived*: from the venue's formulas and rules, compared with nothing."""
 _LEFT_OUT = "What was left out, and by which rule:"
 
 Key = tuple[str, str, str, str]

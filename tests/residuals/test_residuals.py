@@ -179,12 +179,12 @@ def test_a_row_without_its_inputs_is_left_out_by_name() -> None:
 def test_the_published_examples_come_out_within_their_rounding() -> None:
     found = [e for e in measured(published.cases()) if isinstance(e, Compared) and e.figure == PRICE]
     assert {(each.venue, each.mode) for each in found} == {
-        ("okx", "isolated_inverse"), ("okx", "cross"), ("bybit", "isolated"), ("aster", "isolated"), ("aster", "cross"),
+        ("okx", "isolated_inverse"), ("okx", "cross"), ("bybit", "isolated"), ("bybit", "isolated_inverse"),
+        ("aster", "isolated"), ("aster", "cross"),
     }  # fmt: skip
     for each in found:
         assert each.ours == pytest.approx(each.theirs, rel=1e-12, abs=0.005), each.case
-    # Bybit's inverse example is a test of the model alone: tests/gateway/core/test_margin.py
-    shown = {f"{each.venue}_{each.mode}" for each in found} | {"bybit_isolated_inverse"}
+    shown = {f"{each.venue}_{each.mode}" for each in found}
     assert {model.name for model in CATALOG.values() if model.evidence == "published"} == shown
 
 

@@ -81,6 +81,9 @@ async def test_dry_run_shows_both_sides_and_apply_corrects(simulator: Simulator,
             lambda: all("verified_at" in row for row in running.client.tables["accounts"].values()),
             "all are asked once",
         )
+        # What is asked of the past some seconds after the start would find the fills, and ask for the state.
+        books = running.gateway.engine.books
+        await eventually(lambda: all(books[name].coverage.whole for name in (OTHER, ACCOUNT)), "their past is known")
         running.fault("close_position", account=OTHER, symbol="ETHUSDT", quiet=True, seconds=60)
         running.fault("close_position", account=OTHER, symbol="DOGEUSDT", share="0.4", quiet=True, seconds=60)
         size = next(row["size"] for row in rows(running, OTHER) if row["symbol"] == "DOGEUSDT")

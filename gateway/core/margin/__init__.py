@@ -34,6 +34,8 @@ def parameters(venue: str, inputs: Inputs, *, mode_computable: bool) -> Maintena
         return Maintenance(rate=0.0)
     model = MODELS.get(venue, venue_only) if mode_computable else venue_only
     found = model(inputs._replace(state=without_forbidden(inputs.state)))
+    lowest, highest = inputs.price_range()
+    found = found._replace(lowest=lowest, highest=highest)
     # An isolated position answers for itself, whatever else the account holds.
     shared = inputs.state.margin_mode != "isolated"
     return found._replace(model=None) if shared and not inputs.solvable else found

@@ -1,23 +1,26 @@
 """Bybit unified account: isolated positions, and cross positions in one pool of US dollars; linear and inverse contracts.
 
-Published prices (Q = size, A = entry, side +1 long, -1 short):
+Published prices (Q = size, A = entry, side +1 long, -1 short, r and d = maintenance rate and deduction, f = taker fee rate):
 
-    isolated linear   A - side * (initial margin - maintenance margin + margin added) / Q, rounded down to the tick
-    isolated inverse  Q / (Q / A + side * (initial margin - maintenance margin + margin added)), rounded down to the tick
+    isolated linear   (A * Q - side * (A * Q / leverage + added / (1 - side * f) + d)) / (Q * (1 - side * r))
+    isolated inverse  Q * (1 + side * r) / (Q / A + side * (Q / A / leverage + added / (1 + side * f) + d))
     cross linear      M - side * (margin balance - maintenance margin) / Q, M = mark
     cross inverse     1 / (1 / M + side * spare / Q), spare = (the same) / price of the coin
 
-Isolated: both margins are counted from the entry (A * Q / leverage; A * Q * rate - deduction). Cross: maintenance is held at its
-*present* value (with maintenance at the solved price it misses the venue's figure by 2e-3); linear contracts take the totals in US
-dollars as if they were the settle currency (converted, it misses a captured row by 2e-4). The margin balance is the wallet balance
-after haircuts and the profit of all contracts. Counted from the entry and the wallet balance, as the page words it, the captured
-row is missed in its sixth digit after the point, from mark and margin balance in none.
+Isolated, rounded down to the tick: initial margin is counted from the entry, maintenance at the price itself, by the risk limit
+tier there. It is where the position's margin meets maintenance and the fee of closing at the bankruptcy price, which margin
+added by hand moves: hence the fee in it. Cross: maintenance is held at its *present* value (with maintenance at the solved
+price it misses the venue's figure by 2e-3); linear contracts take the totals in US dollars as if they were the settle currency
+(converted, it misses a captured row by 2e-4). The margin balance is the wallet balance after haircuts and the profit of all
+contracts. Counted from the entry and the wallet balance, as the page words it, the captured row is missed in its sixth digit
+after the point, from mark and margin balance in none.
 
 The trigger follows the real maintenance at that price: mark notional * rate - deduction + estimated closing fee, by the risk limit
 tier there, against what the collateral counts after its haircuts. The fee is kept as it was stated.
-Source: Bybit help center, "Liquidation Price Calculation under Isolated Mode (UTA)" (19,700; 60,000 USD at 50,000), "The New Margin
-Calculation", "Key Terms and Formulas in Unified Trading Account" (account maintenance margin rate); cross of one linear position
-measured on captured rows (2e-9).
+Source: Bybit help center, "Liquidation Price Calculation under Isolated Mode (Unified Trading Account)" (May 2026) and "Trading
+Rules: Liquidation Process (Unified Trading Account)" (August 2026; 36,380.25 and 66,333.33), "The New Margin Calculation", "Key
+Terms and Formulas in Unified Trading Account" (account maintenance margin rate); cross of one linear position measured on captured
+rows (2e-9).
 """
 
 from __future__ import annotations
@@ -25,7 +28,9 @@ from __future__ import annotations
 import math
 
 from gateway.core.margin.inputs import Inputs, venue_only
-from gateway.core.margin.pool import Maintenance, bracket_of, from_tiers
+from gateway.core.margin.pool import Bracket, Maintenance, bracket_of, from_tiers
+
+_ROUNDING = 1e-6  # of an amount that a message states
 
 
 def maintenance(inputs: Inputs) -> Maintenance:
@@ -43,11 +48,16 @@ def maintenance(inputs: Inputs) -> Maintenance:
 
 
 def isolated(inputs: Inputs, known: Maintenance) -> Maintenance:
-    """An isolated position: the published price counts both margins from the entry."""
-    rate, deduction = _bare(inputs, known)
-    fixed = inputs.notional_entry * rate - deduction + _beyond_margin(inputs)
+    """An isolated position: the published price counts maintenance at that price, and the closing fee at the bankruptcy price."""
+    fee = _closing_fee(inputs, known)
+    tier = _tier_there(inputs, known, fee)
     name = "bybit_isolated_inverse" if inputs.inverse else "bybit_isolated"
-    return known._replace(model=name, constant_at_liquidation=fixed, floor_to=inputs.tick())
+    return known._replace(
+        model=name,
+        rate_at_liquidation=tier.rate,
+        constant_at_liquidation=fee - tier.deduction,
+        floor_to=inputs.tick(),
+    )
 
 
 def cross(inputs: Inputs, known: Maintenance) -> Maintenance:
@@ -64,7 +74,7 @@ def _present(inputs: Inputs) -> Maintenance:
     if not brackets:
         fee = float(inputs.state.trading_fee) if inputs.state.trading_fee and inputs.notional0 > 0 else 0.0
         rate = stated - fee / inputs.notional0 if fee else stated
-        return venue_only(inputs)._replace(rate=rate, constant=fee, rate_at_liquidation=0.0)
+        return venue_only(inputs)._replace(rate=rate, constant=fee, beyond=fee, rate_at_liquidation=0.0)
     tier = bracket_of(brackets, inputs.notional)
     beyond = 0.0 if math.isnan(stated) else (stated - tier.rate) * inputs.notional0 + tier.deduction
     return Maintenance(
@@ -77,22 +87,40 @@ def _present(inputs: Inputs) -> Maintenance:
     )
 
 
-def _bare(inputs: Inputs, known: Maintenance) -> tuple[float, float]:
-    """Return (rate, deduction) without the closing fee; without tiers a deduction is part of the rate."""
-    brackets = from_tiers(inputs.tiers)
-    if not brackets:
-        return known.rate, 0.0
-    tier = bracket_of(brackets, inputs.notional)
-    return tier.rate, tier.deduction
+def _closing_fee(inputs: Inputs, known: Maintenance) -> float:
+    """Return the fee of closing at the bankruptcy price, less what of it the stated collateral lacks (settle currency).
 
-
-def _beyond_margin(inputs: Inputs) -> float:
-    """Return what the stated collateral holds beyond entry notional / leverage and is not margin added by hand.
-
-    The published price counts from entry notional / leverage; the balance of a position also holds the estimated closing fee.
+    The stated fee, from entry and leverage, tells its rate. Margin added by hand moves the bankruptcy price, and so the fee. Where
+    no rate follows it is what the message states beyond the tier.
     """
-    state = inputs.state
+    state, notional, sense = inputs.state, inputs.notional_entry, _sense(inputs)
     if not (state.isolated_cash and state.leverage and state.trading_fee):
-        return 0.0
-    beyond = float(state.isolated_cash) - inputs.notional_entry / float(state.leverage)
-    return beyond if abs(beyond) <= 1.5 * float(state.trading_fee) else 0.0
+        return known.beyond
+    margin, stated, balance = notional / float(state.leverage), float(state.trading_fee), float(state.isolated_cash)
+    at_bankruptcy = notional - sense * margin
+    if not at_bankruptcy > 0.0:
+        return known.beyond
+    rate = stated / at_bankruptcy
+    # A balance that is entry notional / leverage to the digit is initial margin alone; the venue's holds the fee, too.
+    lacking = stated if math.isclose(balance, margin, rel_tol=_ROUNDING) else 0.0
+    return rate * (notional - sense * (balance + lacking)) / (1.0 - sense * rate) - lacking
+
+
+def _tier_there(inputs: Inputs, known: Maintenance, fee: float) -> Bracket:
+    """Return the tier that the published price falls in; without tiers a deduction is part of the stated rate.
+
+    Deductions make maintenance the largest of the tiers' lines: of the prices by each tier, the one reached first is it.
+    """
+    brackets, sense = from_tiers(inputs.tiers), _sense(inputs)
+    balance, notional = float(inputs.state.isolated_cash or math.nan), inputs.notional_entry
+    if not brackets:
+        return Bracket(0.0, known.rate, 0.0)
+    if math.isnan(balance + notional):
+        return bracket_of(brackets, inputs.notional)
+    above = sense * notional + fee - balance
+    return max(brackets, key=lambda tier: (above - tier.deduction) / (1.0 - sense * tier.rate))
+
+
+def _sense(inputs: Inputs) -> float:
+    """Return +1 where the position gains as its notional grows (a linear long, an inverse short), else -1."""
+    return math.copysign(1.0, -inputs.quantity if inputs.inverse else inputs.quantity)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from exchanges.events import Instrument, MarginTiers, PositionState
-from gateway.core.margin.pool import Maintenance
+from gateway.core.margin.pool import FAR, Maintenance
 
 
 class Inputs(NamedTuple):
@@ -59,6 +59,11 @@ class Inputs(NamedTuple):
     def tick(self) -> float:
         """Return the instrument's tick size; 0 where it is unknown (prices are then not rounded)."""
         return float(self.instrument.tick_size) if self.instrument and self.instrument.tick_size else 0.0
+
+    def price_range(self) -> tuple[float, float]:
+        """Return between which prices there is a liquidation price: the contract's, as far as they are known."""
+        low, high = (self.instrument.min_price, self.instrument.max_price) if self.instrument else (None, None)
+        return float(low or 0.0), min(float(high or FAR), FAR)
 
 
 def is_bought_option(state: PositionState) -> bool:

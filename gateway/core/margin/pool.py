@@ -18,6 +18,8 @@ from typing import NamedTuple
 
 from exchanges.events import MarginTiers
 
+FAR = 1e15  # from here on it is no price (Hyperliquid's own bound for a null liquidation price)
+
 
 class Bracket(NamedTuple):
     """Maintenance = notional * rate - deduction for notionals from ``lower`` up to the next bracket's (settle currency)."""
@@ -39,8 +41,9 @@ class Maintenance(NamedTuple):
         plain: The published price counts the pool's currency (US dollars) as the settle currency, unconverted (Bybit cross).
         shift: Added to the solved price (OKX isolated: one tick towards the mark's side), in quote currency.
         floor_to: Solved prices are rounded down to this tick (Bybit isolated); 0: not rounded.
+        lowest, highest: A solved price, published or trigger, is one between these alone: the contract's range, else any price.
         brackets: For models whose rate depends on notional; empty: one rate. They hold for the present maintenance and for the
-            trigger; for the published price only where ``tiered`` (Bybit's holds maintenance, or counts it from the entry).
+            trigger; for the published price only where ``tiered`` (Bybit's holds maintenance, or knows its tier from the start).
         beyond: Part of ``constant`` that no bracket changes (Bybit's closing fee).
         both_legs: The published price moves every row of the symbol in the pool (Aster's hedge); else the row alone.
     """
@@ -54,6 +57,8 @@ class Maintenance(NamedTuple):
     plain: bool = False
     shift: float = 0.0
     floor_to: float = 0.0
+    lowest: float = 0.0
+    highest: float = FAR
     brackets: tuple[Bracket, ...] = ()
     tiered: bool = True
     beyond: float = 0.0

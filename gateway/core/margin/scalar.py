@@ -14,9 +14,8 @@ from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
-from gateway.core.margin.pool import Maintenance
+from gateway.core.margin.pool import FAR, Maintenance
 
-_FAR = 1e15  # a price beyond this is none
 _LEAST = 1e-12  # of the mark: a root below is what float64 leaves of 0
 
 
@@ -63,11 +62,11 @@ class Leg(NamedTuple):
         return self.weight * (self.notional * now.rate + now.constant)
 
     def published(self, x: float) -> float:
-        """Return the price at a root as the venue's definition rounds it; NaN where it is none."""
+        """Return the price at a root as the venue's definition rounds it; NaN where it is none (see ``Maintenance``)."""
         price, tick = price_of(x, inverse=self.inverse) + self.maintenance.shift, self.maintenance.floor_to
         if tick > 0.0 and not math.isnan(price):
             price = math.floor(price / tick + 1e-9) * tick
-        return price if price > 0.0 else math.nan
+        return price if self.maintenance.lowest < price < self.maintenance.highest else math.nan
 
     def moved(self, x: float) -> float:
         """Return what its pool's surplus gains with it at ``x`` (pool currency), by the published definition."""
@@ -155,4 +154,4 @@ def x_of(price: float, *, inverse: bool) -> float:
 def price_of(x: float, *, inverse: bool) -> float:
     """Return the price at a coordinate; NaN where it is none (at or below 0, or beyond 1e15)."""
     price = (-1.0 / x if x else math.nan) if inverse else x
-    return price if 0.0 < price <= _FAR else math.nan
+    return price if 0.0 < price <= FAR else math.nan

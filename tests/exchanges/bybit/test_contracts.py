@@ -57,6 +57,8 @@ def test_a_linear_perpetual() -> None:
         contract_size="1",
         contract_ccy="BTC",
         tick_size="0.10",
+        min_price="0.10",
+        max_price="1999999.80",
         max_leverage="100.00",
         tiers_key="BTCUSDT",
     )
@@ -111,6 +113,22 @@ def test_status_and_type_never_pass_silently() -> None:
     assert contracts.parse_instrument(_row(status="Delivering"), "live").status == "delivering"
     with pytest.raises(ProtocolViolation, match="unknown contract type 'Perp3000'"):
         contracts.parse_instrument(_row(contractType="Perp3000"), "live")
+
+
+@pytest.mark.parametrize(
+    ("limits", "least", "most"),
+    [
+        ({"minPrice": "0.10", "maxPrice": "1999999.80"}, "0.10", "1999999.80"),
+        ({"minPrice": "", "maxPrice": ""}, None, None),
+        ({"minPrice": "0", "maxPrice": "0"}, None, None),
+        ({}, None, None),
+    ],
+)
+def test_a_contract_has_its_range_of_prices(limits: dict[str, str], least: str | None, most: str | None) -> None:
+    option = {"optionsType": "Call", "symbol": "BTC-27MAR26-70000-C", "deliveryTime": "1774598400000"}
+    for kind in ({}, option):
+        found = contracts.parse_instrument(_row(priceFilter={"tickSize": "0.1", **limits}, **kind), "live")
+        assert (found.min_price, found.max_price) == (least, most)
 
 
 def test_price_bounds() -> None:

@@ -588,6 +588,10 @@ def test_what_two_reckonings_agree_on_outlives_one_between_which_and_its_partner
     assert cash(usdc("116.0"), 12_500) == "110", "money came in: told once"
     link.receive(usdc("116.0"), 17_000)
     assert cash(all_dexs(main=state(BTC)), 17_100) == "115", "told twice"
+    for one in range(6):
+        at = 22_000 + 5_000 * one
+        link.receive(usdc(f"{100 + one}.0"), at)
+        assert cash(down, at + 1) == "115", f"the mark moved {one + 1} times, each time by something else"
 
 
 def test_a_round_whose_answers_come_too_far_apart_keeps_the_cash_that_the_stream_reckoned() -> None:

@@ -165,9 +165,21 @@ async def test_isolated_liquidation_and_absent_account_figures(venue: Venue) -> 
     assert [wallet[name] for name in names] == [""] * len(names)
     rows = (await venue.result("/v5/position/list?category=linear&settleCoin=USDT", "bybit-isolated"))["list"]
     eth = next(row for row in rows if row["symbol"] == "ETHUSDT")
-    exact = Decimal(eth["avgPrice"]) * (1 - 1 / Decimal(eth["leverage"]) + Decimal("0.005"))
+    exact = Decimal(eth["avgPrice"]) * (1 - 1 / Decimal(eth["leverage"])) / (1 - Decimal("0.005"))
     assert Decimal(0) <= exact - Decimal(eth["liqPrice"]) < Decimal("0.01")
     assert {row["tradeMode"] for row in rows} == {0}
+
+
+async def test_margin_added_by_hand_is_in_the_balance_and_moves_the_liquidation_price(venue: Venue) -> None:
+    asked = "/v5/position/list?category=linear&symbol=ETHUSDT"
+    (before,) = (await venue.result(asked, "bybit-isolated"))["list"]
+    venue.sim.world.hands.margin("bybit-isolated", "ETHUSDT", Decimal(25))
+    (after,) = (await venue.result(asked, "bybit-isolated"))["list"]
+    assert Decimal(after["positionBalance"]) - Decimal(before["positionBalance"]) == 25
+    assert after["positionIM"] == before["positionIM"]
+    moved = Decimal(before["liqPrice"]) - Decimal(after["liqPrice"])
+    wanted = 25 / (1 - Decimal("0.00055")) / Decimal(after["size"]) / (1 - Decimal("0.005"))
+    assert abs(moved - wanted) <= Decimal("0.01")
 
 
 TRANSFERABLE = "/v5/account/withdrawal?coinName="

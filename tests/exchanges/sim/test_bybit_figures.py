@@ -11,9 +11,10 @@ import pytest
 from exchanges.sim import bybit_figures as figures
 from exchanges.sim import bybit_market as market
 from exchanges.sim import revalue
-from exchanges.sim.catalog import CONTRACTS, Side
+from exchanges.sim.catalog import CONTRACTS, Side, Tier
 from exchanges.sim.revalue import Position
 
+HALF_PERCENT = Tier(Decimal(0), Decimal("0.005"), Decimal(0), Decimal(100))
 ETH = next(c for c in CONTRACTS if (c.venue, c.symbol) == ("bybit", "ETHUSDT"))
 
 
@@ -45,16 +46,33 @@ def test_liquidation_of_a_recorded_single_cross_position() -> None:
     assert abs(price - Decimal("176.89650029")) <= Decimal("1e-8")
 
 
-@pytest.mark.parametrize(("side", "expected"), [("long", "19700"), ("short", "20300")])
-def test_isolated_liquidation_of_the_help_page(side: Side, expected: str) -> None:
-    position = held(side, "1", "20000", 50, "isolated")
-    assert figures.isolated_liquidation(ETH, position, Decimal("0.005")) == Decimal(expected)
+def test_isolated_liquidation_of_the_help_page() -> None:
+    """1 BTC at 40,000 with 50x and 3,000 added; a short of 30,000 USD at 60,000 with 10x; 0.5 % and a fee of 0.055 %."""
+    linear = replace(ETH, tick=Decimal("0.01"), tiers=(HALF_PERCENT,))
+    long = replace(held("long", "1", "40000", 50, "isolated"), margin=Decimal(3800))
+    assert figures.isolated_liquidation(linear, long) == Decimal("36380.25")
+    inverse = replace(linear, inverse=True)
+    short = replace(held("short", "30000", "60000", 10, "isolated"), margin=Decimal("0.05"))
+    assert figures.isolated_liquidation(inverse, short) == Decimal("66333.33")
+    paid = replace(short, margin=Decimal("0.5"))
+    assert figures.isolated_liquidation(inverse, paid) == 0, "no price takes all of it"
+
+
+@pytest.mark.parametrize(
+    ("side", "edge", "expected"), [("long", 1_850_000, "1818.18"), ("short", 2_100_000, "2177.45")]
+)
+def test_isolated_liquidation_is_in_the_tier_of_its_own_price(side: Side, edge: int, expected: str) -> None:
+    """1,000 ETH at 2,000 with 10x, 1 % up to the edge and 2 % above: by the tier of the entry, 1817.85 and 2178.21."""
+    upper = replace(HALF_PERCENT, lower=Decimal(edge), rate=Decimal("0.02"), deduction=Decimal(edge) / 100)
+    contract = replace(ETH, tick=Decimal("0.01"), tiers=(replace(HALF_PERCENT, rate=Decimal("0.01")), upper))
+    position = replace(held(side, "1000", "2000", 10, "isolated"), margin=Decimal(200_000))
+    assert figures.isolated_liquidation(contract, position) == Decimal(expected)
 
 
 def test_isolated_liquidation_is_rounded_down_to_the_tick() -> None:
-    contract = replace(ETH, tick=Decimal("0.5"))
+    contract = replace(ETH, tick=Decimal("0.5"), tiers=(HALF_PERCENT,))
     position = held("long", "1", "63412.37", 20, "isolated")
-    assert figures.isolated_liquidation(contract, position, Decimal("0.005")) == Decimal("60558.5")
+    assert figures.isolated_liquidation(contract, position) == Decimal("60544.0")
 
 
 def test_risk_limits_are_fractions_and_continuous() -> None:

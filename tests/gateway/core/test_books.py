@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from exchanges.events import AccountMode, Event, FundingPayment, HistoryRead, Transfer
+from exchanges.events import AccountMode, Event, FundingPayment, HistoryFailed, HistoryRead, Transfer
 from gateway.core.accounts import AccountInfo
 from gateway.core.records import Correction, Covered
 from gateway.engine import Engine
@@ -127,6 +127,19 @@ def test_while_a_stream_is_down_the_account_is_incomplete_and_its_gap_is_asked_f
     assert one.wants_books == {"okx-main": NOON - 60_000}
     one.turn([trade(NOON + 65_000), read("okx-main", NOON - 60_000, back + 5_001)], back + 5_100)
     assert told(one, back + 6_000) == {"total_realized_pnl_usd": 9.5, "realized_since": DAY}
+
+
+def test_a_day_of_records_that_takes_minutes_is_asked_for_once_and_again_only_after_it_failed() -> None:
+    one = live()
+    one.wants_books.clear()
+    for now in range(NOON, NOON + 300_000, 1_000):
+        one.clock(now)
+    assert one.wants_books == {}
+    one.turn([HistoryFailed(account="okx-main", since=DAY, asked_at=NOON - 15_000)], NOON + 300_000)
+    one.clock(NOON + 359_999)
+    assert one.wants_books == {}
+    one.clock(NOON + 360_000)
+    assert one.wants_books.keys() == {"okx-main"}
 
 
 def test_a_fill_without_its_profit_is_asked_about_and_counts_with_it() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +15,7 @@ from exchanges.events import (
     CollateralTier,
     CollateralTiers,
     CurrencyPrice,
+    Instrument,
     MarginTier,
     MarginTiers,
     PoolState,
@@ -123,6 +125,52 @@ def test_a_venue_that_names_no_price_leaves_the_model_alone_where_it_cannot_tell
     assert (share, why) == (1.0, "BTC-USDT-SWAP: only the model has a price")
     one.turn([position(fence=(3,))], 3_000)
     assert list(one.calibration.flagged(one.accounts["okx-main"])) == [], "it does not say so any longer"
+
+
+def short_of_little(contract: Instrument | None, **fields: Any) -> Engine:
+    """Return an engine that was told of a short of 0.001 BTC, backed by 10,000 USDT: nothing below 10 million liquidates it."""
+    one = engine()
+    backed = PoolState(pool="USD", ccy="USD", cash="10000", from_coins=True, options_count=False, held="0")
+    usdt = CoinBalance(ccy="USDT", total="10000", cash="10000", usd_price="1")
+    short = position(
+        "BTCUSDT",
+        "bybit-main",
+        side="short",
+        size="0.001",
+        entry_price="60000",
+        mark_price="60000",
+        pool="USD",
+        **fields,
+    )
+    told = balance(account="bybit-main", pools=(backed,), coins=(usdt,)), short
+    one.turn([contract, *told] if contract else told, 1_000)
+    return one
+
+
+SHORT = "bybit-main:BTCUSDT:short"
+
+
+def test_a_price_that_the_contract_cannot_have_is_none_on_both_sides() -> None:
+    contract = instrument("BTCUSDT", "bybit", min_price="0.10", max_price="1999999.80")
+    one = short_of_little(contract, liquidation_known="none")
+    found = row(one, "positions", SHORT)
+    assert found["liquidation_source"] == "none"
+    assert not {"liquidation_price", "trigger_price", "liquidation_distance"} & found.keys()
+    assert "model" not in explain(one.positions[SHORT], one.book, one.positions)["liquidation_price"]  # type: ignore[operator]
+    assert list(one.calibration.flagged(one.accounts["bybit-main"])) == []
+    agreement = one.calibration.residuals.models["bybit_cross_single"]
+    assert (agreement.compared, agreement.one_sided) == (1, 0)
+    pool = one.positions[SHORT].pool.number
+    assert one.book.shock()[pool] == pytest.approx(9_999.7 / 60.0, rel=1e-2), "what moves the market is not bound to it"
+    assert one.book.maintenance[pool] / one.book.equity[pool] == pytest.approx(0.3 / 10_000), "nor what the pool keeps"
+
+
+def test_where_the_range_is_not_known_yet_none_says_nothing() -> None:
+    one = short_of_little(None, liquidation_known="none")
+    assert one.positions[SHORT].maintenance.model == "bybit_cross_single"
+    assert [share for _, share, _ in one.calibration.flagged(one.accounts["bybit-main"])] == [
+        pytest.approx(math.nan, nan_ok=True)
+    ]
 
 
 def test_a_model_that_nobody_measured_runs_in_the_shadow() -> None:

@@ -213,6 +213,28 @@ def test_a_price_next_to_nothing_and_none_are_the_same() -> None:
     assert not found.beyond
 
 
+@pytest.mark.parametrize(
+    ("cash", "stated", "agrees"),
+    [
+        (3_000.0, None, True),  # the root, 3069.3, is outside
+        (3_000.0, "3069.3", True),  # the venue writes what it means for none
+        (1_900.0, None, False),  # 1980.2 is inside
+        (1_900.0, "1980.2", True),
+        (1_918.5, None, True),  # 1998.5 is all but outside
+        (1_922.0, "1998.5", True),  # 2002 is none, and the venue's all but none
+        (1_922.0, "1900", False),
+    ],
+)
+def test_a_price_outside_the_contracts_range_and_none_are_the_same(
+    cash: float, stated: str | None, agrees: bool
+) -> None:
+    short = leg(-1.0, 100.0, flat(0.01, lowest=0.1, highest=2_000.0))
+    found = compare(Snapshot(cash, 0.0, (short,)), short, stated, tick=0.0, apart=0.0, bounds=BOUNDS)
+    assert found is not None
+    assert (found.one_sided, found.beyond) == (not agrees, not agrees)
+    assert math.isnan(found.model) == (cash > 1_920.0)
+
+
 def test_what_is_unknown_or_spent_is_not_compared() -> None:
     one = leg(1.0, 100.0, flat(0.01))
     assert compare(Snapshot(math.nan, 0.0, (one,)), one, "90", tick=0.0, apart=0.0, bounds=BOUNDS) is None

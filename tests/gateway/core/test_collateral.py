@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from exchanges.events import CoinBalance, CollateralTier, CollateralTiers
 from gateway.core.collateral import Backing, backing, counted
+from gateway.core.currencies import Then
 from gateway.core.margin.pool import Maintenance
 from gateway.core.positions import Book, Row
 
@@ -29,13 +30,15 @@ def coin(ccy: str, cash: str | None, **fields: Any) -> CoinBalance:
     return CoinBalance(ccy=ccy, total=cash or "1", cash=cash, **fields)
 
 
-def found(*coins: CoinBalance, pnl: dict[str, float] | None = None, stated: float | None = None) -> Backing:
+def found(
+    *coins: CoinBalance, pnl: dict[str, float] | None = None, stated: float | None = None, **then: Then
+) -> Backing:
     return backing(
         coins,
         pnl,
         lambda ccy: BTC if ccy == "BTC" else None,
         lambda ccy: PRICES.get(ccy, math.nan),
-        lambda ccy: PRICES.get(ccy, math.nan),
+        lambda ccy: then.get(ccy) or Then(*[PRICES.get(ccy, math.nan)] * 3),
         stated,
     )
 

@@ -79,9 +79,52 @@ def test_a_gap_that_nobody_answers_for_is_given_up_and_the_records_begin_where_t
     one.hear(None, LIVE + 600_000)
     again = LIVE + 620_000
     one.hear(again, again)
-    asked = [now for now in range(again, again + 600_000, 1_000) if one.wanted(now) is not None]
+    asked = []
+    for now in range(again, again + 600_000, 1_000):
+        since = one.wanted(now)
+        if since is not None:
+            asked.append(now)
+            one.failed(since, now, now)
     assert asked == [again + 5_000, again + 65_000, again + 125_000]
     assert (one.since, one.whole) == (again, True)
+
+
+def test_a_question_that_is_under_way_is_not_asked_again_however_long_it_takes() -> None:
+    one = begun()
+    one.hear(None, LIVE + 600_000)
+    again = LIVE + 620_000
+    one.hear(again, again)
+    since = one.wanted(again + 5_000)
+    assert since == LIVE + 480_000
+    assert [one.wanted(now) for now in range(again + 6_000, again + 900_000, 1_000)] == [None] * 894
+    assert (one.since, one.gap) == (DAY, since)
+    one.read(since, again + 300_000, whole=True)
+    assert (one.since, one.whole) == (DAY, True)
+
+
+def test_a_question_that_took_long_and_failed_is_asked_again_after_a_pause() -> None:
+    one = Coverage()
+    one.hear(LIVE, LIVE)
+    assert one.wanted(ASKED) == DAY
+    one.failed(DAY, ASKED, ASKED + 300_000)
+    assert one.wanted(ASKED + 359_999) is None
+    assert one.wanted(ASKED + 360_000) is not None
+
+
+def test_only_the_failure_of_the_question_that_is_under_way_counts() -> None:
+    one = Coverage()
+    one.failed(DAY, LIVE, LIVE)
+    one.hear(LIVE, LIVE)
+    one.failed(DAY, LIVE + 2_000, LIVE + 3_000)  # somebody else's: nothing was asked yet
+    assert one.wanted(ASKED) == DAY
+    one.failed(DAY, ASKED - 1, ASKED + 1_000)  # asked before ours
+    one.failed(ASKED - 60_000, ASKED, ASKED + 1_000)  # not since then
+    assert one.wanted(ASKED + 300_000) is None
+    one.hear(None, ASKED + 310_000)
+    one.hear(ASKED + 320_000, ASKED + 320_000)
+    assert one.wanted(ASKED + 325_000) == DAY  # the stream is another one: what is under way will not say it
+    one.failed(DAY, ASKED + 300_000, ASKED + 326_000)
+    assert one.wanted(ASKED + 900_000) is None
 
 
 def test_an_answer_with_something_missing_is_no_answer_for_the_gap() -> None:
@@ -137,6 +180,7 @@ steps = st.one_of(
     st.tuples(st.just("up"), st.none()),
     st.tuples(st.just("down"), st.none()),
     st.tuples(st.just("answer"), st.booleans()),
+    st.tuples(st.just("failure"), st.none()),
     st.tuples(st.just("missed"), st.integers(0, 500)),
     st.tuples(st.just("wait"), st.integers(1, 200)),
 )
@@ -167,6 +211,9 @@ def test_whole_says_that_every_moment_was_heard_or_asked_for(doings: list[tuple[
             one.read(asked, now, whole=bool(value))
             if value:
                 told.append((asked, now))
+            asked = None
+        elif what == "failure" and asked is not None:
+            one.failed(asked, now, now)
             asked = None
         one.hear(up, now)
         asked = one.wanted(now) if asked is None else asked

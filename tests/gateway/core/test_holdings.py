@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from exchanges.events import CoinBalance, CollateralTier, CollateralTiers, PoolState, PositionState
+from exchanges.events import CoinBalance, CollateralTier, CollateralTiers, CurrencyPrice, PoolState, PositionState
 from gateway.core.margin import CATALOG
 from gateway.engine import Engine
 from tests.gateway.events_of import balance, engine, instrument, mark, position, row
@@ -214,3 +217,142 @@ def test_an_underlying_has_one_number_whatever_it_is_called() -> None:
     rows = one.book.rows()
     names = {int(handle): one.book.bases.name(int(base)) for handle, base in zip(rows.handle, rows.base, strict=True)}
     assert names[one.positions[other.id].handle] == "BTC"
+
+
+# --- a push that names some of the coins ----------------------------------------------------------------------------------
+
+FOUR = ("BTC", "ETH", "SOL", "USDT")
+CALM_S = 8  # longer than any price of before a move counts
+AMOUNTS = st.lists(st.floats(-5.0, 50.0).map(lambda amount: round(amount, 4)), min_size=4, max_size=4)
+PRICES = st.lists(st.floats(0.5, 2_000.0).map(lambda price: round(price, 6)), min_size=4, max_size=4)
+MOVES = st.lists(st.floats(-0.2, 0.2), min_size=4, max_size=4)
+NAMED = st.sets(st.sampled_from(FOUR))
+
+
+class Wallet:
+    """A Bybit account of four coins that count whole, and of one that is switched off and has no price anywhere."""
+
+    def __init__(self, amounts: list[float], prices: list[float]) -> None:
+        self.engine = engine(promoted=CATALOG)
+        self.amounts = dict(zip(FOUR, amounts, strict=True))
+        self.seq, self.now = 0, 1_000
+        self.index(prices)
+        self.engine.clock(self.now)
+        self.pass_by(CALM_S)
+        self.say(prices, FOUR, self.worth(prices), full=True)
+
+    def index(self, prices: list[float]) -> None:
+        """Let the venue's indices go there."""
+        told = [
+            CurrencyPrice(venue="bybit", env="live", ccy=ccy, usd=repr(usd))
+            for ccy, usd in zip(FOUR, prices, strict=True)
+        ]
+        self.engine.turn(told, self.now)
+
+    def pass_by(self, seconds: float) -> None:
+        self.now += int(seconds * 1_000)
+        self.engine.clock(self.now)
+
+    def say(self, prices: list[float], named: Iterable[str], stated: float, *, full: bool = False) -> None:
+        """Let the venue report its balance, with some of the coins at these prices."""
+        self.seq += 1
+        usd = dict(zip(FOUR, prices, strict=True))
+        coins = [coin(ccy, repr(self.amounts[ccy]), repr(usd[ccy]), discount="1") for ccy in FOUR if ccy in named]
+        idle = CoinBalance(ccy="ZRX", total="7", cash="7", collateral=False)
+        pool = PoolState(pool="USD", ccy="USD", cash=repr(stated), from_coins=True, held="0")
+        said = balance(
+            account="bybit-main", coins=(*coins, *([idle] if full else [])), pools=(pool,), full=full, fence=(self.seq,)
+        )
+        self.engine.turn([said], self.now)
+
+    def worth(self, prices: list[float]) -> float:
+        return sum(self.amounts[ccy] * usd for ccy, usd in zip(FOUR, prices, strict=True))
+
+    @property
+    def known(self) -> bool:
+        """Say whether the coins are taken to make up the balance."""
+        return self.engine.accounts["bybit-main"].pools["USD"].backing_known
+
+    @property
+    def equity(self) -> float:
+        return float(self.engine.book.equity[self.engine.accounts["bybit-main"].pools["USD"].number])
+
+
+def moved(prices: list[float], moves: list[float], share: float = 1.0) -> list[float]:
+    return [price * (1 + share * move) for price, move in zip(prices, moves, strict=True)]
+
+
+def room(stated: float) -> float:
+    """Return how far coins may be from the balance that they make up: the venue's roundings."""
+    return 1e-4 * abs(stated) + 0.01
+
+
+@settings(deadline=None)
+@given(
+    AMOUNTS, PRICES, MOVES, MOVES, NAMED, st.one_of(st.floats(-0.9, 0.9), st.floats(-300, -1.2), st.floats(1.2, 300))
+)
+def test_coins_that_a_push_does_not_name_count_at_the_prices_of_its_moment(
+    amounts: list[float], prices: list[float], first: list[float], then: list[float], named: set[str], off: float
+) -> None:
+    """Known where they truly make up the balance, and nowhere else; and what was known stays so while prices go on."""
+    one = Wallet(amounts, prices)
+    assert one.known
+    now = moved(prices, first)
+    one.index(now)
+    one.pass_by(CALM_S)
+    assert one.known
+    short = off * room(one.worth(now))
+    one.say(now, named, one.worth(now) + short)
+    assert one.known == (abs(short) <= room(one.worth(now) + short))
+    if one.known:
+        one.pass_by(CALM_S)
+        later = moved(now, then)
+        one.index(later)
+        one.pass_by(CALM_S)
+        assert one.known
+        assert one.equity == pytest.approx(one.worth(later) + short, abs=1e-5 * (1 + sum(map(abs, later)) * 50))
+
+
+@settings(deadline=None)
+@given(AMOUNTS, PRICES, MOVES, NAMED, st.floats(0.0, 1.0))
+def test_in_a_market_that_moves_a_push_may_be_of_any_moment_just_before(
+    amounts: list[float], prices: list[float], moves: list[float], named: set[str], share: float
+) -> None:
+    """Coins that it did not name may have been at any price of the last moments; beyond all of them they make up nothing."""
+    one = Wallet(amounts, prices)
+    one.pass_by(CALM_S)
+    one.index(moved(prices, moves))
+    one.pass_by(0.2)
+    written = moved(prices, moves, share)
+    one.say(written, named, one.worth(written))
+    assert one.known
+    one.index(moved(prices, moves))
+    one.pass_by(CALM_S)
+    now = one.worth(moved(prices, moves))
+    assert one.equity == pytest.approx(now, abs=1e-5 * (1 + sum(prices) * 50))
+    most = sum(
+        abs(one.amounts[ccy] * usd * move)
+        for ccy, usd, move in zip(FOUR, prices, moves, strict=True)
+        if ccy not in named
+    )
+    for more in (1.1, -1.1):
+        beyond = one.worth(written) + more * (most + room(one.worth(written)) + 0.01)
+        one.say(written, named, beyond)
+        assert not one.known
+
+
+def test_what_counts_nothing_needs_no_price() -> None:
+    """In another coin's place: switched off, or of a rate of 0; with nothing known of its price, wherever it is asked for."""
+    one = engine(promoted=CATALOG)
+    held = position("BTCUSDT", "bybit-main", pool="USD")
+    coins = (
+        coin("USDT", "150", "1"),
+        CoinBalance(ccy="ZRX", total="7", cash="7", collateral=False),
+        CoinBalance(ccy="OLD", total="7", cash="7"),
+    )
+    pool = PoolState(pool="USD", ccy="USD", cash="150", from_coins=True)
+    contracts = [instrument("BTCUSDT", "bybit"), ratios("bybit", ("0", "0"), ccy="OLD")]
+    one.turn([*contracts, balance(account="bybit-main", coins=coins, pools=(pool,)), held], 1_000)
+    assert row(one, "positions", held.id)["liquidation_source"] == "model"
+    number = one.accounts["bybit-main"].pools["USD"]
+    assert dict(one.pools.coins(number)) == {"USDT": 150.0}

@@ -82,13 +82,18 @@ def test_bybit_tells_deduction_and_fee_from_the_rate() -> None:
 
 
 def test_bybits_documented_isolated_example() -> None:
-    """1 BTC at 20,000 with 50x and 0.5 %: 19,700 (Bybit help center)."""
+    """1 BTC at 40,000 with 50x, 0.5 % and a fee of 0.055 %, 3,000 added: 36,380.25 (Bybit help center)."""
     state = position(
-        "BTCUSDT", size="1", entry_price="20000", mark_price="20000", leverage="50", margin_mode="isolated",
-        isolated_cash="400", venue_maintenance_margin="100",
+        "BTCUSDT", size="1", entry_price="40000", mark_price="40000", leverage="50", margin_mode="isolated",
+        isolated_cash="3821.56", venue_maintenance_margin="221.56", trading_fee="21.56", venue_unrealized_pnl="0",
     )  # fmt: skip
-    assert solve("bybit", state, cash=400.0, market=instrument("BTCUSDT", "bybit", tick_size="0.1")) == pytest.approx(
-        19_700.0
+    market = instrument("BTCUSDT", "bybit", tick_size="0.01")
+    assert solve("bybit", state, cash=3821.56, market=market) == pytest.approx(36_380.25)
+    # The same without the fee in the balance, as it is where the venue leaves its balance blank and nothing was added
+    bare = msgspec.structs.replace(state, isolated_cash="800")
+    full = msgspec.structs.replace(state, isolated_cash="821.56")
+    assert (
+        solve("bybit", bare, cash=800.0, market=market) == solve("bybit", full, cash=821.56, market=market) == 39_396.98
     )
 
 
@@ -139,16 +144,18 @@ def test_a_model_is_trusted_where_it_is_measured_or_promoted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("side", "price"), [("long", 60_000 / (1.2 + 0.12 - 0.006)), ("short", 60_000 / (1.2 - 0.12 + 0.006))]
+    ("side", "held", "fee", "price"),
+    [("short", "0.0502475", "0.0002475", 66_333.33), ("long", "0.0503025", "0.0003025", 54_818.18)],
 )
-def test_bybits_documented_isolated_inverse_example(side: str, price: float) -> None:
-    """60,000 USD at 50,000 with 10x and 0.5 %: value 1.2 BTC, initial margin 0.12, maintenance margin 0.006 (Bybit help center)."""
+def test_bybits_documented_isolated_inverse_example(side: str, held: str, fee: str, price: float) -> None:
+    """A short of 30,000 USD at 60,000 with 10x, 0.5 % and a fee of 0.055 %: 66,333.33 (Bybit help center), and its mirror."""
     state = position(
-        "BTCUSD", side=side, size="60000", entry_price="50000", mark_price="50000", leverage="10", margin_mode="isolated",
-        isolated_cash="0.12", venue_maintenance_margin="0.006", venue_unrealized_pnl="0", settle="BTC",
+        "BTCUSD", side=side, size="30000", entry_price="60000", mark_price="60000", leverage="10", margin_mode="isolated",
+        isolated_cash=held, venue_maintenance_margin=str(0.0025 + float(fee)), trading_fee=fee, venue_unrealized_pnl="0",
+        settle="BTC",
     )  # fmt: skip
-    market = instrument("BTCUSD", "bybit", settle="BTC", contract_type="inverse", tick_size="0.5")
-    assert solve("bybit", state, cash=0.12, market=market) == math.floor(price * 2) / 2
+    market = instrument("BTCUSD", "bybit", settle="BTC", contract_type="inverse", tick_size="0.01")
+    assert solve("bybit", state, cash=float(held), market=market) == pytest.approx(price)
 
 
 def test_okxs_documented_isolated_inverse_sample() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,11 +16,14 @@ SPAN = 2_000
 def test_what_was_longer_ago_than_two_spans_is_forgotten() -> None:
     one = Reach(SPAN)
     assert one.width(0) == 0.0
+    assert all(map(math.isnan, one.extremes(0)))
     one.put(100.0, 1_000)
     assert one.width(1_000) == 0.0
     one.put(110.0, 1_500)
     assert one.width(2_999) == pytest.approx(0.1)
+    assert one.extremes(2_999) == (100.0, 110.0)
     assert one.width(5_000) == 0.0
+    assert one.extremes(5_000) == (110.0, 110.0)
     one.put(121.0, 9_000)
     assert one.width(9_000) == pytest.approx(0.1), "it stood at 110 until now"
 

@@ -124,10 +124,10 @@ def test_a_row_says_so_when_the_model_finds_that_nothing_liquidates_it() -> None
 
 
 @pytest.mark.parametrize(
-    ("cash", "price", "distance"), [("8.5", 0.1, 0.84924623), ("9.01", 0.1, 0.90050251), ("9.5", None, None)]
+    ("cash", "price", "distance"), [("8.5", 0.1, 0.84924623), ("9", 0.1, 0.89949749), ("9.5", None, None)]
 )
 def test_a_price_below_one_tick_is_none(cash: str, price: float | None, distance: float | None) -> None:
-    """Ten coins at 1, and a tick of 0.1: 0.155, 0.104 and 0.055 by the formula. Down to the tick the last one is no price."""
+    """Ten coins at 1, and a tick of 0.1: 0.151, 0.1005 and 0.050 by the formula. Down to the tick the last one is no price."""
     held = position(
         "DOGEUSDT", "bybit-main", size="10", entry_price="1", mark_price="1", leverage="1", margin_mode="isolated",
         isolated_cash=cash, venue_maintenance_margin="0.05",

@@ -11,6 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gateway.core.margin.pool import Maintenance
+from gateway.core.margin.scalar import Snapshot
 from gateway.core.positions import Book, Row
 from tests.gateway.core.books import (
     BASES,
@@ -302,6 +303,21 @@ def test_where_the_model_lacks_an_input_distance_is_to_the_venues_price_and_the_
         assert 0 in book.recompute().slots.tolist()
         assert book.heard(one) == (shown is None)
         assert book.figures(one).get("distance") == shown
+
+
+@pytest.mark.parametrize(("cash", "price"), [(88.8, 11.0), (89.5, math.nan), (92.0, math.nan)])
+def test_what_the_venue_rounds_to_the_end_of_the_range_is_no_price(cash: float, price: float) -> None:
+    """Down to whole dollars, with prices above 10: 11.2 is 11, 10.5 is 10 and none, 8 is none."""
+    book, model = Book(), Maintenance("tested", rate=0.0, rate_at_liquidation=0.0, floor_to=1.0, lowest=10.0)
+    book.symbols.set(book.symbols.add(), 100.0)
+    book.cash[book.add_pool()] = cash
+    handle = book.add(0, 0, 0, book.bases.number("BTC"))
+    book.put(handle, Row(1.0, 0.0, 100.0, False, 1.0, True, math.nan, model))
+    book.recompute()
+    assert book.figures(handle).get("liq", math.nan) == pytest.approx(price, nan_ok=True)
+    leg = book.leg(handle, model)
+    assert leg.published(Snapshot(cash, 0.0, (leg,)).root(leg)) == pytest.approx(price, nan_ok=True)
+    assert book.shock()[0] == pytest.approx(-cash / 100.0)
 
 
 def test_money_stays_as_it_is_in_a_shock_and_moves_where_it_is_named() -> None:

@@ -55,6 +55,8 @@ def instrument(symbol: str = "BTC-USDT-SWAP", tiers_key: str | None = "BTC-USDT"
         contract_size="0.0100",
         contract_ccy="BTC",
         tick_size="0.10",
+        min_price="0.10",
+        max_price="1999999.80",
         tiers_key=tiers_key,
     )
 

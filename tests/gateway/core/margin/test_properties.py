@@ -317,3 +317,32 @@ def test_what_is_explained_is_what_the_columns_solved(mode: Mode, data: st.DataO
         told = explain(row, engine.book, engine.positions)["liquidation_price"]
         assert isinstance(told, dict)
         assert told.get("model", math.nan) == pytest.approx(held.figure(index, "liq"), rel=1e-9, nan_ok=True), held.pool
+
+
+@BY_MODE
+@FEW
+@given(data=st.data())
+def test_a_price_outside_the_contracts_range_is_none_and_the_pool_is_as_it_was(mode: Mode, data: st.DataObject) -> None:
+    """The columns and the scalar equation, and what is not a price of one contract: equity, maintenance, a move of everything."""
+    pool = data.draw(pools_of(mode))
+    ranges = {
+        leg.symbol: (
+            leg.mark * data.draw(st.integers(0, 999)) / 1000,
+            leg.mark * data.draw(st.integers(1001, 4000)) / 1000,
+        )
+        for leg in pool.legs
+    }
+    free, held = Held(mode, pool), Held(mode, pool, ranges)
+    for index, leg in enumerate(pool.legs):
+        least, most = ranges[leg.symbol]
+        for name in ("liq", "trigger"):
+            price = free.figure(index, name)
+            wanted = price if float(least) < price < float(most) else math.nan
+            assert held.figure(index, name) == pytest.approx(wanted, rel=1e-12, nan_ok=True), f"{index} of {pool}"
+        assert ("distance" in held.engine.book.figures(held.rows[index].handle)) != math.isnan(held.trigger(index))
+        told = explain(held.rows[index], held.engine.book, held.engine.positions)["liquidation_price"]
+        assert isinstance(told, dict)
+        assert told.get("model", math.nan) == pytest.approx(held.figure(index, "liq"), rel=1e-9, nan_ok=True), pool
+    assert (held.equity, held.maintenance) == (free.equity, free.maintenance)
+    number = held.rows[0].pool.number
+    assert held.engine.book.shock()[number] == free.engine.book.shock()[number]

@@ -6,7 +6,7 @@ Everything goes in by events, as the codecs would emit them: contracts, tiers, c
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -87,11 +87,11 @@ MODES = (
 class Held:
     """A pool in a real engine that trusts every model; rows by the index of their leg."""
 
-    def __init__(self, mode: Mode, pool: Pool) -> None:
+    def __init__(self, mode: Mode, pool: Pool, ranges: Mapping[str, tuple[Decimal, Decimal]] | None = None) -> None:
         self.mode, self.pool = mode, pool
         account = AccountInfo(name=ACCOUNT, venue=mode.venue, env="live")
         self.engine = Engine("test", (account,), EngineSettings(), promoted=CATALOG)
-        self.engine.turn(_contracts(mode, pool), NOW)
+        self.engine.turn(_contracts(mode, pool, ranges or {}), NOW)
         self.report(pool, NOW)
 
     def report(self, pool: Pool, at: int) -> None:
@@ -140,17 +140,18 @@ def _id(index: int) -> str:
     return f"{ACCOUNT}:{index}"
 
 
-def _contracts(mode: Mode, pool: Pool) -> list[Event]:
+def _contracts(mode: Mode, pool: Pool, ranges: Mapping[str, tuple[Decimal, Decimal]]) -> list[Event]:
     events: list[Event] = []
     for leg in {leg.symbol: leg for leg in pool.legs}.values():
         key = f"SWAP:{leg.symbol}"
+        least, most = map(str, ranges[leg.symbol]) if leg.symbol in ranges else (None, None)
         events.append(
             Instrument(
                 venue=mode.venue, env="live", symbol=leg.symbol, unified_symbol=leg.symbol, base=leg.base,
                 quote="USD" if leg.inverse else leg.settle, settle=leg.settle, kind="perp",
                 contract_type="inverse" if leg.inverse else "linear", contract_size="1",
                 contract_ccy="USD" if leg.inverse else leg.base, tick_size=None, tiers_key=key,
-                max_leverage=_leverage(leg.tiers[0]),
+                max_leverage=_leverage(leg.tiers[0]), min_price=least, max_price=most,
             )
         )  # fmt: skip
         tiers = tuple(
