@@ -41,7 +41,7 @@ class Attribution:
 
         Trade ids need not rise (Bybit), and a position may be closed and opened again within a millisecond.
         """
-        for one in fills if len({fill.side for fill in fills}) > 1 else ():
+        for one in fills if len(fills) > 1 else ():
             if not opens(one) and any(trip.realizes(one, self._evidence.contract) for trip in self._closable(one)):
                 return one
         for one in fills:

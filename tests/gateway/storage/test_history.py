@@ -234,6 +234,13 @@ async def test_two_positions_of_a_symbol_are_two_legs_where_the_mode_does_not_sa
     assert found == [("long", at[0], 1), ("long", at[2], 2)]
 
 
+async def test_a_flip_within_a_moment_closes_first_whatever_its_ids_are(db: asyncpg.Connection) -> None:
+    await write(db, covered(), change(T0, "2", opened_at=T0 - HOUR))
+    opening, closing = fill(1, -2, "110", T0 + HOUR, realized="0"), fill(2, -2, "110", T0 + HOUR, realized="0.2")
+    await write(db, opening, closing, fill(3, 2, "100", T0 + 2 * HOUR, realized="0.2"))
+    assert [(one.side, one.fills) for one in await stored(db)] == [("long", 1), ("short", 2)]
+
+
 async def test_the_venues_opening_time_proves_a_beginning_whenever_it_comes(db: asyncpg.Connection) -> None:
     trip = [fill(1, 2, "100", T0, realized="0"), fill(2, -2, "110", T0 + HOUR, realized="0.2")]
     await write(db, *trip)
