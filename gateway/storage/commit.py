@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import asyncpg
 
-from gateway.storage import history, tables
+from gateway.storage import facts, history, tables
 from gateway.storage.batch import Batch, RefusedRow, Written
 from gateway.storage.migrate import migrate
 from gateway.storage.partitions import Partitions
@@ -99,8 +99,9 @@ class Committer:
     async def _write(self, connection: Connection, batch: Batch) -> list[RefusedRow]:
         try:
             async with connection.transaction():
-                await tables.write(connection, batch, row_by_row=False)
-                await history.derive(connection, batch)
+                whole = await facts.against(connection, batch)
+                await tables.write(connection, whole, row_by_row=False)
+                await history.derive(connection, whole)
                 await tables.write_checkpoint(connection, batch)
                 return []
         except Exception as error:  # a row, or a defect in what is worked out from them: the rest must not wait for it
@@ -108,8 +109,9 @@ class Committer:
                 raise
             _log.warning("checkpoint: batch %s is written row by row: %r", batch.name, error)
         async with connection.transaction():
-            refused = await tables.write(connection, batch, row_by_row=True)
-            await self._derive(connection, batch)
+            whole = await facts.against(connection, batch)
+            refused = await tables.write(connection, whole, row_by_row=True)
+            await self._derive(connection, whole)
             await tables.write_checkpoint(connection, batch)
             return refused
 

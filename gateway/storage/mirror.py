@@ -40,6 +40,7 @@ from gateway.storage.batch import (
     Record,
     RecordRow,
 )
+from gateway.storage.facts import completed
 from gateway.storage.queue import Queue
 
 MOST_RECORDS = 100_000  # of a kind, that can be written nowhere: some 100 MB
@@ -367,12 +368,6 @@ class Mirror:
     def _record_row(self, record: Record, journal: int | None) -> RecordRow:
         account = record.account
         return RecordRow(record.id, account, _moment(record), record, self._user(account), journal)
-
-
-def completed(former: Record, record: Record) -> Record:
-    """Return a record with what it leaves open as it was told before."""
-    names = (name for name in record.__struct_fields__ if getattr(record, name) is None)
-    return msgspec.structs.replace(record, **{name: getattr(former, name) for name in names})
 
 
 def merged(old: BalanceState, new: BalanceState) -> BalanceState:

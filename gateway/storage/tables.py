@@ -12,8 +12,8 @@ import asyncpg
 import msgspec
 
 from gateway.core.journal import Entry, MarkSample
-from gateway.storage.batch import FACTS, Batch, RefusedRow, Row, Value
 from gateway.storage.batch import RECORDS as RECORD_TYPES
+from gateway.storage.batch import Batch, RefusedRow, Row, Value
 from gateway.storage.postgres import Connection
 
 _ROWS = 100  # a statement: well under a millisecond of our loop
@@ -33,7 +33,6 @@ class Table(NamedTuple):
 
     Attributes:
         first: Columns that keep what they were first given. ``known``: those that keep what they have where nothing is given.
-        whole: Columns of facts: what a later telling leaves open (null) stays as it was told before.
         replaced: A row that is told again replaces the former one; else it is dropped.
     """
 
@@ -42,7 +41,6 @@ class Table(NamedTuple):
     columns: tuple[tuple[str, str], ...]
     first: tuple[str, ...] = ()
     known: tuple[str, ...] = ()
-    whole: tuple[str, ...] = ()
     replaced: bool = True
 
     @property
@@ -65,8 +63,6 @@ class Table(NamedTuple):
         old, new = f"{self.name}.{name}", f"excluded.{name}"
         if name in self.first:
             return f"coalesce({old}, {new})"
-        if name in self.whole:
-            return f"{old} || jsonb_strip_nulls({new})"
         return f"coalesce({new}, {old})" if name in self.known else new
 
 
@@ -144,14 +140,7 @@ _RECORD = (
 # A fill that is told again came by the entry that first told it; an alert stands where its newest entry put it.
 _STANDING = ("alerts", "silences", "coverage", "backfills")
 RECORDS = {
-    kind: Table(
-        kind,
-        1,
-        _RECORD,
-        first=() if kind in _STANDING else ("journal",),
-        known=_WHOSE,
-        whole=("state",) if kind in FACTS else (),
-    )
+    kind: Table(kind, 1, _RECORD, first=() if kind in _STANDING else ("journal",), known=_WHOSE)
     for kind in RECORD_TYPES
 }
 JOURNAL = Table(

@@ -8,10 +8,8 @@ import asyncpg
 import msgspec
 import pytest
 
-from exchanges.events import Fill
 from gateway.storage import tables
 from gateway.storage.mirror import Mirror, StoredAccount
-from tests.gateway.core.chain_worlds import fill
 from tests.gateway.storage.states import balance, instrument, position, tiers
 
 
@@ -104,18 +102,3 @@ async def test_pruning_deletes_unknown_rows_of_the_named_accounts_alone(sql: asy
     await tables.write(sql, new.take()[0], row_by_row=False)
     left = {row["id"] for row in await sql.fetch("SELECT id FROM current_positions")}
     assert left == {position("B").id, position("A", account="other").id}
-
-
-@pytest.mark.parametrize("together", [True, False])
-async def test_what_a_later_telling_of_a_fill_leaves_open_stays(sql: asyncpg.Connection, together: bool) -> None:
-    told = fill(1, 2, "100", 5, realized="0", role="maker")
-    again = msgspec.structs.replace(told, position=None, role=None, fee="-0.5")
-    mirror = Mirror()
-    for one in (told, again):
-        mirror.put_record("fills", one)
-        if not together:
-            await tables.write(sql, mirror.take()[0], row_by_row=False)
-    await tables.write(sql, mirror.take()[0], row_by_row=False)
-    row = await sql.fetchrow("SELECT position, state FROM fills")
-    state = msgspec.json.decode(row["state"], type=Fill)
-    assert (row["position"], state.position, state.role, state.fee) == (told.position, told.position, "maker", "-0.5")
