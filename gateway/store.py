@@ -174,14 +174,20 @@ class Store:
         return self.checkpoint.status.state
 
     def trouble(self) -> tuple[float, str]:
-        """Return how storage stands, in the unit of the alert ``storage``: 0 well, 1 nowhere to spool to, 2 entries were lost."""
+        """Return how storage stands, in the unit of the alert ``storage``.
+
+        0: well, 1: nowhere to spool to, or a position history that is behind, 2: entries were lost.
+        """
         status = self.checkpoint.status
         if status.losing:
             rows = f"{status.journal_lost} entries and prices of the journal were given up so far"
             return 2.0, f"{rows}; {status.spool_error or status.reason or 'the spool was unreadable'}"
-        return (
-            (1.0, f"the spool cannot be used ({status.spool_error})") if status.spool_error is not None else (0.0, "")
-        )
+        if status.spool_error is not None:
+            return 1.0, f"the spool cannot be used ({status.spool_error})"
+        if status.unfolded:
+            name, error = next(iter(status.unfolded.items()))
+            return 1.0, f"the history of {len(status.unfolded)} symbols cannot be worked out, first {name} ({error})"
+        return 0.0, ""
 
     def figures(self) -> Sequence[Metric]:
         """Return what Prometheus sees of storage."""
@@ -198,7 +204,8 @@ class Store:
             gauge("spool_bytes", "Bytes of them", status.spool_bytes),
             gauge("spool_ok", "1 while the spool can take a batch", float(status.spool_error is None)),
             counter("spool_set_aside", "Files of the spool that could not be read", status.spool_set_aside),
-            counter("history_underived", "Batches whose history could not be worked out", status.underived),
+            counter("history_underived", "Failures to work out the history of a symbol", status.underived),
+            gauge("history_unfolded", "Accounts' symbols whose history is behind for a failure", len(status.unfolded)),
         )
 
 

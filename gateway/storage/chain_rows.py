@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import asyncpg
 import msgspec
 
 from exchanges.events import AccountMode, Fill, FundingPayment, Instrument, PositionState, Transfer
@@ -23,7 +24,7 @@ Key = tuple[str, str]  # account, symbol
 
 _GROUPS = """
     SELECT t.account, t.symbol, a.user_name, a.mode, c.state AS contract, v.since, v.until,
-           o.state AS chain, o.late, o.behind,
+           o.state AS chain, o.late, o.behind, o.error, o.failures, o.retry_at,
            EXISTS (SELECT FROM backfills AS b WHERE b.account = t.account AND b.done < b.until
                    AND b.state ->> 'error' IS NULL AND b.at > $3) AS running
     FROM unnest($1::text[], $2::text[]) AS t (account, symbol)
@@ -34,7 +35,7 @@ _GROUPS = """
 """
 _OWING = """
     SELECT account, symbol FROM open_cycles AS o
-    WHERE (late IS NOT NULL OR behind)
+    WHERE (late IS NOT NULL OR behind) AND (retry_at IS NULL OR retry_at <= $2)
       AND NOT EXISTS (SELECT FROM backfills AS b WHERE b.account = o.account AND b.done < b.until
                       AND b.state ->> 'error' IS NULL AND b.at > $1)
     ORDER BY id LIMIT 50
@@ -92,8 +93,18 @@ _PUT_CHAINS = """
                          $9::boolean[], $10::bigint[])
     ON CONFLICT (id) DO UPDATE SET user_name = excluded.user_name, at = excluded.at,
         journal = coalesce(excluded.journal, open_cycles.journal), state = excluded.state, late = excluded.late,
-        behind = excluded.behind, doubt = excluded.doubt
+        behind = excluded.behind, doubt = excluded.doubt,
+        error = CASE WHEN excluded.late IS NULL AND NOT excluded.behind THEN NULL ELSE open_cycles.error END,
+        failures = CASE WHEN excluded.late IS NULL AND NOT excluded.behind THEN 0 ELSE open_cycles.failures END,
+        retry_at = NULL
 """
+_FAILED = """
+    INSERT INTO open_cycles (id, account, symbol, at, state, late, behind, error, failures, retry_at)
+    VALUES ($1, $2, $3, -1, $4, -1, true, $5, $6, $7)
+    ON CONFLICT (id) DO UPDATE SET late = -1, behind = true, error = excluded.error, failures = excluded.failures,
+        retry_at = excluded.retry_at
+"""
+_AGAIN = "UPDATE open_cycles SET retry_at = NULL WHERE retry_at IS NOT NULL AND account = coalesce($1, account)"
 
 
 class Told(NamedTuple):
@@ -117,6 +128,7 @@ class Group:
     Attributes:
         late: A record of this moment is not in the chain. ``behind``: what is stored behind it is not either.
         running: Its account's past is being read: late records come by the thousand.
+        failed: It could not be worked out the last time, or is not yet again.
         derivative: It is a contract that can be held; None: not known.
     """
 
@@ -125,7 +137,7 @@ class Group:
         self.chain = Chain(account=key[0], symbol=key[1])
         self.user: str | None = None
         self.late: int | None = None
-        self.behind = self.running = False
+        self.behind = self.running = self.failed = False
         self.derivative: bool | None = None
         self.evidence = Evidence()
         self.journal: int | None = None
@@ -137,36 +149,78 @@ class Group:
         return self.account, self.symbol
 
 
-async def groups(connection: Connection, keys: Sequence[Key], at: int) -> list[Group]:
+class Row(NamedTuple):
+    """What is stored of an account and symbol, not read yet.
+
+    Attributes:
+        failures: How often in a row it could not be worked out, the last time for this ``error``.
+        waits: It is not to be tried now: its pause is not over, or it has to begin anew while its account's past is being read.
+    """
+
+    key: Key
+    fields: asyncpg.Record
+    failures: int
+    error: str | None
+    waits: bool
+
+
+async def rows(connection: Connection, keys: Sequence[Key], at: int) -> list[Row]:
     """Return what is stored of accounts and symbols, and what is known of them besides."""
-    rows = await connection.fetch(_GROUPS, [key[0] for key in keys], [key[1] for key in keys], at - _RUNNING_MS)
-    found = []
-    for row in rows:
-        group = Group((row["account"], row["symbol"]))
-        if row["chain"] is not None:
-            group.chain = decode(row["chain"])
-        group.user, group.late, group.behind, group.running = (
-            row["user_name"],
-            row["late"],
-            bool(row["behind"]),
-            row["running"],
+    found = await connection.fetch(_GROUPS, [key[0] for key in keys], [key[1] for key in keys], at - _RUNNING_MS)
+    return [
+        Row(
+            (row["account"], row["symbol"]),
+            row,
+            row["failures"] or 0,
+            row["error"],
+            (row["retry_at"] or 0) > at or (_anew(row) and row["running"]),
         )
-        instrument = msgspec.json.decode(row["contract"], type=Instrument) if row["contract"] else None
-        mode = msgspec.json.decode(row["mode"], type=AccountMode) if row["mode"] else None
-        group.derivative = None if instrument is None else instrument.kind in _DERIVATIVES
-        group.evidence = Evidence(
-            contract=contract_of(instrument) if instrument else None,
-            covered=row["since"],
-            until=row["until"],
-            hedge=mode.hedge if mode else None,
-        )
-        found.append(group)
+        for row in found
+    ]
+
+
+def _anew(row: asyncpg.Record) -> bool:
+    return row["late"] is not None and int(row["late"]) < 0
+
+
+def group(row: Row) -> Group:
+    """Read what is stored of an account and symbol. Raises msgspec.MsgspecError where that is damaged."""
+    fields, found = row.fields, Group(row.key)
+    if fields["chain"] is not None and not _anew(fields):
+        found.chain = decode(fields["chain"])
+    found.user, found.late, found.running = fields["user_name"], fields["late"], fields["running"]
+    found.behind, found.failed = bool(fields["behind"]), row.error is not None
+    instrument = msgspec.json.decode(fields["contract"], type=Instrument) if fields["contract"] else None
+    mode = msgspec.json.decode(fields["mode"], type=AccountMode) if fields["mode"] else None
+    found.derivative = None if instrument is None else instrument.kind in _DERIVATIVES
+    found.evidence = Evidence(
+        contract=contract_of(instrument) if instrument else None,
+        covered=fields["since"],
+        until=fields["until"],
+        hedge=mode.hedge if mode else None,
+    )
     return found
+
+
+async def groups(connection: Connection, keys: Sequence[Key], at: int) -> list[Group]:
+    """Return accounts and symbols as they are stored. Raises msgspec.MsgspecError where one is damaged."""
+    return [group(row) for row in await rows(connection, keys, at)]
+
+
+async def failed(connection: Connection, row: Row, error: str, retry_at: int) -> None:
+    """Note that an account and symbol could not be worked out: from its beginning again, not before a moment."""
+    chain = Chain(account=row.key[0], symbol=row.key[1])
+    await connection.execute(_FAILED, chain.id, *row.key, chain.encode().decode(), error, row.failures + 1, retry_at)
+
+
+async def again(connection: Connection, account: str | None) -> None:
+    """Let what failed be tried again at once; None: of all accounts."""
+    await connection.execute(_AGAIN, account)
 
 
 async def owing(connection: Connection, at: int) -> list[Key]:
     """Return accounts and symbols whose stored records are not all folded, but can be."""
-    return [(row["account"], row["symbol"]) for row in await connection.fetch(_OWING, at - _RUNNING_MS)]
+    return [(row["account"], row["symbol"]) for row in await connection.fetch(_OWING, at - _RUNNING_MS, at)]
 
 
 async def doubtful(connection: Connection, account: str, since: int) -> dict[Key, int]:

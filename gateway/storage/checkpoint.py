@@ -142,6 +142,7 @@ class Checkpoint:
             spool_error=self._spool.error if self._spool is not None else None,
             spool_set_aside=len(self._spool.set_aside) if self._spool is not None else 0,
             underived=self._outlet.underived,
+            unfolded=dict(self._outlet.unfolded),
         )
 
     @property

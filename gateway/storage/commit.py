@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-import asyncpg
-
+from exchanges.events import position_id
 from gateway.storage import facts, history, tables
 from gateway.storage.batch import Batch, RefusedRow, Written
+from gateway.storage.history import Derived
 from gateway.storage.migrate import migrate
 from gateway.storage.partitions import Partitions
 from gateway.storage.postgres import Connection, Database, Writer
@@ -25,7 +25,8 @@ class Committer:
 
     Attributes:
         last: The batch that the database holds as its last one; None: none, or not known yet.
-        underived: Batches whose history could not be worked out; it can be made anew from the stored rows.
+        underived: How often the history of an account and symbol could not be worked out.
+        unfolded: Those of which it could not the last time, with why. They are tried again: see ``history``.
     """
 
     def __init__(
@@ -42,6 +43,8 @@ class Committer:
         self._expected: set[Written | None] | None = None  # what the checkpoint row may say; None: anything
         self.last: Written | None = None
         self.underived = 0
+        self.unfolded: dict[str, str] = {}
+        self._again = True  # what failed in an earlier life is to be tried again
 
     async def session(self) -> Connection:
         """Return the connection that holds the lock; on a new one the schema and the last batch are looked at first.
@@ -99,32 +102,45 @@ class Committer:
     async def _write(self, connection: Connection, batch: Batch) -> list[RefusedRow]:
         try:
             async with connection.transaction():
-                whole = await facts.against(connection, batch)
-                await tables.write(connection, whole, row_by_row=False)
-                await history.derive(connection, whole)
-                await tables.write_checkpoint(connection, batch)
-                return []
-        except Exception as error:  # a row, or a defect in what is worked out from them: the rest must not wait for it
-            if connection.is_closed() or (isinstance(error, asyncpg.PostgresError) and not _at_fault(error)):
+                refused, derived = await self._rows(connection, batch, row_by_row=False)
+        except Exception as error:  # a row: the rest must not wait for it
+            if not history.at_fault(connection, error):
                 raise
             _log.warning("checkpoint: batch %s is written row by row: %r", batch.name, error)
-        async with connection.transaction():
-            whole = await facts.against(connection, batch)
-            refused = await tables.write(connection, whole, row_by_row=True)
-            await self._derive(connection, whole)
-            await tables.write_checkpoint(connection, batch)
-            return refused
+            async with connection.transaction():
+                refused, derived = await self._rows(connection, batch, row_by_row=True)
+        self._again = False
+        self._note(derived)
+        return refused
 
-    async def _derive(self, connection: Connection, batch: Batch) -> None:
+    async def _rows(
+        self, connection: Connection, batch: Batch, *, row_by_row: bool
+    ) -> tuple[list[RefusedRow], Derived | None]:
+        whole = await facts.against(connection, batch)
+        refused = await tables.write(connection, whole, row_by_row=row_by_row)
+        derived = await self._derive(connection, whole)
+        await tables.write_checkpoint(connection, batch)
+        return refused, derived
+
+    async def _derive(self, connection: Connection, batch: Batch) -> Derived | None:
+        """Bring the history on; None: nothing of it could be, by a defect that is of no single account and symbol."""
         try:
             async with connection.transaction():  # a savepoint
-                await history.derive(connection, batch)
+                if self._again:
+                    await history.rebuild(connection)
+                return await history.derive(connection, batch)
         except Exception as error:
-            if connection.is_closed() or (isinstance(error, asyncpg.PostgresError) and not _at_fault(error)):
+            if not history.at_fault(connection, error):
                 raise
-            self.underived += 1
             _log.exception("checkpoint: the history of batch %s could not be worked out", batch.name)
+            return None
 
-
-def _at_fault(error: BaseException) -> bool:
-    return isinstance(error, tables.ROW_FAULTS)
+    def _note(self, derived: Derived | None) -> None:
+        """Count what could not be worked out, once that is written."""
+        if derived is None:
+            self.underived += 1
+            return
+        self.underived += len(derived.failed)
+        for account, symbol in derived.mended:
+            self.unfolded.pop(position_id(account, symbol), None)
+        self.unfolded |= {position_id(*key): error for key, error in derived.failed.items()}

@@ -3,14 +3,20 @@
 Owns when chains are folded, and how far. The next record of a symbol is all that is read where it comes in order. One that is late
 takes its symbol back to how it stood before, and everything since is folded again from the stored rows, in pieces: what is not done
 by the end of one batch goes on with the next. While an account's past is being read, late records are noted and folded at its end.
+What cannot be worked out, for a record or a defect, is marked and left out, and tried again from its beginning after a growing
+pause.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import asyncpg
 
 from exchanges.events import ClosedPnl, Fill, FundingPayment, Transfer
 from gateway.core.chains import Chain, Item, Seen, at_of
@@ -22,9 +28,13 @@ from gateway.storage import chain_rows, closings
 from gateway.storage.batch import Batch, RecordRow
 from gateway.storage.chain_rows import Group, Key, Told
 from gateway.storage.postgres import Connection
+from gateway.storage.tables import ROW_FAULTS
+
+_log = logging.getLogger(__name__)
 
 _RECENT_MS = 600_000  # going back so far costs little
 _PAGES = 50  # of stored records that are folded in one transaction: under a second
+_PAUSE_MS, _LONGEST_PAUSE_MS = 60_000, 6 * 3_600_000  # until what failed is tried again: doubled each time
 
 
 class _Touched:
@@ -38,18 +48,66 @@ class _Touched:
         self.user: str | None = None
 
 
-async def derive(connection: Connection, batch: Batch) -> None:
-    """Bring the open → close cycles to the fills and payments of a batch, inside the caller's transaction, after its rows."""
+class Derived(NamedTuple):
+    """What became of the history of a batch: what could not be worked out, and why; and what now is again."""
+
+    failed: dict[Key, str]
+    mended: set[Key]
+
+
+async def derive(connection: Connection, batch: Batch) -> Derived:
+    """Bring the open → close cycles to the fills and payments of a batch, inside the caller's transaction, after its rows.
+
+    An account and symbol that cannot be worked out is undone, marked and left out: the others go on.
+    """
     touched = _touched(batch)
     for covered in batch.records.get("coverage", ()):
         await _doubtful(connection, touched, covered.state)
+    for row in batch.records.get("backfills", ()):
+        if row.state.done >= row.state.until:
+            await rebuild(connection, row.account)
     for key in await chain_rows.owing(connection, batch.at):
         touched.setdefault(key, _Touched())
     if not touched:
-        return
+        return Derived({}, set())
+    rows = [one for one in await chain_rows.rows(connection, list(touched), batch.at) if not one.waits]
+    try:
+        async with connection.transaction():  # a savepoint
+            return Derived({}, await _derive(connection, rows, touched, batch.at))
+    except Exception as error:
+        if not at_fault(connection, error):
+            raise
+    return await _one_by_one(connection, rows, touched, batch.at)
+
+
+async def _one_by_one(
+    connection: Connection, rows: Sequence[chain_rows.Row], touched: dict[Key, _Touched], at: int
+) -> Derived:
+    """Do the same, each account and symbol in a savepoint of its own."""
+    derived = Derived({}, set())
+    for row in rows:
+        try:
+            async with connection.transaction():
+                derived.mended.update(await _derive(connection, [row], touched, at))
+        except Exception as error:
+            if not at_fault(connection, error):
+                raise
+            said = repr(error)
+            if row.error != said:
+                _log.exception("history: %s of %s cannot be worked out, tried again later", row.key[1], row.key[0])
+            await chain_rows.failed(connection, row, said, at + pause_ms(row.failures + 1))
+            derived.failed[row.key] = said
+    return derived
+
+
+async def _derive(
+    connection: Connection, rows: Sequence[chain_rows.Row], touched: dict[Key, _Touched], at: int
+) -> set[Key]:
+    """Work out accounts and symbols; return those that had failed and are whole again."""
     changed, pages = [], _PAGES
-    for group in await chain_rows.groups(connection, list(touched), batch.at):
-        used = await _bring(connection, group, touched[group.key], pages, batch.at)
+    for row in rows:
+        group = chain_rows.group(row)
+        used = await _bring(connection, group, touched[group.key], pages, at)
         if used is not None:
             changed.append(group)
             pages -= used
@@ -57,32 +115,26 @@ async def derive(connection: Connection, batch: Batch) -> None:
     for group in changed:
         moments = [one.closed_at for ended, _ in group.cycles for one in ended.cycles]
         await closings.compare(connection, group.key, [*moments, *touched[group.key].pnl])
-    for key in touched.keys() - {group.key for group in changed}:
+    for key in {row.key for row in rows} - {group.key for group in changed}:
         await closings.compare(connection, key, touched[key].pnl)
+    return {group.key for group in changed if group.failed and group.late is None and not group.behind}
 
 
-async def rebuild(connection: Connection, account: str) -> int:
-    """Work out an account's whole history anew from its stored rows, in transactions of their own; return the number of cycles."""
-    keys = await connection.fetch(
-        "SELECT DISTINCT symbol FROM fills WHERE account = $1 UNION SELECT symbol FROM closed_cycles WHERE account = $1",
-        account,
-    )
-    for row in keys:
-        key = (account, row["symbol"])
-        async with connection.transaction():
-            (group,) = await chain_rows.groups(connection, [key], 0)
-            await chain_rows.go_back(connection, group, -1)
-            group.late = None
-            await chain_rows.put(connection, [group])
-        while group.behind:
-            group.cycles.clear()
-            async with connection.transaction():
-                await _go_on(connection, group, _PAGES)
-                await chain_rows.put(connection, [group])
-                await closings.compare(
-                    connection, key, [one.closed_at for ended, _ in group.cycles for one in ended.cycles]
-                )
-    return int(await connection.fetchval("SELECT count(*) FROM position_history WHERE account = $1", account))
+async def rebuild(connection: Connection, account: str | None = None) -> None:
+    """Let what could not be worked out be so anew with the next batches, whatever its pause; None: of all accounts."""
+    await chain_rows.again(connection, account)
+
+
+def pause_ms(failures: int) -> int:
+    """Return after how long what failed so often in a row is tried again."""
+    return min(_PAUSE_MS << min(failures - 1, 30), _LONGEST_PAUSE_MS)
+
+
+def at_fault(connection: Connection, error: BaseException) -> bool:
+    """Say whether a record or a defect of ours is at fault, not the server or the way to it."""
+    if connection.is_closed():
+        return False
+    return not isinstance(error, asyncpg.PostgresError) or isinstance(error, ROW_FAULTS)
 
 
 def _touched(batch: Batch) -> dict[Key, _Touched]:

@@ -36,7 +36,7 @@ class Outlet:
         order: One batch after the other finds its way.
         stored: The last place of the journal that the database is known to have.
         patience_s: How long the database may take for a batch before it is spooled, where there is a spool.
-        underived: See ``Committer``.
+        underived, unfolded: See ``Committer``.
     """
 
     def __init__(
@@ -72,6 +72,10 @@ class Outlet:
     @property
     def underived(self) -> int:
         return self._committer.underived
+
+    @property
+    def unfolded(self) -> dict[str, str]:
+        return self._committer.unfolded
 
     async def session(self) -> Connection:
         """Return the writer's session. Raises StorageError."""

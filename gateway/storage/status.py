@@ -41,7 +41,8 @@ class CheckpointStatus(msgspec.Struct, frozen=True, kw_only=True):
         durable_seq: The change set up to which everything survives a kill of gateway and database.
         spool_batches, spool_bytes: What waits in the spool. ``spool_error``: why it cannot be used now.
         spool_set_aside: Files of it that could not be read.
-        underived: Batches whose history could not be worked out.
+        underived: How often the history of an account and symbol could not be worked out. ``unfolded``: of which it is behind
+            now, and why.
     """
 
     state: State
@@ -63,6 +64,7 @@ class CheckpointStatus(msgspec.Struct, frozen=True, kw_only=True):
     spool_error: str | None = None
     spool_set_aside: int = 0
     underived: int = 0
+    unfolded: dict[str, str] = {}
 
 
 class Standing:

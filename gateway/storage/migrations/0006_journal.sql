@@ -119,7 +119,10 @@ CREATE TABLE open_cycles (
     state     jsonb   NOT NULL,
     late      bigint,                        -- a record of this moment is not in it: it has to be worked out again from there
     behind    boolean NOT NULL DEFAULT false, -- what is stored after "at" is not in it yet
-    doubt     bigint                         -- from this moment on a beginning is in doubt
+    doubt     bigint,                        -- from this moment on a beginning is in doubt
+    error     text,                          -- why it could not be worked out, the last time; "late" is -1 until it is tried again
+    failures  integer NOT NULL DEFAULT 0,    -- how often in a row
+    retry_at  bigint                         -- not before this moment
 );
 CREATE INDEX open_cycles_owing ON open_cycles (id) WHERE late IS NOT NULL OR behind;
 CREATE INDEX open_cycles_account ON open_cycles (account);

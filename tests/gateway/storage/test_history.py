@@ -310,9 +310,15 @@ async def test_a_history_is_made_anew_from_the_stored_rows(db: asyncpg.Connectio
     ended = {one.closed_at: gone(one.closed_at, one.opened_at) for one in expected([*fills])}
     await write(db, covered(), *fills, *ended.values())
     before = await stored(db)
-    await db.execute("DELETE FROM position_history; UPDATE open_cycles SET state = state - 'legs'")
-    assert await history.rebuild(db, ACCOUNT) == len(before)
+    await db.execute(
+        "DELETE FROM position_history; UPDATE open_cycles SET late = -1, error = 'x', retry_at = 1::bigint << 62"
+    )
+    await write(db)
+    assert await stored(db) == []
+    await history.rebuild(db, ACCOUNT)
+    await write(db)
     assert await stored(db) == before
+    assert await db.fetchval("SELECT error FROM open_cycles") is None
 
 
 # --- beside the venue's own records -------------------------------------------------------------------------------------------
