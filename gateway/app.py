@@ -200,7 +200,7 @@ class Gateway:
             self._recorder.settings(self.config, self.clock.now_ms())
         now = self.clock.now_ms()
         told = conditions(self.config)
-        self.journal.open(self.engine, restored, told, accounts, now, stored_at, checkpoint, checkpoint.last_place)
+        self.journal.open(self.engine, restored, told, accounts, now, stored_at, checkpoint, checkpoint.places)
         self.engine.restore(restored, now, stored_at)
         self.hub = Hub.on(asyncio.get_running_loop(), self.engine.tables, self.config.limits)
         self.turns = Turns(self.engine, self.hub, self.clock, self._after, self.journal)

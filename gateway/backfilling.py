@@ -24,7 +24,7 @@ from gateway.backfill import Backfiller, Backfills, Status
 from gateway.config import Config
 from gateway.core import backfills
 from gateway.core.accounts import AccountInfo
-from gateway.core.journal import Entry, Places
+from gateway.core.journal import Entry
 from gateway.core.records import Backfill, Covered
 from gateway.feeds import Feeds, Group
 from gateway.rounds import only_reads
@@ -174,7 +174,7 @@ class _Tape:
 
     def __init__(self, store: Store, info: AccountInfo, clock: Clock) -> None:
         self._checkpoint, self._info = store.checkpoint, info
-        self._epoch, self._places = f"backfill-{clock.now_ms()}", Places(store.checkpoint.last_place)
+        self._epoch, self._places = f"backfill-{clock.now_ms()}", store.checkpoint.places
         store.checkpoint.origin = lambda kind, record_id, account: self._last
         self._last: int | None = None
 

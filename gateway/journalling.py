@@ -73,18 +73,18 @@ class Journal:
         now: int,
         stored_at: int | None,
         kept: Kept,
-        after: int,
+        places: Places,
     ) -> None:
         """Begin: what follows starts from ``restored``.
 
         Args:
             conditions: What of the configuration tables depend on (``rewind.conditions``).
             kept: Takes the entries.
-            after: The last place that is known of earlier lives.
+            places: Gives out the places of all that is kept, behind those of earlier lives.
         """
         self._begin = lambda at: scribe.base(engine.remembered(at), conditions, accounts, at, at)
         self._day = now // DAY_MS
-        scribe = Scribe(engine.tables.epoch, Places(after), engine, kept.put_entry, kept.put_sample)
+        scribe = Scribe(engine.tables.epoch, places, engine, kept.put_entry, kept.put_sample)
         scribe.base(restored, conditions, accounts, now, stored_at)
         self._scribe = scribe
 

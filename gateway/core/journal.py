@@ -83,6 +83,10 @@ class Places:
         """Begin behind ``after``, the last place that is known of earlier lives."""
         self.last = after
 
+    def reach(self, known: int) -> None:
+        """Go on behind a place that is taken."""
+        self.last = max(self.last, known)
+
     def next(self, at: int) -> int:
         """Return the place of what came at this moment (ms)."""
         self.last = max(self.last + 1, place(at))

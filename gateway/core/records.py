@@ -122,7 +122,7 @@ class PositionChange(Event, frozen=True, kw_only=True):
     """What the venue says of a position changed: the names of the fields, and the whole state that it became.
 
     Attributes:
-        id: The journal entry that it came by, ":", and the position.
+        id: A place of its own among those of the journal (``Places``), ":", and the position.
         state: None: it is gone.
         journal: The raw entry that it came by.
     """

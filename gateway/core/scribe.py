@@ -33,6 +33,7 @@ from gateway.core.state import Position
 Group = tuple[int | None, Sequence[Event]]  # the raw entry that events came by, and they
 _MINUTE_MS = 60_000
 _SAMPLED = frozenset({Price, CurrencyPrice, FundingRate})
+_OF_BOOKS = frozenset({"fills", "funding", "transfers", "pnl_records"})
 _ANNOUNCED = frozenset({Instrument, MarginTiers, CollateralTiers})
 
 
@@ -95,7 +96,9 @@ class Scribe:
         self._now = 0
         self._groups: Sequence[Group] = ()
         self._by_id: dict[tuple[str, str], int] | None = None  # (account, id of a record) → raw entry, of this turn
-        self._last_raw: dict[str, int] = {}  # account → its last raw entry
+        self._by_account: dict[str, int] = {}  # account → the last raw entry that told of it, of this turn
+        self._in_turn = False
+        self._last_answer: dict[str, int] = {}  # account → the raw entry of the last answer
         self._rows: list[_Run | Price] | None = None  # of this turn; None: it is not put on record
         self._order: Order | None = None
         self._ticks = False
@@ -125,7 +128,9 @@ class Scribe:
         venue_at: int | None = None,
     ) -> int:
         """Put down what an account's venue sent, as it came; return its place."""
-        place = self._last_raw[account] = self._places.next(at)
+        place = self._places.next(at)
+        if kind == "rest":
+            self._last_answer[account] = place
         text = data if isinstance(data, str) else data.decode(errors="replace")
         self._put_entry(
             Entry(
@@ -145,12 +150,19 @@ class Scribe:
         )
         return place
 
-    def origin(self, _kind: str, id_: str, account: str | None) -> int | None:
-        """Return the raw entry that a record of the present turn came by: of what has its id there, else the account's last one."""
+    def origin(self, kind: str, id_: str, account: str | None) -> int | None:
+        """Return the raw entry that a record came by, where one is known.
+
+        In a turn: the one of that turn that told of what has its id, else the last one that told of its account. Between two turns
+        nothing is told but what is read of an account's books: it came by the last answer.
+        """
+        if not self._in_turn:
+            return self._last_answer.get(account or "") if kind in _OF_BOOKS else None
         if self._by_id is None:
             self._by_id = dict(_named(self._groups))
+            self._by_account = dict(_told_of(self._groups))
         found = self._by_id.get((account or "", id_))
-        return found if found is not None else self._last_raw.get(account or "")
+        return found if found is not None else self._by_account.get(account or "")
 
     # --- what the engine puts on record itself -----------------------------------------------------------------------------
 
@@ -177,6 +189,7 @@ class Scribe:
             events=msgspec.Raw(encode(events).encode()),
         )
         self._entry("base", now, 0, body=msgspec.json.encode(found).decode())
+        self._in_turn = False
 
     def begin(self, groups: Sequence[Group], now: int) -> None:
         """Take the events of the turn that comes now; what the engine knows of prices before it is sampled, where that counts."""
@@ -208,7 +221,7 @@ class Scribe:
 
     def end(self, seq: int) -> None:
         """The turn is over: ``seq`` is the change set that it became, or the last one where nothing changed."""
-        now = self._now
+        now, self._in_turn = self._now, False
         if self._order is not None:
             self._sample_currencies()
             account = self._order.account if isinstance(self._order, Forgotten | Demanded) else None
@@ -245,7 +258,7 @@ class Scribe:
 
     def _open(self, now: int) -> None:
         self.turn += 1
-        self._now, self._groups, self._by_id = now, (), None
+        self._now, self._groups, self._by_id, self._in_turn = now, (), None, True
         self._rows, self._order, self._ticks = None, None, False
 
     def _is_told(self, event: Event) -> bool:
@@ -438,6 +451,14 @@ class Scribe:
                 venue_at=venue_at,
             )
         )
+
+
+def _told_of(groups: Sequence[Group]) -> Iterable[tuple[str, int]]:
+    """Yield the accounts that each raw entry of a turn told of."""
+    for place, events in groups:
+        if place is not None:
+            for event in events:
+                yield getattr(event, "account", None) or "", place
 
 
 def _named(groups: Sequence[Group]) -> Iterable[tuple[tuple[str, str], int]]:

@@ -142,7 +142,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         epoch, revision: Its name: the life of the gateway, and its number in that life. ``revision`` 0: not named yet.
-        seq: Of the newest change set in it. ``journal``: the last place of an entry or a sample so far.
+        seq: Of the newest change set in it. ``journal``: the last place that was given out so far.
         at: When it was taken (ms). ``clean``: the last one of an orderly stop.
         removed: Ids of positions that are gone.
         prune: Accounts of which every stored position is to be deleted that is not in ``keep``.

@@ -41,7 +41,7 @@ from exchanges.events import (
     Transfer,
 )
 from gateway.core.alerts.records import AlertRecord, EquitySample, Silence
-from gateway.core.journal import Entry, MarkSample
+from gateway.core.journal import Entry, MarkSample, Places
 from gateway.core.records import Backfill, ClosedCycle, Correction, Covered, Verification
 from gateway.storage import restore
 from gateway.storage.batch import Batch, Record, Written
@@ -146,9 +146,9 @@ class Checkpoint:
         )
 
     @property
-    def last_place(self) -> int:
-        """The last place of the journal that is known, of this life and of those before, after ``load``."""
-        return max(self._mirror.journal, self._spool.figures.journal if self._spool is not None else 0)
+    def places(self) -> Places:
+        """Gives out the places of whatever is kept: after ``load`` behind all that are known, of this life and of those before."""
+        return self._mirror.places
 
     def _origin_of(self, kind: str, record_id: str, account: str | None) -> int | None:
         return self.origin(kind, record_id, account) if self.origin is not None else None
@@ -265,6 +265,8 @@ class Checkpoint:
         """
         self._started = False  # until it is known that this life may write
         await self._outlet.open()
+        if self._spool is not None:
+            self.places.reach(self._spool.figures.journal)
         try:
             if not self._outlet.direct:
                 await self._outlet.drain()
@@ -282,7 +284,7 @@ class Checkpoint:
             raise PostgresRefused(self._database.where, f"the stored state cannot be read: {error}", do) from error
         if restored.checkpoint is not None:
             self._outlet.stored = restored.checkpoint.journal
-            self._mirror.journal = max(self._mirror.journal, self._outlet.stored)
+            self.places.reach(self._outlet.stored)
         self._started = self._loaded = True
         self._complete |= {row.state.account for row in self._mirror.positions.values()} | self._mirror.accounts.keys()
         self._standing.set("ok")

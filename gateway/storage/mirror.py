@@ -136,8 +136,7 @@ class Mirror:
         self._origin, self._queue = origin, queue
         self.dirty = Dirty(queue())
         self.seq = 0  # the highest that any change carried
-        self.journal = 0  # the last place of an entry or a sample
-        self._places = Places()  # of changes that came by no entry
+        self.places = Places()
         self.given_up = 0  # append-only records that nobody could write
         self.accounts: dict[str, tuple[StoredAccount, int]] = {}
         self.modes: dict[str, AccountMode] = {}
@@ -200,23 +199,22 @@ class Mirror:
 
     def remove_position(self, row_id: str, seq: int, at: int) -> None:
         """Forget a position: it is gone, as far as anybody knew of it."""
+        old = self.positions.get(row_id)
+        origin = self._origin("current_positions", row_id, old.state.account) if old is not None else None
+        self._remove(row_id, seq, at, origin)
+
+    def _remove(self, row_id: str, seq: int, at: int, origin: int | None) -> None:
         old = self.positions.pop(row_id, None)
         self.dirty.positions.add(row_id)
         self.seq = max(self.seq, seq)
         if old is not None:
-            origin = self._origin("current_positions", row_id, old.state.account)
             self._changed(old.state, None, ["size"], origin, at)
 
     def _changed(
         self, known: PositionState, state: PositionState | None, names: list[str], origin: int | None, at: int
     ) -> None:
-        place = origin if origin is not None else self._places.next(at)
-        change_id = f"{place}:{known.id}"
-        waiting = self.dirty.records["position_changes"].get(change_id)
-        if waiting is not None and isinstance(waiting.record, PositionChange):  # one message said two things of it
-            names = [name for name in _FIELDS if name in waiting.record.changed or name in names]
         change = PositionChange(
-            id=change_id,
+            id=f"{self.places.next(at)}:{known.id}",
             account=known.account,
             position=known.id,
             symbol=known.symbol,
@@ -230,12 +228,13 @@ class Mirror:
     def put_entry(self, entry: Entry) -> None:
         """Keep an entry of the journal until it is written; its place is behind all others."""
         self.dirty.queue.put(entry)
-        self.seq, self.journal = max(self.seq, entry.seq), max(self.journal, entry.id)
+        self.seq = max(self.seq, entry.seq)
+        self.places.reach(entry.id)
 
     def put_sample(self, sample: MarkSample) -> None:
         """Keep a sample until it is written; its place is behind all others."""
         self.dirty.queue.put(sample)
-        self.journal = max(self.journal, sample.id)
+        self.places.reach(sample.id)
 
     def put_record(self, kind: str, record: Record) -> None:
         """Keep an append-only record until it is written; one that is put again replaces the former one."""
@@ -271,7 +270,7 @@ class Mirror:
         """Drop the positions of those accounts that are not in ``live_ids``, here and in the database."""
         live, of = set(live_ids), set(accounts)
         for row_id in [key for key, row in self.positions.items() if row.state.account in of and key not in live]:
-            self.remove_position(row_id, self.seq, at)
+            self._remove(row_id, self.seq, at, None)  # nobody said so
         self.dirty.prune |= of
 
     def everything(self, prune: Iterable[str]) -> None:
@@ -312,7 +311,7 @@ class Mirror:
         self.dirty.queue.given_up = taken.queue.given_up
         batch = Batch(
             seq=self.seq,
-            journal=self.journal,
+            journal=self.places.last,
             accounts=[self._account_row(key) for key in sorted(taken.accounts)],
             contracts=[self._contract_row(key) for key in sorted(taken.contracts)],
             collateral=[CollateralRow(*key, *self.collateral[key]) for key in sorted(taken.collateral)],

@@ -64,7 +64,7 @@ CREATE INDEX funding_account_symbol_at ON funding (account, symbol, at);
 
 -- Every change of what the venue says of a position: the whole state that it became, and the names of the fields that changed.
 CREATE TABLE position_changes (
-    id        text   PRIMARY KEY,            -- journal entry, ":", the position
+    id        text   PRIMARY KEY,            -- its place among those of the journal, ":", the position
     account   text   NOT NULL,
     user_name text,
     at        bigint NOT NULL,               -- our clock, when it was taken

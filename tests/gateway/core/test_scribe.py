@@ -78,10 +78,8 @@ def test_entries_of_a_turn_are_of_one_account_each_and_know_their_raw_entries() 
     life = holding()
     one = life.scribe.raw("ws", "okx-main", "okx", "private", b'{"a":1}', T0 + 9, request_id="r", venue_at=T0 + 8)
     two = life.scribe.raw("rest", "bybit-main", "bybit", "rest", "\0", T0 + 9, request="/v5/positions")
-    life.groups(
-        [(one, [fill(), balance("7")]), (None, [feed("live", None)]), (two, [fill(account="bybit-main", id="x")])],
-        at=T0 + 10,
-    )
+    groups = [(one, [fill(), balance("7")]), (None, [feed("live", None)]), (two, [fill(account="bybit-main", id="x")])]
+    life.groups(groups, at=T0 + 10)
     assert [(row.account, row.user, row.venue, row.causes) for row in life.entries("turn")] == [
         ("okx-main", "ann", "okx", (one,)), (None, None, None, ()), ("bybit-main", "ann", "bybit", (two,)),
     ]  # fmt: skip
@@ -89,10 +87,37 @@ def test_entries_of_a_turn_are_of_one_account_each_and_know_their_raw_entries() 
     assert [(row.id, row.turn, row.body, row.request, row.request_id, row.venue_at) for row in raw] == [
         (one, 0, '{"a":1}', None, "r", T0 + 8), (two, 0, "�", "/v5/positions", None, None),
     ]  # fmt: skip
-    assert life.scribe.origin("fills", fill().id, "okx-main") == one
-    assert life.scribe.origin("fills", "x", "bybit-main") == two
-    assert life.scribe.origin("balances", "okx-main:account", "okx-main") == one, "else the last that came"
-    assert life.scribe.origin("fills", "y", "nobody") is None
+
+
+def test_what_is_put_in_a_turn_came_by_an_entry_of_that_turn() -> None:
+    life = holding()
+    old = life.scribe.raw("ws", "okx-main", "okx", "private", "{}", T0 + 8)
+    one = life.scribe.raw("ws", "okx-main", "okx", "private", "{}", T0 + 9)
+    two = life.scribe.raw("ws", "bybit-main", "bybit", "private", "{}", T0 + 9)
+    life.scribe.raw("ws", "okx-main", "okx", "private", "{}", T0 + 10)
+    origin = life.scribe.origin
+    life.scribe.begin([(old, [fill()]), (one, [balance("7")]), (two, [fill(account="bybit-main", id="x")])], T0 + 10)
+    assert origin("fills", fill().id, "okx-main") == old
+    assert origin("fills", "x", "bybit-main") == two
+    assert origin("balances", "okx-main:account", "okx-main") == one, "else the last that told of the account"
+    assert origin("fills", "y", "nobody") is None
+    life.scribe.end(1)
+    life.scribe.begin_clock(T0 + 11)
+    assert origin("current_positions", position().id, "okx-main") is None, "time said so"
+    assert origin("fills", fill().id, "okx-main") is None
+    life.scribe.end(2)
+    assert origin("current_positions", position().id, "okx-main") is None, "nor does what came before say it"
+
+
+def test_records_of_the_books_came_by_the_last_answer() -> None:
+    """They are no events of turns: who reads them puts them as soon as they came."""
+    life = holding()
+    answer = life.scribe.raw("rest", "okx-main", "okx", "rest", "[]", T0 + 8)
+    life.scribe.raw("ws", "okx-main", "okx", "private", "{}", T0 + 9)
+    assert life.scribe.origin("fills", "z", "okx-main") == answer
+    assert life.scribe.origin("fills", "z", "bybit-main") is None
+    life.scribe.begin_clock(T0 + 10)
+    assert life.scribe.origin("fills", "z", "okx-main") is None
 
 
 def test_the_positions_of_a_snapshot_are_known_by_their_own_ids() -> None:

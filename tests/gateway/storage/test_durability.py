@@ -77,7 +77,12 @@ class Harness:
         self.lives += 1
         self.spool = Spool(self.folder, self.max_bytes)
         self.checkpoint = Checkpoint(
-            Database(self.dsn), f"life-{self.lives}", spool=self.spool, jitter=lambda: 0.0, queue=self.queue
+            Database(self.dsn),
+            f"life-{self.lives}",
+            spool=self.spool,
+            now_ms=lambda: _AT,
+            jitter=lambda: 0.0,
+            queue=self.queue,
         )
         self.checkpoint.on_lost = self.told.append
         connect = self.checkpoint._outlet._committer._writer.session
@@ -186,7 +191,7 @@ def test_row_of_which_no_text_can_be_made_is_left_out_and_the_rest_is_spooled() 
 async def test_batch_is_stored_with_its_users_places_and_partitions(
     dsn: str, bare: asyncpg.Connection, tmp_path: Path
 ) -> None:
-    checkpoint = Checkpoint(Database(dsn), "e1")
+    checkpoint = Checkpoint(Database(dsn), "e1", now_ms=lambda: _AT)
     checkpoint.origin = lambda kind, record_id, account: (
         place(_AT) + 1 if kind in ("fills", "current_positions") else None
     )
@@ -207,12 +212,15 @@ async def test_batch_is_stored_with_its_users_places_and_partitions(
         row = await bare.fetchrow(f"SELECT user_name, journal FROM {table}")
         assert (row["user_name"], row["journal"]) == ("ann", origin), table
     change = await bare.fetchrow("SELECT * FROM position_changes")
-    assert change["id"] == f"{place(_AT) + 1}:{position().id}"
+    own, _, of = change["id"].partition(":")
+    assert (of, change["journal"]) == (position().id, place(_AT) + 1)
+    assert place(_AT) <= int(own) <= checkpoint.places.last
     found = msgspec.json.decode(change["state"], type=PositionChange)
     assert found.state == position()
     assert "size" in found.changed
     last = await bare.fetchrow("SELECT * FROM checkpoint")
-    assert (last["journal"], last["clean"], last["seq"]) == (place(_AT) + 3, True, 7)
+    assert (last["journal"], last["clean"], last["seq"]) == (checkpoint.places.last, True, 7)
+    assert checkpoint.places.last >= place(_AT) + 3
     names = await bare.fetch("SELECT tableoid::regclass::text AS name FROM journal GROUP BY 1")
     assert [row["name"] for row in names] == ["journal_20251121"]
 
@@ -293,7 +301,7 @@ async def test_stop_without_a_database_is_orderly_and_the_next_start_writes_it_f
     assert restored.checkpoint is not None
     assert (restored.checkpoint.epoch, restored.checkpoint.clean, restored.checkpoint.seq) == ("life-1", True, 3)
     assert [state.size for state in restored.positions] == ["5"]
-    assert second.last_place == place(_AT) + 3
+    assert second.places.last == place(_AT) + 3
     assert await second.drain(10)
 
 
@@ -570,5 +578,6 @@ async def test_every_durable_entry_is_stored_once_and_in_order(
     assert durable <= set(stored)
     if size:
         assert await bare.fetchval("SELECT size FROM current_positions") >= size
-        assert await bare.fetchval("SELECT journal FROM checkpoint") == place(_AT) + max(stored)
+        journal = await bare.fetchval("SELECT journal FROM checkpoint")
+        assert journal == harness.checkpoint.places.last >= place(_AT) + max(stored)
     await harness.crash()

@@ -5,8 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from exchanges.events import AccountMode
+from gateway.core.journal import Entry
 from gateway.storage.mirror import Mirror, StoredAccount, merged
 from tests.gateway.storage.states import balance, collateral, instrument, position, tiers
+
+T0 = 1_760_000_000_000
 
 
 def test_a_thousand_changes_of_a_row_wait_once() -> None:
@@ -31,6 +34,21 @@ def test_removed_row_waits_as_its_key_and_size_zero_is_removal() -> None:
     assert not batch.positions
     assert batch.removed == sorted([gone.id, flat.id])
     assert mirror.seq == 3
+
+
+def test_each_change_has_a_place_of_its_own_among_those_of_the_journal() -> None:
+    """One message may say several things of a position, and what no message said came by none."""
+    mirror = Mirror(lambda kind, record_id, account: 7)
+    mirror.put_position(position("A", size="1"), 1, T0)
+    mirror.put_position(position("A", size="2"), 1, T0)
+    entry = mirror.places.next(T0)
+    mirror.put_entry(Entry(id=entry, at=T0, kind="clock", epoch="e"))
+    mirror.prune((), ["main"], T0)
+    rows = mirror.take()[0].records["position_changes"]
+    assert [row.state.state and row.state.state.size for row in rows] == ["1", "2", None]
+    assert [row.id for row in rows] == [f"{number}:{position('A').id}" for number in (entry - 2, entry - 1, entry + 1)]
+    assert [(row.journal, row.state.journal) for row in rows] == [(7, 7), (7, 7), (None, None)]
+    assert mirror.take()[0].journal == entry + 1, "what comes in the next life comes behind it"
 
 
 def test_what_was_not_written_is_taken_again_in_its_newest_form() -> None:
