@@ -49,12 +49,20 @@ class Inquirer:
     Args:
         link: Made for this alone: nobody connects it.
         random: Returns uniform fractions in [0, 1), for jitter.
+        patient: Whatever is asked leaves the venue's limits to others, and goes one by one.
     """
 
     def __init__(
-        self, link: Link, rest: Fetcher, clock: Clock, random: Callable[[], float], record: Record | None = None
+        self,
+        link: Link,
+        rest: Fetcher,
+        clock: Clock,
+        random: Callable[[], float],
+        record: Record | None = None,
+        *,
+        patient: bool = False,
     ) -> None:
-        self.link = link
+        self.link, self._patient = link, patient
         self._rest, self._clock, self._random, self._record = rest, clock, random, record
         self._turn = asyncio.Lock()
         self._rounds = 0  # under way, or waiting for their turn
@@ -85,8 +93,7 @@ class Inquirer:
             with self._under_way():
                 await self._round(requests, outputs)
         else:
-            for request in (msgspec.structs.replace(one, patient=True) for one in requests):
-                await self._read(request, await self._fetch(request), outputs)
+            await self._one_by_one(requests, outputs)
         return _findings(asked_at, requests, outputs)
 
     async def records(self, since_ms: int, until_ms: int, symbols: Sequence[str]) -> AsyncIterator[Findings]:
@@ -153,10 +160,18 @@ class Inquirer:
         """Ask the first alone and the rest together, and read the answers in the order of the questions."""
         if not requests:
             return
+        if self._patient:
+            await self._one_by_one(requests, outputs, secret)
+            return
         await self._read(requests[0], await self._fetch(requests[0], secret), outputs, secret)
         answers = await _together([self._fetch(request, secret) for request in requests[1:]])
         for request, answer in zip(requests[1:], answers, strict=True):
             await self._read(request, answer, outputs, secret)
+
+    async def _one_by_one(self, requests: Sequence[HttpRequest], outputs: Found, secret: bool = False) -> None:
+        """Ask patiently, one after the other."""
+        for request in (msgspec.structs.replace(one, patient=True) for one in requests):
+            await self._read(request, await self._fetch(request, secret), outputs, secret)
 
     @contextmanager
     def _under_way(self) -> Iterator[None]:

@@ -93,7 +93,9 @@ class Turns:
         groups, self._inbox = self._inbox, []
         if not self._apply(groups):
             single = [(name, (event,)) for name, events in groups for event in events]
-            for one in single if len(single) > 1 else ():  # the others must not be lost with it; nothing is applied twice
+            for one in (
+                single if len(single) > 1 else ()
+            ):  # the others must not be lost with it; nothing is applied twice
                 self._apply([one])
         self._after()
 
@@ -207,8 +209,10 @@ class Gateway:
         self.operator = Operator(self.engine, self.feeds, self.turns.order)
         self.alerts = AlertDesk(self.engine, self.notifier, self.clock, self.turns.order, self.store.stored)
         self.models = ModelDesk(self.engine)
-        self.backfills = backfilling.desk(self.config, self.specs, self.feeds, self.store, self.clock)
-        self.backfills.at_start(backfilling.missing(self.config, self.specs, restored, stored_at, now))
+        beginning = backfilling.Start(
+            self.config, self.engine.accounts, self.engine.books, self.store, self.clock, restored, stored_at
+        )
+        self.backfills = backfilling.desk(self.config, self.specs, self.feeds, self.store, self.clock, beginning)
         self.verifier = Verifier(
             [spec.name for spec in self.specs], lambda: self.store.reader, checkpoint, self._read_books, self.clock
         )

@@ -1,16 +1,15 @@
 """The past of accounts, read from their venues' books: window after window, the oldest first, straight into storage.
 
-Owns the readings that were asked for, one at a time for each venue, since all its accounts share its limits. What is read passes by
-the engine, whose tables hold the newest alone. Progress is put on record after every window, behind its records: a reading that was
-broken off goes on there, and one that is done twice changes nothing.
+Owns the readings that were asked for, one at a time for each venue, since all its accounts share its limits; one that fails goes
+behind the others. What is read passes by the engine, whose tables hold the newest alone. Progress is put on record after every
+window, behind its records: a reading that was broken off goes on there, and one that is done twice changes nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from functools import partial
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol
 
 import msgspec
 import structlog
@@ -32,9 +31,13 @@ _LONGEST_WAIT_S = 600.0
 # So many records are handed over before storage is waited for.
 _AHEAD = 5_000
 _KEPT = 100  # readings that are over and can still be asked about
+_LOOK_MS = 1_000
+# An audit tells for so long what an account is.
+_AUDIT_MS = 3_600_000
+# An account that does not come up holds the past of the others at its venue up for so long.
+_LONGEST_HOLD_MS = 900_000
 
 State = Literal["waiting", "reading", "done", "broken"]
-T = TypeVar("T")
 
 
 class Inquiry(Protocol):
@@ -64,7 +67,6 @@ class Backfiller:
         window_s: See ``exchanges.venue.Capabilities``. ``reach_ms``: how far back it can be asked for.
         judge: Takes what an audit brought; raises VenueError where the account may not be read.
         settled: Waits until what was handed over is stored, a moment at most.
-        random: Returns uniform fractions in [0, 1), for jitter.
     """
 
     def __init__(
@@ -78,11 +80,11 @@ class Backfiller:
         reach_ms: int | None,
         judge: Callable[[Sequence[Event]], None],
         settled: Callable[[], Awaitable[object]],
-        random: Callable[[], float],
     ) -> None:
         self.account = account
         self.reach_ms = reach_ms
-        self._inquiry, self._books, self._clock, self._random = inquiry, books, clock, random
+        self._inquiry, self._books, self._clock = inquiry, books, clock
+        self._audit: Findings | None = None
         self._window_ms, self._judge, self._settled = round(1000 * window_s), judge, settled
 
     def begin(self, since: int, until: int) -> Backfill:
@@ -95,7 +97,8 @@ class Backfiller:
         """Read on where a reading stands, to its end; return how it stands then. Each step is put on record and told.
 
         Raises:
-            VenueError: It could not be read to its end, whatever was tried; the record says so too.
+            Retryable: It may be read on later, from where it was told to stand.
+            VenueError: It cannot be read to its end; the record says so too.
         """
 
         def put(progress: Backfill) -> Backfill:
@@ -105,19 +108,29 @@ class Backfiller:
 
         put(backfill)
         try:
-            await self._patiently(self._audit)
+            await self._audited()
             while (window := backfills.window(backfill, self._window_ms)) is not None:
-                records, flaws = await self._patiently(partial(self._window, *window, symbols))
+                records, flaws = await self._window(*window, symbols)
                 backfill = put(backfills.after(backfill, window[1], self._clock.now_ms(), records, flaws))
                 await self._settled()
+        except Retryable:
+            raise
         except VenueError as error:
-            put(backfills.broken(backfill, self._clock.now_ms(), str(error)))
+            tell(self.broken(backfill, str(error)))
             raise
         return backfill
 
-    async def _audit(self) -> None:
-        """Let the account's link learn its modes, and see that it is the one that was meant."""
-        self._judge((await self._inquiry.audit()).events)
+    def broken(self, backfill: Backfill, why: str) -> Backfill:
+        """Put on record that a reading ended before its end; return that record."""
+        found = backfills.broken(backfill, self._clock.now_ms(), why)
+        self._books.put_backfill(found)
+        return found
+
+    async def _audited(self) -> None:
+        """Let the account's link learn its modes, once in a while, and see that it is the one that was meant."""
+        if self._audit is None or self._clock.now_ms() >= self._audit.asked_at + _AUDIT_MS:
+            self._audit = await self._inquiry.audit()
+        self._judge(self._audit.events)
 
     async def _window(self, since: int, until: int, symbols: Sequence[str]) -> tuple[int, list[str]]:
         """Read one window; return how many records it brought and what of it could not be had."""
@@ -156,19 +169,6 @@ class Backfiller:
             seen.add(event.id)
         return len(seen) - count
 
-    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """Ask again what may still be answered, as long as the venue wants to be left alone, a bounded number of times."""
-        for attempt in range(_ATTEMPTS):
-            try:
-                return await ask()
-            except Retryable as error:
-                if attempt + 1 == _ATTEMPTS:
-                    raise
-                wait_s = max(_BACKOFF.delay_s(attempt, self._random()), error.after_s or 0.0)
-                log.warning("the past could not be asked", account=self.account, error=str(error), again_in_s=wait_s)
-            await sleep_until(self._clock, self._clock.now_ms() + round(1000 * min(wait_s, _LONGEST_WAIT_S)))
-        raise AssertionError("the last attempt returns or raises")
-
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """How a reading stands; ``state`` broken: it ended before its end, and ``backfill.error`` says why.
@@ -187,10 +187,74 @@ class Reading:
     def __init__(self, backfill: Backfill) -> None:
         self.status = Status(key=backfill.id, state="waiting", backfill=backfill)
         self.over = asyncio.Event()
+        self.tries = 0  # in vain, since it last came further
+        self._stood = backfill.done
 
     def tell(self, backfill: Backfill, state: State = "reading") -> None:
         """Take how it stands."""
+        if backfill.done > self._stood:
+            self.tries, self._stood = 0, backfill.done
         self.status = Status(key=self.status.key, state=state, backfill=backfill)
+
+
+class _Queue:
+    """The readings of one venue that wait: the first that came goes first, of those that need not wait any longer."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock, self._woken = clock, asyncio.Event()
+        self._waiting: list[tuple[int, Reading]] = []
+
+    def put(self, reading: Reading, due: int = 0) -> None:
+        """Add a reading that begins at this moment (ms) at the earliest."""
+        self._waiting.append((due, reading))
+        self._woken.set()
+
+    async def next(self) -> Reading:
+        """Wait for a reading and take it out."""
+        while True:
+            now = self._clock.now_ms()
+            for place, (due, reading) in enumerate(self._waiting):
+                if due <= now:
+                    del self._waiting[place]
+                    return reading
+            self._woken.clear()
+            alarm = (
+                self._clock.call_at(min(due for due, _ in self._waiting), self._woken.set) if self._waiting else None
+            )
+            try:
+                await self._woken.wait()
+            finally:
+                if alarm is not None:
+                    alarm.cancel()
+
+
+class Beginning(Protocol):
+    """What a start knows of an account, and what it has to read of its past."""
+
+    def settled(self, account: str) -> bool:
+        """Say whether what is live of it is known: nothing of the past may hold that up."""
+        ...
+
+    def stored(self) -> bool:
+        """Say whether what earlier lives stored can be read, in whole."""
+        ...
+
+    def missing(self, account: str, past: Past) -> tuple[int, int] | None:
+        """Return what has to be read (ms, the end not in it); None: nothing."""
+        ...
+
+
+class AtOnce:
+    """Where no gateway starts: nothing is waited for, and nothing is read that nobody asks for."""
+
+    def settled(self, account: str) -> bool:
+        return True
+
+    def stored(self) -> bool:
+        return True
+
+    def missing(self, account: str, past: Past) -> tuple[int, int] | None:
+        return None
 
 
 class Backfills:
@@ -198,17 +262,22 @@ class Backfills:
 
     Args:
         readers: Of every account. ``venues``: whose limits each account shares.
-        past: Returns what is stored of an account's past.
+        past: Returns what is stored of an account's past; None: the database is away.
+        random: Returns uniform fractions in [0, 1), for jitter.
     """
 
     def __init__(
         self,
         readers: Mapping[str, Backfiller],
         venues: Mapping[str, str],
-        past: Callable[[str], Awaitable[Past]],
+        past: Callable[[str], Awaitable[Past | None]],
+        clock: Clock,
+        random: Callable[[], float],
+        beginning: Beginning,
     ) -> None:
         self._readers, self._venues, self._past = readers, venues, past
-        self._queues: dict[str, asyncio.Queue[Reading]] = {venue: asyncio.Queue() for venue in venues.values()}
+        self._clock, self._random, self._beginning = clock, random, beginning
+        self._queues = {venue: _Queue(clock) for venue in venues.values()}
         self._readings: dict[str, Reading] = {}
 
     def want(self, account: str, since: int, until: int) -> Status:
@@ -226,11 +295,6 @@ class Backfills:
         await reading.over.wait()
         return reading.status
 
-    def at_start(self, wanted: Mapping[str, tuple[int, int]]) -> None:
-        """Ask for what is missing at a start, by account."""
-        for account, (since, until) in wanted.items():
-            self._wanted(account, since, until)
-
     def status(self, name: str) -> Status:
         """Return how a reading stands. Raises KeyError."""
         return self._readings[name].status
@@ -243,7 +307,8 @@ class Backfills:
     def coroutines(self) -> Iterator[tuple[str, Coroutine[None, None, None]]]:
         """Yield what has to run, with names."""
         for venue, queue in self._queues.items():
-            yield f"backfill {venue}", self._work(venue, queue)
+            yield f"backfill {venue}", self._work(queue)
+            yield f"beginning {venue}", self._begin([name for name, its in self._venues.items() if its == venue])
 
     def _wanted(self, account: str, since: int, until: int) -> Reading:
         reading = Reading(self._readers[account].begin(since, until))
@@ -262,30 +327,70 @@ class Backfills:
         if self._readings.setdefault(key, reading) is not reading and key not in over:
             return  # it was asked for again before what is stored was read
         self._readings[key] = reading
-        self._queues[self._venues[reading.status.backfill.account]].put_nowait(reading)
+        self._queue(reading).put(reading)
 
-    async def _work(self, venue: str, queue: asyncio.Queue[Reading]) -> None:
-        for account in (name for name, its in self._venues.items() if its == venue):
-            for one in (await self._past(account)).unfinished:
+    def _queue(self, reading: Reading) -> _Queue:
+        return self._queues[self._venues[reading.status.backfill.account]]
+
+    # --- a start -----------------------------------------------------------------------------------------------------------
+
+    async def _begin(self, names: Sequence[str]) -> None:
+        """Ask for what is missing of a venue's accounts, and go on with what was broken off, once what is live is known."""
+        held_until = self._clock.now_ms() + _LONGEST_HOLD_MS
+        while not (self._clock.now_ms() >= held_until or all(map(self._beginning.settled, names))):
+            await self._look_again()
+        for account in names:
+            while not self._beginning.stored() or (past := await self._past(account)) is None:
+                await self._look_again()
+            for one in past.unfinished:
                 self._add(Reading(one))
+            missing = self._beginning.missing(account, past)
+            if missing is not None:
+                self._wanted(account, *missing)
+
+    async def _look_again(self) -> None:
+        await sleep_until(self._clock, self._clock.now_ms() + _LOOK_MS)
+
+    # --- reading -----------------------------------------------------------------------------------------------------------
+
+    async def _work(self, queue: _Queue) -> None:
         while True:
-            reading = await queue.get()
-            asked = reading.status.backfill
+            reading = await queue.next()
             try:
-                past = await self._past(asked.account)
-                found = backfills.resumed(asked, past.unfinished)
-                done = await self._readers[asked.account].read(found, past.symbols, reading.tell)
+                await self._read(reading)
+            except Retryable as error:
+                self._fail(reading, error)
             except Exception as error:  # a defect that an old record uncovers must not end the gateway: told, and shown
                 if not isinstance(error, VenueError):
-                    log.exception("reading the past failed", account=asked.account)
-                log.warning("the past of an account was not read to its end", account=asked.account, error=str(error))
-                stood = reading.status.backfill
-                why = stood.error or str(error) or type(error).__name__
-                reading.tell(msgspec.structs.replace(stood, error=why), "broken")
-            else:
-                log.info(
-                    "the past of an account was read", account=asked.account, records=done.records, flaws=done.error
-                )
-                reading.tell(done, "done")
-            finally:
-                reading.over.set()
+                    log.exception("reading the past failed", account=reading.status.backfill.account)
+                self._end(reading, error)
+
+    async def _read(self, reading: Reading) -> None:
+        asked = reading.status.backfill
+        past = await self._past(asked.account) or Past()
+        found = backfills.resumed(asked, past.unfinished) if asked.done == asked.since else asked
+        done = await self._readers[asked.account].read(found, past.symbols, reading.tell)
+        log.info("the past of an account was read", account=asked.account, records=done.records, flaws=done.error)
+        reading.tell(done, "done")
+        reading.over.set()
+
+    def _fail(self, reading: Reading, error: Retryable) -> None:
+        """Let the others of its venue go first; what may still be answered is asked again, a bounded number of times."""
+        reading.tries += 1
+        stood = reading.status.backfill
+        if reading.tries >= _ATTEMPTS:
+            reading.tell(self._readers[stood.account].broken(stood, str(error)))
+            self._end(reading, error)
+            return
+        wait_s = max(_BACKOFF.delay_s(reading.tries - 1, self._random()), error.after_s or 0.0)
+        log.warning("the past could not be asked", account=stood.account, error=str(error), again_in_s=wait_s)
+        reading.tell(stood, "waiting")
+        self._queue(reading).put(reading, self._clock.now_ms() + round(1000 * min(wait_s, _LONGEST_WAIT_S)))
+
+    def _end(self, reading: Reading, error: Exception) -> None:
+        """Show that a reading ended before its end."""
+        stood = reading.status.backfill
+        log.warning("the past of an account was not read to its end", account=stood.account, error=str(error))
+        why = stood.error or str(error) or type(error).__name__
+        reading.tell(msgspec.structs.replace(stood, error=why), "broken")
+        reading.over.set()

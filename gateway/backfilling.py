@@ -20,10 +20,12 @@ from exchanges.errors import AuthFailed
 from exchanges.events import Event
 from exchanges.venue import AccountSpec, Data
 from gateway import asking
-from gateway.backfill import Backfiller, Backfills, Status
+from gateway.backfill import AtOnce, Backfiller, Backfills, Beginning, Status
 from gateway.config import Config
 from gateway.core import backfills
-from gateway.core.accounts import AccountInfo
+from gateway.core.accounts import Account, AccountInfo
+from gateway.core.backfills import Past
+from gateway.core.books import Books
 from gateway.core.journal import Entry
 from gateway.core.records import Backfill, Covered
 from gateway.feeds import Feeds, Group
@@ -43,7 +45,9 @@ def reach_ms(venue: str) -> int | None:
     return None if reach_s is None else round(1000 * reach_s)
 
 
-def desk(config: Config, specs: Sequence[AccountSpec], feeds: Feeds, store: Store, clock: Clock) -> Backfills:
+def desk(
+    config: Config, specs: Sequence[AccountSpec], feeds: Feeds, store: Store, clock: Clock, beginning: Beginning
+) -> Backfills:
     """Return the readings of these accounts: asked by ``feeds``, stored by ``store``, which has started."""
 
     def made(spec: AccountSpec) -> Backfiller:
@@ -65,24 +69,53 @@ def desk(config: Config, specs: Sequence[AccountSpec], feeds: Feeds, store: Stor
             reach_ms=reach_ms(spec.venue),
             judge=judge,
             settled=store.stored,
-            random=random.random,
         )
 
-    return Backfills({spec.name: made(spec) for spec in specs}, {spec.name: spec.venue for spec in specs}, store.past)
+    readers = {spec.name: made(spec) for spec in specs}
+    venues = {spec.name: spec.venue for spec in specs}
+    return Backfills(readers, venues, store.past, clock, random.random, beginning)
 
 
-def missing(
-    config: Config, specs: Iterable[AccountSpec], restored: Iterable[Event], stored_at: int | None, now: int
-) -> Mapping[str, tuple[int, int]]:
-    """Return what a start has to read, by account: since its records were whole, or of a new one as much as is configured."""
-    covered = {event.account: event for event in restored if isinstance(event, Covered)}
-    found = {}
-    for spec in specs:
-        days = config.history.backfill_days
-        stretch = backfills.missing(covered.get(spec.name), stored_at, now, days, reach_ms(spec.venue))
-        if stretch is not None:
-            found[spec.name] = stretch
-    return found
+class Start:
+    """What a gateway's start has to read: since an account's records were whole, or of a new one as much as is configured.
+
+    Args:
+        accounts, books: The engine's.
+        restored, stored_at: What ``Store.start`` returned. Where the database was away then, the journal says up to when an
+            earlier life heard of an account.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        accounts: Mapping[str, Account],
+        books: Books,
+        store: Store,
+        clock: Clock,
+        restored: Iterable[Event],
+        stored_at: int | None,
+    ) -> None:
+        self._config, self._accounts, self._books, self._store, self._clock = config, accounts, books, store, clock
+        self._covered = {event.account: event for event in restored if isinstance(event, Covered)}
+        self._stored_at = stored_at
+
+    def settled(self, account: str) -> bool:
+        """Say whether an account was verified, and its records are whole or known not to be; one that is refused is done with."""
+        known = self._accounts[account]
+        return known.refused is not None or (known.verified_at is not None and self._books.settled(account))
+
+    def stored(self) -> bool:
+        """Say whether what earlier lives stored can be read, in whole."""
+        return self._store.whole
+
+    def missing(self, account: str, past: Past) -> tuple[int, int] | None:
+        """Return what has to be read of an account; None: nothing. What the engine asked for itself is not read again."""
+        last = past.heard
+        if self._store.remembers:
+            last = backfills.whole_until(self._covered.get(account), self._stored_at)
+        days, reach = self._config.history.backfill_days, reach_ms(self._config.accounts[account].venue)
+        whole_since = self._books.whole_since(account)
+        return backfills.missing(last, whole_since, self._clock.now_ms(), days, reach)
 
 
 # --- The command --------------------------------------------------------------------------------------------------------
@@ -136,7 +169,7 @@ async def alone(config: Config, spec: AccountSpec, since: int, until: int, tell:
         tape = _Tape(store, info, clock)
         feeds = Feeds(config, [spec], clock, _nowhere, tape=tape.keep)
         await feeds.measure_clocks()
-        readings = desk(config, [spec], feeds, store, clock)
+        readings = desk(config, [spec], feeds, store, clock, AtOnce())
         tasks = [asyncio.create_task(work, name=name) for name, work in readings.coroutines()]
         tasks.append(asyncio.create_task(store.run(), name="checkpoint"))
         reading = asyncio.ensure_future(readings.read(spec.name, since, until))

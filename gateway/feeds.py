@@ -270,7 +270,9 @@ class Feeds:
         self._asked_at[spec.name] = rest
         # A link and a lock of its own: months of the past hold nobody up.
         past = next(iter(links.values()))()
-        self.pasts[spec.name] = Inquirer(past, rest.for_key(spec.name), self._clock, random.random, self._kept(name))
+        self.pasts[spec.name] = Inquirer(
+            past, rest.for_key(spec.name), self._clock, random.random, self._kept(name), patient=True
+        )
         origins = _Origins()
         self.rounds[spec.name] = Rounds(
             spec.name,

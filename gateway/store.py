@@ -20,6 +20,7 @@ from exchanges.events import Event, PositionState
 from gateway.config import StorageSettings
 from gateway.core.accounts import AccountInfo
 from gateway.core.backfills import Past
+from gateway.core.journal import place
 from gateway.core.records import Correction
 from gateway.metrics import counter, gauge
 from gateway.storage import retention
@@ -55,6 +56,8 @@ class Store:
         self._database: Database | None = None
         self.reader: Reader | None = None  # for questions about what is stored; after ``start``
         self._to_prune = False  # the database was away at start: rows of an earlier life may lie in it
+        self.remembers = False  # what earlier lives stored was there at start
+        self._begins = 0  # the place of the journal that this life begins behind
 
     async def start(self, epoch: str, accounts: Iterable[AccountInfo]) -> tuple[list[Event], int | None]:
         """Bring the database up and return what it remembers, and as of when; nothing where it is away.
@@ -72,8 +75,9 @@ class Store:
         )
         if self._postgres is not None:
             self._postgres.on_restart = self.checkpoint.retry_now
+        self._begins = place(time.time_ns() // 1_000_000)
         restored = await self.checkpoint.load()
-        self._to_prune = restored is None
+        self.remembers, self._to_prune = restored is not None, restored is None
         accounts = list(accounts)
         if restored is not None:
             _check_executions(restored, accounts)
@@ -139,13 +143,18 @@ class Store:
             _log.info("storage: %d partitions dropped, %d rows deleted, %d samples thinned out", *done)
         return True
 
-    async def past(self, account: str) -> Past:
-        """Return what is stored of an account's past; nothing where the database is away."""
+    @property
+    def whole(self) -> bool:
+        """True while the database can be read and has whatever earlier lives left in the spool."""
+        return self.state == "ok" and not self.checkpoint.status.spool_batches
+
+    async def past(self, account: str) -> Past | None:
+        """Return what is stored of an account's past; None where the database is away."""
         if self._database is not None:
             with contextlib.suppress(StorageError, asyncpg.PostgresError):
                 async with self._database.connection() as connection:
-                    return await past_of(connection, account)
-        return Past()
+                    return await past_of(connection, account, self._begins)
+        return None
 
     async def stored(self) -> None:
         """Wait until all that was handed over is stored; not where the database is away, and a moment at most."""

@@ -25,10 +25,14 @@ class BadWindow(ValueError):
 
 
 class Past(msgspec.Struct, frozen=True, kw_only=True):
-    """What is stored of an account's past: the symbols that it held, and the readings that were not finished."""
+    """What is stored of an account's past: the symbols that it held, and the readings that were not finished.
+
+    ``heard``: when anything of it was put down last before this life; None: nothing was.
+    """
 
     symbols: tuple[str, ...] = ()
     unfinished: tuple[Backfill, ...] = ()
+    heard: int | None = None
 
 
 def begin(account: str, since: int, until: int, now: int, reach_ms: int | None = None) -> Backfill:
@@ -105,21 +109,30 @@ def after(backfill: Backfill, end: int, now: int, records: int, flaws: Sequence[
     )
 
 
+def whole_until(covered: Covered | None, stored_at: int | None) -> int | None:
+    """Return up to when an earlier life had an account's records; None: it is new here.
+
+    Args:
+        covered: What that life put on record. ``stored_at``: when its last write was, up to which an open coverage reaches.
+    """
+    return None if covered is None else covered.until if covered.until is not None else stored_at
+
+
 def missing(
-    covered: Covered | None, stored_at: int | None, now: int, days: float, reach_ms: int | None
+    last: int | None, whole_since: int | None, now: int, days: float, reach_ms: int | None
 ) -> tuple[int, int] | None:
     """Return what a start has to read of an account's past; None: nothing.
 
     Args:
-        covered: Since when, and until when, its records were whole; None: it is new here.
-        stored_at: When the last write was, up to which an open coverage reaches.
+        last: Up to when its records were whole; None: it is new here.
+        whole_since: Since when this life has them, up to now; None: something of that is missing.
         days: How much of the past of a new account is read.
     """
-    last = None if covered is None else covered.until if covered.until is not None else stored_at
     since = now - round(days * DAY_MS) if last is None else last - _OVERLAP_MS
     if reach_ms is not None:
         since = max(since, now - reach_ms + _SOON_MS)
-    return (since, now) if since < now else None
+    until = now if whole_since is None else min(now, whole_since)
+    return (since, until) if since < until else None
 
 
 def moment(text: str) -> int:

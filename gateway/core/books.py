@@ -170,6 +170,15 @@ class Books:
                 Covered(id=name, account=name, since=coverage.since, until=coverage.gap, at=now)
             )
 
+    def settled(self, account: str) -> bool:
+        """Say whether it is known where nothing is missing of an account's records (``Coverage.settled``)."""
+        return self._ledgers[account].coverage.settled
+
+    def whole_since(self, account: str) -> int | None:
+        """Return since when nothing is missing up to now; None: something is."""
+        coverage = self._ledgers[account].coverage
+        return coverage.since if coverage.whole else None
+
     # --- what they say -------------------------------------------------------------------------------------------------
 
     def age(self, now: int) -> None:

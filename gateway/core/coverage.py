@@ -46,6 +46,11 @@ class Coverage:
         """Say whether nothing is missing since ``since``."""
         return self.since is not None and self.gap is None
 
+    @property
+    def settled(self) -> bool:
+        """Say whether it is known where nothing is missing: the question that a live stream begins with is over, in vain or not."""
+        return self.gap is None or self._live is None or (self._tries > 0 and self._under_way is None)
+
     def restore(self, since: int, until: int) -> None:
         """Take what an earlier life had on record: whole from one moment to the other."""
         self.since, self.gap = since, until

@@ -13,14 +13,20 @@ _SYMBOLS = """
     UNION SELECT symbol FROM fills WHERE account = $1
     UNION SELECT symbol FROM funding WHERE account = $1
 """
+_HEARD = "SELECT at FROM journal WHERE account = $1 AND id < $2 ORDER BY id DESC LIMIT 1"
 _UNFINISHED = "SELECT state FROM backfills WHERE account = $1 AND done < until ORDER BY at"
 
 
-async def past_of(connection: Connection, account: str) -> Past:
-    """Return the symbols that an account held, and the readings that were broken off. Raises asyncpg.PostgresError."""
+async def past_of(connection: Connection, account: str, before: int) -> Past:
+    """Return what is stored of an account's past. ``before``: where this life begins (``journal.place``).
+
+    Raises:
+        asyncpg.PostgresError: It cannot be read.
+    """
     symbols = [row["symbol"] for row in await connection.fetch(_SYMBOLS, account) if row["symbol"]]
     rows = await connection.fetch(_UNFINISHED, account)
     return Past(
         symbols=tuple(sorted(symbols)),
         unfinished=tuple(msgspec.json.decode(row["state"], type=Backfill) for row in rows),
+        heard=await connection.fetchval(_HEARD, account, before),
     )

@@ -166,6 +166,16 @@ async def test_what_says_whose_key_it_is_is_not_recorded() -> None:
     assert recorded == ["/mode"]
 
 
+async def test_whoever_is_patient_asks_all_of_it_patiently_and_one_by_one() -> None:
+    clock = StillClock(watch=Watch())
+    link = ScriptedLink(asks=[])
+    link.audit = lambda: [HttpRequest(path="/mode"), HttpRequest(path="/a"), HttpRequest(path="/b")]  # type: ignore[method-assign]
+    rest = Scripted(clock, {"/mode": [b""], "/a": [b"ask /a2"], "/a2": [b""], "/b": [b""]})
+    await Inquirer(link, rest, clock, lambda: 0.5, patient=True).audit()
+    assert rest.asked == ["/mode", "/a", "/a2", "/b"]
+    assert rest.patient == set(rest.asked)
+
+
 # --- Books of a window --------------------------------------------------------------------------------------------------
 
 

@@ -11,12 +11,13 @@ import pytest
 from exchanges.errors import AuthFailed, ProtocolViolation, Rejected, Retryable, VenueError
 from exchanges.events import ClosedPnl, Event, Fill, FundingPayment, KeyInfo, Transfer, Verified
 from exchanges.inquiry import Findings
-from gateway.backfill import Backfiller, Backfills
+from gateway.backfill import AtOnce, Backfiller, Backfills, Beginning
 from gateway.core.backfills import BadWindow, Past
 from gateway.core.records import Backfill
 from tests.exchanges.doubles import StillClock, Watch
 
 DAY = 86_400_000
+BEGAN = 1_790_000_000_000
 
 
 def fill(name: str, at: int) -> Fill:
@@ -48,7 +49,7 @@ class Asked:
         self.audits += 1
         if self.refused is not None:
             raise self.refused
-        return Findings(events=(KeyInfo(account="main", powers=()),), asked_at=0)
+        return Findings(events=(KeyInfo(account="main", powers=()),), asked_at=BEGAN)
 
     async def records(self, since_ms: int, until_ms: int, symbols: Sequence[str]) -> AsyncIterator[Findings]:
         self.windows.append((since_ms, until_ms))
@@ -82,13 +83,13 @@ def page(*events: Event, flaws: Sequence[str] = (), whole: bool = True) -> Findi
 
 
 class Scene:
-    def __init__(self, pages: Callable[[int, int], Sequence[Findings | VenueError]]) -> None:
-        self.clock, self.asked, self.kept = StillClock(1_790_000_000_000, watch=Watch()), Asked(pages), Kept()
+    def __init__(self, pages: Callable[[int, int], Sequence[Findings | VenueError]], account: str = "main") -> None:
+        self.clock, self.asked, self.kept = StillClock(BEGAN, watch=Watch()), Asked(pages), Kept()
         self.settled = 0
         self.now = self.clock.now_ms()
         self.reader = Backfiller(
-            "main", self.asked, self.kept, self.clock, window_s=86_400, reach_ms=90 * DAY, judge=self._judge,
-            settled=self._settle, random=lambda: 0.5,
+            account, self.asked, self.kept, self.clock, window_s=86_400, reach_ms=90 * DAY, judge=self._judge,
+            settled=self._settle,
         )  # fmt: skip
         self.judged: list[Event] = []
 
@@ -143,22 +144,6 @@ async def test_what_would_be_the_same_if_asked_again_costs_its_window_alone(erro
     assert error.what in (found.error or "")
 
 
-async def test_what_may_pass_is_asked_again_and_the_window_is_read_anew() -> None:
-    tries: list[Findings | VenueError] = [Retryable("venue", "busy"), Retryable("venue", "limits", after_s=30)]
-
-    def pages(since: int, _until: int) -> list[Findings | VenueError]:
-        return [page(fill("a", since)), tries.pop(0)] if tries else [page(fill("a", since), fill("b", since))]
-
-    scene = Scene(pages)
-    reading = asyncio.ensure_future(scene.read())
-    for wait_ms in (1_000, 30_000):
-        await scene.clock.watch.until(scene.clock.alarms)
-        scene.clock.advance(wait_ms)
-    found = await reading
-    assert (found.records, found.error) == (2, None)
-    assert len(scene.asked.windows) == 3
-
-
 async def test_what_only_the_operator_can_mend_ends_it_and_stands_in_the_record() -> None:
     error = AuthFailed("venue", "bad key")
     scene = Scene(lambda since, until: [error] if until == scene.now else [page(fill("a", since))])
@@ -180,12 +165,37 @@ async def test_an_account_that_may_not_be_read_is_not_asked_for_its_past() -> No
 # --- All readings of a gateway ------------------------------------------------------------------------------------------
 
 
-@asynccontextmanager
-async def running(scene: Scene, past: Past | None = None) -> AsyncIterator[Backfills]:
-    async def stored(_account: str) -> Past:
-        return past or Past(symbols=("ETH",))
+class Starting:
+    """A start whose accounts settle, and whose database comes, when it is said."""
 
-    readings = Backfills({"main": scene.reader}, {"main": "venue"}, stored)
+    def __init__(self, missing: tuple[int, int] | None = None) -> None:
+        self.unsettled: set[str] = set()
+        self.there, self.span = True, missing
+
+    def settled(self, account: str) -> bool:
+        return account not in self.unsettled
+
+    def stored(self) -> bool:
+        return self.there
+
+    def missing(self, account: str, past: Past) -> tuple[int, int] | None:
+        return self.span
+
+
+@asynccontextmanager
+async def running(
+    *scenes: Scene, past: Past | None = None, beginning: Beginning | None = None
+) -> AsyncIterator[Backfills]:
+    """Run the readings of accounts of one venue, on the clock of the first."""
+
+    async def stored(account: str) -> Past:
+        return past if past is not None and account == "main" else Past(symbols=("ETH",))
+
+    readings = Backfills(
+        {scene.reader.account: scene.reader for scene in scenes},
+        dict.fromkeys((scene.reader.account for scene in scenes), "venue"),
+        stored, scenes[0].clock, lambda: 0.5, beginning or AtOnce(),
+    )  # fmt: skip
     tasks = [asyncio.create_task(work) for _, work in readings.coroutines()]
     yield readings
     for task in tasks:
@@ -219,7 +229,7 @@ async def test_a_start_goes_on_where_readings_were_broken_off() -> None:
         id=f"main:{begin}:{scene.now}", account="main", at=1, since=begin, until=scene.now, done=scene.now - 2 * DAY
     )
     scene.asked.hold = asyncio.Event()
-    async with running(scene, Past(unfinished=(broken,))) as readings:
+    async with running(scene, past=Past(unfinished=(broken,))) as readings:
         await asyncio.sleep(0)  # it is under way by itself
         reading = asyncio.ensure_future(readings.read("main", begin, scene.now))
         await asyncio.sleep(0)
@@ -235,6 +245,92 @@ async def test_a_reading_that_fails_is_shown_and_the_next_one_is_read() -> None:
         status = await readings.read("main", scene.now - DAY, scene.now)
         assert (status.state, status.backfill.error) == ("broken", "venue: not here")
         assert (await readings.read("main", scene.now - 2 * DAY, scene.now)).state == "done"
+
+
+async def test_what_may_pass_is_asked_again_and_the_window_is_read_anew() -> None:
+    tries: list[Findings | VenueError] = [Retryable("venue", "busy"), Retryable("venue", "limits", after_s=30)]
+
+    def pages(since: int, _until: int) -> list[Findings | VenueError]:
+        return [page(fill("a", since)), tries.pop(0)] if tries else [page(fill("a", since), fill("b", since))]
+
+    scene = Scene(pages)
+    async with running(scene) as readings:
+        reading = asyncio.ensure_future(readings.read("main", scene.now - DAY, scene.now))
+        for wait_ms in (1_000, 30_000):
+            await scene.clock.watch.until(scene.clock.alarms)
+            assert [one.state for one in readings.statuses()] == ["waiting"]
+            scene.clock.advance(wait_ms)
+        found = await reading
+    assert (found.state, found.backfill.records, found.backfill.error) == ("done", 2, None)
+    assert len(scene.asked.windows) == 3
+    assert scene.asked.audits == 1
+
+
+async def test_a_reading_that_keeps_failing_lets_the_others_of_its_venue_go_first_and_ends_in_time() -> None:
+    failing = Scene(lambda since, until: [Retryable("venue", "busy", after_s=600)])
+    other = Scene(lambda since, until: [page()], account="other")
+    async with running(failing, other) as readings:
+        reading = asyncio.ensure_future(readings.read("main", failing.now - DAY, failing.now))
+        assert (await readings.read("other", other.now - DAY, other.now)).state == "done"
+        for _ in range(19):
+            await failing.clock.watch.until(failing.clock.alarms)
+            failing.clock.advance(600_000)
+        found = await reading
+    assert (found.state, found.backfill.error) == ("broken", str(Retryable("venue", "busy")))
+    assert len(failing.asked.windows) == 20
+    assert failing.kept.progress[-1].error == found.backfill.error
+
+
+async def test_tries_count_since_a_reading_last_came_further() -> None:
+    scene = Scene(lambda since, until: [Retryable("venue", "busy") if len(scene.asked.windows) % 15 else page()])
+    async with running(scene) as readings:
+        reading = asyncio.ensure_future(readings.read("main", scene.now - 3 * DAY, scene.now))
+        for _ in range(3 * 14):
+            await scene.clock.watch.until(scene.clock.alarms)
+            scene.clock.advance(60_000)
+        assert (await reading).state == "done"
+    assert len(scene.asked.windows) == 45
+
+
+@pytest.mark.parametrize("late", ["database", "account"])
+async def test_a_start_reads_once_every_account_is_known_and_what_is_stored_was_read(late: str) -> None:
+    scene, other = Scene(lambda since, until: [page()]), Scene(lambda since, until: [page()], account="other")
+    begin = scene.now - 5 * DAY
+    broken = Backfill(
+        id=f"main:{begin}:{scene.now}", account="main", at=1, since=begin, until=scene.now, done=scene.now - DAY
+    )
+    start = Starting((scene.now - 2 * DAY, scene.now))
+    if late == "database":
+        start.there = False
+    else:
+        start.unsettled.add("other")
+    async with running(scene, other, past=Past(unfinished=(broken,)), beginning=start) as readings:
+        for _ in range(3):
+            await scene.clock.watch.until(scene.clock.alarms)
+            scene.clock.advance(1_000)
+        assert list(readings.statuses()) == []
+        assert (await readings.read("other", other.now - DAY, other.now)).state == "done"  # whoever asks is answered
+        start.there = True
+        start.unsettled.clear()
+        await scene.clock.watch.until(scene.clock.alarms)
+        scene.clock.advance(1_000)
+        assert (await readings.read("main", scene.now - 2 * DAY, scene.now)).state == "done"
+    days = [(scene.now - 2 * DAY, scene.now - DAY), (scene.now - DAY, scene.now)]
+    assert sorted(scene.asked.windows) == [*days, days[1]]  # what was missing, and what was broken off
+
+
+async def test_an_account_that_does_not_come_up_holds_the_others_up_for_a_bounded_time() -> None:
+    scene = Scene(lambda since, until: [page()])
+    start = Starting((scene.now - DAY, scene.now))
+    start.unsettled.add("main")
+    async with running(scene, beginning=start) as readings:
+        await scene.clock.watch.until(scene.clock.alarms)
+        scene.clock.advance(899_999)
+        await scene.clock.watch.until(scene.clock.alarms)
+        assert list(readings.statuses()) == []
+        scene.clock.advance(1_000)
+        assert (await readings.read("main", scene.now - DAY, scene.now)).state == "done"
+    assert len(scene.asked.windows) == 1
 
 
 async def test_a_defect_ends_its_reading_alone() -> None:

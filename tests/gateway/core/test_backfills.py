@@ -78,14 +78,21 @@ def test_a_reading_goes_on_where_one_of_the_same_beginning_was_broken_off() -> N
 def test_a_start_reads_from_where_records_were_whole_and_of_a_new_account_what_is_configured() -> None:
     closed = Covered(id="main", account="main", since=1, until=NOW - DAY, at=NOW)
     opened = Covered(id="main", account="main", since=1, at=NOW)
-    since, until = backfills.missing(closed, NOW - 5, NOW, 7, None) or (0, 0)
+    assert backfills.whole_until(closed, NOW - 5) == NOW - DAY
+    assert backfills.whole_until(opened, NOW - 60_000) == NOW - 60_000
+    assert backfills.whole_until(None, NOW - 5) is None
+    since, until = backfills.missing(NOW - DAY, None, NOW, 7, None) or (0, 0)
     assert (NOW - DAY - since, until) == (120_000, NOW)
-    since, _ = backfills.missing(opened, NOW - 60_000, NOW, 7, None) or (0, 0)
-    assert since == NOW - 60_000 - 120_000
     assert backfills.missing(None, None, NOW, 7, None) == (NOW - 7 * DAY, NOW)
     assert backfills.missing(None, None, NOW, 0, None) is None
-    since, _ = backfills.missing(closed, None, NOW, 7, DAY // 2) or (0, 0)
+    since, _ = backfills.missing(NOW - DAY, None, NOW, 7, DAY // 2) or (0, 0)
     assert NOW - DAY // 2 < since < NOW
+
+
+def test_a_start_does_not_read_again_what_this_life_has_asked_for_itself() -> None:
+    assert backfills.missing(NOW - DAY, NOW - 5 * DAY, NOW, 7, None) is None
+    assert backfills.missing(NOW - DAY, NOW - 1_000, NOW, 7, None) == (NOW - DAY - 120_000, NOW - 1_000)
+    assert backfills.missing(None, NOW - DAY, NOW, 7, None) == (NOW - 7 * DAY, NOW - DAY)
 
 
 @pytest.mark.parametrize(

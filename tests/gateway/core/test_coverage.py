@@ -37,6 +37,23 @@ def test_nothing_is_whole_until_the_day_was_asked_for_after_the_stream_became_li
     assert one.wanted(LIVE + DAY_MS) is None
 
 
+def test_it_is_settled_once_the_first_question_is_over_in_vain_or_not() -> None:
+    one = Coverage()
+    assert one.settled  # nobody asks what a stream did not tell, where there is none
+    one.hear(LIVE, LIVE)
+    assert not one.settled
+    assert one.wanted(ASKED) == DAY
+    assert not one.settled
+    one.failed(DAY, ASKED, ASKED + 1_000)
+    assert one.settled
+    since = one.wanted(ASKED + 61_000)
+    assert since is not None
+    assert not one.settled
+    one.read(since, ASKED + 61_000, whole=True)
+    assert one.settled
+    assert begun().settled
+
+
 def test_accounts_of_one_venue_are_asked_one_after_another() -> None:
     third = Coverage(2)
     third.hear(LIVE, LIVE)
