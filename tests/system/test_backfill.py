@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
 
 import asyncpg
 import msgspec
@@ -24,10 +25,11 @@ from exchanges.venue import AccountSpec
 from gateway import backfilling
 from gateway.backfill import Status
 from gateway.config import Config, HistorySettings, StorageSettings
+from gateway.core.records import Backfill
 from gateway.demo import configure
 from tests.system.changes import only
 from tests.system.conftest import SEED
-from tests.system.desk import desk, eventually, stored_at
+from tests.system.desk import Change, desk, eventually, stored_at
 from tests.system.programs import COMMAND, ROOT, ended
 from tests.system.written import written
 
@@ -114,6 +116,17 @@ def in_file(config: Config, specs: Sequence[AccountSpec], folder: Path, dsn: str
     more = {"server": {"port": port}, "storage": {"dsn": dsn, "data_dir": str(folder)}}
     path.write_text(json.dumps({**json.loads(path.read_text()), **more}))
     return path
+
+
+async def put_backfill(dsn: str, one: Backfill) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(
+            "INSERT INTO backfills (id, account, at, state) VALUES ($1, $2, $3, $4)",
+            one.id, one.account, one.at, msgspec.json.encode(one).decode(),
+        )  # fmt: skip
+    finally:
+        await connection.close()
 
 
 def now_ms() -> int:
@@ -209,6 +222,41 @@ async def test_a_start_reads_the_past_of_a_new_account(aged: Simulator, dsn: str
     found = await stored_fills(dsn, account)
     assert true_fills(aged, account, now_ms() - 3 * DAY_MS, began) <= found
     assert not true_fills(aged, account, 0, began - 4 * DAY_MS) & found
+
+
+async def test_a_start_without_a_database_reads_nothing_until_it_is_there_and_then_what_is_missing(
+    aged: Simulator, dsn: str, folder: Path
+) -> None:
+    account = "aster-main"
+
+    def days(count: float) -> Change:
+        return lambda config, specs: (
+            msgspec.structs.replace(config, history=HistorySettings(backfill_days=count)),
+            specs,
+        )
+
+    async with desk(aged, folder / "one", changes=(only(account), days(0), stored_at(dsn))) as running:
+        await running.live()
+    ended_at = now_ms()
+    broken = Backfill(
+        id=f"{account}:{ended_at - 5 * DAY_MS}:{ended_at}", account=account, at=ended_at,
+        since=ended_at - 5 * DAY_MS, until=ended_at, done=ended_at - DAY_MS,
+    )  # fmt: skip
+    await put_backfill(dsn, broken)
+    sockets = Path(parse_qs(urlsplit(dsn).query)["host"][0])
+    name = folder / "sockets"
+    away = dsn.replace(quote(str(sockets), safe=""), quote(str(name), safe=""))
+    async with desk(aged, folder / "two", changes=(only(account), days(DAYS - 1), stored_at(away))) as running:
+        gateway = running.gateway
+        await eventually(lambda: gateway.engine.books.whole_since(account) is not None, "its records are whole", 20.0)
+        assert list(gateway.backfills.statuses()) == []
+        name.symlink_to(sockets)
+        await eventually(
+            lambda: {status.key for status in gateway.backfills.statuses() if status.state == "done"} >= {broken.id},
+            "what was broken off is read", 30.0,
+        )  # fmt: skip
+        begun = [status.backfill for status in gateway.backfills.statuses() if status.key != broken.id]
+    assert all(ended_at - one.since < DAY_MS // 2 for one in begun)  # not as if it were new
 
 
 @pytest.mark.parametrize(
