@@ -6,7 +6,7 @@ other, so that each batch is applied once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -187,11 +187,46 @@ _DECODER = msgspec.msgpack.Decoder(Batch)
 # A text with half a surrogate pair, a number beyond 64 bits: nothing that a database could hold either.
 _UNENCODABLE = (UnicodeError, OverflowError)
 _LISTS = ("accounts", "contracts", "collateral", "positions", "balances", "entries", "samples")
+_TEXTS = ("removed", "prune", "keep")
+_PIECE_ROWS = 500  # of a list: some milliseconds
+_LENGTH_BYTES = 8  # before each piece
 _Item = TypeVar("_Item")
 
 
-def encode(batch: Batch) -> tuple[bytes, list[RefusedRow]]:
-    """Return a batch for the spool, and the rows that had to be left out of it because no text can be made of them."""
+class Part(NamedTuple):
+    """Some of a batch for the spool, and the rows that had to be left out of it because no text can be made of them."""
+
+    body: bytes
+    refused: list[RefusedRow]
+
+
+def encode(batch: Batch) -> Iterator[Part]:
+    """Yield a batch for the spool in parts, so that whoever asks can do something else between them; joined they are one body."""
+    for piece in _pieces(batch):
+        data, refused = _encoded(piece)
+        yield Part(len(data).to_bytes(_LENGTH_BYTES) + data, refused)
+
+
+def _pieces(batch: Batch) -> Iterator[Batch]:
+    lists = [name for name in (*_LISTS, *_TEXTS) if len(getattr(batch, name)) > _PIECE_ROWS]
+    kinds = [kind for kind, rows in batch.records.items() if len(rows) > _PIECE_ROWS]
+    small = {kind: rows for kind, rows in batch.records.items() if kind not in kinds}
+    nothing = Batch()
+    yield msgspec.structs.replace(batch, records=small, **dict.fromkeys(lists, ()))
+    for name in lists:
+        for some in _slices(getattr(batch, name)):
+            yield msgspec.structs.replace(nothing, **{name: some})
+    for kind in kinds:
+        for some in _slices(batch.records[kind]):
+            yield Batch(records={kind: some})
+
+
+def _slices(rows: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
+    for start in range(0, len(rows), _PIECE_ROWS):
+        yield rows[start : start + _PIECE_ROWS]
+
+
+def _encoded(batch: Batch) -> tuple[bytes, list[RefusedRow]]:
     refused: list[RefusedRow] = []
     try:
         return _ENCODER.encode(batch), refused
@@ -211,9 +246,7 @@ def encode(batch: Batch) -> tuple[bytes, list[RefusedRow]]:
 
     lists = {name: good(name, getattr(batch, name), _key) for name in _LISTS}
     records = {kind: good(kind, rows, _key) for kind, rows in batch.records.items()}
-    texts = {
-        name: good(name, getattr(batch, name), lambda text: (ascii(text),)) for name in ("removed", "prune", "keep")
-    }
+    texts = {name: good(name, getattr(batch, name), lambda text: (ascii(text),)) for name in _TEXTS}
     return _ENCODER.encode(msgspec.structs.replace(batch, records=records, **lists, **texts)), refused
 
 
@@ -221,16 +254,32 @@ def _key(row: object) -> tuple[Value, ...]:
     return (row.id,) if isinstance(row, Entry | MarkSample) else (ascii(row[0]),) if isinstance(row, tuple) else ()
 
 
-def decode(data: bytes) -> Batch:
-    """Return the batch that was encoded.
+def pieces(body: bytes) -> Iterator[Batch]:
+    """Yield what a body of the spool was made of; ``joined`` they are the batch.
 
     Raises:
         msgspec.MsgspecError: It is none, or of a version of this program that had other records.
     """
-    batch = _DECODER.decode(data)
-    records = {
-        kind: [row._replace(state=msgspec.convert(row.state, RECORDS[kind])) for row in rows]
-        for kind, rows in batch.records.items()
-        if kind in RECORDS
-    }
-    return msgspec.structs.replace(batch, records=records)
+    whole, start = memoryview(body), 0
+    while start < len(whole) or not start:
+        begin = start + _LENGTH_BYTES
+        start = begin + int.from_bytes(whole[start:begin])
+        if start > len(whole):
+            raise msgspec.DecodeError("its end is missing")
+        piece = _DECODER.decode(whole[begin:start])
+        records = {
+            kind: [row._replace(state=msgspec.convert(row.state, RECORDS[kind])) for row in rows]
+            for kind, rows in piece.records.items()
+            if kind in RECORDS
+        }
+        yield msgspec.structs.replace(piece, records=records)
+
+
+def joined(found: Sequence[Batch]) -> Batch:
+    """Return the batch that these are the pieces of."""
+    lists = {name: [row for piece in found for row in getattr(piece, name)] for name in (*_LISTS, *_TEXTS)}
+    records: dict[str, list[RecordRow]] = {}
+    for piece in found:
+        for kind, rows in piece.records.items():
+            records.setdefault(kind, []).extend(rows)
+    return msgspec.structs.replace(found[0], records=records, **lists)

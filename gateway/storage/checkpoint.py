@@ -432,6 +432,7 @@ class Checkpoint:
         await self._outlet.connect()
         if not self._mirror.dirty and not clean:
             return
+        await self._outlet.ready(self._mirror.dirty.least_bytes)
         batch, taken = self._take(clean)
         try:
             await self._outlet.write(batch)

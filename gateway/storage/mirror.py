@@ -9,6 +9,7 @@ the oldest beyond ``MOST_RECORDS`` are given up and counted, of the journal thos
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from decimal import Decimal, InvalidOperation
 from typing import NamedTuple
@@ -44,6 +45,7 @@ from gateway.storage.facts import completed
 from gateway.storage.queue import Queue
 
 MOST_RECORDS = 100_000  # of a kind, that can be written nowhere: some 100 MB
+_RECORD_BYTES = 50  # in a batch, at least
 
 RecordKey = tuple[str, str]  # kind, id
 ContractKey = tuple[str, str, str]  # venue, env, symbol
@@ -77,7 +79,11 @@ class Kept(NamedTuple):
 
 
 class Dirty:
-    """Keys whose rows differ from the database, and the accounts whose unknown rows are to be deleted there."""
+    """Keys whose rows differ from the database, and the accounts whose unknown rows are to be deleted there.
+
+    Attributes:
+        given_up: Records that nobody could write.
+    """
 
     def __init__(self, queue: Queue) -> None:
         self.accounts: set[str] = set()
@@ -86,8 +92,15 @@ class Dirty:
         self.positions: set[str] = set()
         self.balances: set[BalanceKey] = set()
         self.prune: set[str] = set()
-        self.records: dict[str, dict[str, Kept]] = {kind: {} for kind in RECORDS}
+        # Ordered: the first of a plain dict is looked for behind all that were deleted before it.
+        self.records: dict[str, OrderedDict[str, Kept]] = {kind: OrderedDict() for kind in RECORDS}
         self.queue = queue
+        self.given_up = 0
+
+    @property
+    def least_bytes(self) -> int:
+        """How many bytes a batch of it has at least."""
+        return self.queue.body_bytes + _RECORD_BYTES * sum(map(len, self.records.values()))
 
     def __len__(self) -> int:
         marked = len(self.accounts) + len(self.contracts) + len(self.positions) + len(self.balances)
@@ -103,8 +116,22 @@ class Dirty:
         self.balances |= other.balances
         self.prune |= other.prune
         for kind, of in other.records.items():
-            self.records[kind] = {**of, **self.records[kind]}  # what was put again meanwhile is the newer one
+            newer, self.records[kind] = self.records[kind], of
+            for kept in newer.values():
+                self.wait(kind, *kept)
         self.queue.put_back(other.queue)
+
+    def wait(self, kind: str, record: Record, origin: int | None) -> None:
+        """Keep a record; one of the same id that waits is older. Beyond ``MOST_RECORDS`` the oldest is given up."""
+        waiting = self.records[kind]
+        former = waiting.pop(record.id, None)
+        if former is not None:
+            origin = former.journal if former.journal is not None else origin  # the entry that it first came by
+            record = completed(former.record, record) if kind in FACTS else record
+        waiting[record.id] = Kept(record, origin)
+        if len(waiting) > MOST_RECORDS:
+            waiting.popitem(last=False)
+            self.given_up += 1
 
 
 class _Position(NamedTuple):
@@ -137,7 +164,6 @@ class Mirror:
         self.dirty = Dirty(queue())
         self.seq = 0  # the highest that any change carried
         self.places = Places()
-        self.given_up = 0  # append-only records that nobody could write
         self.accounts: dict[str, tuple[StoredAccount, int]] = {}
         self.modes: dict[str, AccountMode] = {}
         self.contracts: dict[ContractKey, tuple[Instrument, int]] = {}
@@ -147,6 +173,11 @@ class Mirror:
         self.balances: dict[BalanceKey, _Balance] = {}
         self.standing: dict[RecordKey, AlertRecord | Silence] = {}  # alerts that are not ok, silences
         self._tiers_users: dict[TiersKey, set[ContractKey]] = {}
+
+    @property
+    def given_up(self) -> int:
+        """Append-only records that nobody could write."""
+        return self.dirty.given_up
 
     def put_account(self, account: StoredAccount, at: int) -> None:
         self.accounts[account.name] = account, at
@@ -223,7 +254,7 @@ class Mirror:
             state=state,
             journal=origin,
         )
-        self._wait("position_changes", change, origin)
+        self.dirty.wait("position_changes", change, origin)
 
     def put_entry(self, entry: Entry) -> None:
         """Keep an entry of the journal until it is written; its place is behind all others."""
@@ -238,18 +269,7 @@ class Mirror:
 
     def put_record(self, kind: str, record: Record) -> None:
         """Keep an append-only record until it is written; one that is put again replaces the former one."""
-        self._wait(kind, record, self._origin(kind, record.id, record.account))
-
-    def _wait(self, kind: str, record: Record, origin: int | None) -> None:
-        waiting = self.dirty.records[kind]
-        former = waiting.pop(record.id, None)
-        if former is not None:
-            origin = former.journal if former.journal is not None else origin  # the entry that it first came by
-            record = completed(former.record, record) if kind in FACTS else record
-        waiting[record.id] = Kept(record, origin)
-        if len(waiting) > MOST_RECORDS:
-            del waiting[next(iter(waiting))]
-            self.given_up += 1
+        self.dirty.wait(kind, record, self._origin(kind, record.id, record.account))
 
     def put_alert(self, alert: AlertRecord) -> None:
         """Keep an alert's newest status; one that is ok again is remembered no longer than it waits."""
@@ -308,7 +328,7 @@ class Mirror:
     def take(self) -> tuple[Batch, Dirty]:
         """Return what has to be written, and the keys to ``give_back`` should that fail."""
         taken, self.dirty = self.dirty, Dirty(self._queue())
-        self.dirty.queue.given_up = taken.queue.given_up
+        self.dirty.given_up, self.dirty.queue.given_up = taken.given_up, taken.queue.given_up
         batch = Batch(
             seq=self.seq,
             journal=self.places.last,

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import msgspec
 
 from gateway.core.journal import place
-from gateway.storage.batch import Batch, Written, decode, encode
+from gateway.storage.batch import Batch, RefusedRow, Written, encode, joined, pieces
 from gateway.storage.commit import Committer
 from gateway.storage.errors import PostgresAway, SpoolFull, SpoolUnreadable
 from gateway.storage.postgres import Connection, Database
@@ -131,6 +131,19 @@ class Outlet:
         else:
             self._standing.set("ok")
 
+    async def ready(self, least_bytes: int) -> None:
+        """Try by little whether anything would be taken, where the last batch was not: one is costly to make.
+
+        Raises:
+            StorageError: It would not. ``least_bytes``: what the batch has at least.
+        """
+        if self.direct or self._spool is None or self._spool.error is None:
+            return
+        try:
+            await self._spool.probe(least_bytes)
+        except SpoolUnreadable as error:
+            self._lost_file(error)
+
     async def write(self, batch: Batch) -> None:
         """Make a batch durable.
 
@@ -168,7 +181,11 @@ class Outlet:
     async def _append(self, batch: Batch) -> None:
         if self._spool is None:
             raise PostgresAway(self._database.where, self._standing.now.reason or "there is no spool")
-        body, refused = encode(batch)
+        body, refused = bytearray(), list[RefusedRow]()
+        for part in encode(batch):
+            body += part.body
+            refused += part.refused
+            await asyncio.sleep(0)  # the loop has others to serve
         try:
             await self._spool.append(batch.name, batch.journal, body)
         except SpoolUnreadable as error:
@@ -240,7 +257,11 @@ class Outlet:
 
     async def _bring(self, spool: Spool, one: Spooled) -> None:
         try:
-            batch = decode(one.body)
+            found = []
+            for piece in pieces(one.body):
+                found.append(piece)
+                await asyncio.sleep(0)  # the loop has others to serve
+            batch = joined(found)
         except msgspec.MsgspecError as error:
             aside = await spool.keep_aside(one)
             _log.error(

@@ -61,6 +61,11 @@ class Queue:
     def __len__(self) -> int:
         return len(self._rows) + (self.lost is not None)
 
+    @property
+    def body_bytes(self) -> int:
+        """The bytes of what the rows hold, at least."""
+        return self.bytes - _ROW_BYTES * len(self._rows)
+
     def put(self, row: Entry | MarkSample) -> None:
         """Take a row; its place is behind all that wait."""
         self._rows.append(row)

@@ -93,13 +93,21 @@ class Spool:
         with contextlib.suppress(SpoolFull):
             await self._do(self._open)
 
-    async def append(self, name: Written, journal: int, body: bytes) -> None:
+    async def append(self, name: Written, journal: int, body: bytes | bytearray) -> None:
         """Add a batch behind all others; it is on the disk when this returns.
 
         Raises:
             SpoolFull: It is not; nothing was changed.
         """
         await self._do(lambda: self._append(name, journal, body))
+
+    async def probe(self, size: int) -> None:
+        """Try by a small write whether a batch of so many bytes could be added.
+
+        Raises:
+            SpoolFull: It could not.
+        """
+        await self._do(lambda: self._probe(size))
 
     async def after(self, number: int) -> Spooled | None:
         """Return the first batch behind a place (0: of all), or None.
@@ -198,12 +206,21 @@ class Spool:
         ).fetchone()
         self.figures = SpoolFigures(batches, size, journal)
 
-    def _append(self, name: Written, journal: int, body: bytes) -> None:
+    def _append(self, name: Written, journal: int, body: bytes | bytearray) -> None:
         self._open().execute(
             "INSERT INTO batches (epoch, revision, journal, body) VALUES (?, ?, ?, ?)", (*name, journal, body)
         )
         known = self.figures
         self.figures = SpoolFigures(known.batches + 1, known.bytes + len(body), max(known.journal, journal))
+
+    def _probe(self, size: int) -> None:
+        db = self._open()
+        used, free, tried = (
+            int(db.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "freelist_count", "user_version")
+        )
+        if size > (self._pages - used + free) * _PAGE_BYTES:
+            raise SpoolFull(self.folder, f"there is no room for {size} bytes")
+        db.execute(f"PRAGMA user_version = {1 - tried}")  # another one, or nothing would be written
 
     def _after(self, number: int) -> Spooled | None:
         row = (

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -170,9 +170,25 @@ def test_batch_is_the_same_out_of_the_spool() -> None:
     checkpoint = Checkpoint(Database("postgresql:///x"), "e1")
     _everything(checkpoint)
     batch, _ = checkpoint._take(clean=True)
-    body, refused = batches.encode(batch)
-    assert refused == []
-    assert batches.decode(body) == batch
+    (part,) = batches.encode(batch)
+    assert part.refused == []
+    assert batches.joined(list(batches.pieces(part.body))) == batch
+
+
+def test_a_big_batch_is_encoded_in_pieces_of_some_rows_and_read_as_one() -> None:
+    checkpoint = Checkpoint(Database("postgresql:///x"), "e1")
+    _everything(checkpoint)
+    for number in range(10, 3_000):
+        checkpoint.put_entry(_entry(number))
+        checkpoint.put_fill(_fill(number))
+    batch, _ = checkpoint._take(clean=True)
+    parts = list(batches.encode(batch))
+    assert len(parts) > 10
+    assert max(len(part.body) for part in parts) < 400_000, "none of them holds the loop up"
+    assert batches.joined(list(batches.pieces(b"".join(part.body for part in parts)))) == batch
+    for damage in (parts[0].body[:-1], b"\xff" * 100, b"\0", b""):
+        with pytest.raises(msgspec.MsgspecError):
+            list(batches.pieces(damage))
 
 
 def test_row_of_which_no_text_can_be_made_is_left_out_and_the_rest_is_spooled() -> None:
@@ -181,9 +197,9 @@ def test_row_of_which_no_text_can_be_made_is_left_out_and_the_rest_is_spooled() 
     checkpoint.put_position(position("BAD", entry_price="\ud800"), 8)
     checkpoint.put_entry(_entry(9, "\ud800"))
     batch, _ = checkpoint._take(clean=False)
-    body, refused = batches.encode(batch)
+    ((body, refused),) = batches.encode(batch)
     assert {row.table for row in refused} == {"positions", "position_changes", "entries"}
-    read = batches.decode(body)
+    read = batches.joined(list(batches.pieces(body)))
     assert [one.turn for one in read.entries] == [1, 2]
     assert [row.id for row in read.positions] == [position().id]
 
@@ -390,6 +406,34 @@ async def test_full_spool_loses_the_oldest_of_the_journal_says_so_and_keeps_the_
         assert await bare.fetchval("SELECT count(*) FROM fills") == 30
 
 
+async def test_what_certainly_finds_no_room_is_not_made_ready_again_and_again(
+    dsn: str, bare: asyncpg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness = Harness(dsn, tmp_path, max_bytes=120_000)
+    made = 0
+
+    def encode(batch: batches.Batch) -> Iterator[batches.Part]:
+        nonlocal made
+        made += 1
+        yield from batches.encode(batch)
+
+    monkeypatch.setattr("gateway.storage.outlet.encode", encode)
+    async with _life(harness):
+        checkpoint = harness.checkpoint
+        harness.away = True
+        checkpoint.put_entry(_entry(1, "x" * 200_000))
+        for _ in range(5):
+            assert not await harness.flush()
+        assert made == 1, "the first time alone"
+        assert checkpoint.status.spool_error is not None
+        harness.spool._close()
+        harness.spool._pages = 1_000  # as much as there is now
+        assert await harness.flush()
+        assert (made, checkpoint.status.spool_error) == (2, None)
+        await harness.settle()
+        assert await _numbers_of(bare) == [1]
+
+
 async def test_unreadable_spool_is_said_in_the_journal_and_state_is_written_anew(
     dsn: str, bare: asyncpg.Connection, tmp_path: Path
 ) -> None:
@@ -501,7 +545,7 @@ async def test_every_durable_entry_is_stored_once_and_in_order(
     def rig() -> None:
         plain = harness.spool.append
 
-        async def append(name: tuple[str, int], journal: int, body: bytes) -> None:
+        async def append(name: tuple[str, int], journal: int, body: bytes | bytearray) -> None:
             if refuse:
                 raise SpoolFull(harness.folder, "database or disk is full")
             await plain(name, journal, body)

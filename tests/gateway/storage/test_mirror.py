@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from exchanges.events import AccountMode
 from gateway.core.journal import Entry
 from gateway.storage.mirror import Mirror, StoredAccount, merged
+from tests.gateway.core.chain_worlds import fill
 from tests.gateway.storage.states import balance, collateral, instrument, position, tiers
 
 T0 = 1_760_000_000_000
@@ -49,6 +51,34 @@ def test_each_change_has_a_place_of_its_own_among_those_of_the_journal() -> None
     assert [row.id for row in rows] == [f"{number}:{position('A').id}" for number in (entry - 2, entry - 1, entry + 1)]
     assert [(row.journal, row.state.journal) for row in rows] == [(7, 7), (7, 7), (None, None)]
     assert mirror.take()[0].journal == entry + 1, "what comes in the next life comes behind it"
+
+
+def test_records_that_wait_are_bounded_on_every_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.storage.mirror.MOST_RECORDS", 10)
+    mirror = Mirror()
+    for number in range(30):
+        if number % 6 == 0:
+            _, taken = mirror.take()
+        mirror.put_record("fills", fill(number, 1, "100", T0))
+        if number % 6 == 5:
+            mirror.give_back(taken)
+    batch, taken = mirror.take()
+    kept = [row.state.trade_id for row in batch.records["fills"]]
+    assert (kept, mirror.given_up) == ([str(number) for number in range(20, 30)], 20), "the oldest go first"
+    mirror.give_back(taken)
+    assert mirror.given_up == 20
+
+
+def test_a_fact_that_is_told_again_while_it_is_written_is_whole_afterwards() -> None:
+    told = fill(1, 1, "100", T0, role="maker")
+    origins = iter((5, 6))
+    mirror = Mirror(lambda kind, record_id, account: next(origins))
+    mirror.put_record("fills", told)
+    _, taken = mirror.take()
+    mirror.put_record("fills", msgspec.structs.replace(told, position=None, role=None, realized_pnl="3"))
+    mirror.give_back(taken)
+    (row,) = mirror.take()[0].records["fills"]
+    assert (row.state, row.journal) == (msgspec.structs.replace(told, realized_pnl="3"), 5)
 
 
 def test_what_was_not_written_is_taken_again_in_its_newest_form() -> None:

@@ -78,6 +78,17 @@ async def test_limit_refuses_a_batch_and_takes_the_next_one_that_fits(tmp_path: 
         assert [revision for _, revision, _ in await _all(spool)] == [2, 4, 5]
 
 
+async def test_room_is_tried_by_a_small_write(tmp_path: Path) -> None:
+    async with _opened(tmp_path, 200_000) as spool:
+        await spool.append(("e", 1), 1, bytes(100_000))
+        await spool.probe(50_000)
+        with pytest.raises(SpoolFull, match="room"):
+            await spool.probe(90_000)
+        await spool.drop_through(1)
+        await spool.probe(90_000)
+        assert spool.figures.batches == 0
+
+
 async def test_folder_that_cannot_be_used_is_the_same_and_is_tried_again(tmp_path: Path) -> None:
     folder = tmp_path / "spool"
     folder.write_text("a file in its place")
