@@ -84,7 +84,7 @@ class HistoryDesk:
             }
             return {name: given[name] for name in by}
 
-        return folding.realized_rows(found, span, head, priced)
+        return await asyncio.to_thread(folding.realized_rows, found, span, head, priced)
 
     async def equity(self, span: Span, accounts: Collection[str] | None, by: Collection[str]) -> list[Row]:
         """Return what accounts were worth, gross and net of transfers, by bucket and ``by``. Raises Refusal."""
@@ -99,17 +99,23 @@ class HistoryDesk:
                 moments = [-(-flow.at // 60_000) * 60_000 for flow in flows]
                 wanted = {(owners[flow.account].env, flow.ccy, at) for flow, at in zip(flows, moments, strict=True)}
                 priced = await self._prices(connection, wanted, owners)
-        worth = [
-            (flow, float(flow.amount) * priced(owners[flow.account].venue, owners[flow.account].env, flow.ccy, at).usd)
-            for flow, at in zip(flows, moments, strict=True)
-        ]
 
         def head(name: str) -> Row:
             owner, info = owners[name], infos.get(name)
             given: Row = {"account": name, "strategy": info.strategy if info else None, "venue": owner.venue}
             return {one: given[one] for one in by} | {"env": owner.env, "execution": owner.execution}
 
-        return folding.equity_rows(span, bases, samples, worth, head)
+        def folded() -> list[Row]:
+            worth = [
+                (
+                    flow,
+                    float(flow.amount) * priced(owners[flow.account].venue, owners[flow.account].env, flow.ccy, at).usd,
+                )
+                for flow, at in zip(flows, moments, strict=True)
+            ]
+            return folding.equity_rows(span, bases, samples, worth, head)
+
+        return await asyncio.to_thread(folded)
 
     async def positions_at(self, accounts: Collection[str], at: int) -> dict[str, Row]:
         """Return positions as they stood at a moment, by id. Raises Refusal."""

@@ -6,6 +6,7 @@ Amounts stay exact; only figures in US dollars are floats. Accounts of different
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import NamedTuple
@@ -133,6 +134,26 @@ def _present(row: Mapping[str, object]) -> Row:
 # --- what it was worth --------------------------------------------------------------------------------------------------
 
 
+class _Moved:
+    """What came from outside to one account and went there, added up as time goes on."""
+
+    def __init__(self, since: int) -> None:
+        """Begin with nothing: what came up to ``since`` is in the figure that the account begins with."""
+        self._since, self._total = since, 0.0
+        self._flows: deque[tuple[int, float]] = deque()
+
+    def add(self, at: int, usd: float) -> None:
+        """Take a flow that is not older than the one before."""
+        if at > self._since:
+            self._flows.append((at, usd))
+
+    def until(self, at: int) -> float:
+        """Return the sum up to a moment that is not before the one that was asked last."""
+        while self._flows and self._flows[0][0] <= at:
+            self._total += self._flows.popleft()[1]
+        return self._total
+
+
 class _Line:
     """One group of accounts over time."""
 
@@ -140,8 +161,8 @@ class _Line:
         self.head = head
         self.bases: dict[str, Sample] = {}
         self.last: dict[str, Sample] = {}
-        self.moved: dict[str, float] = {}  # account → what came and went since its base
-        self.flows: list[tuple[int, str, float]] = []
+        self.flows: dict[str, _Moved] = {}
+        self.moved: dict[str, float] = {}  # account → what came and went since its base, up to its last figure
         self.peak = -math.inf  # of what it would be worth without transfers
         self.net = math.nan
 
@@ -170,24 +191,21 @@ def equity_rows(
     for name, base in bases.items():
         head = of(name)
         line = line_of[name] = lines.setdefault(tuple(head.values()), _Line(head))
-        line.bases[name] = base
+        line.bases[name], line.flows[name] = base, _Moved(base.at)
     for flow, usd in flows:
         if flow.account in line_of:
-            line_of[flow.account].flows.append((flow.at, flow.account, usd))
-    by_bucket: dict[int, list[Sample]] = {}
+            line_of[flow.account].flows[flow.account].add(flow.at, usd)
+    by_bucket: dict[int, dict[_Line, dict[str, Sample]]] = {}
     for bucket, sample in samples:
-        by_bucket.setdefault(bucket, []).append(sample)
+        if sample.account in line_of:
+            by_bucket.setdefault(bucket, {}).setdefault(line_of[sample.account], {})[sample.account] = sample
     for line in lines.values():
         line.last = {name: base for name, base in line.bases.items() if base.at < span.since}
         line.net = line.peak = sum(base.usd for base in line.bases.values())
     rows = []
     for bucket in sorted(by_bucket):
-        fresh: dict[str, Sample] = {one.account: one for one in by_bucket[bucket]}
-        rows += [
-            _equity_row(line, span.edges[bucket], {name: one for name, one in fresh.items() if name in line.bases})
-            for line in lines.values()
-            if line.bases.keys() & fresh.keys()
-        ]
+        fresh = by_bucket[bucket]
+        rows += [_equity_row(line, span.edges[bucket], fresh[line]) for line in lines.values() if line in fresh]
     return rows
 
 
@@ -195,10 +213,7 @@ def _equity_row(line: _Line, at: int, fresh: Mapping[str, Sample]) -> Row:
     line.last |= fresh
     before = sum(line.moved.values())
     for name, sample in fresh.items():
-        base = line.bases[name].at
-        line.moved[name] = math.fsum(
-            usd for when, whose, usd in line.flows if whose == name and base < when <= sample.at
-        )
+        line.moved[name] = line.flows[name].until(sample.at)
     moved = sum(line.moved.values())
     gross = math.fsum(one.usd for one in line.last.values())
     net = gross - moved + math.fsum(base.usd for name, base in line.bases.items() if name not in line.last)
