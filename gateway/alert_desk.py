@@ -29,7 +29,7 @@ class AlertDesk:
     """The gateway's answers to ``/v1/alerts`` and to ``perpwire alerts``."""
 
     def __init__(
-        self, engine: Engine, notifier: Notifier, clock: Clock, act: Act, stored: Callable[[], Awaitable[None]]
+        self, engine: Engine, notifier: Notifier, clock: Clock, act: Act, stored: Callable[[], Awaitable[object]]
     ) -> None:
         """Args:
         act: Does what people order.

@@ -66,7 +66,7 @@ class Backfiller:
         books: Takes what is read.
         window_s: See ``exchanges.venue.Capabilities``. ``reach_ms``: how far back it can be asked for.
         judge: Takes what an audit brought; raises VenueError where the account may not be read.
-        settled: Waits until what was handed over is stored, a moment at most.
+        settled: Waits until what was handed over is stored, a moment at most; returns whether it is.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Backfiller:
         window_s: float,
         reach_ms: int | None,
         judge: Callable[[Sequence[Event]], None],
-        settled: Callable[[], Awaitable[object]],
+        settled: Callable[[], Awaitable[bool]],
     ) -> None:
         self.account = account
         self.reach_ms = reach_ms
@@ -112,13 +112,18 @@ class Backfiller:
             while (window := backfills.window(backfill, self._window_ms)) is not None:
                 records, flaws = await self._window(*window, symbols)
                 backfill = put(backfills.after(backfill, window[1], self._clock.now_ms(), records, flaws))
-                await self._settled()
+                await self._stored()
         except Retryable:
             raise
         except VenueError as error:
             tell(self.broken(backfill, str(error)))
             raise
         return backfill
+
+    async def _stored(self) -> None:
+        """Go on only once what was put is durable: what can be written nowhere would pile up, and be given up at last."""
+        while not await self._settled():
+            await sleep_until(self._clock, self._clock.now_ms() + _LOOK_MS)
 
     def broken(self, backfill: Backfill, why: str) -> Backfill:
         """Put on record that a reading ended before its end; return that record."""
@@ -143,7 +148,7 @@ class Backfiller:
                     log.warning("an answer about the past is not whole", account=self.account, what=flaw)
                 if ahead >= _AHEAD:
                     ahead = 0
-                    await self._settled()
+                    await self._stored()
         except (ProtocolViolation, Rejected) as error:  # asked again, it would be the same
             flaws[str(error)] = None
             log.warning("a part of the past cannot be had", account=self.account, error=str(error))

@@ -156,9 +156,9 @@ class Store:
                     return await past_of(connection, account, self._begins)
         return None
 
-    async def stored(self) -> None:
-        """Wait until all that was handed over is stored; not where the database is away, and a moment at most."""
-        await self.checkpoint.written(_PATIENCE_S)
+    async def stored(self) -> bool:
+        """Wait until all that was handed over is durable, a moment at most; return whether it is."""
+        return await self.checkpoint.written(_PATIENCE_S)
 
     def all_live(self, row_ids: Iterable[str], accounts: Iterable[str]) -> None:
         """Note that every account is live: rows that an absent database could not tell about are deleted, once."""

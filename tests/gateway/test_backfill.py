@@ -85,7 +85,7 @@ def page(*events: Event, flaws: Sequence[str] = (), whole: bool = True) -> Findi
 class Scene:
     def __init__(self, pages: Callable[[int, int], Sequence[Findings | VenueError]], account: str = "main") -> None:
         self.clock, self.asked, self.kept = StillClock(BEGAN, watch=Watch()), Asked(pages), Kept()
-        self.settled = 0
+        self.settled, self.durable = 0, True
         self.now = self.clock.now_ms()
         self.reader = Backfiller(
             account, self.asked, self.kept, self.clock, window_s=86_400, reach_ms=90 * DAY, judge=self._judge,
@@ -96,8 +96,9 @@ class Scene:
     def _judge(self, events: Sequence[Event]) -> None:
         self.judged += events
 
-    async def _settle(self) -> None:
+    async def _settle(self) -> bool:
         self.settled += 1
+        return self.durable
 
     async def read(self, days: int = 1) -> Backfill:
         return await self.reader.read(self.reader.begin(self.now - days * DAY, self.now), ["BTC"])
@@ -118,6 +119,19 @@ async def test_windows_are_read_oldest_first_and_progress_follows_what_came() ->
     assert (found.since, found.done, found.records, found.error) == (begin, scene.now, 10, None)
     assert scene.settled == 2
     assert (scene.asked.audits, len(scene.judged)) == (1, 1)
+
+
+async def test_a_reading_goes_on_only_once_what_it_brought_is_durable() -> None:
+    scene = Scene(lambda since, until: [page(fill(f"f{since}", since))])
+    scene.durable = False
+    reading = asyncio.create_task(scene.read(2))
+    for asked in (1, 2, 3):
+        await scene.clock.watch.until(scene.clock.alarms)
+        assert (len(scene.asked.windows), scene.settled) == (1, asked)
+        scene.durable = asked == 3
+        scene.clock.advance(1_000)
+    assert (await reading).done == scene.now
+    assert len(scene.asked.windows) == 2
 
 
 async def test_what_cannot_be_had_is_said_and_not_claimed_and_a_remark_changes_nothing() -> None:
