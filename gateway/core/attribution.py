@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 from exchanges.events import Fill, FundingPayment, Side, Transfer
-from gateway.core.chains import AFTERWARDS_MS, Chain, Evidence, Item, Leg
+from gateway.core.chains import AFTERWARDS_MS, Chain, Evidence, Held, Item, Leg
 from gateway.core.round_trips import ZERO, RoundTrip
 
 _ALIKE = Decimal("1e-4")  # payments of one moment for each contract, by rounding
@@ -88,32 +88,56 @@ class Attribution:
                     leg.trip.whole = False
         return held[0]
 
-    def of_payment(self, position: str | None, size: str | None = None, payment: str = "") -> Leg | None:
-        """Return the leg that a payment is of; None where that cannot be told, which leaves those that are held incomplete."""
-        if payment in self._shared:
-            return self._shared[payment]
+    def of_funding(self, payment: FundingPayment) -> Leg | None:
+        """Return the leg that a payment is of, by what was held at its moment; None where that cannot be told."""
+        if payment.id in self._shared:
+            return self._shared[payment.id]
+        legs, position = self._chain.legs, payment.position
+        if position is not None and (found := self._chain.leg(position)) is not None:
+            return found
+        if len(legs) <= 1:
+            return legs[0] if legs else self.named(position or self._chain.id)
+        if position is not None:
+            return self.named(position)
+        held = [leg for leg in legs if leg.due(payment.at)]
+        if len(held) > 1 and payment.size is not None:
+            size = abs(Decimal(payment.size))
+            held = [leg for leg in held if any(_as_large(one, size) for one in leg.due(payment.at))] or held
+        if not held:
+            return max(legs, key=lambda leg: leg.past.closed_at if leg.past else 0)
+        return held[0] if len(held) == 1 else None
+
+    def holding(self, leg: Leg, payment: FundingPayment) -> Held | None:
+        """Return what a payment to a leg is of: what is as large as the venue says, else what was held at the very hour."""
+        due = leg.due(payment.at)
+        if payment.size is not None:
+            size = abs(Decimal(payment.size))
+            due = [one for one in due if _as_large(one, size)] or due
+        return due[0] if due else None
+
+    def of_transfer(self, position: str | None) -> Leg | None:
+        """Return the leg that money is of; None where that cannot be told, which leaves those that are held incomplete."""
         if position is not None and (found := self._chain.leg(position)) is not None:
             return found
         legs = self._chain.legs
         if len(legs) <= 1:
             return legs[0] if legs else self.named(position or self._chain.id)
+        if position is not None:
+            return self.named(position)
         held = [leg for leg in legs if leg.trip is not None]
-        if len(held) > 1 and size is not None:
-            held = [leg for leg in held if leg.trip and leg.trip.size == abs(Decimal(size))] or held
-        if len(held) == 1 and position is None:
-            return held[0]
-        if position is None and not held:
+        if not held:
             return max(legs, key=lambda leg: leg.past.closed_at if leg.past else 0)
-        for leg in held if position is None else ():
+        if len(held) == 1:
+            return held[0]
+        for leg in held:
             if leg.trip is not None:
                 leg.trip.whole = False
-        return None if position is None else self.named(position)
+        return None
 
     def share(self, payments: list[FundingPayment]) -> None:
         """Tell the legs apart that payments of one moment are of, where the venue does not: they are as large as the legs."""
-        held = sorted(
-            (leg.trip.size, number) for number, leg in enumerate(self._chain.legs) if leg.trip and leg.trip.size
-        )
+        due = [(number, leg.due(payments[0].at)) for number, leg in enumerate(self._chain.legs)] if payments else []
+        held = sorted((abs(one[0].size), number) for number, one in due if one and one[0].size)
         if len(held) < 2 or len(held) != len(payments) or len({size for size, _ in held}) < len(held):
             return
         paid = sorted(payments, key=lambda one: abs(Decimal(one.amount)))
@@ -136,6 +160,10 @@ class Attribution:
             and leg not in found
         ]
         return found[0] if len(found) == 1 else None
+
+
+def _as_large(held: Held, size: Decimal) -> bool:
+    return held.size is not None and abs(held.size) == size
 
 
 def side(fill: Fill) -> Side:

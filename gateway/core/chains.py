@@ -16,6 +16,9 @@ from gateway.core.evidence import SLACK_MS
 from gateway.core.records import ClosedCycle, CloseReason, OpenCycle, PastPosition
 from gateway.core.round_trips import ZERO, Contract, Part, RoundTrip
 
+# Funding is of what was held at a full hour, and booked up to so much later. Some venues (Hyperliquid) count with the first moments
+# after the hour.
+HOUR_MS, BOOKED_MS = 3_600_000, 300_000
 # What is booked this soon after a position ended was part of it: funding, the fee of a liquidation.
 AFTERWARDS_MS = 60_000
 GRAVE: Collection[CloseReason] = ("liquidated", "adl", "settled")
@@ -55,6 +58,13 @@ class Evidence(NamedTuple):
         return self.covered is not None and self.covered <= at and (self.until is None or at <= self.until)
 
 
+class Held(NamedTuple):
+    """What was held at a moment: the opener of its round trip, and its signed size; None: not known."""
+
+    opener: str
+    size: Decimal | None
+
+
 class Leg(msgspec.Struct, kw_only=True, gc=False):
     """One position over time.
 
@@ -65,6 +75,8 @@ class Leg(msgspec.Struct, kw_only=True, gc=False):
         sizes: What was held after each of the newest fills, as long as the venue said nothing of it.
         early: Funding of a position that no fill is known of yet.
         past: The last cycle that ended. ``owed``: it lacks nothing but the word that its first fill opened it.
+        hour: The full hour whose funding may be booked yet, where something changed since; 0: none. ``held``: what was held
+            then, and after each fill of the first moments. ``over``: the cycles of those that ended since.
     """
 
     position: str
@@ -77,6 +89,30 @@ class Leg(msgspec.Struct, kw_only=True, gc=False):
     trip: RoundTrip | None = None
     past: PastPosition | None = None
     owed: bool = False
+    hour: int = 0
+    held: list[Held] = []
+    over: list[PastPosition] = []
+
+    def turn(self, at: int) -> None:
+        """Remember what is held at the full hour before a moment, at which it changes; forget what was at an earlier one."""
+        hour = at - at % HOUR_MS
+        if hour == self.hour:
+            return
+        self.hour, self.over, self.held = 0, [], []
+        if at - hour <= BOOKED_MS:
+            self.hour = hour
+            if self.trip is not None:
+                self.held = [Held(self.trip.opener, self.trip.signed)]
+
+    def due(self, at: int) -> list[Held]:
+        """Return what a payment that was booked at a moment can be of, the likeliest first."""
+        moment = funded_at(at)
+        if self.hour and self.hour == moment:
+            return self.held
+        trip = self.trip
+        if trip is None or (trip.begun and trip.opened_at > moment + SLACK_MS):
+            return []
+        return [Held(trip.opener, trip.signed)]
 
     @property
     def doubt(self) -> int | None:
@@ -89,6 +125,7 @@ class Chain(msgspec.Struct, kw_only=True, gc=False):
 
     Attributes:
         last_at: Everything up to this moment is in it. ``number``: of the moments at which a cycle ended, or was amended.
+        unattributed: Funding of which no cycle is known, by currency.
     """
 
     account: str
@@ -96,6 +133,7 @@ class Chain(msgspec.Struct, kw_only=True, gc=False):
     last_at: int = -1
     number: int = 0
     legs: list[Leg] = []
+    unattributed: dict[str, Decimal] = {}
 
     @property
     def id(self) -> str:
@@ -146,6 +184,12 @@ def at_of(item: Item) -> int:
     if isinstance(item, ClosedCycle):
         return item.closed_at + SLACK_MS
     return item.at + SLACK_MS if isinstance(item, Seen) else item.at
+
+
+def funded_at(booked_at: int) -> int:
+    """Return the moment that funding is of: the full hour shortly before it was booked, else that moment itself."""
+    late = booked_at % HOUR_MS
+    return booked_at - late if late <= BOOKED_MS else booked_at
 
 
 def first_seen(state: PositionState, at: int) -> Seen:

@@ -14,7 +14,7 @@ import msgspec
 
 from exchanges.events import Fill, FundingPayment, Side, Transfer
 from gateway.core.attribution import Attribution, opens, side
-from gateway.core.chains import AFTERWARDS_MS, GRAVE, Chain, Ended, Evidence, Item, Leg, Move, Seen, at_of
+from gateway.core.chains import AFTERWARDS_MS, GRAVE, Chain, Ended, Evidence, Held, Item, Leg, Move, Seen, at_of
 from gateway.core.evidence import SLACK_MS
 from gateway.core.realized import exact_sum
 from gateway.core.records import ClosedCycle, CloseReason, PastPosition
@@ -83,7 +83,10 @@ class _Step:
 
     def _fill(self, fill: Fill) -> None:
         leg = self._legs.of_fill(fill)
+        leg.turn(fill.at)
         self._move(leg, fill)
+        if leg.trip is not None and leg.hour and fill.at - leg.hour <= SLACK_MS:
+            leg.held = [*leg.held, Held(leg.trip.opener, leg.trip.signed)]
         self._remember(leg, fill.at)
 
     def _move(self, leg: Leg, fill: Fill) -> None:
@@ -121,7 +124,9 @@ class _Step:
     def _open(self, leg: Leg, part: Part, *, begun: bool) -> None:
         fill = part.fill
         leg.trip = RoundTrip(opener=fill.id, side=side(fill), opened_at=fill.at, settle=self._settle, begun=begun)
-        leg.early = ZERO
+        if leg.early:  # of a position before it, of which nothing else is known
+            self._unattributed(leg.early, self._settle or fill.fee_ccy or "")
+            leg.early = ZERO
         self._enter(leg, leg.trip, part)
 
     def _enter(self, leg: Leg, trip: RoundTrip, part: Part) -> None:
@@ -212,6 +217,8 @@ class _Step:
         leg.trip = leg.first_at = None
         leg.past = trip.past(self._chain.account, leg.position, self._chain.symbol, closed_at, self._contract, reason)
         self.cycles[leg.past.id] = leg.past
+        if any(one.opener == trip.opener for one in leg.held):
+            leg.over = [*leg.over, leg.past]
 
     @property
     def _settle(self) -> str | None:
@@ -220,23 +227,56 @@ class _Step:
     # --- money without a trade -------------------------------------------------------------------------------------------
 
     def _payment(self, payment: FundingPayment) -> None:
-        leg = self._legs.of_payment(payment.position, payment.size, payment.id)
+        leg = self._legs.of_funding(payment)
+        held = self._legs.holding(leg, payment) if leg is not None else None
         if leg is None:
+            for one in self._chain.legs:
+                self._lacks(one, payment)
+        elif held is not None and self._pay(leg, held.opener, payment):
             return
-        amount = Decimal(payment.amount)
-        if leg.trip is not None:
-            leg.trip.pay(amount, payment.ccy)
-        elif leg.past is not None and payment.at - leg.past.closed_at <= AFTERWARDS_MS:
-            self._amend(leg, leg.past, "funding", amount, payment.ccy)
-        elif not leg.known:
-            leg.early = exact_sum(leg.early, amount)
+        elif leg.trip is None and leg.past is not None and payment.at - leg.past.closed_at <= AFTERWARDS_MS:
+            self._amend(leg, leg.past, "funding", Decimal(payment.amount), payment.ccy)
+            return
+        elif leg.trip is None and not leg.known and payment.ccy == (self._settle or payment.ccy):
+            leg.early = exact_sum(leg.early, Decimal(payment.amount))
+            return
+        else:
+            self._lacks(leg, payment)
+        self._unattributed(Decimal(payment.amount), payment.ccy)
+
+    def _pay(self, leg: Leg, opener: str, payment: FundingPayment) -> bool:
+        """Let the round trip of an opener have a payment, be it over or not; return whether there is one."""
+        if leg.trip is not None and leg.trip.opener == opener:
+            leg.trip.pay(Decimal(payment.amount), payment.ccy)
+            return True
+        past = next((one for one in leg.over if one.id == f"{one.position}@{opener}"), None)
+        if past is not None:
+            self._amend(leg, past, "funding", Decimal(payment.amount), payment.ccy)
+        return past is not None
+
+    def _lacks(self, leg: Leg, payment: FundingPayment) -> None:
+        """Take that a payment is of a leg's cycle of its moment, or of one that is not known: it or the last one is not whole."""
+        openers = {one.opener for one in leg.due(payment.at)}
+        if leg.trip is not None and (leg.trip.opener in openers or leg.past is None):
+            leg.trip.whole = False
+        ended = [one for one in leg.over if one.id.removeprefix(f"{one.position}@") in openers]
+        if not openers and leg.past is not None:
+            ended = [leg.past]
+        for one in ended:
+            if one.complete:
+                self._amended(leg, msgspec.structs.replace(one, complete=False))
+        leg.owed = leg.owed and leg.past not in ended
+
+    def _unattributed(self, amount: Decimal, ccy: str) -> None:
+        known = self._chain.unattributed
+        self._chain.unattributed = known | {ccy: exact_sum(known.get(ccy, ZERO), amount)}
 
     def _transfer(self, transfer: Transfer) -> None:
         """Take profit that was settled, or what a liquidation cost beside its fill.
 
         A settlement that ends a position is told by its fill: here it counts while something is held alone.
         """
-        leg = self._legs.of_cost(transfer) or self._legs.of_payment(transfer.position)
+        leg = self._legs.of_cost(transfer) or self._legs.of_transfer(transfer.position)
         if leg is None:
             return
         amount, trip = Decimal(transfer.amount), leg.trip
@@ -254,7 +294,10 @@ class _Step:
     def _amend(self, leg: Leg, past: PastPosition, name: str, amount: Decimal, ccy: str) -> None:
         """Add to a cycle that is over what was booked after it."""
         known, net = getattr(past, name), past.realized_net
-        if ccy != past.settle or known is None:
+        if known is None:
+            return
+        if ccy != past.settle:  # what it comes to cannot be told
+            self._amended(leg, msgspec.structs.replace(past, **{name: None, "realized_net": None}))
             return
         more: dict[str, str | None] = {name: told(exact_sum(Decimal(known), amount))}
         if net is not None:
@@ -262,7 +305,10 @@ class _Step:
         self._amended(leg, msgspec.structs.replace(past, **more))
 
     def _amended(self, leg: Leg, past: PastPosition) -> None:
-        leg.past = self.cycles[past.id] = past
+        self.cycles[past.id] = past
+        leg.over = [past if one.id == past.id else one for one in leg.over]
+        if leg.past is None or leg.past.id == past.id:
+            leg.past = past
 
     # --- what the venue says of positions ------------------------------------------------------------------------------------
 
@@ -316,6 +362,7 @@ class _Step:
             return  # what was found closed had ended before
         if trip is not None:
             trip.whole = False
+            leg.turn(closed.closed_at)
             self._close(leg, closed.closed_at, closed.reason or "reconciled")
         elif past is not None and past.closed_at >= min(closed.since, closed.closed_at) - SLACK_MS:
             if closed.reason in GRAVE and past.reason == "trade":
@@ -323,7 +370,8 @@ class _Step:
                 self._amended(leg, msgspec.structs.replace(past, reason=closed.reason, status=status))
             return
         elif past is None or past.closed_at < closed.closed_at:
-            self._amended(leg, _without_fills(self._chain, closed, self._settle))
+            leg.past = _without_fills(self._chain, closed, self._settle)
+            self._amended(leg, leg.past)
         leg.known, leg.first_at = True, None
 
 

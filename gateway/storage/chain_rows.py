@@ -42,8 +42,10 @@ _OWING = """
 """
 _DOUBTFUL = "SELECT account, symbol, doubt FROM open_cycles WHERE account = $1 AND doubt >= $2"
 _BEFORE = """
-    SELECT chain, number FROM position_history WHERE account = $1 AND symbol = $2 AND folded < $3 ORDER BY number DESC LIMIT 1
+    SELECT chain, number, folded FROM position_history WHERE account = $1 AND symbol = $2 AND folded < $3
+    ORDER BY number DESC LIMIT 1
 """
+_ENDED = "SELECT min(at) FROM position_history WHERE account = $1 AND symbol = $2 AND number > $3"
 _DROP = "DELETE FROM position_history WHERE account = $1 AND symbol = $2 AND number > $3"
 _FILLS = """
     SELECT state, journal FROM fills WHERE account = $1 AND symbol = $2 AND at > $3 ORDER BY at LIMIT $4
@@ -229,10 +231,19 @@ async def doubtful(connection: Connection, account: str, since: int) -> dict[Key
 
 
 async def go_back(connection: Connection, group: Group, to: int) -> None:
-    """Put a group back to how it stood before a moment, and forget the cycles that ended since."""
-    row = await connection.fetchrow(_BEFORE, *group.key, to)
+    """Put a group back to how it stood before a moment, and forget the cycles that ended, or were amended, since.
+
+    One that was amended since had ended before: it is as far back as that.
+    """
+    while True:
+        row = await connection.fetchrow(_BEFORE, *group.key, to)
+        number = row["number"] if row else -1
+        ended = await connection.fetchval(_ENDED, *group.key, number)
+        if row is None or ended is None or ended > row["folded"]:
+            break
+        to = ended
     group.chain = decode(row["chain"]) if row else Chain(account=group.account, symbol=group.symbol)
-    await connection.execute(_DROP, *group.key, row["number"] if row else -1)
+    await connection.execute(_DROP, *group.key, number)
     group.behind = True
 
 

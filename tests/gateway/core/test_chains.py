@@ -403,10 +403,10 @@ def test_legs_are_named_by_their_fills() -> None:
     items: list[Item] = [
         fill(1, 1, "100", T0, position=long),
         fill(2, -1, "100", T0 + 1, position=short),
-        payment(1, "3", T0 + 2, position=None),  # of one of the two
-        fill(3, 1, "101", T0 + 3, position=short),
-        payment(2, "5", T0 + 4, position=None),
-        fill(4, -1, "101", T0 + 5, position=long),
+        payment(1, "3", T0 + HOUR, position=None),  # of one of the two
+        fill(3, 1, "101", T0 + HOUR + 3, position=short),
+        payment(2, "5", T0 + 2 * HOUR, position=None),
+        fill(4, -1, "101", T0 + 2 * HOUR + 5, position=long),
     ]
     cycles, _ = whole(items)
     assert [(one.position, one.funding, one.complete) for one in cycles] == [(short, "0", False), (long, "5", False)]

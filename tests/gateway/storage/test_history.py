@@ -378,3 +378,18 @@ async def test_what_bybit_says_of_each_closing_is_added_up(db: asyncpg.Connectio
 
 def test_the_contract_is_the_one_of_the_plain_tests() -> None:
     assert contract_of(CONTRACT) == LINEAR
+
+
+async def test_a_late_record_takes_back_no_cycle_that_only_its_funding_came_after(db: asyncpg.Connection) -> None:
+    """The first cycle's funding is booked after the second ended; then comes what was between, and the payment goes elsewhere."""
+    hour = T0 + HOUR
+    first = [fill(1, 1, "100", T0), fill(2, -1, "100", hour + 500)]
+    second = [fill(3, 2, "100", hour + 1_000), fill(4, -2, "100", hour + 1_500)]
+    between = [fill(5, 3, "100", hour + 1_600), fill(6, -3, "100", hour + 1_700)]
+    paid = payment(1, "-7", hour + 2_000, size="3")
+    await write(db, covered(), *first, *second, at=hour)
+    await write(db, paid, at=hour)
+    assert [one.funding for one in await stored(db)] == ["-7", "0"]
+    await write(db, *between, at=hour)
+    assert [one.funding for one in await stored(db)] == ["0", "0", "-7"]
+    assert await stored(db) == expected([*first, *second, *between, paid])
