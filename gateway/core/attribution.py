@@ -99,7 +99,7 @@ class Attribution:
             return legs[0] if legs else self.named(position or self._chain.id)
         if position is not None:
             return self.named(position)
-        held = [leg for leg in legs if leg.due(payment.at)]
+        held = [leg for leg in legs if leg.due(payment.at)] or [leg for leg in legs if leg.trip is not None]
         if len(held) > 1 and payment.size is not None:
             size = abs(Decimal(payment.size))
             held = [leg for leg in held if any(_as_large(one, size) for one in leg.due(payment.at))] or held
@@ -108,8 +108,11 @@ class Attribution:
         return held[0] if len(held) == 1 else None
 
     def holding(self, leg: Leg, payment: FundingPayment) -> Held | None:
-        """Return what a payment to a leg is of: what is as large as the venue says, else what was held at the very hour."""
-        due = leg.due(payment.at)
+        """Return what a payment to a leg is of: what is as large as the venue says, else what was held at the very hour.
+
+        Where nothing was, it is what is held when it is booked: not every moment of funding is an hour.
+        """
+        due = [*leg.due(payment.at), *([Held(leg.trip.opener, leg.trip.signed)] if leg.trip is not None else [])]
         if payment.size is not None:
             size = abs(Decimal(payment.size))
             due = [one for one in due if _as_large(one, size)] or due

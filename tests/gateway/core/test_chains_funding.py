@@ -88,12 +88,13 @@ def test_what_finds_no_cycle_is_named_and_leaves_the_last_one_incomplete() -> No
     cycles, chain = whole([*CLOSED, payment(1, "-7", H + HOUR)])
     assert [(one.funding, one.complete) for one in cycles] == [("0", False)]
     assert chain.unattributed == {"USDT": Decimal(-7)}
-    late: list[Item] = [*CLOSED, fill(3, 1, "100", H + HOUR + 240_000), payment(1, "-7", H + HOUR + 250_000)]
-    cycles, chain = whole(late)
-    trip = chain.legs[0].trip
-    assert trip is not None
-    assert (trip.funding, [one.complete for one in cycles]) == (Decimal(0), [False])
-    assert chain.unattributed == {"USDT": Decimal(-7)}
+
+
+def test_what_was_opened_since_has_what_nothing_at_the_hour_can_have() -> None:
+    opened: list[Item] = [*CLOSED, fill(3, 2, "100", H + 240_000), fill(4, -2, "100", H + HOUR // 2)]
+    assert funding([*opened, payment(1, "-7", H + 250_000)]) == [("long", "-7", True), ("long", "0", True)]
+    assert funding([*opened, payment(1, "-7", H + 250_000, size="2")]) == [("long", "0", True), ("long", "-7", True)]
+    assert funding([*opened[2:], payment(1, "-7", H + 250_000)]) == [("long", "-7", False)]
 
 
 def test_a_payment_that_nobody_can_attribute_is_named() -> None:
