@@ -51,6 +51,8 @@ from gateway.whatif import prepare
 log = structlog.get_logger("perpwire")
 
 _CLOCK_TURN_S = 1.0
+# Between two steps of a base.
+_STEP_S = 0.01
 # A fill may come a moment before the position that it changed: the stream's own word is waited for so long.
 _STREAM_FIRST_MS = 300
 # What is being delivered at a stop is waited for so long.
@@ -144,7 +146,7 @@ class Gateway:
         self.store = Store(config.storage)
         self.metrics = Metrics()
         self.server = Server()
-        self.journal = Journal()
+        self.journal = Journal(lambda work: asyncio.get_running_loop().call_later(_STEP_S, work))
         self.notifier = Notifier(channels, self.clock, random.random)
         self.feeds: Feeds
         self._recorder, self._policy = recorder, policy

@@ -6,7 +6,7 @@ Owns nothing but the way between them: the scribe decides what becomes an entry,
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, cast
 
 import msgspec
@@ -53,11 +53,17 @@ class _Watched:
 
 
 class Journal:
-    """One life. ``open`` once the engine is there and before it is told anything, ``close`` at a good end."""
+    """One life. ``open`` once the engine is there and before it is told anything, ``close`` at a good end.
 
-    def __init__(self) -> None:
+    Args:
+        later: Calls what it is given in a moment, so that others have their turn; a base is put down in such steps.
+    """
+
+    def __init__(self, later: Callable[[Callable[[], None]], object] = lambda work: work()) -> None:
         self._scribe: Scribe | None = None
-        self._begin: Callable[[int], None] = lambda _: None
+        self._later = later
+        self._parts: Callable[[int], Iterator[None]] = lambda _: iter(())
+        self._rest: Iterator[None] = iter(())  # of the base that is being put down
         self._day = 0
 
     def watched(self, sink: Sink) -> Sink:
@@ -82,7 +88,7 @@ class Journal:
             kept: Takes the entries.
             places: Gives out the places of all that is kept, behind those of earlier lives.
         """
-        self._begin = lambda at: scribe.base(engine.remembered(at), conditions, accounts, at, at)
+        self._parts = lambda at: scribe.parts(engine.remembered(at), conditions, accounts, at, at)
         self._day = now // DAY_MS
         scribe = Scribe(engine.tables.epoch, places, engine, kept.put_entry, kept.put_sample)
         scribe.base(restored, conditions, accounts, now, stored_at)
@@ -138,7 +144,13 @@ class Journal:
         """Let replays begin here, too: with a new day, or behind what could not be kept."""
         if self._scribe is not None:
             self._day = now // DAY_MS
-            self._begin(now)
+            self._rest = self._parts(now)
+            self._go_on(self._rest)
+
+    def _go_on(self, rest: Iterator[None]) -> None:
+        """Put down a step of a base, unless another one was begun."""
+        if rest is self._rest and next(rest, self) is not self:
+            self._later(lambda: self._go_on(rest))
 
     def order(self, engine: Engine, order: Order, now: int) -> bool:
         """Let the engine do what somebody ordered."""
@@ -156,6 +168,8 @@ class Journal:
     def close(self, engine: Engine, now: int) -> None:
         """End in good order: the newest prices, and alerts as they are shown."""
         if self._scribe is not None:
+            for _ in self._rest:
+                pass
             self._scribe.close(engine.alerts.board.records(now), now)
             self._scribe = None
 

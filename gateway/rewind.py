@@ -68,6 +68,8 @@ class Rewind:
         self._life: tuple[str, int] = "", 0  # epoch and turn of the rows that wait
         self._rows: list[Row] = []
         self._whole = False  # nothing is missing since the base
+        self._parts: list[Entry] = []  # of a base that is not there in whole yet
+        self._held: list[Row] = []  # what came since it began
 
     def feed(self, row: Row) -> None:
         """Take the next row.
@@ -82,6 +84,15 @@ class Rewind:
             if row.kind == "lost":
                 self._whole = False
                 return
+            if row.kind == "base":
+                self._base(row)
+                return
+        if self._parts:
+            self._held.append(row)
+        else:
+            self._live(row)
+
+    def _live(self, row: Row) -> None:
         life = row.epoch, row.turn
         if life != self._life:
             self._turn()
@@ -94,6 +105,7 @@ class Rewind:
         Raises:
             NothingKept: There was no base.
         """
+        self._let_go()
         self._turn()
         if self.engine is None:
             raise NothingKept("no entry of that time is kept: choose a later moment")
@@ -105,16 +117,14 @@ class Rewind:
     def _turn(self) -> None:
         """Go through the turn whose rows are there."""
         rows, self._rows = self._rows, []
-        own = next((row for row in rows if isinstance(row, Entry) and row.kind in ("base", "clock", "operator")), None)
+        own = next((row for row in rows if isinstance(row, Entry) and row.kind in ("clock", "operator")), None)
         if own is None:
             self._events(rows)
             return
         place = rows.index(own)
         self._hear(rows[:place])
         self.at = max(self.at, own.at)
-        if own.kind == "base":
-            self._begin(own)
-        elif own.kind == "clock":
+        if own.kind == "clock":
             self._do(lambda engine: engine.clock(own.at))
         else:
             for order in decode(own.body):
@@ -138,11 +148,32 @@ class Rewind:
         if told and self.engine is not None:
             self.engine.hear(told)
 
-    def _begin(self, entry: Entry) -> None:
-        """Begin a life; one that goes on needs no other beginning, unless something of it is missing."""
+    def _base(self, entry: Entry) -> None:
+        """Take an entry of a base; once all are there a life begins, and what came meanwhile is gone through.
+
+        One that goes on needs no other beginning, unless something of it is missing.
+        """
+        if self._parts and (entry.epoch, entry.turn) != (self._parts[0].epoch, self._parts[0].turn):
+            self._let_go()  # that one was broken off
+        self._turn()
         if self.engine is not None and self.engine.tables.epoch == entry.epoch and self._whole:
             return
-        base = msgspec.json.decode(entry.body, type=Base)
+        self._parts.append(entry)
+        if len(self._parts) == entry.seq:
+            self._begin(self._parts)
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Go through what waited for a base."""
+        held, self._parts, self._held = self._held, [], []
+        for row in held:
+            self._live(row)
+
+    def _begin(self, entries: Sequence[Entry]) -> None:
+        """Begin a life."""
+        bases = [msgspec.json.decode(entry.body, type=Base) for entry in entries]
+        entry, base = entries[0], bases[0]
+        self.at = max(self.at, entry.at)
         by = msgspec.json.decode(base.settings, type=Conditions)
         self.engine = Engine(
             entry.epoch,
@@ -155,7 +186,8 @@ class Rewind:
             follows=True,
         )
         self._whole = True
-        self._do(lambda engine: engine.restore(decode(bytes(base.events)), base.at, base.stored_at))
+        told = [event for one in bases for event in decode(bytes(one.events))]
+        self._do(lambda engine: engine.restore(told, base.at, base.stored_at))
 
     def _do(self, change: Callable[[Engine], object]) -> None:
         """Go through a change again; one that failed when it was lived fails again, and leaves the same behind."""

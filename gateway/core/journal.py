@@ -34,7 +34,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         id: Its place: see ``place``. Greater than that of every entry before it.
         at: When it came, our clock (ms).
         turn: The number of the engine's turn in its life, which entries of one turn share; 0: raw input.
-        seq: The change set that the turn became; 0: raw input.
+        seq: The change set that the turn became; 0: raw input. Of a base, of how many entries it is.
         source: The connection, or "rest". ``request``: what was asked. ``request_id``: the venue's own.
         venue_at: The venue's own time of it (ms), where it says one.
         causes: The raw entries that a turn's events came from.

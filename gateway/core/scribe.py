@@ -8,7 +8,7 @@ sampled yet is a set of names, and its figures are read where the engine keeps t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -32,6 +32,8 @@ from gateway.core.state import Position
 
 Group = tuple[int | None, Sequence[Event]]  # the raw entry that events came by, and they
 _MINUTE_MS = 60_000
+# Events in one entry of a base: what holds the loop up for some milliseconds, and what a database takes at once.
+_PART = 500
 _SAMPLED = frozenset({Price, CurrencyPrice, FundingRate})
 _OF_BOOKS = frozenset({"fills", "funding", "transfers", "pnl_records"})
 _ANNOUNCED = frozenset({Instrument, MarginTiers, CollateralTiers})
@@ -49,9 +51,10 @@ class World(Protocol):
 
 
 class Base(msgspec.Struct, frozen=True, kw_only=True):
-    """What a replay starts with: the body of a ``base`` entry.
+    """What a replay starts with: the body of a ``base`` entry. One base is several of them, which share a turn.
 
     Attributes:
+        accounts, settings: The first entry's alone.
         settings: All of the configuration that figures and alerts depend on, as JSON.
         events: What ``Engine.restore`` was given (``journal.encode``), at ``at``, ``stored_at``.
     """
@@ -180,16 +183,28 @@ class Scribe:
         self, events: Iterable[Event], settings: bytes, accounts: Iterable[AccountInfo], now: int, stored_at: int | None
     ) -> None:
         """Put down what everything that follows starts from, between two turns. ``settings``: JSON."""
+        for _ in self.parts(events, settings, accounts, now, stored_at):
+            pass
+
+    def parts(
+        self, events: Iterable[Event], settings: bytes, accounts: Iterable[AccountInfo], now: int, stored_at: int | None
+    ) -> Iterator[None]:
+        """The same in small steps: of this moment, and turns may come between two steps, of which the first goes before them."""
         self._open(now)
-        found = Base(
-            at=now,
-            stored_at=stored_at,
-            accounts=tuple(accounts),
-            settings=msgspec.Raw(settings),
-            events=msgspec.Raw(encode(events).encode()),
-        )
-        self._entry("base", now, 0, body=msgspec.json.encode(found).decode())
+        every, turn, named = list(events), self.turn, tuple(accounts)
+
+        def write() -> Iterator[None]:
+            count = max(1, -(-len(every) // _PART))
+            found = Base(at=now, stored_at=stored_at, accounts=named, settings=msgspec.Raw(settings))
+            for place in range(count):
+                told = encode(every[place * _PART : (place + 1) * _PART]).encode()
+                body = msgspec.json.encode(msgspec.structs.replace(found, events=msgspec.Raw(told))).decode()
+                self._entry("base", now, count, turn=turn, body=body)
+                found = Base(at=now, stored_at=stored_at)
+                yield
+
         self._in_turn = False
+        return write()
 
     def begin(self, groups: Sequence[Group], now: int) -> None:
         """Take the events of the turn that comes now; what the engine knows of prices before it is sampled, where that counts."""
@@ -374,6 +389,7 @@ class Scribe:
         *,
         account: str | None = None,
         causes: tuple[int, ...] = (),
+        turn: int | None = None,
         body: str = "",
     ) -> None:
         known = self._world.accounts.get(account) if account is not None else None
@@ -383,7 +399,7 @@ class Scribe:
                 at=now,
                 kind=kind,
                 epoch=self._epoch,
-                turn=self.turn,
+                turn=self.turn if turn is None else turn,
                 seq=seq,
                 user=known.info.user if known else None,
                 account=account,

@@ -18,6 +18,10 @@ _ENTRIES = (
     "SELECT id, at, kind, epoch, turn, seq, user_name, account, venue, causes, body FROM journal "
     "WHERE id >= $1 AND id < $2 AND kind = ANY($3) ORDER BY id"
 )
+_BEGINS = (
+    "SELECT min(id) FROM journal WHERE id < $1 AND kind = 'base' GROUP BY epoch, turn HAVING count(*) = max(seq) "
+    "ORDER BY 1 DESC LIMIT 1"
+)
 _SAMPLES = (
     "SELECT id, at, epoch, turn, venue, env, symbol, kind, value, venue_at FROM mark_samples "
     "WHERE id >= $1 AND id < $2 ORDER BY id"
@@ -25,10 +29,8 @@ _SAMPLES = (
 
 
 async def begins(connection: Connection, until: int) -> int | None:
-    """Return the place of the newest base before a place; None: there is none."""
-    found: int | None = await connection.fetchval(
-        "SELECT id FROM journal WHERE id < $1 AND kind = 'base' ORDER BY id DESC LIMIT 1", until
-    )
+    """Return where the newest base begins that is there in whole before a place; None: there is none."""
+    found: int | None = await connection.fetchval(_BEGINS, until)
     return found
 
 

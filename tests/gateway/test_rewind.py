@@ -30,8 +30,9 @@ from exchanges.events import (
 from gateway.config import Config
 from gateway.core.accounts import AccountInfo
 from gateway.core.alerts.records import Silence
-from gateway.core.journal import Entry, Places
+from gateway.core.journal import Entry, Places, decode
 from gateway.core.records import Demanded, Forgotten
+from gateway.core.scribe import Base
 from gateway.replay import Replay
 from gateway.rewind import NothingKept, Rewind, conditions
 from tests.gateway.events_of import (
@@ -253,6 +254,47 @@ def test_a_base_in_the_middle_of_a_life_is_begun_with_where_something_is_missing
     lost = Entry(id=life.rows[before].id - 1, at=now, kind="lost", epoch="lived")
     torn = [*life.rows[: before - 4], lost, *life.rows[before:]]
     assert whole(again(torn)) == whole(from_there), "behind a gap it begins anew"
+
+
+def many(life: Life) -> Life:
+    """Let a life hold so much that a base of it is several entries."""
+    for at in range(T0 + 3_000, T0 + 3_000 + 1_200):
+        life.turn(fill("buy", at=at), at=T0 + 5_000)
+    return life
+
+
+def test_a_base_is_entries_of_bounded_size_and_turns_between_them_come_after_it() -> None:
+    life = many(some(Life(OKX, at=T0)))
+    before, now = len(life.rows), T0 + 6_000
+    rest = life.scribe.parts(life.engine.remembered(now), conditions(Config()), (OKX,), now, now)
+    next(rest)
+    life.turn(position(fence=(3,), size="4", venue_at=now, mark_price="122"), at=now + 100)
+    life.clock(now + 1_000)
+    for number, _ in enumerate(rest):
+        life.turn(position(fence=(4 + number,), size=str(5 + number), venue_at=now, mark_price="122"), at=now + 1_100)
+    life.close()
+    parts = [row for row in life.rows[before:] if isinstance(row, Entry) and row.kind == "base"]
+    assert len({(row.epoch, row.turn) for row in parts}) == 1
+    assert [row.seq for row in parts] == [len(parts)] * len(parts)
+    assert len(parts) >= 2
+    assert all(len(decode(bytes(msgspec.json.decode(row.body, type=Base).events))) <= 500 for row in parts)
+    assert whole(again(life.rows)) == whole(life.engine), "a life that is whole goes on"
+    from_there = again(life.rows[before:])
+    assert venue_sent(from_there) == venue_sent(life.engine)
+    assert whole(from_there)["fills"] == whole(life.engine)["fills"]
+    with pytest.raises(NothingKept):
+        again(life.rows[before : life.rows.index(parts[-1])])
+
+
+def test_a_base_that_was_broken_off_is_no_beginning_and_the_next_one_is() -> None:
+    life = many(some(Life(OKX, at=T0)))
+    before, now = len(life.rows), T0 + 6_000
+    next(life.scribe.parts(life.engine.remembered(now), conditions(Config()), (OKX,), now, now))
+    life.turn(position(fence=(3,), size="4", venue_at=now, mark_price="122"), at=now + 100)
+    life.scribe.base(life.engine.remembered(now + 200), conditions(Config()), (OKX,), now + 200, now + 200)
+    life.turn(position(fence=(4,), size="5", venue_at=now, mark_price="122"), at=now + 300)
+    life.close()
+    assert venue_sent(again(life.rows[before:])) == venue_sent(life.engine)
 
 
 def test_a_turn_that_failed_fails_again_and_leaves_the_same_behind() -> None:
