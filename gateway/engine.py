@@ -348,6 +348,7 @@ class Engine:
         concerned &= self.accounts.keys()
         if concerned:
             self._reports.executions.link(now)
+            self._reports.judge()
             self._reports.corrections.age(now)
             self._reports.histories.link()
             self._want(concerned, now)
@@ -421,6 +422,7 @@ class Engine:
         self.calibration.restart()
         self._changes.sink = sink
         self._reports.executions.begin()
+        self._reports.judge()
         self._reports.histories.begin()
         self._holdings.settle()
         self.alerts.turn((), now)

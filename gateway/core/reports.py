@@ -54,6 +54,7 @@ class Reports:
     ) -> None:
         self.asked: frozenset[str] = frozenset()
         self.triggers: dict[str, Trigger] = {}
+        self._learned: list[tuple[Account, Piece]] = []  # in this turn
         self.fences = Fences()
         self.orders = Orders(changes)
         self.cycles = Cycles(changes)
@@ -220,6 +221,7 @@ class Reports:
     def history(self, account: Account, read: HistoryRead, now: int) -> None:
         """What was asked for has been told: what is not there, is not."""
         self.executions.link(now)
+        self.judge()
         self.corrections.history(account, read.since, read.asked_at)
         self.cycles.history(account, read.since, read.asked_at)
         for at in self.executions.history(read.account, read.since, read.asked_at):
@@ -240,9 +242,15 @@ class Reports:
     def _learn(self, account: Account, piece: Piece) -> bool:
         if not account.memory.add(piece):
             return False
-        self.corrections.evidence(account, piece)
-        self.cycles.evidence(account, piece)
+        self._learned.append((account, piece))
         return True
+
+    def judge(self) -> None:
+        """Let the evidence of this turn speak, all of it together: whichever came first would else be the only one heard."""
+        learned, self._learned = self._learned, []
+        for account, piece in learned:
+            self.corrections.evidence(account, piece)
+            self.cycles.evidence(account, piece)
 
     def _check_rows(self, account: Account, fill: Fill, now: int) -> None:
         """Mark the rows that do not show a fill yet; without a row, note that one may be missing."""
