@@ -31,10 +31,26 @@ class Attribution:
             return first
         leg = self._chain.leg(first.position or self._chain.id)
         held = leg.trip.signed if leg is not None and leg.trip is not None else ZERO
-        ends = {Decimal(one.start_position or 0) + signed(one) for one in chained}
-        going_on = (one for one in chained if Decimal(one.start_position or 0) == held)
+        ends = {end_of(one) for one in chained}
+        going_on = [one for one in chained if Decimal(one.start_position or 0) == held]
+        if len(going_on) > 1:
+            return self._first(going_on, chained, leg.trip if leg is not None else None)
         beginning = (one for one in chained if Decimal(one.start_position or 0) not in ends)
-        return next(going_on, None) or next(beginning, first)
+        return going_on[0] if going_on else next(beginning, first)
+
+    def _first(self, going_on: list[Fill], all_of_them: list[Fill], trip: RoundTrip | None) -> Fill:
+        """Return the fill that comes first of several that go on from the same size: closed and opened again within a moment.
+
+        All of them must follow from one another after it. Where several do, one that closes does so now if its profit says so.
+        """
+        found = [one for one in going_on if _reachable(one, all_of_them)] or going_on
+        if trip is None:
+            return found[0]
+        closing = [one for one in found if side(one) != trip.side]
+        fitting = [one for one in closing if trip.realizes(one, self._evidence.contract)]
+        told = any(one.realized_pnl is not None for one in closing)
+        entering = [one for one in found if one not in closing] if told else []
+        return (fitting or entering or found)[0]
 
     def _likely(self, fills: list[Fill]) -> Fill:
         """Return the fill of a moment that comes next: one whose profit is that of what is held, then one that opens.
@@ -163,6 +179,23 @@ class Attribution:
             and leg not in found
         ]
         return found[0] if len(found) == 1 else None
+
+
+def _reachable(first: Fill, fills: list[Fill]) -> bool:
+    """Say whether all other fills can be reached from where one of them ends, each by the size that it states."""
+    onwards: dict[Decimal, set[Decimal]] = {}
+    for one in fills:
+        if one is not first:
+            onwards.setdefault(Decimal(one.start_position or 0), set()).add(end_of(one))
+    ahead = [end_of(first)]
+    while ahead:
+        ahead += onwards.pop(ahead.pop(), ())
+    return not onwards
+
+
+def end_of(fill: Fill) -> Decimal:
+    """Return the signed size after a fill that states the one before it."""
+    return Decimal(fill.start_position or 0) + signed(fill)
 
 
 def _as_large(held: Held, size: Decimal) -> bool:
