@@ -31,6 +31,8 @@ from gateway.core.currencies import DOLLARS, Then
 
 # Coins make up a stated balance where they agree with it to this: venues round each coin's dollar value.
 _REL, _ABS = 1e-4, 0.01
+# What differs by less is rounding alone, whichever way the prices went just before.
+_ROUNDED = 1e-6
 
 
 class Part(NamedTuple):
@@ -98,12 +100,14 @@ def backing(
     if stated is None:
         return whole
     prices = {ccy: then(ccy) for ccy in counting}
+    at_then = sum(amount * prices[ccy].usd for ccy, amount in counting.items())
+    if abs(stated - at_then) <= _ROUNDED * (abs(stated) + 1.0):
+        return whole._replace(beside=stated - at_then)
     least = sum(amount * (prices[ccy].low if amount > 0 else prices[ccy].high) for ccy, amount in counting.items())
     most = sum(amount * (prices[ccy].high if amount > 0 else prices[ccy].low) for ccy, amount in counting.items())
     made = min(max(stated, least), most)
     if abs(stated - made) > _REL * abs(stated) + _ABS:
         return Backing(beside=stated)
-    at_then = sum(amount * prices[ccy].usd for ccy, amount in counting.items())
     return whole._replace(beside=stated - made, shift=at_then - made)
 
 
