@@ -9,6 +9,7 @@ formulas serves both (``pnl = quantity * (x - x0)``, ``notional = |quantity * x|
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -224,6 +225,13 @@ class Changed(NamedTuple):
     pools: Ints
 
 
+def ranks(names: Sequence[str]) -> Ints:
+    """Return the place of each name among all of them in order; equal ones in the order of their numbers."""
+    found = np.empty(len(names), dtype=np.int64)
+    found[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names))
+    return found
+
+
 class Symbols:
     """Marks per symbol number. ``x`` and ``mark``: (n_symbols,) float64; NaN until a price is known."""
 
@@ -231,15 +239,17 @@ class Symbols:
         self.x: Floats = np.full(64, np.nan)
         self.mark: Floats = np.full(64, np.nan)
         self.orientation: Floats = np.ones(64)  # +1 linear, -1 inverse
+        self.names: list[str] = []
         self._count = 0
 
-    def add(self) -> int:
-        """Return the number of a new symbol; linear until ``orient`` says otherwise."""
+    def add(self, name: str = "") -> int:
+        """Return the number of a new symbol, which rows are ordered by the name of; linear until ``orient`` says otherwise."""
         if self._count == len(self.x):
             self.x = np.concatenate([self.x, np.full(self._count, np.nan)])
             self.mark = np.concatenate([self.mark, np.full(self._count, np.nan)])
             self.orientation = np.concatenate([self.orientation, np.ones(self._count)])
         self._count += 1
+        self.names.append(name)
         return self._count - 1
 
     def orient(self, number: int, *, inverse: bool) -> None:
@@ -257,7 +267,7 @@ class Symbols:
         """Return symbols of its own with the same numbers and marks."""
         other = Symbols()
         other.x, other.mark, other.orientation = self.x.copy(), self.mark.copy(), self.orientation.copy()
-        other._count = self._count
+        other._count, other.names = self._count, list(self.names)
         return other
 
     def multiply(self, factors: Floats) -> None:
@@ -275,21 +285,21 @@ class Bases:
 
     def __init__(self) -> None:
         self.fixed: Flags = np.zeros(0, dtype=np.bool_)
+        self.names: list[str] = []
         self._numbers: dict[str, int] = {}
-        self._names: list[str] = []
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self.names)
 
     def number(self, name: str, *, fixed: bool = False) -> int:
         """Return the number of an underlying, new where the name is (``fixed`` counts then alone)."""
         found = self._numbers.get(name)
         if found is None:
-            found = self._numbers[name] = len(self._names)
-            self._names.append(name)
+            found = self._numbers[name] = len(self.names)
+            self.names.append(name)
             self.fixed = np.append(self.fixed, fixed)
         return found
 
     def name(self, number: int) -> str:
         """Return an underlying's name."""
-        return self._names[number]
+        return self.names[number]

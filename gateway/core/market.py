@@ -71,7 +71,7 @@ class Market:
         """Return a symbol that a position now needs."""
         symbol = self.symbols.get(key)
         if symbol is None:
-            symbol = self.symbols[key] = Symbol(key, self._columns.add(), self._span_ms)
+            symbol = self.symbols[key] = Symbol(key, self._columns.add(":".join(key)), self._span_ms)
             self._columns.orient(symbol.number, inverse=inverse)
             self.funding.hold(key, symbol.number)
         if not symbol.positions:

@@ -24,6 +24,7 @@ from gateway.core.columns import (
     Rows,
     Shocked,
     Symbols,
+    ranks,
 )
 from gateway.core.layout import Layout, layout_of
 from gateway.core.margin.pool import Bracket, Maintenance
@@ -228,8 +229,9 @@ class Book:
         """Order rows by pool, underlying and symbol, and rebuild what depends on the order."""
         n, c = self._n, self._all
         if not self._ordered:
-            # Rows of one symbol in one pool stand as they came: sums then have the same last digits whatever happened between.
-            order = np.lexsort((c.handle[:n], c.symbol[:n], c.base[:n], c.pool[:n]))
+            # By name, not by number: sums then have the same last digits whatever was known first, and whatever happened between.
+            symbols, bases = ranks(self.symbols.names), ranks(self.bases.names)
+            order = np.lexsort((c.handle[:n], symbols[c.symbol[:n]], bases[c.base[:n]], c.pool[:n]))
             if not np.array_equal(order, np.arange(n)):
                 self._block[:, :n] = self._block[:, order]
                 self._ints[:, :n] = self._ints[:, order]
