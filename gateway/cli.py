@@ -550,7 +550,9 @@ def export(
     table: Annotated[str, typer.Argument(help="What: history, fills, funding, transfers, pnl, pnl_records, equity, …")],
     account: Annotated[list[str] | None, typer.Option(help="Accounts; default: all.")] = None,
     symbol: Annotated[list[str] | None, typer.Option(help="The venue's own symbols; default: all.")] = None,
-    since: Annotated[str | None, typer.Option("--from", help="Beginning, UTC: 2026-11-01, 2026-11-01T12:30:00Z, or ms.")] = None,
+    since: Annotated[
+        str | None, typer.Option("--from", help="Beginning, UTC: 2026-11-01, 2026-11-01T12:30:00Z, or ms.")
+    ] = None,
     until: Annotated[str | None, typer.Option("--to", help="End, not in it. Of `positions`: the moment.")] = None,
     bucket: Annotated[str | None, typer.Option(help="Of `pnl` and `equity`: hour, day, week or month.")] = None,
     form: Annotated[str, typer.Option("--format", help="csv or jsonl.")] = "csv",
@@ -580,7 +582,9 @@ def export(
     async def main(_stop: Stop) -> None:
         try:
             with exporting.target(out) as file:
-                await exporting.export(settings, url or _address(settings), table, form, query, file.write, alone=url is None)
+                await exporting.export(
+                    settings, url or _address(settings), table, form, query, file.write, alone=url is None
+                )
         except OSError as error:
             fail(f"--out {out}: cannot be written ({error.strerror})")
         except asking.NoAnswer as error:

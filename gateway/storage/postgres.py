@@ -79,7 +79,12 @@ class Database:
     """
 
     def __init__(
-        self, dsn: str, *, name: str = "perpwire", pool_size: int = _POOL_SIZE, settings: Mapping[str, str] | None = None
+        self,
+        dsn: str,
+        *,
+        name: str = "perpwire",
+        pool_size: int = _POOL_SIZE,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         """Nothing is connected yet.
 

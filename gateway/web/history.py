@@ -72,7 +72,11 @@ class HistoryRoutes:
             "/v1/pnl/records": ("pnl_records", "Realised PnL as the venues' own books have it", (*_OF, SYMBOL, _LEG)),
             "/v1/funding": ("funding", "Funding that was paid and received", (*_OF, SYMBOL)),
             "/v1/transfers": ("transfers", "Money that came or went without a trade", _OF),
-            "/v1/verifications": ("verifications", "Our sums against the venues' books, by day", (*_OF, SYMBOL, _CLASS)),
+            "/v1/verifications": (
+                "verifications",
+                "Our sums against the venues' books, by day",
+                (*_OF, SYMBOL, _CLASS),
+            ),
         }
         self.operations = [
             *(

@@ -2,7 +2,8 @@
 
 Frames and answers are sentences separated by ``;``: ``welcome`` · ``denied`` · ``later`` (refused, come back) · ``ok a,b`` ·
 ``no a`` (refused for now) · ``never a`` (for good) · ``price BTC 1`` · ``snapshot`` (the initial state) · ``unready`` · ``pong`` ·
-``remark`` · ``beyond`` (records cannot be had) · ``upgrade`` (a notice that asks for a new connection) · ``gap`` · ``ask /path`` · ``heard a,b`` · ``count a 3 4`` ·
+``remark`` · ``beyond`` (records cannot be had) · ``upgrade`` (a notice that asks for a new connection) · ``gap`` · ``ask /path``
+· ``heard a,b`` · ``count a 3 4`` ·
 ``bug`` (the codec raises); an answer of ``garbage`` is a violation. Anything else is malformed.
 """
 

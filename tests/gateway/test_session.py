@@ -19,8 +19,11 @@ def open_pipe(**limits: int) -> tuple[Toy, HandTurnedClock, Pipe]:
 def test_the_first_frame_is_the_hello() -> None:
     _, _, pipe = open_pipe(heartbeat_ms=9_000)
     assert pipe.take() == [
-        {"type": "hello", "protocol": 1, "server": "perpwire/test", "epoch": "e1", "seq": 1, "durable_seq": 0, "heartbeat_ms": 9_000}
-    ]
+        {
+            "type": "hello", "protocol": 1, "server": "perpwire/test", "epoch": "e1", "seq": 1, "durable_seq": 0,
+            "heartbeat_ms": 9_000,
+        }
+    ]  # fmt: skip
 
 
 def test_a_ping_is_answered_with_its_id() -> None:

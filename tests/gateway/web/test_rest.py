@@ -207,7 +207,12 @@ async def test_alive_and_ready(rest: Rest) -> None:
     rest.running.state.ready = lambda: (False, {"okx:public": "down"})
     rest.running.toy.tables.durable_seq = 1
     reach = {"epoch": "e1", "seq": 1, "durable_seq": 1}
-    assert await rest.get("/readyz") == {"status": "ready", "feeds_live": False, "feeds": {"okx:public": "down"}, **reach}
+    assert await rest.get("/readyz") == {
+        "status": "ready",
+        "feeds_live": False,
+        "feeds": {"okx:public": "down"},
+        **reach,
+    }
     body = await rest.get("/readyz?feeds=1", 503)
     assert (body["code"], body["feeds"]) == ("not_ready", {"okx:public": "down"})
 
