@@ -71,6 +71,7 @@ async def test_every_route_of_the_contract_is_described() -> None:
         "/v1/equity",
         "/v1/funding",
         "/v1/transfers",
+        "/v1/verifications",
         "/v1/journal/{place}",
         "/internal/positions/{user_id}",
         "/profit/{inst_id}",
