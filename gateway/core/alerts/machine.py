@@ -24,6 +24,8 @@ UNKNOWN_MS = 10_000
 WORST, HARMLESS = -1e308, 1e308
 # The interval of a row whose value could not be determined: any number is news.
 ANY_NUMBER = -math.inf, WORST / 10
+# An interval with nothing in it: every look is news.
+NOTHING = math.inf, -math.inf
 
 State = Literal["ok", "pending", "firing", "resolved"]
 Telling = Literal["firing", "resolved"]
@@ -104,7 +106,9 @@ def acknowledge(status: Status, now: int) -> Status:
 def bounds(rule: Rule, status: Status) -> tuple[float, float]:
     """Return the open interval of values that leave a status as it is, whatever the time: (low, high)."""
     if status.unknown_since is not None:
-        return ANY_NUMBER
+        # What fires and is not at its worst gets there with time, or once its figures are live again: it is looked at each time.
+        worsens = rule.spec.unknown_is_worst and status.state == "firing" and status.step + 1 < len(rule.steps)
+        return NOTHING if worsens else ANY_NUMBER
     at = [step.at for step in rule.steps]
     worse = at[status.step + 1] if status.step + 1 < len(at) else None
     better = None

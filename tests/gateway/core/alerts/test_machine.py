@@ -242,6 +242,9 @@ def test_nothing_is_told_twice_whatever_happens_and_a_restart_changes_nothing(
 
 
 @given(rules, st.lists(looks, max_size=20), values)
+@example(
+    DISTANCE, [(0.15, 0, True, False, 1), (math.nan, 0, True, False, 1), (math.nan, 10_000, False, False, 1)], math.nan
+)
 def test_within_its_bounds_a_value_changes_nothing(
     rule: Rule, seen: list[tuple[float, int, bool, bool, int]], value: float
 ) -> None:
