@@ -106,8 +106,8 @@ def acknowledge(status: Status, now: int) -> Status:
 def bounds(rule: Rule, status: Status) -> tuple[float, float]:
     """Return the open interval of values that leave a status as it is, whatever the time: (low, high)."""
     if status.unknown_since is not None:
-        # What fires and is not at its worst gets there with time, or once its figures are live again: it is looked at each time.
-        worsens = rule.spec.unknown_is_worst and status.state == "firing" and status.step + 1 < len(rule.steps)
+        # What is not at its worst gets there with time, or once its figures are live again: it is looked at each time.
+        worsens = rule.spec.unknown_is_worst and status.step + 1 < len(rule.steps)
         return NOTHING if worsens else ANY_NUMBER
     at = [step.at for step in rule.steps]
     worse = at[status.step + 1] if status.step + 1 < len(at) else None

@@ -245,6 +245,7 @@ def test_nothing_is_told_twice_whatever_happens_and_a_restart_changes_nothing(
 @example(
     DISTANCE, [(0.15, 0, True, False, 1), (math.nan, 0, True, False, 1), (math.nan, 10_000, False, False, 1)], math.nan
 )
+@example(DISTANCE, [(math.nan, 0, False, False, 0)], math.nan)
 def test_within_its_bounds_a_value_changes_nothing(
     rule: Rule, seen: list[tuple[float, int, bool, bool, int]], value: float
 ) -> None:
