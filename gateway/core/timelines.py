@@ -57,15 +57,6 @@ class Timeline:
         changed = [one for one in told.cycles if before.get(one.id) != one]
         return self._forget(Told(changed, gone), evidence)
 
-    def refold(self, evidence: Evidence) -> Told:
-        """Judge everything in memory anew: more is known besides the records."""
-        before, self._cycles, self.chain = self._cycles, {}, decode(self._base)
-        told = self._go_on(self.chain, self._items.values(), evidence)
-        return Told(
-            [one for one in told.cycles if before.get(one.id) != one],
-            [key for key in before if key not in self._cycles],
-        )
-
     def _go_on(self, chain: Chain, items: Iterable[Item], evidence: Evidence) -> Told:
         found = {one.id: one for ended in fold(chain, items, evidence) for one in ended.cycles}
         self._cycles |= found
