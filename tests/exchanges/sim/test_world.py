@@ -100,7 +100,8 @@ def test_balances_and_positions_add_up_from_the_trades_alone() -> None:
             value = trade.size * contract.contract_size
             value = value / trade.price if contract.inverse else value * trade.price
             rate = account.maker_fee if trade.maker else TAKER_FEE[position.venue]
-            digits = 8 if position.venue in ("bybit", "aster") else 12  # that the venue books: off by half a unit at most
+            # Off by half a unit of what the venue books at most.
+            digits = 8 if position.venue in ("bybit", "aster") else 12
             assert abs(trade.fee + value * rate) <= Decimal(5).scaleb(-digits - 1)
     for account in it.accounts.values():
         for purse, amount in account.cash.items():
