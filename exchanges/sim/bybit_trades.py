@@ -280,7 +280,7 @@ def _fill_entry(world: World, account: Account, fill: Filled) -> Row:
     contract, trade = world.contract("bybit", fill.symbol), fill.trade
     execution = execution_id(world, fill)
     return {
-        **_entry(account, fill.symbol, execution, fill.at, words(contract, fill)[2], contract.settle),
+        **_entry(account, fill.symbol, _number(execution), fill.at, words(contract, fill)[2], contract.settle),
         "category": market.category(contract),
         "side": "Buy" if trade.buy else "Sell",
         "orderId": order_id(world, account.name, trade.order_id),
@@ -299,7 +299,7 @@ def _funding_entry(world: World, account: Account, payment: FundingPaid) -> Row:
     contract, position = world.contract("bybit", payment.position.symbol), payment.position
     execution = execution_id(world, payment)
     return {
-        **_entry(account, contract.symbol, execution, payment.at, "SETTLEMENT", contract.settle),
+        **_entry(account, contract.symbol, _number(execution), payment.at, "SETTLEMENT", contract.settle),
         "category": market.category(contract),
         "side": "Buy" if position.sign > 0 else "Sell",
         "orderId": f"{payment.at // 1000}-{contract.symbol}-{payment.id}",
@@ -339,6 +339,11 @@ def _transfer_entry(account: Account, transfer: Transferred) -> Row:
         "cashFlow": amount,
         "change": amount,
     }
+
+
+def _number(execution: str) -> str:
+    """Return the digits at the end of the id of an entry, as in the documented ``592324_XRPUSDT_161440249321``."""
+    return str(int(execution.replace("-", ""), 16) % 10**12)
 
 
 def _entry(account: Account, symbol: str, number: str, at: int, kind: str, ccy: str) -> Row:
