@@ -30,27 +30,29 @@ class Attribution:
         if len(chained) == 1:
             return first
         leg = self._chain.leg(first.position or self._chain.id)
-        held = leg.trip.signed if leg is not None and leg.trip is not None else ZERO
+        trip = leg.trip if leg is not None else None
+        held = trip.signed if trip is not None else ZERO
         ends = {end_of(one) for one in chained}
-        going_on = [one for one in chained if Decimal(one.start_position or 0) == held]
-        if len(going_on) > 1:
-            return self._first(going_on, chained, leg.trip if leg is not None else None)
-        beginning = (one for one in chained if Decimal(one.start_position or 0) not in ends)
-        return going_on[0] if going_on else next(beginning, first)
+        going_on = [one for one in chained if start_of(one) == held]
+        if going_on and (len(going_on) > 1 or held in ends):
+            chained = _foremost(chained)
+            going_on = [one for one in going_on if one in chained]
+        if going_on:
+            return self._first(going_on, trip)
+        return next((one for one in chained if start_of(one) not in ends), chained[0])
 
-    def _first(self, going_on: list[Fill], all_of_them: list[Fill], trip: RoundTrip | None) -> Fill:
+    def _first(self, going_on: list[Fill], trip: RoundTrip | None) -> Fill:
         """Return the fill that comes first of several that go on from the same size: closed and opened again within a moment.
 
-        All of them must follow from one another after it. Where several do, one that closes does so now if its profit says so.
+        One that closes does so now if its profit says so.
         """
-        found = [one for one in going_on if _reachable(one, all_of_them)] or going_on
-        if trip is None:
-            return found[0]
-        closing = [one for one in found if side(one) != trip.side]
+        if trip is None or len(going_on) == 1:
+            return going_on[0]
+        closing = [one for one in going_on if side(one) != trip.side]
         fitting = [one for one in closing if trip.realizes(one, self._evidence.contract)]
         told = any(one.realized_pnl is not None for one in closing)
-        entering = [one for one in found if one not in closing] if told else []
-        return (fitting or entering or found)[0]
+        entering = [one for one in going_on if one not in closing] if told else []
+        return (fitting or entering or going_on)[0]
 
     def _likely(self, fills: list[Fill]) -> Fill:
         """Return the fill of a moment that comes next: one whose profit is that of what is held, then one that opens.
@@ -181,21 +183,34 @@ class Attribution:
         return found[0] if len(found) == 1 else None
 
 
-def _reachable(first: Fill, fills: list[Fill]) -> bool:
-    """Say whether all other fills can be reached from where one of them ends, each by the size that it states."""
-    onwards: dict[Decimal, set[Decimal]] = {}
+def _foremost(fills: list[Fill]) -> list[Fill]:
+    """Return the fills that may have come first: none leads to them, by the sizes that they state, that they do not lead to."""
+    led = {one.id: _led_to(one, fills) for one in fills}
+    return [one for one in fills if all(other.id in led[one.id] for other in fills if one.id in led[other.id])]
+
+
+def _led_to(first: Fill, fills: list[Fill]) -> set[str]:
+    """Return the ids of the other fills that can be reached from where one ends."""
+    onwards: dict[Decimal, list[Fill]] = {}
     for one in fills:
         if one is not first:
-            onwards.setdefault(Decimal(one.start_position or 0), set()).add(end_of(one))
-    ahead = [end_of(first)]
+            onwards.setdefault(start_of(one), []).append(one)
+    found, ahead = set(), [end_of(first)]
     while ahead:
-        ahead += onwards.pop(ahead.pop(), ())
-    return not onwards
+        for one in onwards.pop(ahead.pop(), ()):
+            found.add(one.id)
+            ahead.append(end_of(one))
+    return found
+
+
+def start_of(fill: Fill) -> Decimal:
+    """Return the signed size before a fill that states it."""
+    return Decimal(fill.start_position or 0)
 
 
 def end_of(fill: Fill) -> Decimal:
     """Return the signed size after a fill that states the one before it."""
-    return Decimal(fill.start_position or 0) + signed(fill)
+    return start_of(fill) + signed(fill)
 
 
 def _as_large(held: Held, size: Decimal) -> bool:

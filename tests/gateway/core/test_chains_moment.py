@@ -49,3 +49,37 @@ def test_of_two_ways_the_one_of_the_venues_profit() -> None:
         assert [(one.own_pnl, one.fills) for one in cycles] == [("2.331", 2)]
         assert trip.own is not None
         assert str(trip.own.normalize()) == "-2.331"
+
+
+def test_a_flip_of_what_was_held_before_closes_first_whatever_the_ids() -> None:
+    """Nothing is known of what was held: what goes on from nothing does not come first where another one leads to nothing."""
+    at = T0 + HOUR
+    for ids in permutations((10, 11, 12)):
+        closing = fill(ids[0], -2, "200", at, start="2", realized="1")
+        opening = [
+            fill(ids[1], -3, "200", at, start="0", realized="0"),
+            fill(ids[2], -1, "200", at, start="-3", realized="0"),
+        ]
+        back = fill(20, 4, "100", at + HOUR, start="-4", realized="4")
+        cycles, _ = whole([closing, *opening, back])
+        assert [(one.side, one.reason, one.fills, one.complete) for one in cycles] == [
+            ("long", "trade", 1, False),
+            ("short", "trade", 3, True),
+        ]
+
+
+def test_a_count_that_is_wrong_does_not_tear_a_moment_apart() -> None:
+    """Fills are missing, so that more is thought to be held than is, or the other way round: what follows from what is said."""
+    at = T0 + HOUR
+    moves = [(-2, "2"), (-3, "0"), (1, "-3")]
+    for before in (-3, 0, 2, 5):
+        for ids in permutations((10, 11, 12)):
+            fills = [
+                fill(number, size, "200", at, start=start) for number, (size, start) in zip(ids, moves, strict=True)
+            ]
+            begun = [fill(1, before, "100", T0, start="0")] if before else []
+            cycles, chain = whole([*begun, *fills])
+            trip = chain.legs[0].trip
+            assert trip is not None
+            assert (str(trip.signed), trip.complete, trip.fills) == ("-2", True, 2)
+            assert [one.reason for one in cycles] == (["reconciled", "trade"] if before < 0 else ["trade"])
