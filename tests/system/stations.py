@@ -5,6 +5,7 @@ Two kinds: one brings up its Postgres itself (``embedded``), one is given the ad
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -258,11 +259,24 @@ def _filled(ballast: Path) -> Iterator[None]:
 
 @asynccontextmanager
 async def _connected(dsn: str) -> AsyncIterator[asyncpg.Connection[Any]]:
-    connection = await asyncpg.connect(dsn, timeout=RETURN_S)
+    connection = await _accepted(dsn)
     try:
         yield connection
     finally:
         await connection.close(timeout=5)
+
+
+async def _accepted(dsn: str) -> asyncpg.Connection[Any]:
+    """Connect; a server that was killed and started again takes nobody until it has recovered."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + RETURN_S
+    while True:
+        try:
+            return await asyncpg.connect(dsn, timeout=RETURN_S)
+        except (OSError, asyncpg.CannotConnectNowError):
+            if loop.time() > deadline:
+                raise
+        await asyncio.sleep(0.05)
 
 
 def _free_port() -> int:
