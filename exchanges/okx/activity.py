@@ -14,6 +14,7 @@ import msgspec
 from exchanges.errors import ProtocolViolation
 from exchanges.events import LiquidationWarning, OpenOrders, Order, position_id
 from exchanges.okx import bills, brief, build, closed, orders, tables, wire
+from exchanges.okx.placing import Placing
 from exchanges.okx.session import decode_all, decode_some
 from exchanges.venue import OUT_OF_REACH, Ask, HttpRequest, Notice, Output
 
@@ -49,15 +50,11 @@ class Activity:
         self._draft_asked_at = 0
         self._under_way: dict[str, HttpRequest | None] = {}  # about money, by subject → the question that follows
         self._asks: list[HttpRequest] = []
-        self._margins: dict[tuple[str, str, str], str] = {}  # instrument, leg, mode → margin currency; "": several
+        self._placing = Placing(account)
 
     def learn(self, rows: Iterable[wire.PositionRow]) -> None:
         """Note the margin currencies of positions, which orders do not always say."""
-        if len(self._margins) > tables.MAX_ROWS:  # of all that were ever held; what is held now is learnt again
-            self._margins.clear()
-        for row in rows:
-            leg = row.inst_id, row.pos_side, row.mgn_mode
-            self._margins[leg] = row.ccy if self._margins.get(leg, row.ccy) == row.ccy else ""
+        self._placing.learn(rows)
 
     # --- what can be asked ---------------------------------------------------------------------------------------
 
@@ -70,18 +67,21 @@ class Activity:
         return [*self._window(since_ms, until_ms), build.positions_history_request(since_ms, until_ms - 1)]
 
     def _window(self, since_ms: int, until_ms: int) -> list[HttpRequest]:
-        """Return the questions for executions and bills, each part of the window where the venue answers best."""
+        """Return the questions for bills and executions, each part of the window where the venue answers best.
+
+        Bills come first: they say which positions the executions are of.
+        """
         out: list[HttpRequest] = []
-        cut = self._cut(since_ms, until_ms, tables.FILLS_REACH_MS)
-        if since_ms < cut:
-            out += [build.fills_history_request(of, since_ms, cut - 1) for of in tables.HISTORY_TYPES]
-        if cut < until_ms:
-            out.append(build.fills_request(cut, until_ms - 1))
         cut = self._cut(since_ms, until_ms, tables.BILLS_REACH_MS)
         if since_ms < cut:
             out.append(build.bills_archive_request(since_ms, cut - 1))
         if cut < until_ms:
             out.append(build.bills_request(cut, end=until_ms - 1))
+        cut = self._cut(since_ms, until_ms, tables.FILLS_REACH_MS)
+        if since_ms < cut:
+            out += [build.fills_history_request(of, since_ms, cut - 1) for of in tables.HISTORY_TYPES]
+        if cut < until_ms:
+            out.append(build.fills_request(cut, until_ms - 1))
         return out
 
     def _cut(self, since_ms: int, until_ms: int, reach_ms: int) -> int:
@@ -125,10 +125,10 @@ class Activity:
         return out
 
     def _order(self, row: wire.OrderRow) -> list[Output]:
-        out: list[Output] = [*self._told(row), orders.parse_order(row, self._account)]
+        out: list[Output] = self._told(row)
         if not orders.executed(row):
             return out
-        position = self._position(row)
+        position = self._placing.of_order(row)
         fill = orders.fill_of_order(row, self._account, position)
         if fill is not None:
             return [*out, fill]
@@ -138,15 +138,9 @@ class Activity:
         return out
 
     def _told(self, row: wire.OrderRow) -> list[Output]:
-        return _notices(orders.unknown_words(row))
-
-    def _position(self, row: wire.OrderRow) -> str | None:
-        """Return the position that an order of a contract acts on, where all four parts of its id are known."""
-        contract = row.inst_type in ("SWAP", "FUTURES", "OPTION") and row.td_mode in ("cross", "isolated")
-        if not (contract and row.pos_side and row.td_mode):
-            return None
-        ccy = row.ccy or self._margins.get((row.inst_id, row.pos_side, row.td_mode))
-        return position_id(self._account, row.inst_id, row.pos_side, row.td_mode, ccy) if ccy else None
+        """Return an order, what is not documented in it, and the executions that waited for it."""
+        order = orders.parse_order(row, self._account)
+        return [*_notices(orders.unknown_words(row)), order, *self._placing.order(row)]
 
     def _warning(self, row: wire.WarningRow) -> LiquidationWarning:
         return LiquidationWarning(
@@ -165,20 +159,21 @@ class Activity:
         path = urlsplit(request.path).path
         if path == tables.ORDER_PATH:
             rows = decode_all(raw, _ORDER, request.path)
-            return [one for row in rows for one in (*self._told(row), orders.parse_order(row, self._account))]
+            return [one for row in rows for one in self._told(row)]
         if path == tables.OPEN_ORDERS_PATH:
             return self._open_orders(request, decode_all(raw, _ORDER, request.path), asked_at)
         out: list[Output] = []
         if path in _FILLS:
             fills = decode_all(raw, _FILL, request.path)
             for fill in fills:
-                out += [*_notices(orders.unknown_role(fill)), orders.parse_fill(fill, self._account)]
+                out += [*_notices(orders.unknown_role(fill)), self._placing.fill(fill)]
             return out + self._next(request, [row.bill_id for row in fills])
         if path == tables.POSITIONS_HISTORY_PATH:
             return self._closed(request, decode_all(raw, _CLOSED, request.path))
         found = decode_all(raw, _BILL, request.path)
         for row in found:
             out += [*_notices(bills.unknown_words(row)), *bills.parse_bill(row, self._account, self.hedge)]
+            out += self._placing.bill(row)
         return out + self._next(request, [row.bill_id for row in found])
 
     def _closed(self, request: HttpRequest, rows: list[wire.ClosedRow]) -> list[Output]:
@@ -201,8 +196,9 @@ class Activity:
             self._draft, self._draft_asked_at = [], asked_at
         if self._draft is None:
             raise ProtocolViolation(f"{tables.NAME} {request.path}", "a page without the pages before it")
-        out: list[Output] = [note for row in rows for note in self._told(row)]
-        self._draft += [orders.parse_order(row, self._account) for row in rows]
+        told = [one for row in rows for one in self._told(row)]
+        self._draft += [one for one in told if isinstance(one, Order)]
+        out = [one for one in told if not isinstance(one, Order)]
         more = self._page_after(request, [row.ord_id for row in rows])
         if more is not None:
             return [*out, Ask(request=more)]

@@ -1,7 +1,7 @@
 """From OKX's bills to events: funding, transfers and the causes of changes. Keeps no state.
 
-A bill is one change of a balance. Trades are not read from it: transaction details say more of them. Source: OKX v5 docs,
-bills details and bill types.
+A bill is one change of a balance. Of trades nothing is read here: transaction details say more of them, all but the margin mode
+(``placing``). Source: OKX v5 docs, bills details and bill types.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _SETTLEMENT = "34"
 _FUNDING_PAID, _FUNDING_RECEIVED = "173", "174"
 
 # Bills of executions: trade, ddh, block trade, spread trading, move position.
-_TRADES = frozenset({"2", "13", "14", "24", "32"})
+TRADES = frozenset({"2", "13", "14", "24", "32"})
 # Bills that say why a position changed; the execution itself is among the transaction details.
 _CAUSES: dict[str, Cause] = {
     "3": "settlement",
@@ -55,7 +55,7 @@ def parse_bill(row: BillRow, account: str, hedge: bool | None) -> list[Event]:
         account: Our name of the account.
         hedge: Whether legs are positions of their own, which decides what position a bill is about.
     """
-    if row.type in _TRADES:
+    if row.type in TRADES:
         return []
     if row.type == FUNDING:
         return [_funding(row, account, hedge)]

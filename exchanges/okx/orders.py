@@ -144,7 +144,7 @@ def evidence_of_order(row: OrderRow, account: str, position: str | None) -> Evid
 
 
 def parse_fill(row: FillRow, account: str) -> Fill:
-    """Translate an execution of transaction details. They do not say which margin mode, so not which position."""
+    """Translate an execution of transaction details. They say no margin mode: ``placing`` finds the position."""
     code = row.sub_type or ""
     return Fill(
         account=account,

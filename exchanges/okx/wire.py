@@ -231,6 +231,8 @@ class FillRow(msgspec.Struct, rename="camel"):
     fill_sz: Known
     fill_px: Known
     ts: Millis
+    inst_type: Text = None
+    pos_side: Text = None
     sub_type: Text = None
     fill_time: MaybeMillis | None = None
     fill_pnl: Maybe = None

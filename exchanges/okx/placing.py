@@ -1,0 +1,97 @@
+"""Which position an execution is of. Transaction details name no margin mode; the order that they are of has one, for good.
+
+Owns what is known of orders, by the stream or by bills, and the executions that wait for a word of theirs. A net account can hold
+one contract cross and isolated at once: without the mode two positions would look like one. Pure. Source: OKX v5 docs, order
+information, transaction details, bills details.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, MutableMapping
+from typing import Any
+
+import msgspec
+
+from exchanges.events import Fill, position_id
+from exchanges.okx import bills, orders, tables
+from exchanges.okx.wire import BillRow, FillRow, OrderRow, PositionRow
+
+_CONTRACTS = ("SWAP", "FUTURES", "OPTION")
+_MODES = ("cross", "isolated")
+_MOST_ORDERS = 100_000  # of one window of books, in memory at once; the oldest known go first
+_MOST_WAITING = 20_000
+
+_Key = tuple[str, str]  # instrument, order; of an execution without one (block trades) the bill
+
+
+class Placing:
+    """Finds the positions of one account's orders and executions."""
+
+    def __init__(self, account: str) -> None:
+        self._account = account
+        self._margins: dict[tuple[str, str, str], str] = {}  # instrument, leg, mode → margin currency; "": several
+        self._orders: dict[_Key, tuple[str, str]] = {}  # mode, and the margin currency where it was said
+        self._waiting: dict[_Key, dict[str, tuple[FillRow, Fill]]] = {}
+
+    def learn(self, rows: Iterable[PositionRow]) -> None:
+        """Note the margin currencies of positions, which orders do not always say."""
+        if len(self._margins) > tables.MAX_ROWS:  # of all that were ever held; what is held now is learnt again
+            self._margins.clear()
+        for row in rows:
+            leg = row.inst_id, row.pos_side, row.mgn_mode
+            self._margins[leg] = row.ccy if self._margins.get(leg, row.ccy) == row.ccy else ""
+
+    def order(self, row: OrderRow) -> list[Fill]:
+        """Take an order; return the executions that waited for it."""
+        return self._told((row.inst_id, row.ord_id), row.td_mode, row.ccy)
+
+    def bill(self, row: BillRow) -> list[Fill]:
+        """Take a bill; return the executions that waited for it."""
+        if not row.ord_id and row.type not in bills.TRADES:
+            return []
+        # What is margined in one of several dollars need not be booked in the same one.
+        ccy = None if row.inst_id is None or "_UM-" in row.inst_id else row.ccy
+        return self._told((row.inst_id or "", row.ord_id or row.bill_id), row.mgn_mode, ccy)
+
+    def of_order(self, row: OrderRow) -> str | None:
+        """Return the position that an order acts on, where all four parts of its id are known."""
+        return self._position(row.inst_type, row.inst_id, row.pos_side, row.td_mode, row.ccy)
+
+    def fill(self, row: FillRow) -> Fill:
+        """Return an execution, of a position where its order is known; else it waits, and is told again by then."""
+        key = row.inst_id, row.ord_id or row.bill_id
+        fill = orders.parse_fill(row, self._account)
+        placed = self._placed(key, row, fill)
+        if placed is None:
+            self._waiting.setdefault(key, {})[fill.id] = row, fill
+            _bound(self._waiting, _MOST_WAITING)
+        return placed or fill
+
+    def _told(self, key: _Key, mode: str | None, ccy: str | None) -> list[Fill]:
+        if mode not in _MODES:
+            return []
+        self._orders[key] = mode, ccy or self._orders.get(key, ("", ""))[1]
+        _bound(self._orders, _MOST_ORDERS)
+        waiting = self._waiting.get(key, {})
+        placed = [fill for one in waiting.values() if (fill := self._placed(key, *one)) is not None]
+        if placed:
+            del self._waiting[key]  # executions of one order are of one position
+        return placed
+
+    def _placed(self, key: _Key, row: FillRow, fill: Fill) -> Fill | None:
+        mode, ccy = self._orders.get(key, (None, None))
+        position = self._position(row.inst_type, row.inst_id, row.pos_side, mode, ccy)
+        return None if position is None else msgspec.structs.replace(fill, position=position)
+
+    def _position(
+        self, kind: str | None, inst_id: str, side: str | None, mode: str | None, ccy: str | None
+    ) -> str | None:
+        if kind not in _CONTRACTS or mode not in _MODES or not side:
+            return None
+        ccy = ccy or self._margins.get((inst_id, side, mode))
+        return position_id(self._account, inst_id, side, mode, ccy) if ccy else None
+
+
+def _bound(kept: MutableMapping[_Key, Any], most: int) -> None:
+    if len(kept) > most:
+        del kept[next(iter(kept))]

@@ -1,0 +1,87 @@
+"""Which position an execution is of: whichever of order, bill and execution is told first."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import Any
+
+import pytest
+
+from exchanges.events import Fill
+from exchanges.okx import build, tables
+from exchanges.okx.link import PrivateLink
+from exchanges.venue import HttpRequest
+from tests.exchanges.okx.samples import T0, bill, envelope, fill_row, frame, only, order, position, private
+
+FILLS, BILLS = build.fills_request(0), build.bills_request(0)
+CROSS, ISOLATED = (f"main:BTC-USDT-SWAP:net:{mode}:USDT" for mode in ("cross", "isolated"))
+
+
+def trade(**changes: Any) -> dict[str, Any]:
+    """Return the bill of an execution."""
+    return bill(type="2", subType="1", ordId="900", tradeId="123", billId="700") | changes
+
+
+def told(link: PrivateLink, request: HttpRequest, *rows: Any) -> list[tuple[str | None, str | None]]:
+    """Return trade ids and positions of the fills in an answer."""
+    fills = only(Fill, link.answer(request, envelope(*rows), T0, T0))
+    return [(fill.trade_id, fill.position) for fill in fills]
+
+
+def test_bills_are_asked_first_so_that_executions_are_of_the_position_that_they_name() -> None:
+    link = private()
+    link.sign(build.config_request(), T0)
+    asked = [one.path.partition("?")[0] for one in link.history(T0 - 3_600_000, [])]
+    assert asked == [tables.BILLS_PATH, tables.FILLS_PATH]
+    both = trade(mgnMode="isolated"), trade(ordId="901", billId="701")
+    assert told(link, BILLS, *both) == []
+    fills = fill_row(), fill_row(tradeId="124", ordId="901", billId="701"), fill_row(tradeId="125", billId="702")
+    assert told(link, FILLS, *fills) == [("123", ISOLATED), ("124", CROSS), ("125", ISOLATED)]
+
+
+def test_an_execution_whose_bill_comes_later_is_told_again_once() -> None:
+    link = private()
+    assert told(link, FILLS, fill_row(), fill_row(tradeId="124")) == [("123", None), ("124", None)]
+    assert told(link, BILLS, trade(mgnMode="isolated")) == [("123", ISOLATED), ("124", ISOLATED)]
+    assert told(link, BILLS, trade(mgnMode="isolated")) == []
+
+
+@pytest.mark.parametrize("sequence", list(permutations(("order", "fill", "position"))))
+def test_an_order_says_it_too_once_its_margin_currency_is_known(sequence: tuple[str, ...]) -> None:
+    link = private()
+    found: list[str | None] = []
+    for what in sequence:
+        match what:
+            case "order":
+                text = frame("orders", order(tdMode="isolated", ccy=""), event=None, instType="ANY")
+                found += [fill.position for fill in only(Fill, link.receive(text, 0))]
+            case "position":
+                link.receive(frame("positions", position(mgnMode="isolated"), instType="ANY"), 0)
+            case _:
+                found += [place for _, place in told(link, FILLS, fill_row())]
+    found += [place for _, place in told(link, BILLS, trade(mgnMode="isolated"))]
+    assert found[-1] == ISOLATED
+
+
+@pytest.mark.parametrize(
+    ("fill", "said", "place"),
+    [
+        ({"posSide": "long"}, {}, "main:BTC-USDT-SWAP:long:cross:USDT"),
+        ({"ordId": ""}, {"ordId": "", "type": "14"}, CROSS),  # a block trade: the bill is the same
+        ({"ordId": ""}, {"ordId": "", "type": "14", "billId": "701"}, None),
+        ({"tradeId": "-123", "subType": "104"}, {"type": "5", "subType": "104"}, CROSS),
+        ({}, {"mgnMode": ""}, None),
+        ({}, {"mgnMode": "cash"}, None),
+        ({"posSide": ""}, {}, None),
+        ({"instType": "SPOT"}, {}, None),
+        (
+            {"instId": "BTC-USD_UM-SWAP"},
+            {"instId": "BTC-USD_UM-SWAP"},
+            None,
+        ),  # of several dollars it may be another one
+    ],
+)
+def test_a_position_is_named_only_without_doubt(fill: dict[str, str], said: dict[str, str], place: str | None) -> None:
+    link = private()
+    told(link, BILLS, trade(**said))
+    assert [found for _, found in told(link, FILLS, fill_row(**fill))] == [place]
