@@ -18,10 +18,6 @@ from gateway.storage.migrate import upgrade
 from tests.books.captured import compared
 from tests.books.simulated import Outcome, lived, unexplained
 
-# A one-way and a hedged account, linear and inverse contracts, dated ones, collateral in several coins.
-ACCOUNTS = ("okx-main", "bybit-main", "hl-main", "aster-hedge")
-
-
 async def simulated(seed: int, rounds: int) -> Outcome:
     """Live on a database of its own."""
     with tempfile.TemporaryDirectory(prefix="perpwire-books-") as made:
@@ -31,7 +27,7 @@ async def simulated(seed: int, rounds: int) -> Outcome:
             dsn = await postgres.start()
             await upgrade(dsn)
             (folder / "gateway").mkdir(mode=0o700)
-            return await lived(dsn, folder / "gateway", seed, rounds, ACCOUNTS)
+            return await lived(dsn, folder / "gateway", seed, rounds)
         finally:
             await postgres.stop()
 

@@ -18,6 +18,8 @@ import asyncpg
 import msgspec
 
 from exchanges.sim import server as simulation
+from exchanges.sim.dated import accounts as accounts_of
+from exchanges.sim.roster import ACCOUNTS
 from exchanges.sim.server import Simulator
 from exchanges.sim.world import Impossible, UnknownName
 from exchanges.venue import AccountSpec
@@ -61,6 +63,9 @@ async def lived(dsn: str, folder: Path, seed: int, rounds: int, accounts: Sequen
     simulator = await simulation.start(seed, clock=clock.now_ms)
     whim, done = random.Random(seed), Counter[str]()
     try:
+        _flatten(simulator)
+        clock.leap(HOUR_MS)
+        began = clock.now_ms()  # what was closed before is nothing that the gateway ever hears of
         changes = [stored_at(dsn), _without_past]
         if accounts:
             changes.insert(0, only(*accounts))
@@ -70,7 +75,11 @@ async def lived(dsn: str, folder: Path, seed: int, rounds: int, accounts: Sequen
             names = list(shown.gateway.config.accounts)
             await _pass(shown, clock, 60_000)
             await shown.live(60.0)
-            await _pass(shown, clock, 150_000)
+            await _pass(shown, clock, 90_000)
+            for name in names:
+                _open_all(simulator, name, done)
+            simulator.world.resume()
+            await _pass(shown, clock, 60_000)
             for _ in range(rounds):
                 simulator.world.pause()
                 gone = [(name, symbol) for name in names for symbol in _close(simulator, name, whim, done)]
@@ -87,17 +96,17 @@ async def lived(dsn: str, folder: Path, seed: int, rounds: int, accounts: Sequen
             await _pass(shown, clock, 200_000)
             for name in names:
                 status = await _while_time_passes(
-                    shown, clock, shown.gateway.backfills.read(name, today, clock.now_ms())
+                    shown, clock, shown.gateway.backfills.read(name, began, clock.now_ms())
                 )
                 assert status.state == "done", f"{name}: {status}"
                 assert not status.backfill.error, f"{name}: {status.backfill.error}"
-            await shown.gateway.store.stored()
+            await _in_database(shown)
             until = clock.now_ms()
             connection = await asyncpg.connect(dsn)
             try:
-                rows = {name: await _verified(connection, name, today, until) for name in names}
-                touched = await tamper(connection, names, today, until, whim)
-                again = {name: await _verified(connection, name, today, until) for name in names}
+                rows = {name: await _verified(connection, name, began, until) for name in names}
+                touched = await tamper(connection, names, began, until, whim)
+                again = {name: await _verified(connection, name, began, until) for name in names}
             finally:
                 await connection.close()
     finally:
@@ -117,6 +126,22 @@ def unexplained(rows: Sequence[Verification]) -> list[Finding]:
 
 async def _verified(connection: Any, name: str, since: int, until: int) -> list[Verification]:
     return verify(await verification.material(connection, name, since, until, until), until)
+
+
+def _flatten(simulator: Simulator) -> None:
+    """Let everybody close everything, and nothing happen from then on."""
+    simulator.world.pause()
+    for name in simulator.world.accounts:
+        for symbol in {position.symbol for position in simulator.world.positions(name)}:
+            simulator.world.hands.close_position(name, symbol)
+
+
+def _open_all(simulator: Simulator, name: str, done: Counter[str]) -> None:
+    """Let an account open whatever it plans to hold."""
+    for spec in accounts_of(ACCOUNTS, simulator.world.now_ms):
+        for plan in spec.openings if spec.name == name else ():
+            fault = {"kind": "open_position", "account": name, "symbol": plan.symbol, "side": plan.side}
+            assert _do(simulator, done, fault), plan
 
 
 # --- what happens ----------------------------------------------------------------------------------------------------------
@@ -184,6 +209,14 @@ async def _pass(shown: Desk, clock: LeapingClock, ms: int) -> None:
         if shown.quiet():
             clock.leap(_LEAP_MS)
         await asyncio.sleep(0.01)
+
+
+async def _in_database(shown: Desk) -> None:
+    """Wait until nothing lies in the spool, where batches go while the database is slow."""
+    store = shown.gateway.store
+    async with asyncio.timeout(_LIMIT_S):
+        while not (await store.stored() and store.whole):
+            await asyncio.sleep(0.05)
 
 
 async def _while_time_passes(shown: Desk, clock: LeapingClock, work: Any) -> Any:
