@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import orjson
 from starlette.applications import Starlette
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
@@ -15,6 +16,7 @@ from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, 
 from gateway.core.protocol import Refusal
 from gateway.web import openapi
 from gateway.web.auth import check_host, check_origin
+from gateway.web.live import AnswerAgain
 from gateway.web.problem import PROBLEM_JSON, problem_body
 from gateway.web.rest import Rest
 from gateway.web.route import Operation
@@ -33,6 +35,7 @@ SECURITY_HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
+_RAW_HEADERS = [(name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
 
 
 class Guard:
@@ -49,11 +52,14 @@ class Guard:
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in SECURITY_HEADERS.items():
-                    headers.setdefault(name, value)
-                # Figures are never to be stored; the dashboard's files are asked for again, by their ETag.
-                headers.setdefault("cache-control", "no-cache" if "etag" in headers else "no-store")
+                # Of what an answer sets itself the answer's word counts. Names are in lower case (ASGI).
+                headers: list[tuple[bytes, bytes]] = [*message.get("headers", ())]
+                named = {name for name, _ in headers}
+                headers += [one for one in _RAW_HEADERS if one[0] not in named]
+                if b"cache-control" not in named:
+                    # Figures are never to be stored; the dashboard's files are asked for again, by their ETag.
+                    headers.append((b"cache-control", b"no-cache" if b"etag" in named else b"no-store"))
+                message["headers"] = headers
             await send(message)
 
         try:
@@ -100,7 +106,8 @@ def build_app(state: ServerState) -> ASGIApp:
         HTTPException: _on_http,
         Exception: _on_bug,
     }
-    return Guard(Starlette(routes=routes, exception_handlers=handlers), state)
+    again = Middleware(AnswerAgain, live=rest.live)
+    return Guard(Starlette(routes=routes, middleware=[again], exception_handlers=handlers), state)
 
 
 def _on_refusal(request: Request, error: Exception) -> Response:

@@ -15,9 +15,9 @@ from gateway.core.margin.catalog import Evidence
 from gateway.core.protocol import ERRORS, Close
 from gateway.core.scenario import Scenario
 from gateway.web.export import CSV, NDJSON
+from gateway.web.live import LIVE
 from gateway.web.past_schemas import OF_THE_PAST, Common, Rows
 from gateway.web.problem import PROBLEM_JSON
-from gateway.web.rest import LIVE
 from gateway.web.route import Operation
 from gateway.web.state import AlertTestRequest, BackfillRequest, ReconcileRequest, SilenceRequest
 

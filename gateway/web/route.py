@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -161,3 +161,24 @@ async def body_of(state: ServerState, request: Request, code: str = "bad_command
 def answer_json(body: object, *, status: int = 200, media: str = "application/json") -> Response:
     """Answer with JSON."""
     return Response(orjson.dumps(body), status_code=status, media_type=media)
+
+
+def join_members(members: Iterable[bytes]) -> bytes:
+    """Return the JSON object of members that are JSON already."""
+    return b"{" + b",".join(members) + b"}"
+
+
+def with_members(head: Mapping[str, object], members: Iterable[tuple[str, bytes]]) -> bytes:
+    """Return the JSON object of a head that is not empty, and of members whose values are JSON already."""
+    return join_members((orjson.dumps(head)[1:-1], *(orjson.dumps(name) + b":" + body for name, body in members)))
+
+
+def answer_members(
+    head: Mapping[str, object],
+    members: Iterable[tuple[str, bytes]],
+    *,
+    status: int = 200,
+    media: str = "application/json",
+) -> Response:
+    """Answer with ``with_members``."""
+    return Response(with_members(head, members), status_code=status, media_type=media)
