@@ -7,6 +7,7 @@ epoch, named ``*_at``. Amounts are effects on the account's balance: + received,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 from urllib.parse import quote
 
@@ -289,7 +290,12 @@ class PoolState(Event, frozen=True, kw_only=True):
 
 
 class BalanceState(Event, frozen=True, kw_only=True):
-    """Balances and pools of one account. ``full`` replaces everything of ``scope``; otherwise coins and pools merge by name."""
+    """Balances and pools of one account. ``full`` replaces everything of ``scope``; otherwise coins and pools merge by name.
+
+    Attributes:
+        prices: What coins that it does not name were worth as it was written, where that is known (US dollars): as it came, and
+            the lowest and highest of just before. No venue says it: who keeps a report adds it, since ``cash`` follows from them.
+    """
 
     account: str
     scope: str
@@ -301,6 +307,7 @@ class BalanceState(Event, frozen=True, kw_only=True):
     fence: tuple[int, ...] = ()
     venue_at: int | None = None
     asked_at: int | None = None
+    prices: Mapping[str, tuple[float, float, float]] = {}
 
 
 class FreeBalance(Event, frozen=True, kw_only=True):

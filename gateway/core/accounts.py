@@ -193,7 +193,18 @@ class Account:
         found = {ccy: self._currencies.then(*place, ccy, self._stated.get(ccy), now) for ccy in scope}
         found = {ccy: then for ccy, then in found.items() if not (math.isnan(then.usd) or self.quote(ccy).assumed)}
         said = {coin.ccy: float(coin.usd_price) for coin in balance.coins if coin.usd_price is not None}
-        return found | {ccy: Then(usd, usd, usd) for ccy, usd in said.items()}
+        kept = {ccy: Then(*prices) for ccy, prices in balance.prices.items()}
+        return found | {ccy: Then(usd, usd, usd) for ccy, usd in said.items()} | kept
+
+    def prices_apart(self, scope: str) -> dict[str, tuple[float, float, float]]:
+        """Return ``BalanceState.prices`` of what is known of a scope: of coins of which it does not follow from what they state."""
+        found = {}
+        for coin in self.coins.get(scope, {}).values():
+            then = self._then.get(coin.ccy)
+            own = None if coin.usd_price is None else Then(*(float(coin.usd_price),) * 3)
+            if then is not None and then != own:
+                found[coin.ccy] = tuple(then)
+        return found
 
     def change_mode(self, mode: AccountMode, now: int) -> bool:
         """Take the account's mode; return whether it is another one than before."""

@@ -67,6 +67,7 @@ def _balances(account: Account) -> Iterator[BalanceState]:
             available=account.available,
             withdrawable=account.withdrawable,
             venue_at=account.balance_at,
+            prices=account.prices_apart(scope),
         )
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+import msgspec
+
 from exchanges.events import AccountMode, BalanceState, KeyInfo, LiquidationWarning, VerificationFailed, Verified
 from gateway.core.accounts import Account
 from gateway.core.corrections import Corrections, shortfall
@@ -54,7 +56,8 @@ class Standing:
         self._changes.touch("accounts", account.info.name)
         self._check_allocation(account, now)
         if self._changes.sink:
-            self._changes.sink.put_balance(balance)
+            prices = account.prices_apart(balance.scope)
+            self._changes.sink.put_balance(msgspec.structs.replace(balance, prices=prices) if prices else balance)
 
     def key(self, account: Account, key: KeyInfo) -> None:
         """Take what its key may do; two configured accounts of one owner are one account."""

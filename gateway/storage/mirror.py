@@ -402,6 +402,7 @@ def merged(old: BalanceState, new: BalanceState) -> BalanceState:
         fence=new.fence or old.fence,
         venue_at=new.venue_at if new.venue_at is not None else old.venue_at,
         asked_at=new.asked_at,
+        prices=new.prices,
     )
 
 

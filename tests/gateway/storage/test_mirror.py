@@ -5,10 +5,14 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from exchanges.events import AccountMode
+from exchanges.events import AccountMode, BalanceState, CoinBalance, CurrencyPrice, PoolState
 from gateway.core.journal import Entry
+from gateway.engine import Engine
 from gateway.storage.mirror import Mirror, StoredAccount, merged
 from tests.gateway.core.chain_worlds import fill
+from tests.gateway.events_of import balance as balance_of
+from tests.gateway.events_of import engine
+from tests.gateway.life import Sink
 from tests.gateway.storage.states import balance, collateral, instrument, position, tiers
 
 T0 = 1_760_000_000_000
@@ -185,3 +189,44 @@ def test_partial_balance_is_laid_over_the_known_one() -> None:
 
 def test_merging_prefers_the_newer_figure_of_the_same_name() -> None:
     assert merged(balance("1"), balance("2", full=False)).coins == balance("2").coins
+
+
+def test_what_is_kept_of_a_balance_backs_its_pool_as_before_whatever_the_last_report_named() -> None:
+    """The coin that it did not name had another price then than when it was named, and has another one now."""
+    mirror = Mirror()
+
+    class Kept(Sink):
+        def put_balance(self, said: BalanceState) -> None:
+            mirror.put_balance(said, 1)
+
+    one = engine(sink=Kept())
+
+    def usd(price: str) -> CurrencyPrice:
+        return CurrencyPrice(venue="bybit", env="live", ccy="BTC", usd=price, at=1)
+
+    def said(cash: str, total: str, *others: CoinBalance) -> BalanceState:
+        usdt = CoinBalance(ccy="USDT", total=cash, cash=cash, usd_price="1")
+        pool = PoolState(pool="USD", ccy="USD", cash=total, from_coins=True)
+        return balance_of(account="bybit-main", coins=(usdt, *others), pools=(pool,), full=bool(others))
+
+    def equity(of: Engine) -> float:
+        return float(of.book.equity[of.accounts["bybit-main"].pools["USD"].number])
+
+    one.turn([usd("60000")], 1_000)
+    one.clock(1_000)
+    one.turn(
+        [said("1000", "7000", CoinBalance(ccy="BTC", total="0.1", cash="0.1", usd_price="60000", discount="1"))], 1_000
+    )
+    for at, price in ((20_000, "60900"), (40_000, "61000"), (40_900, "61010")):
+        one.turn([usd(price)], at)
+        one.clock(at)
+    one.turn([said("900", "7000.4")], 41_000)  # of a moment at which BTC was at 61,004
+    one.turn([usd("61500")], 60_000)
+    one.clock(60_000)
+    for kept in ([mirror.balances["bybit-main", "account"].state], [*one.remembered(60_000)]):
+        again = engine()
+        again.restore([msgspec.json.decode(msgspec.json.encode(event), type=type(event)) for event in kept], 61_000)
+        again.turn([usd("61500")], 61_000)
+        again.clock(61_000)
+        assert again.accounts["bybit-main"].pools["USD"].backing_known
+        assert equity(again) == equity(one) == pytest.approx(900 + 6_150)
