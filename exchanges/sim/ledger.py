@@ -30,6 +30,8 @@ from exchanges.sim.roster import Opening
 from exchanges.sim.state import Account, State
 
 _ENTRY_STEP = Decimal("0.00000001")
+# Hyperliquid keeps what was paid, not an average: what it says a trade realised follows from the fills without rounding between.
+_ENTRY_STEPS: dict[VenueName, Decimal] = {"hyperliquid": Decimal("1E-20")}
 _FIRST_POSITION_ID = 3 * 10**17
 
 
@@ -266,9 +268,9 @@ def _margin_of(held: Position, left: Decimal) -> Decimal | None:
     return None if held.margin is None else to_cash(held.venue, held.margin * left / held.size)
 
 
-def to_entry(value: Decimal) -> Decimal:
+def to_entry(venue: VenueName, value: Decimal) -> Decimal:
     """Round an average entry to what the books keep."""
-    return value.quantize(_ENTRY_STEP, ROUND_HALF_EVEN)
+    return value.quantize(_ENTRY_STEPS.get(venue, _ENTRY_STEP), ROUND_HALF_EVEN)
 
 
 def _average(contract: Contract, held: Decimal, entry: Decimal, size: Decimal, price: Decimal) -> Decimal:
@@ -276,5 +278,5 @@ def _average(contract: Contract, held: Decimal, entry: Decimal, size: Decimal, p
     if not held:
         return price
     if contract.inverse:
-        return to_entry((held + size) / (held / entry + size / price))
-    return to_entry((entry * held + price * size) / (held + size))
+        return to_entry(contract.venue, (held + size) / (held / entry + size / price))
+    return to_entry(contract.venue, (entry * held + price * size) / (held + size))
