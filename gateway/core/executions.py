@@ -15,6 +15,7 @@ import msgspec
 
 from exchanges.events import Fill, PositionState
 from gateway.core.accounts import Account
+from gateway.core.facts import completed
 from gateway.core.newest import Newest
 from gateway.core.publish import Changes
 from gateway.core.rows import Row, present
@@ -67,8 +68,18 @@ class Executions:
             self._changes.sink.put_fill(fill)
         return True
 
+    def whole(self, fill: Fill) -> Fill:
+        """Return a fill with what was known of it, where that is in the table."""
+        known = self.table.get(fill.id)
+        return fill if known is None else completed(known, fill)
+
+    def names(self, fill: Fill) -> bool:
+        """Say whether a fill in the table is of a position that nobody named before."""
+        known = self.table.get(fill.id)
+        return known is not None and known.position is None and fill.position is not None
+
     def refine(self, fill: Fill) -> None:
-        """Take what a known fill brought and cost, which the channel that told of it first did not say."""
+        """Take what a known fill brought and cost, or of which position it is, which was not said when it was told first."""
         self.table.patch(fill.id, fill)
         if self._changes.sink:
             self._changes.sink.put_fill(fill)

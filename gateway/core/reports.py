@@ -190,8 +190,10 @@ class Reports:
 
     def fill(self, account: Account, fill: Fill, now: int) -> None:
         """Take a fill: evidence, a link of a chain, perhaps a sign that a row is behind."""
+        fill, named = self.executions.whole(fill), self.executions.names(fill)
         new, told = self.executions.put(account, fill), self._told(account, fill.at)
-        refined = self._books.fill(account, fill, now, told=told) and not new
+        paid = self._books.fill(account, fill, now, told=told)
+        refined = not new and (paid or named)
         if refined:
             self.executions.refine(fill)
         if new or refined:

@@ -27,6 +27,7 @@ from exchanges.events import (
     PositionState,
 )
 from gateway.core.alerts.records import AlertRecord, Silence
+from gateway.core.facts import completed
 from gateway.core.journal import Entry, MarkSample, Places
 from gateway.core.records import ClosedCycle, Correction, PositionChange
 from gateway.storage.batch import (
@@ -41,7 +42,6 @@ from gateway.storage.batch import (
     Record,
     RecordRow,
 )
-from gateway.storage.facts import completed
 from gateway.storage.queue import Queue
 
 MOST_RECORDS = 100_000  # of a kind, that can be written nowhere: some 100 MB

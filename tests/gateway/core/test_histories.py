@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from exchanges.events import (
@@ -26,13 +27,17 @@ AMOUNTS = ("realized_pnl", "fees", "funding", "liquidation_fee", "realized_net")
 
 
 class Kept:
-    """A sink that keeps closed cycles, and takes everything else."""
+    """A sink that keeps closed cycles and fills, and takes everything else."""
 
     def __init__(self) -> None:
         self.closed: dict[str, ClosedCycle] = {}
+        self.fills: dict[str, Fill] = {}
 
     def put_closed(self, cycle: ClosedCycle) -> None:
         self.closed[cycle.id] = cycle
+
+    def put_fill(self, fill: Fill) -> None:
+        self.fills[fill.id] = fill
 
     def __getattr__(self, _: str) -> Any:
         return lambda *_: None
@@ -159,3 +164,34 @@ def test_an_end_without_a_fill_has_no_amounts_and_the_next_position_begins_flat(
         [fill("buy", "1", "100", later), position(size="1", fence=(3,), venue_at=later, opened_at=later)], later + 1
     )
     assert row(one, "positions", BTC.id)["fees"] == "-0.1"
+
+
+def test_a_fill_is_of_the_position_that_is_named_whenever_that_is() -> None:
+    kept = Kept()
+    one = started(kept)
+    mine = position(id="okx-main:BTC-USDT-SWAP:isolated", margin_mode="isolated", pool="iso", venue_at=T0, opened_at=T0)
+    entries = [fill("buy", "2", "100", T0), fill("buy", "2", "101", T0 + 1, position=mine.id)]
+    one.turn([*entries, BTC, mine], T0 + 2)
+    ends = [
+        fill("sell", "2", "120", T0 + 5_000, position=None, realized_pnl="38"),
+        fill("sell", "2", "110", T0 + 5_001, position=None, realized_pnl="20"),
+    ]
+    one.turn([*ends, closed(BTC, (2,)), closed(mine, (2,))], T0 + 5_003)
+    named = [msgspec.structs.replace(end, position=id_) for end, id_ in zip(ends, (mine.id, BTC.id), strict=True)]
+    one.turn(named, T0 + 6_000)  # by what names them
+    again = [msgspec.structs.replace(end, position=None, role="taker") for end in ends]
+    one.turn(again, T0 + 7_000)  # by what does not
+    found = {cycle["position"]: cycle["realized_pnl"] for cycle in rows(one, "closed")}
+    assert found == {mine.id: "38", BTC.id: "20"}
+    assert {end.id: row(one, "fills", end.id)["position"] for end in ends} == {end.id: end.position for end in named}
+    assert [kept.fills[end.id].position for end in ends] == [mine.id, BTC.id]
+
+
+def test_a_fill_whose_money_is_told_later_stays_of_its_position() -> None:
+    kept = Kept()
+    one = started(kept)
+    first = fill("buy", "2", "100", T0, fee=None)
+    one.turn([first, BTC], T0 + 1)
+    one.turn([msgspec.structs.replace(first, position=None, fee="-0.3", realized_pnl="0")], T0 + 2)
+    assert (kept.fills[first.id].position, kept.fills[first.id].fee) == (BTC.id, "-0.3")
+    assert row(one, "fills", first.id)["position"] == BTC.id

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from exchanges.events import Fill, Transfer
-from gateway.storage.facts import completed
+from gateway.core.facts import completed
 from tests.gateway.core.chain_worlds import T0, fill
 from tests.gateway.storage.test_durability import Harness
 
