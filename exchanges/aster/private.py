@@ -188,7 +188,8 @@ class PrivateLink(Session):
         outputs += self._balances(frame.a, fence)
         self._stale = True
         if frame.a.m in tables.REASON_BOOKED:
-            self._booked_since = min(fence[0], self._booked_since or fence[0])
+            since = fence[0] - tables.BOOKS_BACK_MS
+            self._booked_since = min(since, self._booked_since or since)
             self._books_due = at + tables.BOOKS_MS
         return outputs
 

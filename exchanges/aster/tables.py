@@ -90,6 +90,9 @@ REFRESH_MS: Final = (
     1_000  # leverage, liquidation prices and margins are never pushed: asked after a push, at most this often
 )
 BOOKS_MS: Final = 5_000  # as above, for funding and transfers, which have no id on the stream
+# A line of funding has the time of the full hour (seen live), its push that of the booking a little later; a line may be written
+# after the push of another one that it is older than. So far back the books are asked.
+BOOKS_BACK_MS: Final = 600_000
 # The documentation warns that positionRisk lags behind the stream: for so long a push may be newer than an answer.
 LAG_MS: Final = 5_000
 TOPICS_PER_CONNECTION: Final = 200

@@ -206,7 +206,7 @@ def test_funding_of_a_cross_position_has_no_row_and_is_read_from_the_books() -> 
     assert (positions(outputs), asked(outputs)) == ([], ["account", "positions"])
     later = pinged(link, 5_000 + tables.BOOKS_MS)
     (question,) = [output.request for output in later if isinstance(output, Ask)]
-    assert f"startTime={NOW}" in question.path
+    assert f"startTime={NOW - tables.BOOKS_BACK_MS}" in question.path  # its line is of the full hour, before the push
     (payment,) = answer(link, question, [income()])
     assert isinstance(payment, FundingPayment)
     assert (payment.amount, payment.position) == ("-0.37500000", "main:BTCUSDT:BOTH")
