@@ -5,8 +5,9 @@
 
 The gateway's parts in one process (engine with ticking marks, one-port server, read pool, embedded Postgres), on one core;
 open-loop clients in another process on the other core: requests are due at fixed moments whatever the answers do, and each is
-timed from the moment that it was due. 20 accounts of 30 positions; the year is generated in SQL, with ``--keep`` once: later runs
-ask the same. Memory: the peak of this process while a file is streamed, from before it.
+timed from the moment that it was due. First of a server that only writes: what of a figure is the clients' and the machine's own.
+20 accounts of 30 positions; the year is generated in SQL, with ``--keep`` once: later runs ask the same. Memory: the peak of this
+process while a file is streamed, from before it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import json
 import random
 import subprocess
@@ -22,7 +24,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 import msgspec
@@ -39,7 +41,7 @@ from gateway.storage.embedded import EmbeddedPostgres
 from gateway.storage.migrate import upgrade
 from gateway.storage.postgres import Connection
 from gateway.storage.queries import Reader
-from gateway.web.server import Server
+from gateway.web.server import BACKLOG, Server
 from gateway.web.state import ServerState
 from tests.bench.latency import pin
 from tests.gateway.events_of import AccountInfo, balance, engine, instrument, mark, position
@@ -199,9 +201,33 @@ async def ask(port: int, name: str, paths: list[str], rate: int, seconds: float,
     found["cpu_us"] = round(1e6 * (time.process_time() - begun) / found["n"])  # of the gateway, ticking marks and all
     times = "  ".join(f"{one} {found[one]:>7.2f} ms" for one in ("p50", "p99", "worst"))
     print(
-        f"{name:<34} n {found['n']:>6}  {times}  CPU {found['cpu_us']:>5} µs  other than 200: {found['failed']}",
+        f"{name:<34} n {found['n']:>6}  {times}  CPU {found['cpu_us']:>5} µs  other than 200: {found['failed']}  "
+        f"clients busy: {found['busy']:.0%}",
         flush=True,
     )
+    return found
+
+
+class OnlyWrites(asyncio.Protocol):
+    """Answers everything with as many bytes as 30 rows have."""
+
+    _ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 25000\r\n\r\n" + bytes(25_000)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Answer."""
+        self._transport.write(self._ANSWER)
+
+
+async def floor(rate: int, seconds: float, connections: int) -> dict[str, Any]:
+    """Return the figures of a server that only writes."""
+    server = await asyncio.get_running_loop().create_server(OnlyWrites, "127.0.0.1", 0, backlog=BACKLOG)
+    port: int = server.sockets[0].getsockname()[1]
+    found = await ask(port, f"a server that only writes, {rate}/s", ["/"], rate, seconds, connections)
+    server.close()
     return found
 
 
@@ -295,6 +321,9 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         0,
         ServerState(hub=hub, version="bench", accounts=one.accounts.keys, history=desk, now_ms=lambda: now),
     )
+    gc.collect()
+    gc.freeze()  # as a gateway does that serves
+    figures["floor"] = await floor(options.rate, min(options.seconds, 5.0), options.connections)
     ticks = asyncio.create_task(ticking(one, hub))
     paths = history_paths(now)
     rows = [f"/v1/positions?account={info.name}" for info in INFOS]
