@@ -10,12 +10,13 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 import asyncpg
 import msgspec
 from prometheus_client.core import Metric
 
+from exchanges.clock import SystemClock
 from exchanges.events import Event, PositionState
 from gateway.config import StorageSettings
 from gateway.core.accounts import AccountInfo
@@ -46,12 +47,15 @@ _POSTGRES_STOP_S = 1.0  # all steps of a stop together stay below five seconds
 
 
 class Store:
-    """The storage of one gateway: ``start`` → ``run`` as a task → ``stop``."""
+    """The storage of one gateway: ``start`` → ``run`` as a task → ``stop``.
+
+    ``wall_ms``: the gateway's wall clock, which says when anything was stored.
+    """
 
     checkpoint: Checkpoint  # after ``start``; the engine's sink
 
-    def __init__(self, settings: StorageSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: StorageSettings, wall_ms: Callable[[], int] | None = None) -> None:
+        self._settings, self._wall_ms = settings, wall_ms or SystemClock().wall_ms
         self._postgres: EmbeddedPostgres | None = None
         self._database: Database | None = None
         self.reader: Reader | None = None  # for questions about what is stored; after ``start``
@@ -72,10 +76,11 @@ class Store:
             epoch,
             spool=Spool(self._settings.spool_folder, self._settings.spool_max_mb << 20),
             flush_interval_s=self._settings.flush_interval_s,
+            now_ms=self._wall_ms,
         )
         if self._postgres is not None:
             self._postgres.on_restart = self.checkpoint.retry_now
-        self._begins = place(time.time_ns() // 1_000_000)
+        self._begins = place(self._wall_ms())
         restored = await self.checkpoint.load()
         self.remembers, self._to_prune = restored is not None, restored is None
         accounts = list(accounts)
@@ -118,7 +123,7 @@ class Store:
         while True:
             await asyncio.sleep(pause_s)
             pause_s = _TIDY_S
-            now = time.time_ns() // 1_000_000
+            now = self._wall_ms()
             await self.checkpoint.look_at_spool()
             if self.state == "ok" and await self._tidy(now, since):
                 since = now - _TIDIED_MS
