@@ -443,7 +443,7 @@ class Fill(Event, frozen=True, kw_only=True):
 
 
 class FundingPayment(Event, frozen=True, kw_only=True):
-    """Funding of one position: ``amount`` + received, - paid, in ``ccy``."""
+    """Funding of one position: ``amount`` + received, - paid, in ``ccy``. ``side``: which was held, where the venue says so."""
 
     account: str
     id: str
@@ -454,6 +454,7 @@ class FundingPayment(Event, frozen=True, kw_only=True):
     position: str | None = None
     rate: str | None = None
     size: str | None = None
+    side: Side | None = None
 
 
 class Transfer(Event, frozen=True, kw_only=True):

@@ -68,6 +68,7 @@ def _funding(row: ExecutionRow, account: str, settle: str, at: int, position: st
         # ``feeRate`` is what the holder pays: of a short it is the market's rate turned.
         rate=turned(rate) if rate and row.side == "Sell" else rate,
         size=known(row.exec_qty),
+        side="long" if row.side == "Buy" else "short",
     )
 
 

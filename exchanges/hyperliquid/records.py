@@ -245,6 +245,7 @@ def _funding(account: str, ccy: str, row: FundingRow) -> FundingPayment:
         position=position_id(account, row.coin),
         rate=shown(row.funding_rate),
         size=None if row.szi is None else exact(row.szi.copy_abs()),
+        side=("long" if row.szi > 0 else "short") if row.szi else None,
     )
 
 

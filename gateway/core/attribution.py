@@ -117,23 +117,23 @@ class Attribution:
             return legs[0] if legs else self.named(position or self._chain.id)
         if position is not None:
             return self.named(position)
-        held = [leg for leg in legs if leg.due(payment.at)] or [leg for leg in legs if leg.trip is not None]
-        if len(held) > 1 and payment.size is not None:
-            size = abs(Decimal(payment.size))
-            held = [leg for leg in held if any(_as_large(one, size) for one in leg.due(payment.at))] or held
-        if not held:
-            return max(legs, key=lambda leg: leg.past.closed_at if leg.past else 0)
-        return held[0] if len(held) == 1 else None
+        due = [(leg, _towards(leg.due(payment.at), payment)) for leg in legs]
+        now = [(leg, _towards(_now(leg), payment)) for leg in legs]
+        as_large = ([(leg, _as_large(held, payment)) for leg, held in told] for told in (due, now))
+        for told in (*as_large, due, now):
+            found = [leg for leg, held in told if held]
+            if found:
+                return found[0] if len(found) == 1 else None
+        return max(legs, key=lambda leg: leg.past.closed_at if leg.past and _is_side(leg.past.side, payment) else 0)
 
     def holding(self, leg: Leg, payment: FundingPayment) -> Held | None:
         """Return what a payment to a leg is of: what is as large as the venue says, else what was held at the very hour.
 
-        Where nothing was, it is what is held when it is booked: not every moment of funding is an hour.
+        Where nothing was, it is what is held when it is booked: not every moment of funding is an hour. It is of no other side
+        than the venue says.
         """
-        due = [*leg.due(payment.at), *([Held(leg.trip.opener, leg.trip.signed)] if leg.trip is not None else [])]
-        if payment.size is not None:
-            size = abs(Decimal(payment.size))
-            due = [one for one in due if _as_large(one, size)] or due
+        due = _towards([*leg.due(payment.at), *_now(leg)], payment)
+        due = _as_large(due, payment) or due
         return due[0] if due else None
 
     def of_transfer(self, position: str | None) -> Leg | None:
@@ -213,8 +213,25 @@ def end_of(fill: Fill) -> Decimal:
     return start_of(fill) + signed(fill)
 
 
-def _as_large(held: Held, size: Decimal) -> bool:
-    return held.size is not None and abs(held.size) == size
+def _now(leg: Leg) -> list[Held]:
+    return [] if leg.trip is None else [Held(leg.trip.opener, leg.trip.signed)]
+
+
+def _towards(held: list[Held], payment: FundingPayment) -> list[Held]:
+    """Return what a payment can be of by the side that the venue says."""
+    return [one for one in held if one.size is None or _is_side("long" if one.size > 0 else "short", payment)]
+
+
+def _is_side(held: Side, payment: FundingPayment) -> bool:
+    return payment.side in (None, held)
+
+
+def _as_large(held: list[Held], payment: FundingPayment) -> list[Held]:
+    """Return what a payment can be of by the size that the venue says, where it says one."""
+    if payment.size is None:
+        return held
+    size = abs(Decimal(payment.size))
+    return [one for one in held if one.size is not None and abs(one.size) == size]
 
 
 def side(fill: Fill) -> Side:

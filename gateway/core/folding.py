@@ -234,7 +234,7 @@ class _Step:
                 self._lacks(one, payment)
         elif held is not None and self._pay(leg, held.opener, payment):
             return
-        elif leg.trip is None and leg.past is not None and payment.at - leg.past.closed_at <= AFTERWARDS_MS:
+        elif leg.trip is None and leg.past is not None and _afterwards(leg.past, payment):
             self._amend(leg, leg.past, "funding", Decimal(payment.amount), payment.ccy)
             return
         elif leg.trip is None and not leg.known and payment.ccy == (self._settle or payment.ccy):
@@ -373,6 +373,11 @@ class _Step:
             leg.past = _without_fills(self._chain, closed, self._settle)
             self._amended(leg, leg.past)
         leg.known, leg.first_at = True, None
+
+
+def _afterwards(past: PastPosition, payment: FundingPayment) -> bool:
+    """Say whether a payment that finds nothing else was booked for a cycle that ended just before."""
+    return payment.side in (None, past.side) and payment.at - past.closed_at <= AFTERWARDS_MS
 
 
 def _opened_since(trip: RoundTrip, closed: ClosedCycle) -> bool:

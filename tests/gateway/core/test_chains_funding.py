@@ -84,6 +84,45 @@ def test_the_legs_of_a_hedge_are_told_apart_by_what_they_were_at_the_hour() -> N
     assert funding([*legs, *sized]) == [("short", "3", True), ("long", "-1", True)]
 
 
+def test_legs_of_one_size_are_told_apart_by_the_side_that_the_venue_says() -> None:
+    legs: list[Item] = [
+        fill(1, 1, "100", T0, position=LONG),
+        fill(2, -1, "100", T0 + 1, position=SHORT),
+        fill(3, -1, "101", H + HOUR, position=LONG),
+        fill(4, 1, "101", H + HOUR + 1, position=SHORT),
+    ]
+    paid = [
+        payment(number, amount, H + 9_000, position=None, size="1", side=side)
+        for number, (amount, side) in enumerate([("-5", "long"), ("3", "short")])
+    ]
+    assert funding([*legs, *paid]) == [("long", "-5", True), ("short", "3", True)]
+
+
+def test_what_was_opened_since_on_the_other_side_has_the_funding_of_its_size() -> None:
+    legs: list[Item] = [
+        fill(1, -2, "100", T0, position=SHORT),
+        fill(2, 2, "100", H + 47_000, position=SHORT),
+        fill(3, 3, "100", H + 50_000, position=LONG),
+        fill(4, -3, "101", H + 60_000, position=LONG),
+    ]
+    for said in ({"size": "3"}, {"side": "long"}):
+        paid = payment(1, "-5", H + 51_000, position=None, **said)
+        cycles, _ = whole([*legs, paid])
+        assert [(one.side, one.funding) for one in cycles] == [("short", "0"), ("long", "-5")]
+
+
+@pytest.mark.parametrize("position", [POSITION, None])
+def test_funding_of_one_side_is_never_of_the_other(position: str | None) -> None:
+    """The long that it was of is not known: it is named, and what is known of it is not whole."""
+    short: list[Item] = [fill(1, -2, "100", H - 5_000), fill(2, 2, "99", H + 5_000)]
+    for at in (H + 1_000, H + 7_000):
+        cycles, chain = whole(
+            [*short, payment(1, "-5", at, size="2", side="long", position=position)], evidence(opened=(H - 5_000,))
+        )
+        assert [(one.side, one.funding, one.complete) for one in cycles] == [("short", "0", False)]
+        assert chain.unattributed == {"USDT": Decimal(-5)}
+
+
 def test_what_finds_no_cycle_is_named_and_leaves_the_last_one_incomplete() -> None:
     cycles, chain = whole([*CLOSED, payment(1, "-7", H + HOUR)])
     assert [(one.funding, one.complete) for one in cycles] == [("0", False)]
