@@ -217,7 +217,11 @@ class Gateway:
         )
         self.backfills = backfilling.desk(self.config, self.specs, self.feeds, self.store, self.clock, beginning)
         self.verifier = Verifier(
-            [spec.name for spec in self.specs], lambda: self.store.reader, checkpoint, self._read_books, self.clock
+            [spec.name for spec in self.specs],
+            lambda: self.store.reader if self.store.whole else None,
+            checkpoint,
+            self._read_books,
+            self.clock,
         )
         self.metrics.watch(self._figures)
         self.metrics.watch(self.models.figures)

@@ -162,7 +162,7 @@ async def alone(config: Config, spec: AccountSpec, since: int, until: int, tell:
     feeds: Feeds | None = None
     tasks: list[asyncio.Task[None]] = []
     try:
-        restored, stored_at = await store.start(f"backfill-{clock.now_ms()}", [info])
+        restored, stored_at = await store.start(f"backfill-{clock.now_ms()}", [info], whole=True)
         if store.state != "ok":
             raise PostgresRefused("storage", "the database is away", "Start it, and ask again")
         _keep_coverage(store, restored, stored_at, clock.now_ms())

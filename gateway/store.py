@@ -63,8 +63,12 @@ class Store:
         self.remembers = False  # what earlier lives stored was there at start
         self._begins = 0  # the place of the journal that this life begins behind
 
-    async def start(self, epoch: str, accounts: Iterable[AccountInfo]) -> tuple[list[Event], int | None]:
-        """Bring the database up and return what it remembers, and as of when; nothing where it is away.
+    async def start(
+        self, epoch: str, accounts: Iterable[AccountInfo], *, whole: bool = False
+    ) -> tuple[list[Event], int | None]:
+        """Bring the database up and return what it and the spool remember, and as of when; nothing where it is away.
+
+        ``whole``: the spool is empty before this returns.
 
         Raises:
             StorageError: The operator has to act.
@@ -81,7 +85,7 @@ class Store:
         if self._postgres is not None:
             self._postgres.on_restart = self.checkpoint.retry_now
         self._begins = place(self._wall_ms())
-        restored = await self.checkpoint.load()
+        restored = await self.checkpoint.load(whole=whole)
         self.remembers, self._to_prune = restored is not None, restored is None
         accounts = list(accounts)
         if restored is not None:
@@ -242,7 +246,7 @@ async def forget_rows(settings: StorageSettings, accounts: Sequence[str], reason
     now = time.time_ns() // 1_000_000
     store = Store(settings)
     try:
-        restored, _ = await store.start(f"forced-{now}", ())
+        restored, _ = await store.start(f"forced-{now}", (), whole=True)
         if store.state != "ok":
             raise PostgresRefused("storage", "the database is away", "Start it, and ask again")
         rows = [event for event in restored if isinstance(event, PositionState) and event.account in accounts]

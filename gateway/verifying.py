@@ -20,7 +20,7 @@ from exchanges.clock import Clock, sleep_until
 from gateway.config import StorageSettings
 from gateway.core.journal import DAY_MS
 from gateway.core.records import Verification
-from gateway.core.verified import verify, worst
+from gateway.core.verified import unexplained, verify, words, worst
 from gateway.metrics import labelled
 from gateway.storage import verification
 from gateway.storage.embedded import EmbeddedPostgres, running_dsn
@@ -38,9 +38,15 @@ _JITTER_MS = 50 * 60_000
 _SETTLE_MS = 10 * 60_000  # after a start, which reads the past itself
 _AGAIN_MS = 15 * 60_000  # where the database or the venue was away
 _ATTEMPTS = 8
+_LOOK_MS = 60 * 60_000  # what is unexplained is looked at again
+_REMEMBERED_MS = 31 * DAY_MS
 
 # Reads the venue's records of an account from one moment to another; returns whether it got to the end.
 ReadRecords = Callable[[str, int, int], Awaitable[bool]]
+# Returns whether everything that was handed to storage is in the database, and not only in the spool.
+InDatabase = Callable[[], Awaitable[bool]]
+# Takes how many lines of an account's verifications nothing explains, and words.
+Tell = Callable[[str, int, str], None]
 
 
 class Sink(Protocol):
@@ -52,6 +58,9 @@ class Sink(Protocol):
 class Verifier:
     """The daily verifications of one gateway.
 
+    A day with something unexplained is verified again every hour for a month: what is read by ``perpwire backfill`` meanwhile may
+    explain it.
+
     Args:
         reader: Returns how storage is read; None: not yet.
         sink: Takes the rows.
@@ -59,11 +68,13 @@ class Verifier:
     """
 
     def __init__(
-        self, accounts: Iterable[str], reader: Callable[[], Reader | None], sink: Sink, read: ReadRecords, clock: Clock
-    ) -> None:
+        self, accounts: Iterable[str], reader: Callable[[], Reader | None], sink: Sink, read: ReadRecords, clock: Clock, *,
+        in_database: InDatabase, tell: Tell,
+    ) -> None:  # fmt: skip
         self._accounts = list(accounts)
         self._reader, self._sink, self._read, self._clock = reader, sink, read, clock
-        self.unexplained: dict[str, int] = {}  # lines of the newest day, by account
+        self._in_database, self._tell = in_database, tell
+        self._left: dict[str, dict[int, list[Verification]]] = {}  # by account and day: rows with something unexplained
         self.lines: Counter[str] = Counter()  # by class, since the start
 
     def coroutines(self) -> Iterator[tuple[str, Coroutine[None, None, None]]]:
@@ -71,23 +82,23 @@ class Verifier:
         for account in self._accounts:
             yield f"verify {account}", self._daily(account)
 
-    async def verify(self, account: str, since: int, until: int) -> list[Verification]:
-        """Verify an account for a stretch of time, and store what came of it.
+    async def verify(self, account: str, day: int) -> list[Verification]:
+        """Verify a UTC day of an account (its beginning, ms), and store what came of it.
 
         Raises:
-            StorageError: The database is away, or may not be read.
+            StorageError: The database is away, or may not be read, or some of what is to be verified is not in it yet.
+            asyncpg.PostgresError: Likewise.
         """
-        reader = self._reader()
-        if reader is None:
-            raise PostgresAway("storage", "it has not started")
         now = self._clock.now_ms()
-        async with reader.connection() as connection:
-            material = await verification.material(connection, account, since, until, now)
+        async with self._storage().connection() as connection:
+            if not await self._in_database():
+                raise PostgresAway("storage", "what was read lies in the spool yet")
+            material = await verification.material(connection, account, day, day + DAY_MS, now)
         rows = await asyncio.to_thread(verify, material, now)
         for row in rows:
             self._sink.put_verification(row)
         self.lines.update(finding.cls for row in rows for finding in row.findings)
-        self.unexplained[account] = _unexplained(rows)
+        self._note(account, day, rows)
         return rows
 
     async def _daily(self, account: str) -> None:
@@ -95,42 +106,85 @@ class Verifier:
         started = self._clock.now_ms()
         day = (started - wait) // DAY_MS * DAY_MS - DAY_MS  # the last that could have been verified
         while True:
-            await sleep_until(self._clock, max(day + DAY_MS + wait, started + _SETTLE_MS))
+            due = max(day + DAY_MS + wait, started + _SETTLE_MS)
+            while self._clock.now_ms() < due:
+                await sleep_until(self._clock, min(due, self._clock.now_ms() + _LOOK_MS))
+                await self._attempt(account, self._again(account))
             for _ in range(_ATTEMPTS):
-                if await self._once(account, day):
+                if await self._attempt(account, self._once(account, day)):
                     break
                 await sleep_until(self._clock, self._clock.now_ms() + _AGAIN_MS)
             day += DAY_MS
 
-    async def _once(self, account: str, day: int) -> bool:
-        """Verify one day; return False where it has to be tried again."""
-        reader = self._reader()
+    @staticmethod
+    async def _attempt(account: str, work: Coroutine[None, None, bool]) -> bool:
+        """Do something with storage; return False where it has to be tried again."""
         try:
-            if reader is not None:
-                async with reader.connection() as connection:
-                    if await verification.is_verified(connection, account, day):
-                        return True
-            if not await self._read(account, day, day + DAY_MS):
-                log.warning("the venue's records of a day could not be read", account=account)
-                return False
-            rows = await self.verify(account, day, day + DAY_MS)
+            return await work
         except (StorageError, asyncpg.PostgresError) as error:
             log.warning("a day could not be verified", account=account, error=str(error))
             return False
-        found = _unexplained(rows)
+
+    async def _once(self, account: str, day: int) -> bool:
+        """Verify one day; return False where it has to be tried again."""
+        async with self._storage().connection() as connection:
+            if await verification.is_verified(connection, account, day):
+                return True
+        if not await self._read(account, day, day + DAY_MS):
+            log.warning("the venue's records of a day could not be read", account=account)
+            return False
+        rows = await self.verify(account, day)
+        found = len(unexplained(rows))
         (log.error if found else log.info)("a day was verified", account=account, unexplained=found, rows=len(rows))
         return True
 
+    async def _again(self, account: str) -> bool:
+        """Look at the days of which something is unexplained once more; after a start, at those that are stored."""
+        now = self._clock.now_ms()
+        if account not in self._left:
+            async with self._storage().connection() as connection:
+                stored = await verification.unexplained(connection, account, now - _REMEMBERED_MS)
+            self._left[account] = {}
+            for day in dict.fromkeys(row.day for row in stored):
+                self._note(account, day, [row for row in stored if row.day == day])
+            self._tell(account, *self._standing(account))
+        for day in list(self._left[account]):
+            if day < now - _REMEMBERED_MS:
+                self._note(account, day, [])
+            else:
+                await self.verify(account, day)
+        return True
+
+    def _storage(self) -> Reader:
+        reader = self._reader()
+        if reader is None:
+            raise PostgresAway("storage", "it has not started")
+        return reader
+
+    def _note(self, account: str, day: int, rows: Sequence[Verification]) -> None:
+        left = self._left.setdefault(account, {})
+        left.pop(day, None)
+        if unexplained(rows):
+            left[day] = list(rows)
+        self._tell(account, *self._standing(account))
+
+    def _standing(self, account: str) -> tuple[int, str]:
+        """Return how many lines of an account nothing explains, the newest day first, and words."""
+        days = self._left.get(account, {})
+        rows = [row for day in sorted(days, reverse=True) for row in days[day]]
+        return len(unexplained(rows)), words(rows)
+
+    @property
+    def unexplained(self) -> dict[str, int]:
+        """How many lines nothing explains, by account that was verified."""
+        return {account: self._standing(account)[0] for account in sorted(self._left)}
+
     def figures(self) -> Iterator[Metric]:
         """Yield what Prometheus sees."""
-        text = "Lines of the newest verification that nothing explains"
+        text = "Lines of verifications of the last month that nothing explains"
         yield labelled(GaugeMetricFamily, "verification_unexplained", text, "account", sorted(self.unexplained.items()))
         text = "Differences that verifications found"
         yield labelled(CounterMetricFamily, "verification_lines", text, "class", sorted(self.lines.items()))
-
-
-def _unexplained(rows: Iterable[Verification]) -> int:
-    return sum(finding.cls == "unexplained" for row in rows for finding in row.findings)
 
 
 async def once(

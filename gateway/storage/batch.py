@@ -186,7 +186,9 @@ _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(Batch)
 # A text with half a surrogate pair, a number beyond 64 bits: nothing that a database could hold either.
 _UNENCODABLE = (UnicodeError, OverflowError)
-_LISTS = ("accounts", "contracts", "collateral", "positions", "balances", "entries", "samples")
+_STATES = ("accounts", "contracts", "collateral", "positions", "balances")
+_JOURNAL = ("entries", "samples")
+_LISTS = (*_STATES, *_JOURNAL)
 _TEXTS = ("removed", "prune", "keep")
 _PIECE_ROWS = 500  # of a list: some milliseconds
 _LENGTH_BYTES = 8  # before each piece
@@ -194,31 +196,41 @@ _Item = TypeVar("_Item")
 
 
 class Part(NamedTuple):
-    """Some of a batch for the spool, and the rows that had to be left out of it because no text can be made of them."""
+    """Some of a batch for the spool, and the rows that had to be left out of it because no text can be made of them.
+
+    ``journal``: entries and samples alone; all such parts come last.
+    """
 
     body: bytes
     refused: list[RefusedRow]
+    journal: bool
 
 
 def encode(batch: Batch) -> Iterator[Part]:
-    """Yield a batch for the spool in parts, so that whoever asks can do something else between them; joined they are one body."""
+    """Yield a batch for the spool in parts, so that whoever asks can do something else between them; joined they are one body.
+
+    What comes before the first part of the journal is a batch too: the same without entries and samples.
+    """
     for piece in _pieces(batch):
         data, refused = _encoded(piece)
-        yield Part(len(data).to_bytes(_LENGTH_BYTES) + data, refused)
+        yield Part(len(data).to_bytes(_LENGTH_BYTES) + data, refused, bool(piece.entries or piece.samples))
 
 
 def _pieces(batch: Batch) -> Iterator[Batch]:
-    lists = [name for name in (*_LISTS, *_TEXTS) if len(getattr(batch, name)) > _PIECE_ROWS]
+    lists = [name for name in (*_STATES, *_TEXTS) if len(getattr(batch, name)) > _PIECE_ROWS]
     kinds = [kind for kind, rows in batch.records.items() if len(rows) > _PIECE_ROWS]
     small = {kind: rows for kind, rows in batch.records.items() if kind not in kinds}
     nothing = Batch()
-    yield msgspec.structs.replace(batch, records=small, **dict.fromkeys(lists, ()))
+    yield msgspec.structs.replace(batch, records=small, **dict.fromkeys((*lists, *_JOURNAL), ()))
     for name in lists:
         for some in _slices(getattr(batch, name)):
             yield msgspec.structs.replace(nothing, **{name: some})
     for kind in kinds:
         for some in _slices(batch.records[kind]):
             yield Batch(records={kind: some})
+    for name in _JOURNAL:
+        for some in _slices(getattr(batch, name)):
+            yield msgspec.structs.replace(nothing, **{name: some})
 
 
 def _slices(rows: Sequence[_Item]) -> Iterator[Sequence[_Item]]:

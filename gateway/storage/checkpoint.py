@@ -256,9 +256,11 @@ class Checkpoint:
 
     # --- The database and the spool -------------------------------------------------------------------------------------
 
-    async def load(self) -> Restored | None:
-        """Take the writer lock, bring the schema up to date, write what lies in the spool, and return what is stored then; None:
-        the database is away (the spool stays as it is).
+    async def load(self, *, whole: bool = False) -> Restored | None:
+        """Take the writer lock, bring the schema up to date, and return what is stored, in the database and in the spool; None:
+        the database is away.
+
+        What lies in the spool is written while ``run`` runs; ``whole``: before this returns, for whoever keeps nobody waiting.
 
         Raises:
             WriterLockHeld | SpoolInUse | ServerTooOld | MigrationError | PostgresRefused | BadDsn: A start should not go on.
@@ -268,11 +270,11 @@ class Checkpoint:
         if self._spool is not None:
             self.places.reach(self._spool.figures.journal)
         try:
-            if not self._outlet.direct:
+            if whole:
                 await self._outlet.drain()
-            connection = await self._outlet.session()
-            with self._database.failures():
-                restored = await restore.read(connection, self._mirror, self._now_ms())
+            restored = await self._outlet.read(
+                lambda connection: restore.read(connection, self._mirror, self._now_ms())
+            )
         except (PostgresAway, SpoolFull) as error:  # what lies in the spool comes first, when it can be read
             self._outlet.drop()
             self._standing.note(error)
@@ -283,8 +285,7 @@ class Checkpoint:
             do = "Restore the tables, or use an empty database"
             raise PostgresRefused(self._database.where, f"the stored state cannot be read: {error}", do) from error
         if restored.checkpoint is not None:
-            self._outlet.stored = restored.checkpoint.journal
-            self.places.reach(self._outlet.stored)
+            self.places.reach(restored.checkpoint.journal)
         self._started = self._loaded = True
         self._complete |= {row.state.account for row in self._mirror.positions.values()} | self._mirror.accounts.keys()
         self._standing.set("ok")

@@ -7,7 +7,8 @@ when, nor what becomes of a batch that failed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from exchanges.events import position_id
 from gateway.storage import facts, history, tables
@@ -18,6 +19,7 @@ from gateway.storage.partitions import Partitions
 from gateway.storage.postgres import Connection, Database, Writer
 
 _log = logging.getLogger(__name__)
+_Read = TypeVar("_Read")
 
 
 class Committer:
@@ -25,6 +27,7 @@ class Committer:
 
     Attributes:
         last: The batch that the database holds as its last one; None: none, or not known yet.
+        stored: The last place of the journal that it is known to have.
         underived: How often the history of an account and symbol could not be worked out.
         unfolded: Those of which it could not the last time, with why. They are tried again: see ``history``.
     """
@@ -42,6 +45,7 @@ class Committer:
         self._partitions = Partitions()
         self._expected: set[Written | None] | None = None  # what the checkpoint row may say; None: anything
         self.last: Written | None = None
+        self.stored = 0
         self.underived = 0
         self.unfolded: dict[str, str] = {}
         self._again = True  # what failed in an earlier life is to be tried again
@@ -70,6 +74,7 @@ class Committer:
         if self._expected is not None and found not in self._expected:
             self._on_other(found)
         self._expected, self.last = {found}, found
+        self.stored = last.journal if last else 0
         return connection
 
     async def commit(self, batch: Batch) -> list[RefusedRow]:
@@ -89,7 +94,28 @@ class Committer:
             self._writer.drop()
             raise
         self._expected, self.last = {batch.name}, batch.name
+        self.stored = max(self.stored, batch.journal)
         return refused
+
+    async def read(self, ahead: Sequence[Batch], read: Callable[[Connection], Awaitable[_Read]]) -> _Read:
+        """Return what is read of the database as it would be with some batches more: they are written for this look alone.
+
+        Raises:
+            StorageError | asyncpg.PostgresError: It cannot be read.
+        """
+        connection = await self.session()
+        try:
+            with self._database.failures():
+                look = connection.transaction(isolation="repeatable_read")
+                await look.start()
+                for batch in ahead:
+                    await self._rows(connection, batch, row_by_row=True)
+                found = await read(connection)
+                await look.rollback()
+        except BaseException:  # also cancelled: the state of the connection is unknown
+            self._writer.drop()
+            raise
+        return found
 
     def drop(self) -> None:
         """Cut the connection; the next ``session`` makes another."""

@@ -6,9 +6,11 @@ Owns the order of batches and who uses the writer's session. Never makes a batch
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import msgspec
 
@@ -16,12 +18,14 @@ from gateway.core.journal import place
 from gateway.storage.batch import Batch, RefusedRow, Written, encode, joined, pieces
 from gateway.storage.commit import Committer
 from gateway.storage.errors import PostgresAway, SpoolFull, SpoolUnreadable
+from gateway.storage.fold import Fold
 from gateway.storage.postgres import Connection, Database
 from gateway.storage.queue import Lost
 from gateway.storage.spool import Spool, Spooled
 from gateway.storage.status import TROUBLE, Standing
 
 _log = logging.getLogger(__name__)
+_Read = TypeVar("_Read")
 
 # Forgetting is an fsync too, and needs no hurry: the database says which batches it has.
 _FORGET_EVERY = 8
@@ -34,7 +38,6 @@ class Outlet:
         direct: Nothing lies in the spool: batches go straight into the database.
         spooled: Set while that is not so: the spool is to be drained.
         order: One batch after the other finds its way.
-        stored: The last place of the journal that the database is known to have.
         patience_s: How long the database may take for a batch before it is spooled, where there is a spool.
         underived, unfolded: See ``Committer``.
     """
@@ -64,10 +67,14 @@ class Outlet:
         self.direct = True
         self.spooled = asyncio.Event()
         self.order = asyncio.Lock()
-        self.stored = 0
         self._wrote = False  # directly, in this life
         self._drained = 0  # place in the spool up to which batches are in the database
         self._busy = asyncio.Lock()  # one user of the writer's connection
+
+    @property
+    def stored(self) -> int:
+        """The last place of the journal that the database is known to have."""
+        return self._committer.stored
 
     @property
     def underived(self) -> int:
@@ -181,22 +188,21 @@ class Outlet:
     async def _append(self, batch: Batch) -> None:
         if self._spool is None:
             raise PostgresAway(self._database.where, self._standing.now.reason or "there is no spool")
-        body, refused = bytearray(), list[RefusedRow]()
+        state, entries, refused = bytearray(), bytearray(), list[RefusedRow]()
         for part in encode(batch):
-            body += part.body
+            (entries if part.journal else state).extend(part.body)
             refused += part.refused
             await asyncio.sleep(0)  # the loop has others to serve
         try:
-            await self._spool.append(batch.name, batch.journal, body)
+            await self._spool.append(batch.name, batch.journal, state, entries)
         except SpoolUnreadable as error:
             self._lost_file(error)
-            await self._spool.append(batch.name, batch.journal, body)
+            await self._spool.append(batch.name, batch.journal, state, entries)
         self._standing.refuse(refused)
 
     async def _commit(self, batch: Batch) -> None:
         started = time.perf_counter()
         refused = await self._committer.commit(batch)
-        self.stored = max(self.stored, batch.journal)
         self._standing.refuse(refused)
         self._standing.change(
             writes=self._standing.now.writes + 1,
@@ -220,6 +226,44 @@ class Outlet:
                 self._lost_file(error)
                 await self._drain()
 
+    async def read(self, read: Callable[[Connection], Awaitable[_Read]]) -> _Read:
+        """Return what is read of the database as it will be once the spool is empty; nothing is written by it.
+
+        Raises:
+            StorageError | asyncpg.PostgresError: It cannot be read.
+        """
+        async with self._busy:
+            await self._committer.session()
+            try:
+                ahead = await self._ahead()
+            except SpoolUnreadable as error:
+                self._lost_file(error)
+                ahead = []
+            return await self._committer.read(ahead, read)
+
+    async def _ahead(self) -> list[Batch]:
+        """Return what lies in the spool and not in the database, without its part of the journal, as few batches."""
+        spool, folds = self._spool, list[Fold]()
+        if spool is None or self.direct:
+            return []
+        await self._drop(spool, await self._already(spool))
+        done = self._drained
+        while found := await spool.states(done):
+            done = found[-1][0]
+            for _, state in found:
+                with contextlib.suppress(msgspec.MsgspecError):  # said when it is drained
+                    batch = joined(list(pieces(state)))
+                    if not folds or not folds[-1].take(batch):
+                        folds.append(Fold(batch))
+                await asyncio.sleep(0)
+        return [fold.batch for fold in folds]
+
+    async def _already(self, spool: Spool) -> int:
+        """Return the place in the spool up to which the database has it: its last batch, and all before it, were written."""
+        if self._committer.last is not None and spool.figures.batches:
+            return await spool.find(self._committer.last)
+        return 0
+
     async def _drain(self) -> None:
         """Bring the spool into the database.
 
@@ -230,8 +274,7 @@ class Outlet:
         spool = self._spool
         if spool is None or self.direct:
             return
-        if self._committer.last is not None and spool.figures.batches:
-            await self._drop(spool, await spool.find(self._committer.last))
+        await self._drop(spool, await self._already(spool))
         while True:
             one = await self._next(spool)
             if one is None:

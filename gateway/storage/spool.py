@@ -35,19 +35,29 @@ _SCHEMA = """
         epoch    TEXT NOT NULL,
         revision INTEGER NOT NULL,
         journal  INTEGER NOT NULL,
-        body     BLOB NOT NULL
+        state    BLOB NOT NULL,  -- before the entries: what is read of a row ends with what is asked for
+        entries  BLOB NOT NULL
     )
 """
+_BYTES = "coalesce(sum(length(state) + length(entries)), 0)"
+_STATES_BYTES = 4 << 20  # in one answer
 _UNREADABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class Spooled(NamedTuple):
-    """One batch in the spool: its place there, its name, and what ``gateway.storage.batch.encode`` made of it."""
+    """One batch in the spool: its place there, its name, and what ``gateway.storage.batch.encode`` made of it (of its rows and
+    records, then of its part of the journal)."""
 
     number: int
     name: Written
     journal: int
-    body: bytes
+    state: bytes
+    entries: bytes
+
+    @property
+    def body(self) -> bytes:
+        """The whole of it."""
+        return self.state + self.entries
 
 
 class SpoolFigures(NamedTuple):
@@ -93,13 +103,15 @@ class Spool:
         with contextlib.suppress(SpoolFull):
             await self._do(self._open)
 
-    async def append(self, name: Written, journal: int, body: bytes | bytearray) -> None:
-        """Add a batch behind all others; it is on the disk when this returns.
+    async def append(
+        self, name: Written, journal: int, state: bytes | bytearray, entries: bytes | bytearray = b""
+    ) -> None:
+        """Add a batch behind all others; it is on the disk when this returns. ``journal``: the last place that was given out.
 
         Raises:
             SpoolFull: It is not; nothing was changed.
         """
-        await self._do(lambda: self._append(name, journal, body))
+        await self._do(lambda: self._append(name, journal, state, entries))
 
     async def probe(self, size: int) -> None:
         """Try by a small write whether a batch of so many bytes could be added.
@@ -117,6 +129,14 @@ class Spool:
             SpoolFull: The file cannot be read now.
         """
         return await self._do(lambda: self._after(number))
+
+    async def states(self, number: int) -> list[tuple[int, bytes]]:
+        """Return place and state of the next batches behind a place, some megabytes of them; nothing: there are no more.
+
+        Raises:
+            SpoolUnreadable | SpoolFull: See ``after``.
+        """
+        return await self._do(lambda: self._states(number))
 
     async def drop_through(self, number: int) -> None:
         """Forget the batches up to a place: they are in Postgres. A failure is told by ``error``; they are forgotten later."""
@@ -202,16 +222,17 @@ class Spool:
             error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
             raise error
         batches, size, journal = db.execute(
-            "SELECT count(*), coalesce(sum(length(body)), 0), coalesce(max(journal), 0) FROM batches"
+            f"SELECT count(*), {_BYTES}, coalesce(max(journal), 0) FROM batches"
         ).fetchone()
         self.figures = SpoolFigures(batches, size, journal)
 
-    def _append(self, name: Written, journal: int, body: bytes | bytearray) -> None:
+    def _append(self, name: Written, journal: int, state: bytes | bytearray, entries: bytes | bytearray) -> None:
         self._open().execute(
-            "INSERT INTO batches (epoch, revision, journal, body) VALUES (?, ?, ?, ?)", (*name, journal, body)
+            "INSERT INTO batches (epoch, revision, journal, state, entries) VALUES (?, ?, ?, ?, ?)",
+            (*name, journal, state, entries),
         )
-        known = self.figures
-        self.figures = SpoolFigures(known.batches + 1, known.bytes + len(body), max(known.journal, journal))
+        known, size = self.figures, len(state) + len(entries)
+        self.figures = SpoolFigures(known.batches + 1, known.bytes + size, max(known.journal, journal))
 
     def _probe(self, size: int) -> None:
         db = self._open()
@@ -226,12 +247,24 @@ class Spool:
         row = (
             self._open()
             .execute(
-                "SELECT number, epoch, revision, journal, body FROM batches WHERE number > ? ORDER BY number LIMIT 1",
+                "SELECT number, epoch, revision, journal, state, entries FROM batches WHERE number > ? "
+                "ORDER BY number LIMIT 1",
                 (number,),
             )
             .fetchone()
         )
-        return Spooled(row[0], (row[1], row[2]), row[3], row[4]) if row else None
+        return Spooled(row[0], (row[1], row[2]), *row[3:]) if row else None
+
+    def _states(self, number: int) -> list[tuple[int, bytes]]:
+        found, size = list[tuple[int, bytes]](), 0
+        rows = self._open().execute("SELECT number, state FROM batches WHERE number > ? ORDER BY number", (number,))
+        with contextlib.closing(rows):
+            for one in rows:
+                found.append(one)
+                size += len(one[1])
+                if size > _STATES_BYTES:
+                    break
+        return found
 
     def _find(self, name: Written) -> int:
         found = (
@@ -242,7 +275,7 @@ class Spool:
     def _drop(self, number: int) -> None:
         db = self._open()
         gone = "FROM batches WHERE number <= ?"
-        batches, size = db.execute(f"SELECT count(*), coalesce(sum(length(body)), 0) {gone}", (number,)).fetchone()
+        batches, size = db.execute(f"SELECT count(*), {_BYTES} {gone}", (number,)).fetchone()
         db.execute(f"DELETE {gone}", (number,))
         known = self.figures
         self.figures = SpoolFigures(known.batches - batches, known.bytes - size, known.journal)

@@ -170,9 +170,11 @@ def test_batch_is_the_same_out_of_the_spool() -> None:
     checkpoint = Checkpoint(Database("postgresql:///x"), "e1")
     _everything(checkpoint)
     batch, _ = checkpoint._take(clean=True)
-    (part,) = batches.encode(batch)
-    assert part.refused == []
-    assert batches.joined(list(batches.pieces(part.body))) == batch
+    parts = list(batches.encode(batch))
+    assert [(part.refused, part.journal) for part in parts] == [([], False), ([], True), ([], True)]
+    assert batches.joined(list(batches.pieces(b"".join(part.body for part in parts)))) == batch
+    rest = msgspec.structs.replace(batch, entries=[], samples=[])
+    assert batches.joined(list(batches.pieces(parts[0].body))) == rest, "read by a start alone"
 
 
 def test_a_big_batch_is_encoded_in_pieces_of_some_rows_and_read_as_one() -> None:
@@ -197,9 +199,9 @@ def test_row_of_which_no_text_can_be_made_is_left_out_and_the_rest_is_spooled() 
     checkpoint.put_position(position("BAD", entry_price="\ud800"), 8)
     checkpoint.put_entry(_entry(9, "\ud800"))
     batch, _ = checkpoint._take(clean=False)
-    ((body, refused),) = batches.encode(batch)
-    assert {row.table for row in refused} == {"positions", "position_changes", "entries"}
-    read = batches.joined(list(batches.pieces(body)))
+    parts = list(batches.encode(batch))
+    assert {row.table for part in parts for row in part.refused} == {"positions", "position_changes", "entries"}
+    read = batches.joined(list(batches.pieces(b"".join(part.body for part in parts))))
     assert [one.turn for one in read.entries] == [1, 2]
     assert [row.id for row in read.positions] == [position().id]
 
@@ -545,10 +547,10 @@ async def test_every_durable_entry_is_stored_once_and_in_order(
     def rig() -> None:
         plain = harness.spool.append
 
-        async def append(name: tuple[str, int], journal: int, body: bytes | bytearray) -> None:
+        async def append(name: tuple[str, int], journal: int, *parts: bytes | bytearray) -> None:
             if refuse:
                 raise SpoolFull(harness.folder, "database or disk is full")
-            await plain(name, journal, body)
+            await plain(name, journal, *parts)
 
         harness.spool.append = append  # type: ignore[method-assign]
 
