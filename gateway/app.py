@@ -222,6 +222,8 @@ class Gateway:
             checkpoint,
             self._read_books,
             self.clock,
+            stored=self.store.stored,
+            tell=self.engine.alerts.verified,
         )
         self.metrics.watch(self._figures)
         self.metrics.watch(self.models.figures)

@@ -43,8 +43,8 @@ _REMEMBERED_MS = 31 * DAY_MS
 
 # Reads the venue's records of an account from one moment to another; returns whether it got to the end.
 ReadRecords = Callable[[str, int, int], Awaitable[bool]]
-# Returns whether everything that was handed to storage is in the database, and not only in the spool.
-InDatabase = Callable[[], Awaitable[bool]]
+# Waits until everything that was handed to storage is durable; returns whether it is.
+Stored = Callable[[], Awaitable[bool]]
 # Takes how many lines of an account's verifications nothing explains, and words.
 Tell = Callable[[str, int, str], None]
 
@@ -62,18 +62,18 @@ class Verifier:
     explain it.
 
     Args:
-        reader: Returns how storage is read; None: not yet.
+        reader: Returns how storage is read; None: not now, or not all is in there that is durable.
         sink: Takes the rows.
         read: Reads the venue's records of a day first.
     """
 
     def __init__(
         self, accounts: Iterable[str], reader: Callable[[], Reader | None], sink: Sink, read: ReadRecords, clock: Clock, *,
-        in_database: InDatabase, tell: Tell,
+        stored: Stored, tell: Tell,
     ) -> None:  # fmt: skip
         self._accounts = list(accounts)
         self._reader, self._sink, self._read, self._clock = reader, sink, read, clock
-        self._in_database, self._tell = in_database, tell
+        self._stored, self._tell = stored, tell
         self._left: dict[str, dict[int, list[Verification]]] = {}  # by account and day: rows with something unexplained
         self.lines: Counter[str] = Counter()  # by class, since the start
 
@@ -90,9 +90,9 @@ class Verifier:
             asyncpg.PostgresError: Likewise.
         """
         now = self._clock.now_ms()
+        if not await self._stored():
+            raise PostgresAway("storage", "what was read is not stored yet")
         async with self._storage().connection() as connection:
-            if not await self._in_database():
-                raise PostgresAway("storage", "what was read lies in the spool yet")
             material = await verification.material(connection, account, day, day + DAY_MS, now)
         rows = await asyncio.to_thread(verify, material, now)
         for row in rows:
@@ -158,7 +158,7 @@ class Verifier:
     def _storage(self) -> Reader:
         reader = self._reader()
         if reader is None:
-            raise PostgresAway("storage", "it has not started")
+            raise PostgresAway("storage", "it has not started, or something lies in the spool yet")
         return reader
 
     def _note(self, account: str, day: int, rows: Sequence[Verification]) -> None:

@@ -230,6 +230,13 @@ class Move(NamedTuple):
     whole: bool
 
 
+class Paid(NamedTuple):
+    """Of which leg a payment of funding is."""
+
+    payment: str
+    position: str
+
+
 def running(chain: Chain, at: int) -> OpenCycle:
     """Return a chain as the record that a restart gives back."""
     return OpenCycle(id=chain.id, account=chain.account, symbol=chain.symbol, at=at, chain=msgspec.Raw(chain.encode()))

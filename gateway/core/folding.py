@@ -14,7 +14,7 @@ import msgspec
 
 from exchanges.events import Fill, FundingPayment, Side, Transfer
 from gateway.core.attribution import Attribution, opens, side
-from gateway.core.chains import AFTERWARDS_MS, GRAVE, Chain, Ended, Evidence, Held, Item, Leg, Move, Seen, at_of
+from gateway.core.chains import AFTERWARDS_MS, GRAVE, Chain, Ended, Evidence, Held, Item, Leg, Move, Paid, Seen, at_of
 from gateway.core.evidence import SLACK_MS
 from gateway.core.realized import exact_sum
 from gateway.core.records import ClosedCycle, CloseReason, PastPosition
@@ -22,7 +22,7 @@ from gateway.core.round_trips import ZERO, Part, RoundTrip, parts, told
 
 
 def fold(
-    chain: Chain, items: Iterable[Item], evidence: Evidence, tell: Callable[[Move], None] | None = None
+    chain: Chain, items: Iterable[Item], evidence: Evidence, tell: Callable[[Move | Paid], None] | None = None
 ) -> Iterator[Ended]:
     """Bring a chain on by records that are all after it, whatever their order; yield the moments at which cycles ended.
 
@@ -53,7 +53,7 @@ def _rank(item: Item) -> tuple[int, int, str]:
 class _Step:
     """The records of one moment."""
 
-    def __init__(self, chain: Chain, evidence: Evidence, tell: Callable[[Move], None] | None) -> None:
+    def __init__(self, chain: Chain, evidence: Evidence, tell: Callable[[Move | Paid], None] | None) -> None:
         self.cycles: dict[str, PastPosition] = {}
         self._tell = tell
         self._chain, self._evidence = chain, evidence
@@ -229,6 +229,8 @@ class _Step:
     def _payment(self, payment: FundingPayment) -> None:
         leg = self._legs.of_funding(payment)
         held = self._legs.holding(leg, payment) if leg is not None else None
+        if leg is not None and self._tell is not None:
+            self._tell(Paid(payment.id, leg.position))
         if leg is None:
             for one in self._chain.legs:
                 self._lacks(one, payment)

@@ -18,6 +18,7 @@ from gateway.core.round_trips import told
 from gateway.core.verify import Book, Unit, compare, money_step
 
 BOOKS = "books"
+_LINES, _IDS = 3, 4  # that are named in a message
 _SHOWN = ("realized_pnl", "fees", "funding", "liquidation_fee", "realized_net")
 
 
@@ -56,6 +57,27 @@ def worst(findings: Iterable[Finding]) -> VerificationClass | None:
     """Return the worst class of findings."""
     classes = get_args(VerificationClass)
     return max((finding.cls for finding in findings), key=classes.index, default=None)
+
+
+def unexplained(rows: Iterable[Verification]) -> list[Finding]:
+    """Return the lines that nothing explains, the balances that are not even among them."""
+    return [finding for row in rows for finding in row.findings if finding.cls == "unexplained"]
+
+
+def words(rows: Sequence[Verification]) -> str:
+    """Return what nothing explains, for people: day, amounts and ids of the first few lines."""
+    lines = [(row, finding) for row in rows for finding in row.findings if finding.cls == "unexplained"]
+    more = f"; {len(lines) - _LINES} more" if len(lines) > _LINES else ""
+    return "; ".join(_line(row, finding) for row, finding in lines[:_LINES]) + more
+
+
+def _line(row: Verification, finding: Finding) -> str:
+    amounts = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in finding.differences.items())
+    ids = [*finding.fills, *finding.payments, *finding.records]
+    more = f" and {len(ids) - _IDS} more" if len(ids) > _IDS else ""
+    named = f" ({', '.join(ids[:_IDS])}{more})" if ids else ""
+    of = f"{row.symbol}: " if row.symbol else ""
+    return f"{_date(row.day)} {of}{finding.what}: {amounts} {finding.ccy or ''}".rstrip() + named
 
 
 def _days(material: Material) -> range:

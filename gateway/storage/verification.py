@@ -13,7 +13,7 @@ from gateway.core.alerts.records import EquitySample
 from gateway.core.balancing import QUIET_MS, Flows
 from gateway.core.chains import AFTERWARDS_MS, Evidence, Seen, first_seen
 from gateway.core.evidence import SLACK_MS
-from gateway.core.records import Backfill
+from gateway.core.records import Backfill, Verification
 from gateway.core.verified import Material
 from gateway.core.verify import UNITS, Book, RecordUnit
 from gateway.storage.chain_rows import Group, first_words, groups
@@ -50,6 +50,9 @@ _STOOD = """
 _SOURCES = "SELECT DISTINCT source FROM pnl_records WHERE account = $1"
 _READ = "SELECT state FROM backfills WHERE account = $1"
 _VERIFIED = "SELECT EXISTS (SELECT FROM verifications WHERE account = $1 AND day = $2 AND symbol IS NULL)"
+_UNEXPLAINED = (
+    "SELECT state FROM verifications WHERE account = $1 AND day >= $2 AND class = 'unexplained' ORDER BY day, id"
+)
 _ACCOUNTS = "SELECT name FROM accounts ORDER BY name"
 # Names of our own: nothing in a statement comes from outside.
 _ROWS = "SELECT id, state FROM {table} WHERE account = $1 AND at >= $2 AND at < $3 {more} ORDER BY at, id"
@@ -63,6 +66,12 @@ async def accounts(connection: Connection) -> list[str]:
 async def is_verified(connection: Connection, account: str, day: int) -> bool:
     """Say whether the balance of a day was worked out already. Raises asyncpg.PostgresError."""
     return bool(await connection.fetchval(_VERIFIED, account, day))
+
+
+async def unexplained(connection: Connection, account: str, since: int) -> list[Verification]:
+    """Return the days since a moment that were verified with something unexplained, oldest first. Raises asyncpg.PostgresError."""
+    rows = await connection.fetch(_UNEXPLAINED, account, since)
+    return [msgspec.json.decode(row["state"], type=Verification) for row in rows]
 
 
 async def material(connection: Connection, account: str, since: int, until: int, now: int) -> Material:

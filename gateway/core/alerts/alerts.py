@@ -60,6 +60,10 @@ class Alerts:
         """Take how storage stands: 0: well, else as the kind ``storage`` counts; the next clock turn judges it."""
         self._of.storage = trouble, words
 
+    def verified(self, account: str, unexplained: int, words: str) -> None:
+        """Take how many lines of an account's verifications nothing explains; the next clock turn judges it."""
+        self._of.unexplained[account] = float(unexplained), words
+
     def transfer(self, account: Account, transfer: Transfer, now: int) -> None:
         """Take money that came or went."""
         if self._of_losses:

@@ -46,6 +46,7 @@ class Surroundings:
     Attributes:
         moves: Money that moved though nobody has said why yet.
         storage: Trouble with what is stored, in the unit of the kind ``storage``, and in words.
+        unexplained: Of accounts that were verified: lines that nothing explains, and words.
         restored_at: When alerts of an earlier life were taken over; None: there were none.
     """
 
@@ -65,6 +66,7 @@ class Surroundings:
         self.feeds, self.portfolio, self.days, self.dust_usd = feeds, portfolio, days, dust_usd
         self.moves = Moves(portfolio.register, books)
         self.storage: tuple[float, str] = (0.0, "")
+        self.unexplained: dict[str, tuple[float, str]] = {}
         self.restored_at: int | None = None
 
 
@@ -109,6 +111,10 @@ class Look:
     def storage(self) -> tuple[float, str]:
         """Trouble with what is stored, and its words."""
         return self._of.storage
+
+    def unexplained(self, account: str) -> tuple[float, str] | None:
+        """Return how many lines of an account's verifications nothing explains, and words; None: nobody has said yet."""
+        return self._of.unexplained.get(account)
 
     def owner(self, pool: int) -> Account | None:
         """Return whose pool a number is."""

@@ -65,6 +65,9 @@ KINDS: dict[str, Kind] = {
     "venue_warning": Kind("position", False, "flag", "the venue warns of a liquidation", lasts_ms=600_000),
     # 1: what the database does not take can be spooled nowhere, and waits in memory; 2: the journal has lost entries.
     "storage": Kind("gateway", False, "count", "trouble with what is stored", by_clock=True),
+    "verification": Kind(
+        "account", False, "count", "differences from the venue's books that nothing explains", by_clock=True
+    ),
 }
 
 
@@ -189,6 +192,7 @@ BUILTIN: dict[str, RuleSettings] = {
     "model_residual": RuleSettings("model_residual", steps={"warning": 0.0}, for_s=10.0),
     "key_expiry": RuleSettings("key_expiry", steps={"warning": 14.0, "error": 3.0, "critical": 0.0}),
     "storage": RuleSettings("storage", steps={"warning": 1.0, "critical": 2.0}),
+    "verification": RuleSettings("verification", steps={"warning": 1.0}),
 }
 
 

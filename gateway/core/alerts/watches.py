@@ -391,6 +391,25 @@ class OfStorage:
         self.board.judge(self.rule, self._subject, Reading(value), look.now, note=words)
 
 
+class OfBooks:
+    """What verifications found, an account at a time: known from what is stored, whether or not its figures are live."""
+
+    def __init__(self, rule: Rule, board: Board) -> None:
+        self.rule, self.board = rule, board
+
+    def turn(self, look: Look) -> None:
+        """Nothing: the clock tells."""
+
+    def clock(self, look: Look) -> None:
+        for account in look.scene.accounts.values():
+            name, found = account.info.name, look.unexplained(account.info.name)
+            if found is None or not self.rule.select.matches(scope_of(account)):
+                continue  # after a restart an alert stands until its days were read again
+            if found[0] or name in self.board.of(self.rule):
+                subject = Subject(name, scope_of(account), name)
+                self.board.judge(self.rule, subject, Reading(found[0]), look.now, note=found[1])
+
+
 def watches(rules: Iterable[Rule], board: Board) -> list[Watch]:
     """Return what watches these rules."""
     found: list[Watch] = []
@@ -405,6 +424,8 @@ def watches(rules: Iterable[Rule], board: Board) -> list[Watch]:
                 found.append(OfMarks(rule, board))
         elif rule.kind == "storage":
             found.append(OfStorage(rule, board))
+        elif rule.kind == "verification":
+            found.append(OfBooks(rule, board))
         else:
             found.append(OfPools(rule, board))
     return found

@@ -57,10 +57,8 @@ def _cycle(ledger: Ledger, record: ClosedPnl, moves: Sequence[Weighed]) -> Case:
         mine = later
     closings = [move for move in mine if move.move.closes]
     ended = max((move.fill.at for move in mine), default=record.at)
-    payments = [
-        one for one in ledger.payments
-        if opened <= one.at <= max(record.at, ended) and one.ccy == (record.ccy or one.ccy) and ledger.fits(record, one.position)
-    ]  # fmt: skip
+    within = (one for one in ledger.payments if opened <= one.at <= max(record.at, ended))
+    payments = [one for one in within if one.ccy == (record.ccy or one.ccy) and ledger.fits(record, ledger.pays(one))]
     booked = [
         one for one in ledger.book.transfers if opened <= one.at <= record.at and ledger.fits(record, one.position)
     ]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import NamedTuple, Protocol
 
-from exchanges.events import ClosedPnl
+from exchanges.events import ClosedPnl, FundingPayment
 from gateway.core.round_trips import ZERO
 from gateway.core.verify.book import Book
 from gateway.core.verify.doubles import doubled
@@ -68,7 +68,7 @@ class Ledger:
     def __init__(self, book: Book) -> None:
         self.book = book
         self.fills, self.payments, self.records, self.doubled = doubled(book.fills, book.payments, book.records)
-        self.moves = weighed(book, self.fills, self.payments, self.records)
+        self.moves, self._paid = weighed(book, self.fills, self.payments, self.records)
         self.by_fill: defaultdict[str, list[Weighed]] = defaultdict(list)
         for move in self.moves:
             self.by_fill[move.fill.id].append(move)
@@ -80,6 +80,10 @@ class Ledger:
     def fits(self, record: ClosedPnl, position: str | None) -> bool:
         """Say whether a record may be of a position; a leg that nobody named is of any."""
         return position in (None, record.position) or record.position is None or position not in self._named
+
+    def pays(self, payment: FundingPayment) -> str | None:
+        """Return the position that a payment is of; the venue names it, or it follows from what was held."""
+        return payment.position or self._paid.get(payment.id)
 
     def was_read(self, at: int) -> bool:
         """Say whether the venue's records of a moment were read."""

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from exchanges.events import ClosedPnl, Fill, FundingPayment
-from gateway.core.chains import Chain, Item, Move
+from gateway.core.chains import Chain, Item, Move, Paid
 from gateway.core.folding import fold
 from gateway.core.realized import exact_sum
 from gateway.core.round_trips import ZERO, Contract
@@ -69,19 +69,21 @@ class Weighed(NamedTuple):
 
 def weighed(
     book: Book, fills: Sequence[Fill], payments: Sequence[FundingPayment], records: Sequence[ClosedPnl]
-) -> list[Weighed]:
-    """Fold the fills, and note beside each what opening its position had cost."""
+) -> tuple[list[Weighed], dict[str, str]]:
+    """Fold the fills, and note beside each what opening its position had cost; return with them the position of each payment."""
     opened = tuple(sorted({*book.evidence.opened, *(one.opened_at for one in records if one.opened_at is not None)}))
-    moves: list[Move] = []
+    told: list[Move | Paid] = []
     items: list[Item] = [*fills, *payments, *book.seen]
     items += [one for one in book.transfers if one.kind in ("settlement", "liquidation")]
     chain = Chain(account=book.account, symbol=book.symbol)
-    for _ in fold(chain, items, book.evidence._replace(opened=opened), moves.append):
+    for _ in fold(chain, items, book.evidence._replace(opened=opened), told.append):
         pass
     costs: defaultdict[str, dict[str, Decimal]] = defaultdict(dict)
     entries, exits = Counter[str](), Counter[str]()
     found = []
-    for move in moves:
+    for move in told:
+        if isinstance(move, Paid):
+            continue
         cost, part = costs[move.opener], move.part
         fees = {} if part.fee is None else {fee_ccy(part.fill, book): part.fee}
         shares: dict[str, Decimal] = {}
@@ -94,7 +96,7 @@ def weighed(
             entries[move.opener] += 1
             cost.update({ccy: exact_sum(cost.get(ccy, ZERO), fee) for ccy, fee in fees.items()})
         found.append(Weighed(move, fees, shares, entries[move.opener], exits[move.opener] if move.closes else 0))
-    return found
+    return found, {one.payment: one.position for one in told if isinstance(one, Paid)}
 
 
 def fee_ccy(fill: Fill, book: Book) -> str:
