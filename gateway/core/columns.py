@@ -156,7 +156,7 @@ class Columns:
     def __len__(self) -> int:
         return len(self.quantity)
 
-    def heard(self, rows: slice | Ints) -> Flags:
+    def heard(self, rows: slice | Ints | int) -> Flags:
         """Return of which rows the model's figures are shown, as of the last recompute: it is to speak, and lacks no input.
 
         Everywhere else the venue's word counts: its price, and the distance to that.

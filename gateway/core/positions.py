@@ -372,8 +372,7 @@ class Book:
 
     def heard(self, handle: int) -> bool:
         """Say whether the model's figures are shown of a row, else the venue's word (``Columns.heard``)."""
-        row = self._rows[handle]
-        return bool(self._all.heard(slice(row, row + 1))[0])
+        return bool(self._all.heard(self._rows[handle]))
 
     def notional(self, handle: int) -> float:
         """Return one row's notional (settle currency), NaN where unknown."""

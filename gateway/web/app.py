@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import orjson
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -35,6 +37,7 @@ SECURITY_HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
+_MOST_CHECKED = 256
 _RAW_HEADERS = [(name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
 
 
@@ -43,6 +46,9 @@ class Guard:
 
     def __init__(self, app: ASGIApp, state: ServerState) -> None:
         self._app, self._state = app, state
+        self._check = functools.lru_cache(_MOST_CHECKED)(
+            self._refuse
+        )  # what passed passes again; a refusal is not kept
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request (ASGI)."""
@@ -63,17 +69,18 @@ class Guard:
             await send(message)
 
         try:
-            self._check(Headers(scope=scope))
+            headers = Headers(scope=scope)
+            self._check(tuple(headers.getlist("host")), headers.get("origin"))
         except Refusal as refusal:
             await _problem_response(refusal)(scope, receive, guarded)
         else:
             await self._app(scope, receive, guarded)
 
-    def _check(self, headers: Headers) -> None:
-        state, hosts = self._state, headers.getlist("host")
+    def _refuse(self, hosts: tuple[str, ...], origin: str | None) -> None:
+        state = self._state
         host = hosts[0] if len(hosts) == 1 else None
         check_host(host, state.allowed_hosts)
-        check_origin(headers.get("origin"), host, state.allowed_origins, state.allowed_hosts)
+        check_origin(origin, host, state.allowed_origins, state.allowed_hosts)
 
 
 def build_app(state: ServerState) -> ASGIApp:
