@@ -163,6 +163,7 @@ class PositionState(Event, frozen=True, kw_only=True):
         venue_liquidation_price, venue_margin_ratio: What models are compared with; no model may read them.
         max_leverage: The row's own maximum leverage where it drives maintenance (Hyperliquid).
         trading_fee: Estimated closing fee inside the maintenance margin, in settle currency (Bybit), where known.
+        hedged: It is one of the two legs of its symbol, where each symbol has a mode of its own (Bybit).
     """
 
     account: str
@@ -204,6 +205,7 @@ class PositionState(Event, frozen=True, kw_only=True):
     liquidation_known: LiquidationKnown = "unknown"
     trading_fee: str | None = None
     funding: str | None = None
+    hedged: bool = False
 
 
 class PositionsSnapshot(Event, frozen=True, kw_only=True):

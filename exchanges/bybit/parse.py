@@ -106,6 +106,7 @@ def parse_position(row: PositionRow, origin: Origin) -> PositionState:
         settle=settle,
         contract_size="1" if contract_type else None,
         contract_type=contract_type,
+        hedged=row.position_idx != 0,
     )
     if side is None:
         return state

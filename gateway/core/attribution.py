@@ -73,9 +73,10 @@ class Attribution:
             if fill.position in (None, leg.position) and leg.trip and leg.trip.side != side(fill):
                 yield leg.trip
 
-    def named(self, position: str) -> Leg:
-        """Return the leg of a name; the one that had none yet takes the first that comes."""
-        found, unnamed = self._chain.leg(position), self._chain.leg(self._chain.id)
+    def named(self, position: str, side: Side | None = None) -> Leg:
+        """Return the leg of a name; one that had none yet takes the first that comes, of its ``side`` where it had that."""
+        found = self._chain.leg(position)
+        unnamed = self._chain.leg(self._chain.id) or (self._chain.leg(self._unnamed(side)) if side else None)
         if found is None and unnamed is not None:
             unnamed.position = position
             return unnamed
@@ -84,22 +85,28 @@ class Attribution:
             self._chain.legs.append(found)
         return found
 
+    def _unnamed(self, side: Side) -> str:
+        return f"{self._chain.id}:{side}"
+
+    @property
+    def _hedged(self) -> bool:
+        return self._evidence.hedge is True or self._chain.hedged_at is not None
+
     def of_fill(self, fill: Fill) -> Leg:
         """Return the leg of a fill. Where nobody names it: a fill that realised something closes, another one may open."""
-        if fill.position is not None:
-            return self.named(fill.position)
         legs = self._chain.legs
-        split = self._evidence.hedge is True or len(legs) > 1
-        if not split:
-            return legs[0] if legs else self.named(self._chain.id)
         buys, closes = fill.side == "buy", bool(Decimal(fill.realized_pnl or 0))
         side: Side = "long" if buys != closes else "short"
+        if fill.position is not None:
+            return self.named(fill.position, side if self._hedged else None)
+        if not self._hedged and len(legs) <= 1:
+            return legs[0] if legs else self.named(self._chain.id)
         held = [leg for leg in legs if leg.trip is not None and leg.trip.side == side]
-        if not held and len(legs) > 1 and self._evidence.hedge is not True:  # of one-way accounts: the one used last
+        if not held and len(legs) > 1 and not self._hedged:  # of one-way accounts: the one used last
             held = [leg for leg in legs if leg.trip is not None] or [max(legs, key=lambda leg: leg.used_at)]
         if not held:
-            name = f"{self._chain.id}:{side}"
-            held = [leg for leg in legs if leg.past is not None and leg.past.side == side] or [self.named(name)]
+            held = [leg for leg in legs if leg.past is not None and leg.past.side == side]
+            held = held or [self.named(self._unnamed(side))]
         if len(held) > 1:
             for leg in held:
                 if leg.trip is not None:

@@ -25,13 +25,17 @@ GRAVE: Collection[CloseReason] = ("liquidated", "adl", "settled")
 
 
 class Seen(NamedTuple):
-    """The first that the venue said of a position: its signed size, when it was opened, at which price."""
+    """The first that the venue said of a position: its signed size, when it was opened, at which price.
+
+    ``hedged``: that it is one of two legs of its symbol.
+    """
 
     at: int
     position: str
     size: Decimal
     opened_at: int | None = None
     entry_price: str | None = None
+    hedged: bool = False
 
 
 Item = Fill | FundingPayment | Transfer | Seen | ClosedCycle
@@ -125,6 +129,7 @@ class Chain(msgspec.Struct, kw_only=True, gc=False):
 
     Attributes:
         last_at: Everything up to this moment is in it. ``number``: of the moments at which a cycle ended, or was amended.
+        hedged_at: When the venue first named one of two legs; None: it did not.
         unattributed: Funding of which no cycle is known, by currency.
     """
 
@@ -132,6 +137,7 @@ class Chain(msgspec.Struct, kw_only=True, gc=False):
     symbol: str
     last_at: int = -1
     number: int = 0
+    hedged_at: int | None = None
     legs: list[Leg] = []
     unattributed: dict[str, Decimal] = {}
 
@@ -153,7 +159,8 @@ class Chain(msgspec.Struct, kw_only=True, gc=False):
         """Say whether a record belongs before something that is in it. The first word of a leg that is not used yet does not."""
         if isinstance(item, Seen):
             leg = self.leg(item.position)
-            if leg is None or not (leg.used_at or leg.trip or leg.past):
+            says_more = item.hedged and (self.hedged_at is None or at_of(item) < self.hedged_at)
+            if not says_more and (leg is None or not (leg.used_at or leg.trip or leg.past)):
                 return False
         return at_of(item) <= self.last_at
 
@@ -197,7 +204,7 @@ def first_seen(state: PositionState, at: int) -> Seen:
     size = Decimal(state.size)
     signed = -size if state.side == "short" else size
     moment = state.venue_at if state.venue_at is not None else at
-    return Seen(moment, state.id, signed, state.opened_at, state.entry_price)
+    return Seen(moment, state.id, signed, state.opened_at, state.entry_price, state.hedged)
 
 
 class Ended(NamedTuple):

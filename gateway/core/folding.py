@@ -316,7 +316,9 @@ class _Step:
 
     def _seen(self, seen: Seen) -> None:
         """Take what the venue said first of a leg: it was held before its fills, or follows from them."""
-        leg = self._legs.named(seen.position)
+        if seen.hedged and self._chain.hedged_at is None:
+            self._chain.hedged_at = at_of(seen)
+        leg = self._legs.named(seen.position, "long" if seen.size > 0 else "short")
         if leg.seen:
             return
         fits = any(size == seen.size for _, size in leg.sizes)

@@ -67,6 +67,11 @@ def test_a_closed_leg_keeps_only_its_place_in_the_order(side: str) -> None:
     assert (state.entry_price, state.mark_price, state.venue_liquidation_price) == (None, None, None)
 
 
+@pytest.mark.parametrize(("index", "hedged"), [(0, False), (1, True), (2, True)])
+def test_a_leg_says_that_there_are_two(index: int, hedged: bool) -> None:
+    assert _parse(position(positionIdx=index)).hedged == hedged
+
+
 def test_rest_calls_the_entry_by_another_name() -> None:
     row = position()
     row["avgPrice"] = row.pop("entryPrice")

@@ -398,6 +398,43 @@ def test_legs_that_nobody_names_are_told_apart_by_what_closes() -> None:
     ]
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_fills_that_name_no_leg_are_of_the_two_that_the_venue_spoke_of(late: bool) -> None:
+    """Each symbol has a mode of its own: one leg was seen, the other is opened and closed unseen (Bybit, while nobody read)."""
+    long, short = f"{ACCOUNT}:{SYMBOL}:1", f"{ACCOUNT}:{SYMBOL}:2"
+    words: list[Item] = [Seen(T0, long, Decimal(6), T0 - HOUR, hedged=True)]
+    unnamed: list[Item] = [
+        fill(number, size, price, T0 + at, position=None, realized=realized)
+        for number, size, price, at, realized in [
+            (1, -6, "101", 5_000, "0.06"),
+            (2, -7, "101", 5_000, "0"),
+            (3, 6, "102", 6_000, "0"),
+            (4, 2, "103", 7_000, "-0.04"),
+            (5, 5, "104", 8_000, "-0.15"),
+            (6, -2, "105", 8_001, "0"),
+            (7, -6, "107", 9_000, "0.3"),
+        ]
+    ]
+    items = [*unnamed, *words] if late else [*words, *unnamed]
+    timeline, found = Timeline(Chain(account=ACCOUNT, symbol=SYMBOL)), dict[str, PastPosition]()
+    for one in [*items, fill(8, 2, "100", T0 + 10_000, position=short, realized="0.1")]:
+        told = timeline.take([one], Evidence(LINEAR, covered=T0))
+        found = {key: past for key, past in found.items() if key not in told.gone} | {
+            past.id: past for past in told.cycles
+        }
+    cycles = [
+        (one.side, one.size, one.fills, one.realized_pnl, one.complete)
+        for one in sorted(found.values(), key=lambda one: one.closed_at)
+    ]
+    assert cycles == [
+        ("long", "6", 1, "0.06", False),
+        ("short", "7", 3, "-0.19", True),
+        ("long", "6", 2, "0.3", True),
+        ("short", "2", 2, "0.1", True),
+    ]
+    assert [leg.position for leg in timeline.chain.legs] == [long, short]
+
+
 def test_legs_are_named_by_their_fills() -> None:
     long, short = f"{ACCOUNT}:{SYMBOL}:LONG", f"{ACCOUNT}:{SYMBOL}:SHORT"
     items: list[Item] = [
