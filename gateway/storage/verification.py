@@ -42,6 +42,11 @@ _ENTRIES = """
     WHERE account = $1 AND symbol = $2 AND coalesce((state -> 'state' ->> 'entry_exact')::boolean, true)
       AND state -> 'state' ->> 'entry_price' IS NOT NULL LIMIT 1000
 """
+# Of contracts that are not known, such as options: what the positions say of themselves.
+_SETTLES = """
+    SELECT DISTINCT symbol, state -> 'state' ->> 'settle' AS settle FROM position_changes
+    WHERE account = $1 AND symbol = ANY($2::text[]) AND state -> 'state' ->> 'settle' IS NOT NULL
+"""
 _POSITIONS = "SELECT DISTINCT position FROM position_changes WHERE account = $1 AND symbol = $2"
 _STOOD = """
     SELECT DISTINCT ON (position) position, nullif(state -> 'state', 'null')::text AS state FROM position_changes
@@ -94,11 +99,9 @@ async def material(connection: Connection, account: str, since: int, until: int,
     samples = await _rows(connection, "equity_samples", EquitySample, account, since - _AROUND_MS, until + _AROUND_MS)
     records = await _rows(connection, "pnl_records", ClosedPnl, account, since, until)
 
-    def settle(symbol: str) -> str | None:
-        group = contracts.get(symbol)
-        return group.evidence.contract.settle if group is not None and group.evidence.contract is not None else None
-
-    return Material(account, since, until, books, flows, samples, records, settle)
+    settles = {row["symbol"]: row["settle"] for row in await connection.fetch(_SETTLES, account, sorted(contracts))}
+    settles |= {one.symbol: one.settle for one in books if one.settle is not None}
+    return Material(account, since, until, books, flows, samples, records, settles.get)
 
 
 async def _book(

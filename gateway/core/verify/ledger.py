@@ -104,6 +104,19 @@ class Ledger:
         own = by_ccy.pop(self.book.settle or "", ZERO)
         return own, {ccy: fee for ccy, fee in by_ccy.items() if fee}
 
+    def opening(self, record: ClosedPnl, size: Decimal) -> Decimal:
+        """Return what opening so much had cost of what was held at a record and is closed by no fill that is stored."""
+        before = [
+            move for move in self.moves
+            if move.fill.at <= record.at and move.move.side == record.side and self.fits(record, move.move.position)
+        ]  # fmt: skip
+        mine = [move for move in before if move.move.opener == before[-1].move.opener]
+        sizes = ((1 if not move.move.closes else -1) * move.move.part.size for move in mine)
+        held, settle = total(sizes), self.book.settle or ""
+        costs = ((move.fees if not move.move.closes else {settle: -move.opening.get(settle, ZERO)}) for move in mine)
+        cost = total(one.get(settle) for one in costs)
+        return cost * min(size, held) / held if held > 0 else ZERO
+
     def entered(self, case: Case) -> tuple[str, ...]:
         """Return the ids of the fills that opened the positions of a case, and of what was closed of them, up to it."""
         mine = (move.fill for move in self.moves if move.move.opener in case.openers)

@@ -48,7 +48,11 @@ def _order(ledger: Ledger, name: str, at: int, moves: list[Weighed], records: li
         venue["realized_net"] = total(record.realized_net for record in records)
         ours["realized_net"] = exact_sum(ours.pop("realized_pnl", ZERO), fees)
         bounds["realized_net"] = bounds["realized_pnl"] + bounds["fees"]
-    return ledger.case(text, at, ours, venue, bounds, moves, records)._replace(foreign=foreign)
+    case = ledger.case(text, at, ours, venue, bounds, moves, records)._replace(foreign=foreign)
+    missing = venue["size"] - ours["size"]
+    if missing > 0 and case.said is not None:  # what opening had cost is in the record, and in what is stored
+        return case._replace(said=total((case.said, ledger.opening(records[0], missing))))
+    return case
 
 
 def settlements(ledger: Ledger) -> Iterator[Case]:

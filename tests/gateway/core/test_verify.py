@@ -225,7 +225,7 @@ def test_a_reason_for_one_figure_explains_no_other() -> None:
 def test_a_record_without_a_fill_names_the_record_and_what_it_would_bring() -> None:
     found = only(book([IN], [order()], "order"))
     assert (found.cls, found.records, found.differences["size"]) == ("unexplained", ("r",), "1")
-    assert found.effect == "9.8"
+    assert found.effect == "9.9"  # what opening cost is stored
 
 
 def test_a_closing_that_is_not_among_the_records_names_its_fills() -> None:
@@ -239,3 +239,12 @@ def test_a_payment_that_is_stored_twice_names_both() -> None:
     twice = [one, msgspec.structs.replace(one, id="f#2")]
     found = only(book([IN, OUT], [cycle(funding="-1")], "position", payments=twice))
     assert (found.cls, found.payments, found.effect) == ("unexplained", ("f", "f#2"), "1")
+
+
+def test_a_closing_fill_that_is_missing_would_bring_what_the_record_says_without_the_opening_that_is_stored() -> None:
+    found = only(book([IN], [order()], "order"))
+    assert Decimal(found.effect) == Decimal("9.9")
+    half = msgspec.structs.replace(OUT, size="0.4", fee="-0.04", realized_pnl="4")
+    found = only(book([IN, half], [order()], "order"))
+    # 6 for the price and -0.06 for the fee of the rest.
+    assert (Decimal(found.effect), found.differences["size"]) == (Decimal("5.94"), "0.6")
