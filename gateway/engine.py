@@ -46,6 +46,7 @@ from gateway.core.calibrating import Calibration
 from gateway.core.calibration import Bounds
 from gateway.core.feeds import Feeds
 from gateway.core.holdings import Holdings
+from gateway.core.image import Portion, portions, take_over
 from gateway.core.market import Market
 from gateway.core.pools import Pools
 from gateway.core.portfolio import Portfolio
@@ -63,7 +64,6 @@ from gateway.core.records import (
     Trigger,
 )
 from gateway.core.records import Order as Ordered
-from gateway.core.remembered import remembered
 from gateway.core.reports import Reports
 from gateway.core.residuals import Residuals
 from gateway.core.risk import RiskSettings
@@ -388,11 +388,23 @@ class Engine:
             raise
         return self._changes.commit(now)
 
-    def remembered(self, now: int) -> list[Event]:
-        """Return what ``restore`` would have to be given for another engine to begin where this one is."""
-        board = self.alerts.board
-        found = remembered(self.market, self.accounts, self.positions, self._reports, self.books, board, now)
-        return list(found)
+    def image(self) -> list[Portion]:
+        """Return what gives the whole state that is now, but alerts (``told``); to be called between two turns."""
+        return portions(self, self.alike(()))
+
+    def told(self, now: int) -> list[Event]:
+        """Return alerts and silences as an engine that follows is told of them."""
+        return [*self.alerts.board.silences.values(), *self.alerts.board.records(now)]
+
+    def take_over(self, state: Iterable[str]) -> None:
+        """Go on from the state of another engine (``image``); this one has none, and follows.
+
+        Raises:
+            msgspec.ValidationError: It is damaged, or of another version of this program.
+        """
+        take_over(self, state)
+        self.market.currencies.follow()
+        self.alerts = self._alerts(tuple(self.alerts.board.rules.values()))
 
     def restore(self, events: Sequence[Event], now: int, stored_at: int | None = None) -> bool:
         """Load the last stored state: shown at once, marked ``restored`` until the venue speaks.

@@ -17,6 +17,7 @@ from exchanges.events import Event
 from exchanges.venue import Data
 from gateway.core.accounts import AccountInfo
 from gateway.core.alerts.records import AlertRecord
+from gateway.core.beginning import bodies
 from gateway.core.journal import DAY_MS, Entry, MarkSample, Places
 from gateway.core.records import Correction, Order, Sink
 from gateway.core.scribe import Group, Scribe
@@ -88,10 +89,13 @@ class Journal:
             kept: Takes the entries.
             places: Gives out the places of all that is kept, behind those of earlier lives.
         """
-        self._parts = lambda at: scribe.parts(engine.remembered(at), conditions, accounts, at, at)
+        self._parts = lambda at: scribe.base(
+            bodies(engine.told(at), conditions, accounts, at, state=engine.image()), at
+        )  # fmt: skip
         self._day = now // DAY_MS
         scribe = Scribe(engine.tables.epoch, places, engine, kept.put_entry, kept.put_sample)
-        scribe.base(restored, conditions, accounts, now, stored_at)
+        for _ in scribe.base(bodies(restored, conditions, accounts, now, stored_at), now):
+            pass
         self._scribe = scribe
 
     def record(self, name: FeedName, via: str, request: object, data: Data, at: int) -> int | None:

@@ -14,9 +14,9 @@ from exchanges.events import CurrencyPrice, Event, Price
 from gateway.config import Config
 from gateway.core.alerts.records import Silence
 from gateway.core.alerts.rules import RuleSettings, rules
+from gateway.core.beginning import Base
 from gateway.core.journal import Entry, MarkSample, decode
 from gateway.core.records import Acknowledged, Demanded, Forgotten
-from gateway.core.scribe import Base
 from gateway.engine import Engine
 from gateway.replay import Settings
 
@@ -187,7 +187,12 @@ class Rewind:
         )
         self._whole = True
         told = [event for one in bases for event in decode(bytes(one.events))]
-        self._do(lambda engine: engine.restore(told, base.at, base.stored_at))
+        state = [one.state for one in bases if one.state is not None]
+        if state:
+            self.engine.take_over(state)
+            self.engine.hear((event, base.at) for event in told)
+        else:
+            self._do(lambda engine: engine.restore(told, base.at, base.stored_at))
 
     def _do(self, change: Callable[[Engine], object]) -> None:
         """Go through a change again; one that failed when it was lived fails again, and leaves the same behind."""

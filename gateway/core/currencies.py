@@ -91,6 +91,11 @@ class Currencies:
         self._prices, self._applied, self._elsewhere = dict(other._prices), dict(other._applied), dict(other._elsewhere)
         self._numbers = dict(other._numbers)
 
+    def follow(self) -> None:
+        """Be told from now on what prices count as, in US dollars: each of them counts, and so do those that do."""
+        self._step = 0.0
+        self._prices |= {key: _Index(usd, "USD", self._prices[key].at) for key, usd in self._applied.items()}
+
     def put(self, price: CurrencyPrice, now: int | None = None) -> None:
         """Take an index price; it counts from the end of its turn on, the first of its index from the next ``moved`` on."""
         key, at = (price.venue, price.env, price.ccy), price.at if price.at is not None else now

@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
-import msgspec
-
 from exchanges.events import (
     CollateralTiers,
     CurrencyPrice,
@@ -23,8 +21,9 @@ from exchanges.events import (
     PositionsSnapshot,
     Price,
 )
-from gateway.core.accounts import Account, AccountInfo
+from gateway.core.accounts import Account
 from gateway.core.alerts.records import AlertRecord
+from gateway.core.beginning import Body
 from gateway.core.journal import Entry, Kind, MarkSample, Places, SampleKind, encode
 from gateway.core.market import Market, SymbolKey
 from gateway.core.records import Correction, Demanded, Forgotten, Order
@@ -32,8 +31,6 @@ from gateway.core.state import Position
 
 Group = tuple[int | None, Sequence[Event]]  # the raw entry that events came by, and they
 _MINUTE_MS = 60_000
-# Events in one entry of a base: what holds the loop up for some milliseconds, and what a database takes at once.
-_PART = 500
 _SAMPLED = frozenset({Price, CurrencyPrice, FundingRate})
 _OF_BOOKS = frozenset({"fills", "funding", "transfers", "pnl_records"})
 _ANNOUNCED = frozenset({Instrument, MarginTiers, CollateralTiers})
@@ -48,22 +45,6 @@ class World(Protocol):
     def accounts(self) -> Mapping[str, Account]: ...
     @property
     def positions(self) -> Mapping[str, Position]: ...
-
-
-class Base(msgspec.Struct, frozen=True, kw_only=True):
-    """What a replay starts with: the body of a ``base`` entry. One base is several of them, which share a turn.
-
-    Attributes:
-        accounts, settings: The first entry's alone.
-        settings: All of the configuration that figures and alerts depend on, as JSON.
-        events: What ``Engine.restore`` was given (``journal.encode``), at ``at``, ``stored_at``.
-    """
-
-    at: int
-    stored_at: int | None = None
-    accounts: tuple[AccountInfo, ...] = ()
-    settings: msgspec.Raw = msgspec.Raw(b"{}")
-    events: msgspec.Raw = msgspec.Raw(b"[]")
 
 
 class _Run:
@@ -179,31 +160,19 @@ class Scribe:
 
     # --- turns -------------------------------------------------------------------------------------------------------------
 
-    def base(
-        self, events: Iterable[Event], settings: bytes, accounts: Iterable[AccountInfo], now: int, stored_at: int | None
-    ) -> None:
-        """Put down what everything that follows starts from, between two turns. ``settings``: JSON."""
-        for _ in self.parts(events, settings, accounts, now, stored_at):
-            pass
+    def base(self, bodies: Sequence[Body], now: int) -> Iterator[None]:
+        """Put down what a replay can start from, between two turns, an entry a step (``gateway.core.beginning``).
 
-    def parts(
-        self, events: Iterable[Event], settings: bytes, accounts: Iterable[AccountInfo], now: int, stored_at: int | None
-    ) -> Iterator[None]:
-        """The same in small steps: of this moment, and turns may come between two steps, of which the first goes before them."""
+        The first step's place is before all that follows; turns may come between two steps.
+        """
         self._open(now)
-        every, turn, named = list(events), self.turn, tuple(accounts)
+        turn, self._in_turn = self.turn, False
 
         def write() -> Iterator[None]:
-            count = max(1, -(-len(every) // _PART))
-            found = Base(at=now, stored_at=stored_at, accounts=named, settings=msgspec.Raw(settings))
-            for place in range(count):
-                told = encode(every[place * _PART : (place + 1) * _PART]).encode()
-                body = msgspec.json.encode(msgspec.structs.replace(found, events=msgspec.Raw(told))).decode()
-                self._entry("base", now, count, turn=turn, body=body)
-                found = Base(at=now, stored_at=stored_at)
+            for body in bodies:
+                self._entry("base", now, len(bodies), turn=turn, body=body())
                 yield
 
-        self._in_turn = False
         return write()
 
     def begin(self, groups: Sequence[Group], now: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -11,6 +11,7 @@ from exchanges.events import Event
 from gateway.config import Config
 from gateway.core.accounts import AccountInfo
 from gateway.core.alerts.records import AlertRecord
+from gateway.core.beginning import bodies
 from gateway.core.journal import Entry, MarkSample, Places
 from gateway.core.records import Correction, Order
 from gateway.core.scribe import Group, Scribe
@@ -62,7 +63,9 @@ class Life:
         self.sink = sink
         self.engine = Engine(epoch, accounts, config.engine, sink, config.models.promoted)  # type: ignore[arg-type]
         self.scribe = sink.scribe = Scribe(epoch, places or Places(), self.engine, self.rows.append, self.rows.append)
-        self.scribe.base(restored, conditions(config), accounts, at, stored_at)
+        self._conditions, self._accounts = conditions(config), accounts
+        for _ in self.scribe.base(bodies(restored, self._conditions, accounts, at, stored_at), at):
+            pass
         self.engine.restore(restored, at, stored_at)
         self.engine.errands()
         self.at = at
@@ -96,6 +99,13 @@ class Life:
         self.engine.obey(order, self.at)
         self.scribe.end(self.engine.tables.seq)
         self.engine.errands()
+
+    def base(self, at: int | None = None) -> Iterator[None]:
+        """Begin a base in the middle of the life; each step puts an entry of it down."""
+        self.at = self.at if at is None else at
+        engine = self.engine
+        made = bodies(engine.told(self.at), self._conditions, self._accounts, self.at, state=engine.image())
+        return self.scribe.base(made, self.at)
 
     def close(self) -> None:
         """End in good order."""

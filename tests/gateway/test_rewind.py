@@ -30,11 +30,11 @@ from exchanges.events import (
 from gateway.config import Config
 from gateway.core.accounts import AccountInfo
 from gateway.core.alerts.records import Silence
+from gateway.core.beginning import Base
 from gateway.core.journal import Entry, Places, decode
 from gateway.core.records import Demanded, Forgotten
-from gateway.core.scribe import Base
 from gateway.replay import Replay
-from gateway.rewind import NothingKept, Rewind, conditions
+from gateway.rewind import NothingKept, Rewind
 from tests.gateway.events_of import (
     BYBIT,
     OKX,
@@ -186,14 +186,19 @@ def live(drawn: list[tuple[str, Any]], config: Config | None = None) -> Life:
     """Live a drawn life."""
     life = Life(OKX, BYBIT, at=T0, config=config)
     for kind, what in drawn:
-        if kind == "clock":
-            life.clock(what)
-        elif kind == "order":
-            life.order(*what)
-        else:
-            events, at = what
-            life.turn(*events, at=at)
+        going_on(life, kind, what)
     return life
+
+
+def going_on(life: Life, kind: str, what: Any) -> None:
+    """Live a step."""
+    if kind == "clock":
+        life.clock(what)
+    elif kind == "order":
+        life.order(*what)
+    else:
+        events, at = what
+        life.turn(*events, at=at)
 
 
 CONFIG = Config(models=Config().models.__class__(promoted=("okx_cross", "bybit_cross")))
@@ -204,6 +209,25 @@ CONFIG = Config(models=Config().models.__class__(promoted=("okx_cross", "bybit_c
 def test_after_a_good_end_the_tables_are_the_same_whole(drawn: list[tuple[str, Any]]) -> None:
     life = live(drawn, CONFIG)
     life.close()
+    assert whole(again(life.rows)) == whole(life.engine)
+
+
+@settings(max_examples=150)
+@given(steps(), st.data())
+def test_a_replay_from_a_base_in_the_middle_of_a_life_ends_with_the_same_tables(
+    drawn: list[tuple[str, Any]], data: st.DataObject
+) -> None:
+    cut = data.draw(st.integers(0, len(drawn)))
+    life = live(drawn[:cut], CONFIG)
+    before, rest = len(life.rows), life.base()
+    for kind, what in [*drawn[cut:], ("end", None)]:
+        next(rest, None)
+        if kind != "end":
+            going_on(life, kind, what)
+    for _ in rest:
+        pass
+    life.close()
+    assert whole(again(life.rows[before:])) == whole(life.engine)
     assert whole(again(life.rows)) == whole(life.engine)
 
 
@@ -243,7 +267,8 @@ def test_a_base_in_the_middle_of_a_life_is_begun_with_where_something_is_missing
     life = some(Life(OKX, at=T0))
     before = len(life.rows)
     now = T0 + 2_500
-    life.scribe.base(life.engine.remembered(now), conditions(Config()), (OKX,), now, now)
+    for _ in life.base(now):
+        pass
     life.turn(position(fence=(3,), size="4", venue_at=now, mark_price="122"), at=now + 500)
     life.clock(now + 1_000)
     life.close()
@@ -266,7 +291,7 @@ def many(life: Life) -> Life:
 def test_a_base_is_entries_of_bounded_size_and_turns_between_them_come_after_it() -> None:
     life = many(some(Life(OKX, at=T0)))
     before, now = len(life.rows), T0 + 6_000
-    rest = life.scribe.parts(life.engine.remembered(now), conditions(Config()), (OKX,), now, now)
+    rest = life.base(now)
     next(rest)
     life.turn(position(fence=(3,), size="4", venue_at=now, mark_price="122"), at=now + 100)
     life.clock(now + 1_000)
@@ -289,9 +314,10 @@ def test_a_base_is_entries_of_bounded_size_and_turns_between_them_come_after_it(
 def test_a_base_that_was_broken_off_is_no_beginning_and_the_next_one_is() -> None:
     life = many(some(Life(OKX, at=T0)))
     before, now = len(life.rows), T0 + 6_000
-    next(life.scribe.parts(life.engine.remembered(now), conditions(Config()), (OKX,), now, now))
+    next(life.base(now))
     life.turn(position(fence=(3,), size="4", venue_at=now, mark_price="122"), at=now + 100)
-    life.scribe.base(life.engine.remembered(now + 200), conditions(Config()), (OKX,), now + 200, now + 200)
+    for _ in life.base(now + 200):
+        pass
     life.turn(position(fence=(4,), size="5", venue_at=now, mark_price="122"), at=now + 300)
     life.close()
     assert venue_sent(again(life.rows[before:])) == venue_sent(life.engine)
@@ -315,7 +341,7 @@ def test_a_turn_that_failed_fails_again_and_leaves_the_same_behind() -> None:
 
 def test_of_several_lives_the_last_one_stands() -> None:
     first, places = some(Life(OKX, at=T0)), Places()
-    second = Life(OKX, at=T0 + 60_000, places=places, epoch="second", restored=first.engine.remembered(T0 + 60_000))
+    second = Life(OKX, at=T0 + 60_000, places=places, epoch="second", restored=(position(fence=(8,)),))
     second.turn(position(fence=(9,), size="7", venue_at=T0 + 61_000), at=T0 + 61_000)
     second.close()
     assert whole(again([*first.rows, *second.rows])) == whole(second.engine)

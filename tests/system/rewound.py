@@ -13,8 +13,8 @@ import orjson
 
 from exchanges.events import CurrencyPrice, Event, FundingRate, Price
 from gateway.core.alerts.rules import rules
+from gateway.core.beginning import Base
 from gateway.core.journal import Entry, MarkSample, decode
-from gateway.core.scribe import Base
 from gateway.engine import Engine
 from gateway.rewind import Conditions, Rewind
 from gateway.rewind import tables as whole
@@ -138,7 +138,8 @@ def _replay(kept: Kept) -> Engine | str:
 def _fresh(kept: Kept) -> Engine:
     """Return an engine that knows the stored rows and the last prices of the journal alone."""
     bases = [row for row in kept.rows if isinstance(row, Entry) and row.kind == "base"]
-    base = msgspec.json.decode(bases[-1].body, type=Base)
+    first = next(row for row in bases if (row.epoch, row.turn) == (bases[-1].epoch, bases[-1].turn))
+    base = msgspec.json.decode(first.body, type=Base)
     by = msgspec.json.decode(base.settings, type=Conditions)
     engine = Engine(
         "fresh",
