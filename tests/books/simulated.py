@@ -1,6 +1,6 @@
 """A gateway over the simulated venues for some hours of the world: whatever can happen to books happens, then they are verified.
 
-Time is virtual. Afterwards one fill is deleted, one fee altered and one funding doubled in the database.
+Time is virtual. Afterwards one fill is deleted, one fee altered and one funding doubled of every venue in the database.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ import asyncpg
 import msgspec
 
 from exchanges.sim import server as simulation
+from exchanges.sim.catalog import VENUES
 from exchanges.sim.dated import accounts as accounts_of
 from exchanges.sim.roster import ACCOUNTS
 from exchanges.sim.server import Simulator
@@ -26,7 +28,7 @@ from exchanges.venue import AccountSpec
 from gateway.config import Config, HistorySettings
 from gateway.core.journal import DAY_MS
 from gateway.core.records import Finding, Verification
-from gateway.core.verified import verify
+from gateway.core.verified import unexplained, verify
 from gateway.storage import verification
 from tests.system.changes import only
 from tests.system.desk import Desk, desk, stored_at
@@ -37,23 +39,38 @@ _LEAP_MS = 1_500
 _LIMIT_S = 120.0
 
 
+class Touched(NamedTuple):
+    """A row that was tampered with."""
+
+    kind: str
+    account: str
+    symbol: str
+    id: str
+
+
 class Outcome(NamedTuple):
     """What verifications said.
 
     Attributes:
         rows: By account, of untouched books. ``tampered``: the lines that nothing explains, after the tampering.
-        touched: What was done to which row: (kind, account, symbol, id).
+        venues: By account. ``touched``: what was done to which row.
         done: How often what was made to happen.
     """
 
+    venues: dict[str, str]
     rows: dict[str, list[Verification]]
     tampered: list[tuple[str, Finding]]
-    touched: list[tuple[str, str, str, str]]
+    touched: list[Touched]
     done: Counter[str]
+
+    def exact(self) -> bool:
+        """Say whether each tampering is one line of its account and symbol, and there is no other line."""
+        told = sorted((name, finding.symbol or "balance") for name, finding in self.tampered)
+        return told == sorted((row.account, row.symbol) for row in self.touched)
 
 
 async def lived(dsn: str, folder: Path, seed: int, rounds: int, accounts: Sequence[str] = ()) -> Outcome:
-    """Live through some rounds, verify, tamper, verify again.
+    """Live through some rounds from flat accounts on, verify, tamper, verify again.
 
     Args:
         accounts: Those that are read; none: all.
@@ -80,48 +97,53 @@ async def lived(dsn: str, folder: Path, seed: int, rounds: int, accounts: Sequen
                 _open_all(simulator, name, done)
             simulator.world.resume()
             await _pass(shown, clock, 60_000)
-            for _ in range(rounds):
-                simulator.world.pause()
-                gone = [(name, symbol) for name in names for symbol in _close(simulator, name, whim, done)]
-                _events(simulator, whim, done)
-                simulator.world.resume()
-                await _pass(shown, clock, 5_000)
-                simulator.world.pause()
-                for name, symbol in gone:
-                    side = "short" if whim.random() < 0.5 else "long"
-                    _do(simulator, done, {"kind": "open_position", "account": name, "symbol": symbol, "side": side})
-                simulator.world.resume()
-                await _pass(shown, clock, 90_000)
+            for number in range(rounds):
+                await _round(shown, clock, whim, done, last=number == rounds - 1)
             simulator.world.pause()
             await _pass(shown, clock, 200_000)
             for name in names:
-                status = await _while_time_passes(
-                    shown, clock, shown.gateway.backfills.read(name, began, clock.now_ms())
-                )
+                reading = shown.gateway.backfills.read(name, began, clock.now_ms())
+                status = await _while_time_passes(shown, clock, reading)
                 assert status.state == "done", f"{name}: {status}"
                 assert not status.backfill.error, f"{name}: {status.backfill.error}"
             await _in_database(shown)
             until = clock.now_ms()
+            venues = {name: settings.venue for name, settings in shown.gateway.config.accounts.items()}
             connection = await asyncpg.connect(dsn)
             try:
                 rows = {name: await _verified(connection, name, began, until) for name in names}
-                touched = await tamper(connection, names, began, until, whim)
+                touched = await tamper(connection, venues, began, until)
                 again = {name: await _verified(connection, name, began, until) for name in names}
             finally:
                 await connection.close()
     finally:
         await simulator.stop()
-    return Outcome(rows, [(name, one) for name, of in again.items() for one in unexplained(of)], touched, done)
+    return Outcome(venues, rows, [(name, one) for name, of in again.items() for one in unexplained(of)], touched, done)
+
+
+async def _round(shown: Desk, clock: LeapingClock, whim: random.Random, done: Counter[str], *, last: bool) -> None:
+    """Close, let everything happen, open again; then some minutes in which the accounts trade by themselves."""
+    simulator = shown.simulator
+    simulator.world.pause()
+    names = shown.gateway.config.accounts
+    gone = [(name, symbol) for name in names for symbol in _close(simulator, name, whim, done)]
+    _events(simulator, list(names), whim, done)
+    if last:
+        for venue in ("okx", "bybit"):
+            _do(simulator, done, {"kind": "expire", "venue": venue})
+    simulator.world.resume()
+    await _pass(shown, clock, 5_000)
+    simulator.world.pause()
+    for name, symbol in gone:
+        side = "short" if whim.random() < 0.5 else "long"
+        _do(simulator, done, {"kind": "open_position", "account": name, "symbol": symbol, "side": side})
+    simulator.world.resume()
+    await _pass(shown, clock, 90_000)
 
 
 def _without_past(config: Config, specs: list[AccountSpec]) -> tuple[Config, list[AccountSpec]]:
     """Leave out what lies before the world: its positions were opened days ago, by fills that nobody can tell of."""
     return msgspec.structs.replace(config, history=HistorySettings(backfill_days=0, verify=False)), specs
-
-
-def unexplained(rows: Sequence[Verification]) -> list[Finding]:
-    """Return the lines that nothing explains."""
-    return [finding for row in rows for finding in row.findings if finding.cls == "unexplained"]
 
 
 async def _verified(connection: Any, name: str, since: int, until: int) -> list[Verification]:
@@ -160,31 +182,43 @@ def _close(simulator: Simulator, name: str, whim: random.Random, done: Counter[s
     return [whole] if _do(simulator, done, {"kind": "close_position", "account": name, "symbol": whole}) else []
 
 
-def _events(simulator: Simulator, whim: random.Random, done: Counter[str]) -> None:
-    """Let funding be paid, money come and go, profit be settled, and the venue close positions itself."""
-    everybody = list(simulator.world.accounts)
-    for venue in ("okx", "bybit", "hyperliquid", "aster"):
-        symbols = sorted(
-            {
-                p.symbol
-                for name in everybody
-                for p in simulator.world.account(name).positions.values()
-                if p.venue == venue
-            }
-        )
-        perps = [one for one in symbols if simulator.world.contract(venue, one).kind == "perp"]
-        _do(simulator, done, {"kind": "pay_funding", "venue": venue, "symbol": whim.choice(perps), "rate": "0.0003"})
-    _do(simulator, done, {"kind": "settle", "venue": whim.choice(("okx", "bybit"))})
-    for kind in ("liquidate", "adl"):
-        name = whim.choice(everybody)
-        positions = simulator.world.account(name).positions.values()
-        # Options are left out: the simulator books the profit of one that is sold, where venues pay its price.
-        held = sorted({p.symbol for p in positions if simulator.world.contract(p.venue, p.symbol).kind != "option"})
-        if held:
-            _do(simulator, done, {"kind": kind, "account": name, "symbol": whim.choice(held), "share": "0.5"})
-    name = whim.choice(everybody)
-    purse = whim.choice(sorted(simulator.world.account(name).cash))
-    _do(simulator, done, {"kind": "transfer", "account": name, "purse": purse, "amount": str(whim.choice((-3, 7, 25)))})
+def _events(simulator: Simulator, names: Sequence[str], whim: random.Random, done: Counter[str]) -> None:
+    """On every venue: funding is paid, profit settled, money comes and goes, and positions are closed by the venue."""
+    world = simulator.world
+    for venue in VENUES:
+        mine = [name for name in names if world.account(name).venue == venue]
+        held = {name: _held(simulator, name) for name in mine}
+        perps = sorted({one for of in held.values() for one in of if world.contract(venue, one).kind == "perp"})
+        for symbol in perps and whim.sample(perps, min(len(perps), 2)):
+            _do(simulator, done, {"kind": "pay_funding", "venue": venue, "symbol": symbol, "rate": "0.0003"})
+        if venue in ("okx", "bybit"):
+            _do(simulator, done, {"kind": "settle", "venue": venue})
+        for kind in ("liquidate", "adl"):
+            name = whim.choice(mine)
+            symbols = _held(simulator, name)
+            if symbols:
+                share = whim.choice(("0.5", "1"))
+                _do(simulator, done, {"kind": kind, "account": name, "symbol": whim.choice(symbols), "share": share})
+        for what, amount in (("deposit", "25"), ("withdrawal", "-3"), ("rebate", "0.7"), ("interest", "-0.02")):
+            if what in _TOLD[venue]:
+                name = whim.choice(mine)
+                purse = next(iter(world.account(name).cash))
+                fault = {"kind": "transfer", "account": name, "purse": purse, "what": what, "amount": amount}
+                _do(simulator, done, fault)
+
+
+# What a venue books of its own accord has no word of its own everywhere.
+_TOLD = {
+    "okx": ("deposit", "withdrawal", "rebate", "interest"),
+    "bybit": ("deposit", "withdrawal", "rebate", "interest"),
+    "hyperliquid": ("deposit", "withdrawal", "rebate"),
+    "aster": ("deposit", "withdrawal", "rebate"),
+}
+
+
+def _held(simulator: Simulator, name: str) -> list[str]:
+    account = simulator.world.account(name)
+    return sorted({position.symbol for position in account.positions.values()})
 
 
 def _do(simulator: Simulator, done: Counter[str], fault: dict[str, str]) -> bool:
@@ -231,43 +265,56 @@ async def _while_time_passes(shown: Desk, clock: LeapingClock, work: Any) -> Any
 # --- tampering ----------------------------------------------------------------------------------------------------------------
 
 
-async def tamper(
-    connection: Any, names: Sequence[str], since: int, until: int, whim: random.Random
-) -> list[tuple[str, str, str, str]]:
-    """Delete a fill, alter a fee and double a funding, each of another account where there are enough; return what was done."""
-    order = whim.sample(list(names), len(names))
-    fill = await _pick(connection, order, _CLOSING, since, until)
-    fee = await _pick(connection, [one for one in order if one != fill["account"]] or order, _CLOSING, since, until)
-    paid = await _pick(
-        connection, [one for one in order if one not in (fill["account"], fee["account"])] or order, _PAID, since, until
-    )
-    await connection.execute("DELETE FROM fills WHERE id = $1", fill["id"])
-    state = json.loads(fee["state"])
-    state["fee"] = str(2 * abs(float(state["fee"])) + 1)
-    await connection.execute("UPDATE fills SET state = $2::jsonb WHERE id = $1", fee["id"], json.dumps(state))
+async def tamper(connection: Any, venues: Mapping[str, str], since: int, until: int) -> list[Touched]:
+    """On every venue delete one fill, alter one fee and double one funding, each of another account where there are so many."""
+    touched = []
+    for venue in sorted(set(venues.values())):
+        names, free = [name for name, of in venues.items() if of == venue], list[tuple[str, str]]()
+        for kind, statement in (("funding doubled", _PAID), ("fill deleted", _CLOSING), ("fee altered", _CLOSING)):
+            row = await _pick(connection, names, statement, since, until, free)
+            free.append((row["account"], row["symbol"]))
+            names = [*(name for name in names if name != row["account"]), row["account"]]
+            await _TAMPERINGS[kind](connection, row)
+            touched.append(Touched(kind, row["account"], row["symbol"], row["id"]))
+    return touched
+
+
+async def _delete(connection: Any, row: Any) -> None:
+    await connection.execute("DELETE FROM fills WHERE id = $1", row["id"])
+
+
+async def _alter(connection: Any, row: Any) -> None:
+    state = json.loads(row["state"])
+    state["fee"] = str(2 * abs(Decimal(state["fee"])) + 1)
+    await connection.execute("UPDATE fills SET state = $2::jsonb WHERE id = $1", row["id"], json.dumps(state))
+
+
+async def _double(connection: Any, row: Any) -> None:
     await connection.execute(
         "INSERT INTO funding (id, account, at, state, user_name, journal) "
-        "SELECT id || '#2', account, at, state, user_name, journal FROM funding WHERE id = $1", paid["id"],
+        "SELECT id || '#2', account, at, state, user_name, journal FROM funding WHERE id = $1", row["id"],
     )  # fmt: skip
-    kinds = ("fill deleted", fill), ("fee altered", fee), ("funding doubled", paid)
-    return [(kind, row["account"], row["symbol"], row["id"]) for kind, row in kinds]
 
 
+_TAMPERINGS = {"fill deleted": _delete, "fee altered": _alter, "funding doubled": _double}
 # Of a position that was opened and closed since: what closes is in the records of every venue.
 _CLOSING = """
     SELECT f.id, f.account, f.symbol, f.state FROM fills f JOIN position_history h
     ON h.account = f.account AND h.symbol = f.symbol AND f.at = h.at AND (h.state ->> 'complete')::boolean
-    WHERE f.account = $1 AND f.at >= $2 AND f.at < $3 AND (f.state ->> 'fee')::numeric <> 0 ORDER BY f.id LIMIT 1
+    WHERE f.account = $1 AND f.at >= $2 AND f.at < $3 AND (f.state ->> 'fee')::numeric <> 0 ORDER BY f.id
 """
 _PAID = """
     SELECT id, account, symbol, state FROM funding WHERE account = $1 AND at >= $2 AND at < $3
-    AND (state ->> 'amount')::numeric <> 0 ORDER BY id LIMIT 1
+    AND (state ->> 'amount')::numeric <> 0 ORDER BY id
 """
 
 
-async def _pick(connection: Any, names: Sequence[str], statement: str, since: int, until: int) -> Any:
+async def _pick(
+    connection: Any, names: Sequence[str], statement: str, since: int, until: int, taken: Sequence[tuple[str, str]]
+) -> Any:
+    """Return a row of the first account that has one, and of no symbol that was tampered with."""
     for name in names:
-        row = await connection.fetchrow(statement, name, since, until)
-        if row is not None:
-            return row
+        for row in await connection.fetch(statement, name, since, until):
+            if (row["account"], row["symbol"]) not in taken:
+                return row
     raise AssertionError(f"nothing to tamper with in {names}")
