@@ -32,12 +32,18 @@ _LONGEST_WAIT_S = 600.0
 _AHEAD = 5_000
 _KEPT = 100  # readings that are over and can still be asked about
 _LOOK_MS = 1_000
+# What was read and cannot be stored for so long lets the readings of others go first, and is looked at again after a while.
+_UNSTORED_MS, _UNSTORED_AGAIN_MS = 300_000, 60_000
 # An audit tells for so long what an account is.
 _AUDIT_MS = 3_600_000
 # An account that does not come up holds the past of the others at its venue up for so long.
 _LONGEST_HOLD_MS = 900_000
 
 State = Literal["waiting", "reading", "done", "broken"]
+
+
+class NotStored(Exception):
+    """Neither the database nor the spool takes what was read: to be read on later, from where it was told to stand."""
 
 
 class Inquiry(Protocol):
@@ -97,7 +103,7 @@ class Backfiller:
         """Read on where a reading stands, to its end; return how it stands then. Each step is put on record and told.
 
         Raises:
-            Retryable: It may be read on later, from where it was told to stand.
+            Retryable | NotStored: It may be read on later, from where it was told to stand.
             VenueError: It cannot be read to its end; the record says so too.
         """
 
@@ -110,9 +116,10 @@ class Backfiller:
         try:
             await self._audited()
             while (window := backfills.window(backfill, self._window_ms)) is not None:
+                await self._stored()
                 records, flaws = await self._window(*window, symbols)
                 backfill = put(backfills.after(backfill, window[1], self._clock.now_ms(), records, flaws))
-                await self._stored()
+            await self._stored()
         except Retryable:
             raise
         except VenueError as error:
@@ -122,7 +129,10 @@ class Backfiller:
 
     async def _stored(self) -> None:
         """Go on only once what was put is durable: what can be written nowhere would pile up, and be given up at last."""
+        until = self._clock.now_ms() + _UNSTORED_MS
         while not await self._settled():
+            if self._clock.now_ms() >= until:
+                raise NotStored(f"neither the database nor the spool took anything for {_UNSTORED_MS // 1000} s")
             await sleep_until(self._clock, self._clock.now_ms() + _LOOK_MS)
 
     def broken(self, backfill: Backfill, why: str) -> Backfill:
@@ -365,6 +375,8 @@ class Backfills:
                 await self._read(reading)
             except Retryable as error:
                 self._fail(reading, error)
+            except NotStored as error:
+                self._put_off(reading, error)
             except Exception as error:  # a defect that an old record uncovers must not end the gateway: told, and shown
                 if not isinstance(error, VenueError):
                     log.exception("reading the past failed", account=reading.status.backfill.account)
@@ -391,6 +403,14 @@ class Backfills:
         log.warning("the past could not be asked", account=stood.account, error=str(error), again_in_s=wait_s)
         reading.tell(stood, "waiting")
         self._queue(reading).put(reading, self._clock.now_ms() + round(1000 * min(wait_s, _LONGEST_WAIT_S)))
+
+    def _put_off(self, reading: Reading, error: NotStored) -> None:
+        """Let the others of its venue go first; no number of tries ends it: the venue is not at fault."""
+        stood = reading.status.backfill
+        again_s = _UNSTORED_AGAIN_MS // 1000
+        log.warning("the past of an account is put off", account=stood.account, error=str(error), again_in_s=again_s)
+        reading.tell(stood, "waiting")
+        self._queue(reading).put(reading, self._clock.now_ms() + _UNSTORED_AGAIN_MS)
 
     def _end(self, reading: Reading, error: Exception) -> None:
         """Show that a reading ended before its end."""

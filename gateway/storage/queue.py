@@ -6,7 +6,7 @@ from collections import deque
 
 import msgspec
 
-from gateway.core.journal import Entry, MarkSample
+from gateway.core.journal import Entry, MarkSample, moment
 
 MOST_ROWS = 200_000
 MOST_BYTES = 128 << 20
@@ -56,7 +56,6 @@ class Queue:
         self.given_up = 0
         self.bytes = 0
         self._rows: deque[Entry | MarkSample] = deque()
-        self._epoch = ""
 
     def __len__(self) -> int:
         return len(self._rows) + (self.lost is not None)
@@ -88,9 +87,10 @@ class Queue:
         """
         found = [row for row in self._rows if isinstance(row, Entry)]
         if self.lost is not None:
-            at = self._rows[0].at if self._rows else self.lost.until >> 20
+            first = self._rows[0] if self._rows else None
+            at, epoch = (first.at, first.epoch) if first is not None else (moment(self.lost.until), "")
             body = msgspec.json.encode(self.lost).decode()
-            found.insert(0, Entry(id=self.lost.until, at=at, kind="lost", epoch=self._epoch, body=body))
+            found.insert(0, Entry(id=self.lost.until, at=at, kind="lost", epoch=epoch, body=body))
         return found
 
     def samples(self) -> list[MarkSample]:
@@ -102,7 +102,6 @@ class Queue:
             row = self._rows.popleft()
             self.bytes -= _size(row)
             self.given_up += 1
-            self._epoch = row.epoch
             entry = isinstance(row, Entry)
             gap = Lost(since=row.id, until=row.id, entries=int(entry), samples=int(not entry))
             self.lost = together(self.lost, gap)

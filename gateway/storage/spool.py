@@ -239,9 +239,14 @@ class Spool:
         used, free, tried = (
             int(db.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "freelist_count", "user_version")
         )
-        if size > (self._pages - used + free) * _PAGE_BYTES:
+        if size > min((self._pages - used + free) * _PAGE_BYTES, self._room()):
             raise SpoolFull(self.folder, f"there is no room for {size} bytes")
         db.execute(f"PRAGMA user_version = {1 - tried}")  # another one, or nothing would be written
+
+    def _room(self) -> int:
+        """Return how many bytes the disk has for the write-ahead log, which takes everything first."""
+        disk = os.statvfs(self.folder)
+        return disk.f_bavail * disk.f_frsize + Path(f"{self.file}-wal").stat().st_size
 
     def _after(self, number: int) -> Spooled | None:
         row = (

@@ -117,21 +117,48 @@ async def test_windows_are_read_oldest_first_and_progress_follows_what_came() ->
         f"until {begin}", *first, "last", f"until {middle}", *second, "last", f"until {scene.now}",
     ]  # fmt: skip
     assert (found.since, found.done, found.records, found.error) == (begin, scene.now, 10, None)
-    assert scene.settled == 2
+    assert scene.settled == 3
     assert (scene.asked.audits, len(scene.judged)) == (1, 1)
 
 
 async def test_a_reading_goes_on_only_once_what_it_brought_is_durable() -> None:
-    scene = Scene(lambda since, until: [page(fill(f"f{since}", since))])
-    scene.durable = False
+    def pages(since: int, _until: int) -> list[Findings | VenueError]:
+        scene.durable = False
+        return [page(fill(f"f{since}", since))]
+
+    scene = Scene(pages)
     reading = asyncio.create_task(scene.read(2))
     for asked in (1, 2, 3):
         await scene.clock.watch.until(scene.clock.alarms)
-        assert (len(scene.asked.windows), scene.settled) == (1, asked)
+        assert (len(scene.asked.windows), scene.settled) == (1, 1 + asked)
         scene.durable = asked == 3
         scene.clock.advance(1_000)
-    assert (await reading).done == scene.now
+    await scene.clock.watch.until(scene.clock.alarms)
     assert len(scene.asked.windows) == 2
+    scene.durable = True
+    scene.clock.advance(1_000)
+    assert (await reading).done == scene.now
+
+
+async def test_what_can_be_stored_nowhere_is_put_off_and_read_on_once_it_can() -> None:
+    scene = Scene(lambda since, until: [page(fill(f"f{since}", since))])
+    scene.durable = False
+    other = Scene(lambda since, until: [page()], account="other")
+    async with running(scene, other) as readings:
+        reading = asyncio.ensure_future(readings.read("main", scene.now - DAY, scene.now))
+        name = f"main:{scene.now - DAY}:{scene.now}"
+        for times in (1, 2, 3):
+            for _ in range(300):
+                await scene.clock.watch.until(scene.clock.alarms)
+                scene.clock.advance(1_000)
+            await scene.clock.watch.until(lambda: readings.status(name).state == "waiting")
+            assert (scene.settled, scene.asked.windows) == (301 * times, []), "nothing more is read meanwhile"
+            if times < 3:
+                scene.clock.advance(60_000)
+        assert (await readings.read("other", other.now - DAY, other.now)).state == "done", "others go first"
+        scene.durable = True
+        scene.clock.advance(60_000)
+        assert (await reading).state == "done"
 
 
 async def test_what_cannot_be_had_is_said_and_not_claimed_and_a_remark_changes_nothing() -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -61,6 +62,17 @@ async def test_emptied_spool_gives_its_pages_back_and_numbers_rise_on(tmp_path: 
         await spool.append(("e", 21), 0, b"")
         assert (one := await spool.after(20)) is not None
         assert one.number == 21
+
+
+async def test_batch_for_which_the_disk_has_no_room_is_not_even_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with _opened(tmp_path) as spool:
+        await spool.append(("e", 1), 1, b"x")
+        monkeypatch.setattr(os, "statvfs", lambda folder: SimpleNamespace(f_bavail=2, f_frsize=4096))
+        await spool.probe(5_000)
+        with pytest.raises(SpoolFull, match="no room for 500000 bytes"):
+            await spool.probe(500_000)
 
 
 async def test_limit_refuses_a_batch_and_takes_the_next_one_that_fits(tmp_path: Path) -> None:
