@@ -85,11 +85,13 @@ class Database:
         name: str = "perpwire",
         pool_size: int = _POOL_SIZE,
         settings: Mapping[str, str] | None = None,
+        reset: bool = True,
     ) -> None:
         """Nothing is connected yet.
 
         Args:
             pool_size: How many connections ``connection`` lends at most. ``settings``: of the server, for its sessions.
+            reset: False: borrowers leave sessions of the pool as they found them, which spares a question to the server each time.
 
         Raises:
             BadDsn: The address is malformed.
@@ -97,7 +99,7 @@ class Database:
         self.where = place(dsn)
         self.application_name = f"{name} {socket.gethostname()[:30]}:{os.getpid()} {secrets.token_hex(4)}"[:63]
         self._dsn = dsn
-        self._pool_size, self._settings = pool_size, dict(settings or {})
+        self._pool_size, self._settings, self._reset = pool_size, dict(settings or {}), reset
         self._pool: Pool | None = None
         self._making = asyncio.Lock()
 
@@ -162,8 +164,13 @@ class Database:
                     timeout=_CONNECT_S,
                     command_timeout=_COMMAND_S,
                     server_settings={"application_name": self.application_name, **self._settings},
+                    reset=None if self._reset else _leave,
                 )
         return self._pool
+
+
+async def _leave(connection: object) -> None:
+    """Leave a session that comes back as it is; a transaction that is open was rolled back before (asyncpg)."""
 
 
 class Writer:

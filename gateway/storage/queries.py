@@ -35,7 +35,7 @@ class Reader:
 
     def __init__(self, dsn: str, *, pool_size: int = POOL_SIZE) -> None:
         """Raises BadDsn."""
-        self._database = Database(dsn, name="perpwire reads", pool_size=pool_size, settings=_SESSION)
+        self._database = Database(dsn, name="perpwire reads", pool_size=pool_size, settings=_SESSION, reset=False)
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:

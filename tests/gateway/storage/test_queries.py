@@ -319,6 +319,19 @@ async def test_sessions_can_only_read_and_are_few(reader: Reader) -> None:
         assert await connection.fetchval("SHOW statement_timeout") == "10s"
 
 
+async def test_a_session_comes_back_as_it_was_lent_and_in_no_transaction(dsn: str) -> None:
+    reader = Reader(dsn, pool_size=1)
+    try:
+        for _ in range(3):
+            async with reader.connection() as lent:
+                assert not lent.is_in_transaction()
+                assert await lent.fetchval("SHOW plan_cache_mode") == "force_custom_plan"
+                await lent.execute("BEGIN")
+                assert lent.is_in_transaction()
+    finally:
+        await reader.close()
+
+
 async def test_a_question_that_takes_too_long_is_refused(reader: Reader) -> None:
     async def long() -> None:
         async with reader.connection() as connection:
