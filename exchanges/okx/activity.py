@@ -93,11 +93,11 @@ class Activity:
     def seek(self, event_type: str, at: int) -> None:
         """Ask for the money or the executions behind an event that names neither."""
         begin = at - _OVERLAP_MS
-        if event_type in brief.EXECUTED:
-            self._seek(_EXECUTIONS, build.fills_request(begin))
-        elif event_type in brief.BILLS:
+        if event_type in brief.BILLS:
             bill_type = brief.BILLS[event_type]
             self._seek(bill_type, build.bills_request(begin, bill_type))
+        if event_type in brief.EXECUTED:
+            self._seek(_EXECUTIONS, build.fills_request(begin))
 
     def _seek(self, subject: str, request: HttpRequest) -> None:
         """Ask once at a time: what happens meanwhile (a funding of many positions) is asked about together, afterwards."""

@@ -30,8 +30,11 @@ _CAUSES: dict[str, Cause] = {
 # Told by executions, or about balances alone.
 _SILENT = frozenset({SNAPSHOT, "filled", "claw_back"})
 
-# Where the money or the execution of an event is found: a bill type, or the transaction details.
+# Where the money of an event is found, by type of bill; executions are among the transaction details, and the bill has their mode.
 BILLS = {
+    "liquidation": "5",
+    "adl": "9",
+    "delivered": "3",
     "transferred": "1",
     "interest_deduction": "7",
     "funding_fee": "8",
