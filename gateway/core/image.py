@@ -187,14 +187,14 @@ def _text(kind: bytes, portion: bytes) -> str:
 class _Later:
     """Stands for what is encoded later: a dict or list."""
 
-    __slots__ = ("kind", "number")
+    __slots__ = ("count", "kind", "number")
 
-    def __init__(self, number: int, kind: str) -> None:
-        self.number, self.kind = number, kind
+    def __init__(self, number: int, kind: str, count: int) -> None:
+        self.number, self.kind, self.count = number, kind, count
 
 
 def _part(place: str) -> object: ...
-def _records(number: int, kind: str) -> object: ...
+def _records(number: int, kind: str, count: int) -> object: ...
 def _array(data: bytes, kind: str, shape: tuple[int, ...]) -> object: ...
 def _view(of: Floats, kind: str, shape: tuple[int, ...], strides: tuple[int, ...], offset: int) -> object: ...
 
@@ -236,7 +236,7 @@ class _Pickler(pickle.Pickler):
         if isinstance(value, dict) and isinstance(next(iter(value.values()), None), dict | list):
             return {key: self._put_off(of) for key, of in value.items()}
         self.later.append(value.copy())
-        return _Later(len(self.later) - 1, type(value).__name__)
+        return _Later(len(self.later) - 1, type(value).__name__, len(value))
 
     def _kept(self, one: object) -> tuple[Any, ...]:
         """Return how a part is encoded, by its place, or an object that keeps many."""
@@ -247,7 +247,7 @@ class _Pickler(pickle.Pickler):
 
 
 def _back(later: _Later) -> tuple[Any, ...]:
-    return _records, (later.number, later.kind)
+    return _records, (later.number, later.kind, later.count)
 
 
 def _reduced(array: np.ndarray[Any, Any]) -> tuple[Any, ...]:
@@ -297,8 +297,11 @@ class _Unpickler(pickle.Unpickler):
     def _part(self, place: str) -> object:
         return _at(self._root, place)
 
-    def _records(self, number: int, kind: str) -> object:
-        return {"dict": dict, "list": list}[kind](self._many.get(number, ()))
+    def _records(self, number: int, kind: str, count: int) -> object:
+        found = self._many.get(number, ())
+        if len(found) != count:
+            raise pickle.UnpicklingError(f"{len(found)} records of {count} are there")
+        return {"dict": dict, "list": list}[kind](found)
 
     def _array(self, data: bytes, kind: str, shape: tuple[int, ...]) -> object:
         return np.frombuffer(data, kind).reshape(shape).copy()

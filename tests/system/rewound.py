@@ -95,6 +95,10 @@ def unlike_snapshot(kept: Kept | None, last: Mapping[str, Json]) -> list[str]:
 def _unlike(kept: Kept | None, live: Mapping[str, Json], seq: int | None) -> list[str]:
     if kept is None or not kept.clean:
         return ["the checkpoint does not say that the stop was clean"]
+    if kept.epoch != live["epoch"]:
+        return [
+            f"the database's last batch is of epoch {kept.epoch}, the gateway was {live['epoch']}: its own lie in the spool"
+        ]
     replayed = _replay(kept if seq is None else _until(kept, seq))
     if isinstance(replayed, str):
         return [replayed]
