@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator, Iterable
 from decimal import Decimal
+from itertools import permutations
 
 import asyncpg
 import msgspec
@@ -214,6 +215,29 @@ async def test_what_was_found_closed_is_not_what_was_opened_in_its_place_since(d
     assert [(one.side, one.closed_at, one.fills) for one in await stored(db)] == [("long", T0 + 60_000, 1)]
     await write(db, fill(3, 2, "100", T0 + 2 * HOUR, realized="0.2"))
     assert [(one.side, one.fills, one.complete) for one in await stored(db)] == [("long", 1, False), ("short", 2, True)]
+
+
+@pytest.mark.parametrize("order", list(permutations(range(4))))
+async def test_a_flip_that_was_found_by_asking_is_what_its_late_fills_say(
+    db: asyncpg.Connection, order: tuple[int, ...]
+) -> None:
+    """One fill closed the long and opened the short while nobody listened (Hyperliquid)."""
+    await write(db, covered(), fill(1, 2, "100", T0, start="0"))
+    found = gone(T0 + 60_000, since=T0, reason="reconciled")
+    await write(db, found)
+    assert [(one.reason, one.complete) for one in await stored(db)] == [("reconciled", False)]
+    late = [
+        fill(2, 1, "104", T0 + 10_000, start="2"),
+        fill(3, -5, "110", T0 + 20_000, start="3"),
+        fill(4, -1, "111", T0 + 20_000, start="-2"),
+        fill(5, 1, "100", T0 + 30_000, start="-3"),
+    ]
+    for index in order:
+        await write(db, late[index])
+    assert await stored(db) == expected([fill(1, 2, "100", T0, start="0"), *late])
+    assert [(one.side, one.fills, one.reason, one.complete) for one in await stored(db)] == [("long", 3, "trade", True)]
+    await write(db, fill(6, 2, "100", T0 + HOUR, start="-2"))
+    assert [(one.side, one.fills, one.complete) for one in await stored(db)] == [("long", 3, True), ("short", 4, True)]
 
 
 async def test_two_positions_of_a_symbol_are_two_legs_where_the_mode_does_not_say_it(db: asyncpg.Connection) -> None:
