@@ -130,10 +130,7 @@ class Ledger:
             order = self.orders.fill(deal.order, size, at)
         else:
             order = self.orders.at_once(account.name, held.key, buy, price, size, at, "normal", reduce_only=reduce_only)
-        premium = Decimal(0)
-        if contract.kind == "option":
-            paid = revalue.notional(contract, size, held.entry_price if reduce_only else -price)
-            premium = to_cash(account.venue, paid)
+        premium = _premium(contract, size, held.entry_price if reduce_only else -price)
         fee = -to_cash(account.venue, revalue.notional(contract, size, price) * rate)
         return Trade(
             id=self._next_trade(contract) if deal.trade_id is None else deal.trade_id, buy=buy, size=size, price=price,
@@ -207,7 +204,7 @@ class Ledger:
         order = self.orders.at_once(account.name, held.key, buy, price, size, at, category, reduce_only=True)
         trade = Trade(
             id=self._next_trade(contract), buy=buy, size=size, price=price, fee=effect - pnl, pnl=pnl, order_id=order.id,
-            category=category, before=held.sign * held.size,
+            category=category, before=held.sign * held.size, premium=_premium(contract, size, held.entry_price),
         )  # fmt: skip
         gone = category == "liquidation" and not left
         after = replace(
@@ -261,6 +258,11 @@ class Ledger:
 def to_cash(venue: VenueName, value: Decimal) -> Decimal:
     """Round an amount of money to what the venue's books keep."""
     return value.quantize(CASH_STEPS[venue], ROUND_HALF_EVEN)
+
+
+def _premium(contract: Contract, size: Decimal, price: Decimal) -> Decimal:
+    """Return what an option brings beside its profit: what was paid for it; a negative price pays. Nothing for other contracts."""
+    return to_cash(contract.venue, revalue.notional(contract, size, price)) if contract.kind == "option" else Decimal(0)
 
 
 def _margin_of(held: Position, left: Decimal) -> Decimal | None:

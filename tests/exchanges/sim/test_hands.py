@@ -240,6 +240,19 @@ def test_what_expires_while_the_world_runs_settles_by_itself() -> None:
     assert future.symbol not in {p.symbol for p in it.positions("okx-main")}
 
 
+@pytest.mark.parametrize("end", ["close_position", "liquidate", "deleverage"])
+def test_whoever_parts_with_an_option_gets_what_it_is_worth_however_that_comes(end: str) -> None:
+    it = world()
+    option = dated(it, "option")
+    position = held(it, "okx-main", option.symbol)
+    before = it.account("okx-main").cash[option.purse]
+    getattr(it.hands, end)("okx-main", option.symbol)
+    trade = it.fills("okx-main")[-1].trade
+    price = position.size * option.contract_size * trade.price
+    assert trade.pnl + trade.premium == pytest.approx(price, abs=Decimal("1e-11"))
+    assert it.account("okx-main").cash[option.purse] == before + trade.pnl + trade.premium + trade.fee
+
+
 def test_an_option_expires_without_a_push_and_pays_only_what_it_is_worth() -> None:
     it = world()
     option = dated(it, "option")
