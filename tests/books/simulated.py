@@ -31,7 +31,7 @@ from gateway.core.records import Finding, Verification
 from gateway.core.verified import unexplained, verify
 from gateway.storage import verification
 from tests.system.changes import only
-from tests.system.desk import Desk, desk, stored_at
+from tests.system.desk import Desk, desk, eventually, stored_at
 from tests.system.leaping import LeapingClock
 
 HOUR_MS = 3_600_000
@@ -248,9 +248,8 @@ async def _pass(shown: Desk, clock: LeapingClock, ms: int) -> None:
 async def _in_database(shown: Desk) -> None:
     """Wait until nothing lies in the spool, where batches go while the database is slow."""
     store = shown.gateway.store
-    async with asyncio.timeout(_LIMIT_S):
-        while not (await store.stored() and store.whole):
-            await asyncio.sleep(0.05)
+    await eventually(lambda: store.whole, "the spool is empty", _LIMIT_S)
+    assert await store.stored()
 
 
 async def _while_time_passes(shown: Desk, clock: LeapingClock, work: Any) -> Any:

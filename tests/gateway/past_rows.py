@@ -12,7 +12,7 @@ from exchanges.events import ClosedPnl, Event, Fill, FundingPayment, Instrument,
 from gateway.core.accounts import AccountInfo
 from gateway.core.alerts.records import EquitySample
 from gateway.core.journal import Entry, MarkSample, day, place
-from gateway.core.records import Correction, PastPosition, PositionChange
+from gateway.core.records import Correction, PastPosition, PositionChange, Verification
 from gateway.storage import partitions, tables
 from gateway.storage.batch import AccountRow, Batch, ContractRow, RecordRow
 
@@ -20,7 +20,7 @@ T0 = 1_763_683_200_000  # 2025-11-21, 00:00 UTC, a Friday
 DAY, HOUR = 86_400_000, 3_600_000
 EMPTY = (
     "TRUNCATE accounts, contracts, fills, funding, transfers, pnl_days, pnl_totals, pnl_records, position_history, "
-    "position_changes, reconciliations, equity_samples, journal, mark_samples"
+    "position_changes, reconciliations, equity_samples, verifications, journal, mark_samples"
 )
 _TABLES: dict[type[Event], str] = {
     Fill: "fills",
@@ -31,6 +31,7 @@ _TABLES: dict[type[Event], str] = {
     Correction: "reconciliations",
     EquitySample: "equity_samples",
     PastPosition: "position_history",
+    Verification: "verifications",
 }
 MAIN = AccountInfo(name="main", venue="okx", env="live", user="ann", strategy="carry")
 OTHER = AccountInfo(name="other", venue="bybit", env="live", user="bob", strategy="basis")

@@ -42,7 +42,7 @@ def reason(ledger: Ledger, case: Case, off: Mapping[str, Decimal]) -> Reason:
     if _began_before(ledger, case, off):
         return Reason("before_history")
     if not off.keys() <= {*MONEY, "realized_net"}:
-        return UNEXPLAINED
+        return _delivered(ledger, case, off) or UNEXPLAINED
     rest, bound = total(off.values()), total(case.bounds.get(name) for name in off)
     return (
         _shown_apart(ledger, case, off, rest, bound)
@@ -64,6 +64,17 @@ def _began_before(ledger: Ledger, case: Case, off: Mapping[str, Decimal]) -> boo
     first = min((fill.at for fill in ledger.fills), default=case.at)
     before = any((one.opened_at or one.at) <= covered + SLACK_MS for one in held)
     return case.since <= first and (before or not ledger.book.seen)
+
+
+def _delivered(ledger: Ledger, case: Case, off: Mapping[str, Decimal]) -> Reason | None:
+    """Return the payment by which all of a position ended at its expiry, without a fill, and with the record's profit."""
+    paid = [one.id for one in ledger.book.transfers if one.kind == "settlement" and abs(one.at - case.at) <= SLACK_MS]
+    held = total(
+        -move.move.part.size if move.move.closes else move.move.part.size
+        for move in ledger.moves if move.move.opener in case.openers and move.fill.at <= case.at + SLACK_MS
+    )  # fmt: skip
+    whole = off.keys() == {"size"} and off["size"] == held and "realized_pnl" in case.venue
+    return Reason("settlement", payments=tuple(paid)) if paid and whole else None
 
 
 def _shown_apart(

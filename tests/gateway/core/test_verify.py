@@ -189,6 +189,16 @@ def test_profit_that_was_settled_before_the_end_and_that_the_record_leaves_out()
         assert other.cls == "unexplained", transfers
 
 
+def test_a_position_that_ended_at_its_expiry_by_a_payment_and_no_fill() -> None:
+    delivered = [cycle(realized_pnl="10", fees="-0.1")]
+    found = only(book([IN], delivered, "position", transfers=[paid("settlement", "10", 10)]))
+    assert (found.cls, found.differences, found.payments, found.effect) == ("settlement", {"size": "1"}, ("p",), "0")
+    for transfers in ([], [paid("settlement", "9", 10)], [paid("settlement", "10", 5)]):
+        assert only(book([IN], delivered, "position", transfers=transfers)).cls == "unexplained"
+    more = [msgspec.structs.replace(IN, size="2")]
+    assert only(book(more, delivered, "position", transfers=[paid("settlement", "10", 10)])).cls == "unexplained"
+
+
 def test_what_a_liquidation_took_in_the_fee_of_its_fill_and_the_venue_shows_apart() -> None:
     said = [cycle(fees="-0.2", liquidation_fee="-2")]
     taken = msgspec.structs.replace(OUT, fee="-2.1", cause="liquidation")

@@ -17,7 +17,7 @@ from gateway.core.access import LOCAL, Principal
 from gateway.core.journal import Entry, place
 from gateway.core.lookup import cursor_of
 from gateway.core.protocol import Limits, Refusal
-from gateway.core.records import Correction
+from gateway.core.records import Balance, Correction, Finding, Verification, VerificationClass
 from gateway.engine import Engine
 from gateway.history_desk import HistoryDesk
 from gateway.hub import Hub
@@ -560,3 +560,59 @@ async def test_encoding_of_records_keeps_digits(api: Api) -> None:
         ]
         == digits
     )
+
+
+# --- verifications -------------------------------------------------------------------------------------------------------
+
+
+def verified(number: int, account: str = "main", cls: VerificationClass | None = None, **fields: Any) -> Verification:
+    day = T0 + number * DAY
+    lines = () if cls is None else (Finding(cls=cls, what="trade 7", since=day, at=day, fills=("f7",), effect="-1.50"),)
+    return Verification(
+        id=f"{account}:{fields.get('symbol') or 'books'}:{number}", account=account, day=day, at=day, worked_at=day,
+        cls=cls, findings=lines, compared=3, equal=3 - len(lines), **fields,
+    )  # fmt: skip
+
+
+async def test_verifications_say_what_differs_and_what_moved_the_equity(api: Api) -> None:
+    moved = Balance(
+        ccy="USDT", equity="5.00", realized="3", unrealized="1", transfers="1", interest="0", revaluation="0", findings="0",
+        unexplained="0", bound="0.01",
+    )  # fmt: skip
+    await api.put(verified(0, cls="unexplained", symbol="BTC-USDT-SWAP"), verified(1, balance=(moved,)))
+    balance, difference = (await api.get("/v1/verifications"))["rows"]
+    assert (balance["balance"], "symbol" in balance, "class" in balance) == ([msgspec.to_builtins(moved)], False, False)
+    assert (difference["class"], difference["compared"], difference["equal"]) == ("unexplained", 3, 2)
+    (line,) = difference["findings"]
+    assert (line["class"], line["fills"], line["effect"]) == ("unexplained", ["f7"], "-1.50")
+    assert (difference["user"], difference["venue"]) == ("ann", "okx")
+
+
+async def test_verifications_are_filtered_and_paged(api: Api) -> None:
+    await api.put(
+        verified(0, cls="rounding", symbol="BTC-USDT-SWAP"), verified(1, cls="unexplained", symbol="ETH-USDT-SWAP"),
+        verified(2, "other", "unexplained", symbol="BTC-USDT-SWAP"), verified(3),
+    )  # fmt: skip
+
+    async def numbers(query: str) -> str:
+        return "".join(one[-1] for one in await api.ids(f"/v1/verifications?{query}"))
+
+    assert await numbers("") == "3210"
+    assert await numbers("class=unexplained") == "21"
+    assert await numbers("class=unexplained&account=main") == "1"
+    assert await numbers("symbol=BTC-USDT-SWAP") == "20"
+    assert await numbers("venue=bybit") == "2"
+    assert await numbers("strategy=carry") == "310"
+    assert await numbers(f"from={T0 + DAY}&to={T0 + 3 * DAY}") == "21"
+    first = await api.get("/v1/verifications?limit=3")
+    assert len(first["rows"]) == 3
+    last = await api.get(f"/v1/verifications?limit=3&cursor={first['next_cursor']}")
+    assert [row["id"][-1] for row in last["rows"]] == ["0"]
+    assert "next_cursor" not in last
+    await api.get("/v1/verifications?class=wrong", status=400)
+
+
+async def test_verifications_are_those_of_ones_own_accounts(api: Api) -> None:
+    await api.put(verified(0), verified(1, "other"))
+    assert await api.ids("/v1/verifications", who="ann") == ["main:books:0"]
+    assert await api.ids("/v1/verifications", who="bob") == ["other:books:1"]
