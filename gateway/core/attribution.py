@@ -20,13 +20,25 @@ class Attribution:
         self._shared: dict[str, Leg] = {}  # payments that nobody names, by id
 
     def next(self, items: list[Item]) -> Item:
-        """Return the next record: of fills that state the size before them the one that goes on from what is held."""
-        first = items[0]
-        if not isinstance(first, Fill):
-            return first
+        """Return the next record: funding before fills, unless it is of what only these bring about (see ``_next_fill``)."""
+        fills = [one for one in items if isinstance(one, Fill)]
+        paid = (one for one in items if isinstance(one, FundingPayment) and self._is_there(one))
+        return next(paid, None) or (self._next_fill(fills) if fills else items[0])
+
+    def _is_there(self, payment: FundingPayment) -> bool:
+        """Say whether anything is held, or was at the hour, that is what the venue says of a payment."""
+        if payment.size is None and payment.side is None:
+            return True
+        named = self._chain.leg(payment.position) if payment.position is not None else None
+        legs = [named] if named is not None else self._chain.legs
+        return any(_as_large(_towards([*leg.due(payment.at), *_now(leg)], payment), payment) for leg in legs)
+
+    def _next_fill(self, fills: list[Fill]) -> Fill:
+        """Return the fill that comes next: of those that state the size before them the one that goes on from what is held."""
+        first = fills[0]
         if first.start_position is None:
-            return self._likely([one for one in items if isinstance(one, Fill)])
-        chained = [one for one in items if isinstance(one, Fill) and one.start_position is not None]
+            return self._likely(fills)
+        chained = [one for one in fills if one.start_position is not None]
         if len(chained) == 1:
             return first
         leg = self._chain.leg(first.position or self._chain.id)
@@ -175,19 +187,12 @@ class Attribution:
             self._shared = {one.id: leg for one, leg in zip(paid, legs, strict=True)}
 
     def of_cost(self, transfer: Transfer) -> Leg | None:
-        """Return the one leg of which something was liquidated just before, where nobody says of which a cost is."""
+        """Return the one leg of which something was liquidated last, just before, where nobody says of which a cost is."""
         if transfer.position is not None or transfer.kind != "liquidation":
             return None
-        found = [leg for leg in self._chain.legs if leg.trip is not None and leg.trip.cause == "liquidation"]
-        found += [
-            leg
-            for leg in self._chain.legs
-            if leg.past is not None
-            and leg.past.reason == "liquidated"
-            and transfer.at - leg.past.closed_at <= AFTERWARDS_MS
-            and leg not in found
-        ]
-        return found[0] if len(found) == 1 else None
+        last = max((leg.liquidated_at for leg in self._chain.legs), default=0)
+        found = [leg for leg in self._chain.legs if leg.liquidated_at == last]
+        return found[0] if len(found) == 1 and transfer.at - last <= AFTERWARDS_MS else None
 
 
 def _foremost(fills: list[Fill]) -> list[Fill]:

@@ -71,6 +71,23 @@ def test_what_was_opened_in_the_first_moments_has_the_funding_of_its_size() -> N
     assert funding([*opened[2:], payment(1, "9", H + 35)]) == [("short", "9", False)]
 
 
+@pytest.mark.parametrize("at", [H + 35, H + HOUR // 2])
+@pytest.mark.parametrize("said", [{"size": "4"}, {"side": "short"}, {"size": "4", "side": "short"}])
+@pytest.mark.parametrize("states_start", [True, False])
+def test_funding_of_the_moment_of_a_flip_is_of_what_the_venue_says(
+    at: int, said: dict[str, str], states_start: bool
+) -> None:
+    """Of one block (Hyperliquid): before its fills unless it says otherwise."""
+    moves = [(1, 1, T0, 0), (2, -2, at, 1), (3, -3, at, -1), (4, 4, at + 60_000, -4)]
+    fills: list[Item] = [
+        fill(number, size, "100", moment, start=str(start) if states_start else None)
+        for number, size, moment, start in moves
+    ]
+    assert funding([*fills, payment(1, "9", at, **said)]) == [("long", "0", True), ("short", "9", True)]
+    for before in ({}, {"size": "1"}, {"side": "long"}):
+        assert funding([*fills, payment(1, "9", at, **before)]) == [("long", "9", True), ("short", "0", True)]
+
+
 def test_the_legs_of_a_hedge_are_told_apart_by_what_they_were_at_the_hour() -> None:
     legs: list[Item] = [
         fill(1, 1, "100", T0, position=LONG),
