@@ -91,6 +91,8 @@ class _Step:
 
     def _move(self, leg: Leg, fill: Fill) -> None:
         leg.used_at = fill.at
+        if fill.cause == "liquidation":
+            leg.liquidated_at = fill.at
         if fill.start_position is not None:
             self._align(leg, fill, Decimal(fill.start_position))
         else:
@@ -281,11 +283,11 @@ class _Step:
         leg = self._legs.of_cost(transfer) or self._legs.of_transfer(transfer.position)
         if leg is None:
             return
-        amount, trip = Decimal(transfer.amount), leg.trip
-        if trip is None:
-            late = leg.past is not None and transfer.at - leg.past.closed_at <= AFTERWARDS_MS
-            if leg.past is not None and late and transfer.kind == "liquidation":
-                self._amend(leg, leg.past, "liquidation_fee", amount, transfer.ccy)
+        amount, trip, past = Decimal(transfer.amount), leg.trip, leg.past
+        cost = transfer.kind == "liquidation"
+        if trip is None or (cost and past is not None and past.closed_at == leg.liquidated_at):
+            if cost and past is not None and transfer.at - past.closed_at <= AFTERWARDS_MS:
+                self._amend(leg, past, "liquidation_fee", amount, transfer.ccy)
         elif transfer.ccy != (trip.settle or transfer.ccy):
             trip.whole = False
         elif transfer.kind == "settlement":

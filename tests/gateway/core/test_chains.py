@@ -510,6 +510,27 @@ def test_what_a_liquidation_of_one_leg_costs_is_that_legs(size: int) -> None:
     ]
 
 
+def test_what_a_liquidation_costs_is_of_the_leg_that_was_liquidated_last() -> None:
+    long, short = f"{ACCOUNT}:{SYMBOL}:LONG", f"{ACCOUNT}:{SYMBOL}:SHORT"
+    items: list[Item] = [
+        fill(1, 2, "100", T0, position=long),
+        fill(2, -3, "100", T0, position=short),
+        fill(3, 1, "90", T0 + HOUR, position=short, cause="liquidation"),
+        moved("liquidation", "-1.5", T0 + HOUR),
+        fill(4, -2, "90", T0 + HOUR + 20_000, position=long, cause="liquidation"),
+        fill(5, 4, "90", T0 + HOUR + 20_010, position=long),  # held again before the cost is booked
+        moved("liquidation", "-2.5", T0 + HOUR + 20_040),
+        fill(6, -4, "90", T0 + HOUR + 30_000, position=long),
+        fill(7, 2, "90", T0 + HOUR + 40_000, position=short),
+    ]
+    cycles, _ = whole(items)
+    assert [(one.side, one.size, one.liquidation_fee) for one in cycles] == [
+        ("long", "2", "-2.5"),
+        ("long", "4", "0"),
+        ("short", "3", "-1.5"),
+    ]
+
+
 def test_fees_in_another_currency_stand_apart() -> None:
     (cycle,), _ = whole([fill(1, 1, "100", T0, fee="-0.5", fee_ccy="BNB"), fill(2, -1, "100", T0 + 1, fee="-0.1")])
     assert (cycle.fees, cycle.other_fees, cycle.realized_net) == ("-0.1", {"BNB": "-0.5"}, "-0.1")
