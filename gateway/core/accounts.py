@@ -203,7 +203,7 @@ class Account:
             then = self._then.get(coin.ccy)
             own = None if coin.usd_price is None else Then(*(float(coin.usd_price),) * 3)
             if then is not None and then != own:
-                found[coin.ccy] = tuple(then)
+                found[coin.ccy] = then.usd, then.low, then.high
         return found
 
     def change_mode(self, mode: AccountMode, now: int) -> bool:

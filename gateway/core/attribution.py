@@ -140,9 +140,9 @@ class Attribution:
         now = [(leg, _towards(_now(leg), payment)) for leg in legs]
         as_large = ([(leg, _as_large(held, payment)) for leg, held in told] for told in (due, now))
         for told in (*as_large, due, now):
-            found = [leg for leg, held in told if held]
-            if found:
-                return found[0] if len(found) == 1 else None
+            holding = [leg for leg, held in told if held]
+            if holding:
+                return holding[0] if len(holding) == 1 else None
         return max(legs, key=lambda leg: leg.past.closed_at if leg.past and _is_side(leg.past.side, payment) else 0)
 
     def holding(self, leg: Leg, payment: FundingPayment) -> Held | None:
