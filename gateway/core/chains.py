@@ -5,7 +5,7 @@ Owns the form of a chain, which can be stored as JSON, and what it can be told. 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -46,16 +46,27 @@ class Evidence(NamedTuple):
 
     Attributes:
         contract: None: not known, so that only the venue's own figures count.
-        opened: Moments at which the venue says that a position of this symbol was opened.
+        opened: Moments at which the venue says that a position of this symbol was opened; ``opened_of``: those of each by its name.
         covered: Since when the account's fills are whole; None: nothing is known to be. ``until``: up to when; None: now.
         hedge: Whether legs are positions of their own; None: not known.
     """
 
     contract: Contract | None = None
     opened: Sequence[int] = ()
+    opened_of: Mapping[str, Collection[int]] = {}
     covered: int | None = None
     until: int | None = None
     hedge: bool | None = None
+
+    def of_opened(self, moments: Iterable[tuple[int, str | None]]) -> Evidence:
+        """Return it with these moments, each with the name of its position, where that is known."""
+        of: dict[str, set[int]] = {}
+        every = set()
+        for moment, position in moments:
+            every.add(moment)
+            if position is not None:
+                of.setdefault(position, set()).add(moment)
+        return self._replace(opened=sorted(every), opened_of=of)
 
     def covers(self, at: int) -> bool:
         """Say whether no fill of the account is missing at a moment."""

@@ -180,10 +180,17 @@ class _Step:
         if fill.realized_pnl is not None and not opens(fill):  # it closes what was held before
             self._hold(leg, "short" if fill.side == "buy" else "long", None, fill.at, f"before:{fill.id}")
             return
-        said = any(abs(moment - fill.at) <= SLACK_MS for moment in self._evidence.opened)
-        before = any(moment < fill.at - SLACK_MS for moment in self._evidence.opened) and not leg.past
+        opened = self._opened(leg)
+        said = any(abs(moment - fill.at) <= SLACK_MS for moment in opened)
+        before = any(moment < fill.at - SLACK_MS for moment in opened) and not leg.past
         if said or (self._evidence.covers(fill.at) and opens(fill) and not before):
             leg.first_at, leg.known = None, True
+
+    def _opened(self, leg: Leg) -> list[int]:
+        """Return the moments at which a leg may have been opened: the other ones say nothing of it."""
+        others = (self._evidence.opened_of.get(one.position, ()) for one in self._chain.legs if one is not leg)
+        apart = {moment for moments in others for moment in moments}
+        return [moment for moment in self._evidence.opened if moment not in apart]
 
     def _align(self, leg: Leg, fill: Fill, start: Decimal) -> None:
         """Take the size that the venue says was held before a fill; where fills are missing, it is right."""

@@ -109,15 +109,15 @@ class Histories:
         account, symbol = self._accounts[key[0]], key[1]
         instrument = self._holdings.contract(account, symbol)
         coverage = self._books[key[0]].coverage
-        opened = [position.state.opened_at for position in self._holdings.of_symbol(account, symbol)]
-        opened += [cycle.opened_at for cycle in self._cycles.newest_of(*key)]
-        return Evidence(
+        opened = [(one.state.opened_at, one.state.id) for one in self._holdings.of_symbol(account, symbol)]
+        opened += [(cycle.opened_at, cycle.position) for cycle in self._cycles.newest_of(*key)]
+        evidence = Evidence(
             contract=contract_of(instrument) if instrument else None,
-            opened=sorted(moment for moment in opened if moment is not None),
             covered=coverage.since,
             until=coverage.gap,
             hedge=account.mode.hedge if account.mode else None,
         )
+        return evidence.of_opened((moment, position) for moment, position in opened if moment is not None)
 
     def _show(self, key: _Key) -> None:
         """Give rows their amounts; while a row does not show a fill yet they stay what they were."""

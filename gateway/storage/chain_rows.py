@@ -73,11 +73,11 @@ _POSITIONS = """
     UNION SELECT state ->> 'position' FROM closed_cycles WHERE account = $1 AND symbol = $2
 """
 _OPENED = """
-    SELECT DISTINCT moment FROM (
-        SELECT opened_at AS moment FROM current_positions WHERE account = $1 AND symbol = $2
-        UNION ALL SELECT opened_at FROM closed_cycles WHERE account = $1 AND symbol = $2
-        UNION ALL SELECT (state ->> 'opened_at')::bigint FROM pnl_records WHERE account = $1 AND symbol = $2
-        UNION ALL SELECT (state -> 'state' ->> 'opened_at')::bigint FROM position_changes
+    SELECT DISTINCT moment, position FROM (
+        SELECT opened_at AS moment, id AS position FROM current_positions WHERE account = $1 AND symbol = $2
+        UNION ALL SELECT opened_at, state ->> 'position' FROM closed_cycles WHERE account = $1 AND symbol = $2
+        UNION ALL SELECT (state ->> 'opened_at')::bigint, state ->> 'position' FROM pnl_records WHERE account = $1 AND symbol = $2
+        UNION ALL SELECT (state -> 'state' ->> 'opened_at')::bigint, position FROM position_changes
                   WHERE position = ANY($3::text[]) AND at >= $4
     ) AS told WHERE moment IS NOT NULL ORDER BY moment
 """
@@ -284,10 +284,10 @@ class _Changed(msgspec.Struct):
     state: PositionState | None = None
 
 
-async def opened(connection: Connection, group: Group, positions: Iterable[str], since: int) -> list[int]:
-    """Return the moments at which the venue says that positions of a group were opened."""
+async def opened(connection: Connection, group: Group, positions: Iterable[str], since: int) -> Evidence:
+    """Return what is known of a group with the moments at which the venue says that positions of it were opened."""
     rows = await connection.fetch(_OPENED, *group.key, sorted(positions), since - SLACK_MS)
-    return [row["moment"] for row in rows]
+    return group.evidence.of_opened((row["moment"], row["position"]) for row in rows)
 
 
 async def put(connection: Connection, changed: Sequence[Group]) -> None:

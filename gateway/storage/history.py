@@ -230,8 +230,8 @@ async def _fold(connection: Connection, group: Group, told: Sequence[Told]) -> N
     group.journal = max(journals.values(), default=group.journal)
     unsure = not chain.legs or any(not leg.known for leg in chain.legs) or _new_legs(chain, items)
     if unsure and any(isinstance(item, Fill) and item.start_position is None for item in items):
-        moments = await chain_rows.opened(connection, group, _held(group) | _positions(items), min(map(at_of, items)))
-        group.evidence = group.evidence._replace(opened=moments)
+        named = _held(group) | _positions(items)
+        group.evidence = await chain_rows.opened(connection, group, named, min(map(at_of, items)))
     ordered = sorted(items, key=at_of)
     while ordered:
         cut = bisect_right(ordered, at_of(ordered[: chain_rows.CHUNK][-1]), key=at_of)

@@ -435,6 +435,19 @@ def test_fills_that_name_no_leg_are_of_the_two_that_the_venue_spoke_of(late: boo
     assert [leg.position for leg in timeline.chain.legs] == [long, short]
 
 
+def test_when_one_leg_was_opened_says_nothing_of_the_other() -> None:
+    long, short = f"{ACCOUNT}:{SYMBOL}:1", f"{ACCOUNT}:{SYMBOL}:2"
+    items: list[Item] = [
+        Seen(T0, long, Decimal(6), T0 - HOUR, hedged=True),
+        fill(1, -2, "101", T0 + 5_000, position=None, realized="0"),
+        fill(2, 2, "102", T0 + 6_000, position=None, realized="-0.02"),
+    ]
+    for position, complete in ((long, True), (short, False)):
+        known = Evidence(LINEAR, covered=T0).of_opened([(T0 - HOUR, position)])
+        cycles, _ = whole([*items, fill(3, -1, "103", T0 + 7_000, position=short, realized="0")], known)
+        assert [(one.position, one.complete) for one in cycles] == [(f"{ACCOUNT}:{SYMBOL}:short", complete)]
+
+
 def test_legs_are_named_by_their_fills() -> None:
     long, short = f"{ACCOUNT}:{SYMBOL}:LONG", f"{ACCOUNT}:{SYMBOL}:SHORT"
     items: list[Item] = [
