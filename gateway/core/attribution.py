@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
 from exchanges.events import Fill, FundingPayment, Side, Transfer
@@ -176,23 +176,45 @@ class Attribution:
 
     def share(self, payments: list[FundingPayment]) -> None:
         """Tell the legs apart that payments of one moment are of, where the venue does not: they are as large as the legs."""
-        due = [(number, leg.due(payments[0].at)) for number, leg in enumerate(self._chain.legs)] if payments else []
-        held = sorted((abs(one[0].size), number) for number, one in due if one and one[0].size)
-        if len(held) < 2 or len(held) != len(payments) or len({size for size, _ in held}) < len(held):
-            return
-        paid = sorted(payments, key=lambda one: abs(Decimal(one.amount)))
-        shares = [abs(Decimal(one.amount)) / size for one, (size, _) in zip(paid, held, strict=True)]
-        if max(shares) - min(shares) <= max(shares) * _ALIKE:
-            legs = (self._chain.legs[number] for _, number in held)
-            self._shared = {one.id: leg for one, leg in zip(paid, legs, strict=True)}
+        due = [(leg.due(payments[0].at), leg) for leg in self._chain.legs] if payments else []
+        held = [(abs(one[0].size), leg) for one, leg in due if one and one[0].size]
+        if len({size for size, _ in held}) == len(held):
+            self._shared = _shared(payments, held)
+
+    def share_costs(self, transfers: list[Transfer]) -> None:
+        """Tell the legs apart that were liquidated in one moment: what each cost is as large as what was liquidated of it."""
+        costs = [one for one in transfers if _is_cost(one)]
+        if costs and costs[0].id not in self._shared:
+            self._shared |= _shared(costs, [(leg.liquidated, leg) for leg in self._liquidated(costs[0].at)])
+
+    def _liquidated(self, at: int) -> list[Leg]:
+        """Return the legs of which something was liquidated last, just before a moment: several only in one moment."""
+        last = max((leg.liquidated_at for leg in self._chain.legs), default=0)
+        return [leg for leg in self._chain.legs if leg.liquidated_at == last and 0 <= at - last <= AFTERWARDS_MS]
 
     def of_cost(self, transfer: Transfer) -> Leg | None:
         """Return the one leg of which something was liquidated last, just before, where nobody says of which a cost is."""
-        if transfer.position is not None or transfer.kind != "liquidation":
+        if not _is_cost(transfer):
             return None
-        last = max((leg.liquidated_at for leg in self._chain.legs), default=0)
-        found = [leg for leg in self._chain.legs if leg.liquidated_at == last]
-        return found[0] if len(found) == 1 and transfer.at - last <= AFTERWARDS_MS else None
+        if transfer.id in self._shared:
+            return self._shared[transfer.id]
+        found = self._liquidated(transfer.at)
+        return found[0] if len(found) == 1 else None
+
+
+def _is_cost(transfer: Transfer) -> bool:
+    return transfer.position is None and transfer.kind == "liquidation"
+
+
+def _shared(told: Sequence[FundingPayment | Transfer], held: list[tuple[Decimal, Leg]]) -> dict[str, Leg]:
+    """Return which leg each amount of one moment is of, where they are as large as the legs; nothing where they are not."""
+    if len(held) < 2 or len(held) != len(told) or not all(size for size, _ in held):
+        return {}
+    ordered, legs = sorted(told, key=lambda one: abs(Decimal(one.amount))), sorted(held, key=lambda one: one[0])
+    shares = [abs(Decimal(one.amount)) / size for one, (size, _) in zip(ordered, legs, strict=True)]
+    if max(shares) - min(shares) > max(shares) * _ALIKE:
+        return {}
+    return {one.id: leg for one, (_, leg) in zip(ordered, legs, strict=True)}
 
 
 def _foremost(fills: list[Fill]) -> list[Fill]:

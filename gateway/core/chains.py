@@ -89,7 +89,7 @@ class Leg(msgspec.Struct, kw_only=True, gc=False):
         first_at: The first fill of those whose beginning is in doubt; None: there is no doubt.
         sizes: What was held after each of the newest fills, as long as the venue said nothing of it.
         early: Funding of a position that no fill is known of yet.
-        liquidated_at: When something of it was liquidated last; 0: never.
+        liquidated_at: When something of it was liquidated last; 0: never. ``liquidated``: how much in that moment.
         past: The last cycle that ended. ``owed``: it lacks nothing but the word that its first fill opened it.
         hour: The full hour whose funding may be booked yet, where something changed since; 0: none. ``held``: what was held
             then, and after each fill of the first moments. ``over``: the cycles of those that ended since.
@@ -103,6 +103,7 @@ class Leg(msgspec.Struct, kw_only=True, gc=False):
     sizes: list[tuple[int, Decimal]] = []
     early: Decimal = ZERO
     liquidated_at: int = 0
+    liquidated: Decimal = ZERO
     trip: RoundTrip | None = None
     past: PastPosition | None = None
     owed: bool = False

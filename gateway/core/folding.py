@@ -73,6 +73,7 @@ class _Step:
                 case FundingPayment():
                     self._payment(item)
                 case Transfer():
+                    self._legs.share_costs([item, *(one for one in items if isinstance(one, Transfer))])
                     self._transfer(item)
                 case Seen():
                     self._seen(item)
@@ -92,6 +93,7 @@ class _Step:
     def _move(self, leg: Leg, fill: Fill) -> None:
         leg.used_at = fill.at
         if fill.cause == "liquidation":
+            leg.liquidated = exact_sum(leg.liquidated if leg.liquidated_at == fill.at else ZERO, Decimal(fill.size))
             leg.liquidated_at = fill.at
         if fill.start_position is not None:
             self._align(leg, fill, Decimal(fill.start_position))

@@ -489,8 +489,8 @@ def test_a_leg_without_a_name_takes_the_first_that_comes() -> None:
 
 
 def moved(kind: str, amount: str, at: int, **fields: object) -> Transfer:
-    known: dict[str, object] = {"symbol": SYMBOL, "ccy": "USDT"} | fields
-    return Transfer(account=ACCOUNT, id=f"t{at}", kind=kind, amount=amount, at=at, **known)  # type: ignore[arg-type]
+    known: dict[str, object] = {"symbol": SYMBOL, "ccy": "USDT", "id": f"t{at}"} | fields
+    return Transfer(account=ACCOUNT, kind=kind, amount=amount, at=at, **known)  # type: ignore[arg-type]
 
 
 def test_the_five_amounts() -> None:
@@ -542,6 +542,22 @@ def test_what_a_liquidation_costs_is_of_the_leg_that_was_liquidated_last() -> No
         ("long", "4", "0"),
         ("short", "3", "-1.5"),
     ]
+
+
+@pytest.mark.parametrize("first", ["-1.5", "-1"])
+@pytest.mark.parametrize("later", [0, 40])
+def test_what_liquidations_of_one_moment_cost_is_as_large_as_they_are(first: str, later: int) -> None:
+    long, short = f"{ACCOUNT}:{SYMBOL}:LONG", f"{ACCOUNT}:{SYMBOL}:SHORT"
+    items: list[Item] = [
+        fill(1, 2, "100", T0, position=long),
+        fill(2, -3, "100", T0, position=short),
+        fill(3, 3, "90", T0 + HOUR, position=short, cause="liquidation"),
+        fill(4, -2, "90", T0 + HOUR, position=long, cause="liquidation"),
+        moved("liquidation", first, T0 + HOUR + later, id="t1"),
+        moved("liquidation", "-1" if first == "-1.5" else "-1.5", T0 + HOUR + later, id="t2"),
+    ]
+    cycles, _ = whole(items)
+    assert sorted((one.side, one.liquidation_fee) for one in cycles) == [("long", "-1"), ("short", "-1.5")]
 
 
 def test_fees_in_another_currency_stand_apart() -> None:
