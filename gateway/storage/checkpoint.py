@@ -112,6 +112,7 @@ class Checkpoint:
             now_ms=now_ms,
             on_change=self._on_change,
             on_other=self._rewrite,
+            on_stored=self.places.reach,
             on_gap=self._on_gap,
         )
         self._loaded = False
@@ -147,7 +148,8 @@ class Checkpoint:
 
     @property
     def places(self) -> Places:
-        """Gives out the places of whatever is kept: after ``load`` behind all that are known, of this life and of those before."""
+        """Gives out the places of whatever is kept: behind all that are known, of this life and of those before. A life that begins
+        without the database goes by the clock until it knows them."""
         return self._mirror.places
 
     def _origin_of(self, kind: str, record_id: str, account: str | None) -> int | None:
@@ -284,8 +286,6 @@ class Checkpoint:
             self._outlet.drop()
             do = "Restore the tables, or use an empty database"
             raise PostgresRefused(self._database.where, f"the stored state cannot be read: {error}", do) from error
-        if restored.checkpoint is not None:
-            self.places.reach(restored.checkpoint.journal)
         self._started = self._loaded = True
         self._complete |= {row.state.account for row in self._mirror.positions.values()} | self._mirror.accounts.keys()
         self._standing.set("ok")

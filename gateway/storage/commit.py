@@ -33,14 +33,20 @@ class Committer:
     """
 
     def __init__(
-        self, database: Database, *, on_lost: Callable[[], None], on_other: Callable[[Written | None], None]
+        self,
+        database: Database,
+        *,
+        on_lost: Callable[[], None],
+        on_other: Callable[[Written | None], None],
+        on_stored: Callable[[int], None],
     ) -> None:
         """Args:
         on_lost: Called when the connection breaks.
         on_other: Called where a new session finds another batch than one of ours as the last one: another gateway wrote
             meanwhile, a standby without our last writes took over, or the database was made anew.
+        on_stored: Called by each new session with the last place of the journal that the database has.
         """
-        self._database, self._on_other = database, on_other
+        self._database, self._on_other, self._on_stored = database, on_other, on_stored
         self._writer = Writer(database, on_lost=on_lost)
         self._partitions = Partitions()
         self._expected: set[Written | None] | None = None  # what the checkpoint row may say; None: anything
@@ -75,6 +81,7 @@ class Committer:
             self._on_other(found)
         self._expected, self.last = {found}, found
         self.stored = last.journal if last else 0
+        self._on_stored(self.stored)
         return connection
 
     async def commit(self, batch: Batch) -> list[RefusedRow]:

@@ -53,17 +53,18 @@ class Outlet:
         now_ms: Callable[[], int],
         on_change: Callable[[], None],
         on_other: Callable[[Written | None], None],
+        on_stored: Callable[[int], None],
         on_gap: Callable[[Lost], None],
     ) -> None:
         """Args:
         on_change: Called when there is something to do though nobody put anything: the connection was lost, or is back.
-        on_other: See ``Committer``.
+        on_other, on_stored: See ``Committer``.
         on_gap: Called with what lay in the spool and cannot be read.
         """
         self._database, self._epoch, self._spool, self._standing = database, epoch, spool, standing
         self.patience_s, self._now_ms = patience_s, now_ms
         self._on_change, self._on_other, self._on_gap = on_change, on_other, on_gap
-        self._committer = Committer(database, on_lost=self._cut, on_other=on_other)
+        self._committer = Committer(database, on_lost=self._cut, on_other=on_other, on_stored=on_stored)
         self.direct = True
         self.spooled = asyncio.Event()
         self.order = asyncio.Lock()

@@ -13,7 +13,7 @@ from pathlib import Path
 import asyncpg
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from exchanges.events import ClosedPnl, Fill
@@ -529,6 +529,7 @@ _STEPS = st.lists(
 )
 
 
+@example(steps=["write", "away", "crash", "back"])  # a life that began without the database, and had nothing to spool
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=_STEPS)
 async def test_every_durable_entry_is_stored_once_and_in_order(
