@@ -10,7 +10,7 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,7 +35,10 @@ from tests.system.desk import Desk, desk, eventually, stored_at
 from tests.system.leaping import LeapingClock
 
 HOUR_MS = 3_600_000
+# Takes the desk, and from when to when its books are.
+Look = Callable[[Desk, int, int], Awaitable[None]]
 _LEAP_MS = 1_500
+_SAMPLE_MS = 80_000  # equity is sampled once a minute, and what is compared stands apart from everything that happened
 _LIMIT_S = 120.0
 
 
@@ -69,11 +72,14 @@ class Outcome(NamedTuple):
         return told == sorted((row.account, row.symbol) for row in self.touched)
 
 
-async def lived(dsn: str, folder: Path, seed: int, rounds: int, accounts: Sequence[str] = ()) -> Outcome:
+async def lived(
+    dsn: str, folder: Path, seed: int, rounds: int, accounts: Sequence[str] = (), look: Look | None = None
+) -> Outcome:
     """Live through some rounds from flat accounts on, verify, tamper, verify again.
 
     Args:
         accounts: Those that are read; none: all.
+        look: Called before the tampering, and behind it.
     """
     today = (time.time_ns() // 1_000_000 // DAY_MS + 1) * DAY_MS
     clock = LeapingClock(today + DAY_MS // 4)
@@ -90,17 +96,17 @@ async def lived(dsn: str, folder: Path, seed: int, rounds: int, accounts: Sequen
             simulator, folder, changes=changes, clock=clock, tables=("positions", "accounts", "feeds")
         ) as shown:
             names = list(shown.gateway.config.accounts)
-            await _pass(shown, clock, 60_000)
+            await _pass(shown, clock, 10_000)
             await shown.live(60.0)
-            await _pass(shown, clock, 90_000)
+            await _pass(shown, clock, _SAMPLE_MS)
             for name in names:
                 _open_all(simulator, name, done)
             simulator.world.resume()
-            await _pass(shown, clock, 60_000)
+            await _pass(shown, clock, 30_000)
             for number in range(rounds):
                 await _round(shown, clock, whim, done, last=number == rounds - 1)
             simulator.world.pause()
-            await _pass(shown, clock, 200_000)
+            await _pass(shown, clock, _SAMPLE_MS)
             for name in names:
                 reading = shown.gateway.backfills.read(name, began, clock.now_ms())
                 status = await _while_time_passes(shown, clock, reading)
@@ -112,8 +118,12 @@ async def lived(dsn: str, folder: Path, seed: int, rounds: int, accounts: Sequen
             connection = await asyncpg.connect(dsn)
             try:
                 rows = {name: await _verified(connection, name, began, until) for name in names}
+                if look is not None:
+                    await look(shown, began, until)
                 touched = await tamper(connection, venues, began, until)
                 again = {name: await _verified(connection, name, began, until) for name in names}
+                if look is not None:
+                    await look(shown, began, until)
             finally:
                 await connection.close()
     finally:
@@ -138,7 +148,7 @@ async def _round(shown: Desk, clock: LeapingClock, whim: random.Random, done: Co
         side = "short" if whim.random() < 0.5 else "long"
         _do(simulator, done, {"kind": "open_position", "account": name, "symbol": symbol, "side": side})
     simulator.world.resume()
-    await _pass(shown, clock, 90_000)
+    await _pass(shown, clock, 60_000)
 
 
 def _without_past(config: Config, specs: list[AccountSpec]) -> tuple[Config, list[AccountSpec]]:
@@ -170,16 +180,14 @@ def _open_all(simulator: Simulator, name: str, done: Counter[str]) -> None:
 
 
 def _close(simulator: Simulator, name: str, whim: random.Random, done: Counter[str]) -> list[str]:
-    """Let an account close a part of something, and one position whole; return what may be opened again."""
-    account = simulator.world.account(name)
-    held = sorted({position.symbol for position in account.positions.values()})
-    perps = [one for one in held if simulator.world.contract(account.venue, one).kind == "perp"]
+    """Let an account close a part of something, and two symbols whole; return what may be opened again."""
+    world = simulator.world
+    perps = [one for one in _held(simulator, name) if world.contract(world.account(name).venue, one).kind == "perp"]
     if not perps:
         return []
-    part = {"kind": "close_position", "account": name, "symbol": whim.choice(perps), "share": "0.5"}
-    _do(simulator, done, part)
-    whole = perps[0]  # round after round, so that some positions are opened and closed before our eyes
-    return [whole] if _do(simulator, done, {"kind": "close_position", "account": name, "symbol": whole}) else []
+    _do(simulator, done, {"kind": "close_position", "account": name, "symbol": whim.choice(perps), "share": "0.5"})
+    whole = perps[:2]  # round after round, so that some positions are opened and closed before our eyes
+    return [one for one in whole if _do(simulator, done, {"kind": "close_position", "account": name, "symbol": one})]
 
 
 def _events(simulator: Simulator, names: Sequence[str], whim: random.Random, done: Counter[str]) -> None:

@@ -50,16 +50,17 @@ class Judge:
             self._settle(case)
 
     def _settle(self, case: Case) -> None:
-        """Let go of faults that cannot make anything differ any more, where a case proves that sizes are right."""
+        """Let go of faults that cannot make anything differ any more, where cases prove that sizes of their legs are right."""
         if case.proves and case.whole:
-            self._faults = [fault for fault in self._faults if fault.goes_on(case)]
+            legs = self._ledger.legs(case.openers)
+            self._faults = [fault for fault in self._faults if fault.goes_on(case, legs)]
 
     def _fault(self, case: Case, off: Mapping[str, Decimal], finding: Finding) -> None:
         structural = bool(off.keys() & _STRUCTURAL)
         by_id = case.direct and off.keys() != {"own_pnl"}
         fault = None if by_id else next((one for one in self._faults if one.explains(case, structural)), None)
         if fault is None:
-            fault = _Fault(len(self.units), finding, structural, by_id)
+            fault = _Fault(len(self.units), finding, structural, by_id, self._ledger.legs(case.openers or None))
             self._faults.append(fault)
             self.units.append(Unit(case.at, case.ours, case.venue, finding))
         else:
@@ -67,7 +68,7 @@ class Judge:
             fault.finding = _together(fault.finding, finding)
             self.units[fault.place] = self.units[fault.place]._replace(finding=fault.finding)
             self.units.append(Unit(case.at, case.ours, case.venue, None))
-        fault.last_at = case.at
+        fault.last_at, fault.proven = case.at, set()
         fault.openers |= case.openers
         fault.fills |= set(case.fills)
 
@@ -78,7 +79,7 @@ class Judge:
                 effect = total(value for name, value in off.items() if name in (*MONEY, "realized_net"))
             else:
                 stated = (case.venue.get(name) for name in ("realized_pnl", "fees", "realized_net"))
-                effect = less(total(stated), case.said)
+                effect = less(total((*stated, off.get("funding"), off.get("liquidation_fee"))), case.said)
             if not case.direct or "own_pnl" in off:  # it follows from what opened the position, too
                 fills = _once(fills, self._ledger.entered(case))
         return Finding(
@@ -94,10 +95,12 @@ class _Fault:
     Attributes:
         place: Of its unit. ``by_id``: nothing but a missing fill of it makes others differ.
         structural: Sizes are off, so that what comes later is too, until something proves that they are right again.
+        legs: Positions that it may be of. ``proven``: those whose sizes are right since.
     """
 
-    def __init__(self, place: int, finding: Finding, structural: bool, by_id: bool) -> None:
-        self.place, self.finding, self.structural, self.by_id = place, finding, structural, by_id
+    def __init__(self, place: int, finding: Finding, structural: bool, by_id: bool, legs: set[str]) -> None:
+        self.place, self.finding, self.structural, self.by_id, self.legs = place, finding, structural, by_id, legs
+        self.proven: set[str] = set()
         self.openers: set[str] = set()
         self.fills: set[str] = set()
         self.last_at = finding.at
@@ -109,9 +112,11 @@ class _Fault:
         theirs = case.openers | set(case.fills)  # a flip is of two positions
         return not self.by_id and not theirs.isdisjoint(self.openers | self.fills)
 
-    def goes_on(self, case: Case) -> bool:
+    def goes_on(self, case: Case, legs: set[str]) -> bool:
         """Say whether it can still make others differ after a case in which everything is right."""
-        return case.since <= self.last_at or not self.openers.isdisjoint(case.openers)
+        if case.since > self.last_at and self.openers.isdisjoint(case.openers):
+            self.proven |= legs
+        return not self.legs <= self.proven
 
 
 def _together(one: Finding, other: Finding) -> Finding:

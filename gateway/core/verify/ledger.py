@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from typing import NamedTuple, Protocol
 
@@ -116,6 +116,10 @@ class Ledger:
         costs = ((move.fees if not move.move.closes else {settle: -move.opening.get(settle, ZERO)}) for move in mine)
         cost = total(one.get(settle) for one in costs)
         return cost * min(size, held) / held if held > 0 else ZERO
+
+    def legs(self, openers: Collection[str] | None) -> set[str]:
+        """Return the positions of round trips; None: all that there are."""
+        return {move.move.position for move in self.moves if openers is None or move.move.opener in openers}
 
     def entered(self, case: Case) -> tuple[str, ...]:
         """Return the ids of the fills that opened the positions of a case, and of what was closed of them, up to it."""
