@@ -72,11 +72,19 @@ class Queue:
         self._bound()
 
     def put_back(self, taken: Queue) -> None:
-        """Take rows again that were not written: they are older than all that wait."""
+        """Take rows again that were not written: they are older than all that wait.
+
+        Where something between was given up, they are too: there is one gap, before the first row.
+        """
+        given_up = taken.given_up
+        if self.lost is not None:
+            while taken._rows:
+                taken._give_up()
         taken._rows.extend(self._rows)
         self._rows = taken._rows
         self.bytes += taken.bytes
         self.lost = together(taken.lost, self.lost)
+        self.given_up += taken.given_up - given_up
         self._bound()
 
     def entries(self) -> list[Entry]:
@@ -99,12 +107,16 @@ class Queue:
 
     def _bound(self) -> None:
         while len(self._rows) > self.most_rows or (self.bytes > self.most_bytes and len(self._rows) > 1):
-            row = self._rows.popleft()
-            self.bytes -= _size(row)
-            self.given_up += 1
-            entry = isinstance(row, Entry)
-            gap = Lost(since=row.id, until=row.id, entries=int(entry), samples=int(not entry))
-            self.lost = together(self.lost, gap)
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Let go of the oldest row."""
+        row = self._rows.popleft()
+        self.bytes -= _size(row)
+        self.given_up += 1
+        entry = isinstance(row, Entry)
+        gap = Lost(since=row.id, until=row.id, entries=int(entry), samples=int(not entry))
+        self.lost = together(self.lost, gap)
 
 
 def _size(row: Entry | MarkSample) -> int:

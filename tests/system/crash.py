@@ -29,11 +29,12 @@ from gateway.app import Gateway
 from gateway.client import Client
 from gateway.config import LogSettings
 from gateway.log import configure
+from gateway.storage import entries
 from tests.system import rewound, stored
 from tests.system.burden import Burden
 from tests.system.desk import eventually, running_simulator
 from tests.system.expected import Books
-from tests.system.programs import get
+from tests.system.programs import get, until
 from tests.system.roomy import roomy
 from tests.system.stations import Station, StorageKind, station
 from tests.system.truth import differences
@@ -41,7 +42,7 @@ from tests.system.watching import TABLES, Watching, client, unequal
 
 # One-way and hedged, on all venues.
 ACCOUNTS = ("okx-main", "okx-hedge", "bybit-main", "bybit-hedge", "hl-main", "aster-main", "aster-hedge")
-FAULTS = ("gateway", "postgres", "both", "outage", "full_disk")
+FAULTS = ("gateway", "postgres", "both", "outage", "full_disk", "lost")
 KINDS: tuple[StorageKind, ...] = get_args(StorageKind)
 BEFORE_S, AFTER_S = (0.3, 4.0), (0.0, 1.5)  # how long the world runs under load around a fault
 SETTLE_S = 60.0
@@ -142,6 +143,7 @@ class Matrix:
             "both": self._both,
             "outage": self._outage,
             "full_disk": self._full_disk,
+            "lost": self._lost,
         }
         async with self._burden.running():
             await self._pause(BEFORE_S)
@@ -195,6 +197,7 @@ class Matrix:
             await away.enter_async_context(where.without_postgres())
             with where.full_disk() as how:
                 await until_figure(where, "spool_ok", lambda value: value == 0, "there is no room left")
+                await self._alert(where, "firing", ("warning", "critical"))
                 await self._pause(BEFORE_S)
                 if way == "killed meanwhile":
                     await where.kill()
@@ -203,6 +206,30 @@ class Matrix:
                     await until_figure(where, "checkpoint_ok", lambda value: value == 1, "the database has everything")
         if way == "killed meanwhile":
             await self._again(where, name)
+        else:
+            await self._alert(where, "resolved", ("warning", "critical"))
+        return f"{how}, {way}"
+
+    async def _lost(self, where: Station, name: str) -> str:
+        """Nowhere to write to, and memory for few entries: some are given up, in a life of its own."""
+        await where.kill()
+        await where.start(narrow=True)
+        await where.live()
+        way = self._chosen.choice(["room first", "database first"])
+        async with AsyncExitStack() as away:
+            await away.enter_async_context(where.without_postgres())
+            with where.full_disk() as how:
+                await until_figure(where, "journal_lost_total", lambda value: value > 0, "entries are given up")
+                await self._alert(where, "firing", ("critical",))
+                await self._pause(BEFORE_S)
+                if way == "database first":
+                    await away.aclose()
+                    await until_figure(where, "checkpoint_ok", lambda value: value == 1, "the database has everything")
+        await self._alert(where, "resolved", ("critical",))
+        await self._blame_lasting(f"{name}: lost", lambda: self._gaps(where))
+        await self._waiting(where)
+        await where.kill()
+        await self._again(where, name)
         return f"{how}, {way}"
 
     async def _again(self, where: Station, name: str) -> None:
@@ -244,6 +271,29 @@ class Matrix:
             [] if answer["feeds_live"] else [f"{name} {row}" for name, row in answer["feeds"].items() if row != "live"]
         )
 
+    @staticmethod
+    async def _alert(where: Station, state: str, severities: Sequence[str]) -> None:
+        """Wait until the alert that storage has is told like this by the API."""
+
+        def told(answer: Any) -> bool:
+            return [row for row in answer["alerts"].values() if row["severity"] in severities] != []
+
+        await until(f"{where.url}/v1/alerts?rule=storage&state={state}", told, f"the alert is {state}", SETTLE_S)
+
+    async def _gaps(self, where: Station) -> list[str]:
+        """Return where what this life gave up is other than what its journal says, or no replay can begin behind it."""
+        epoch, given_up = (await get(f"{where.url}/readyz"))["epoch"], (await where.figures())["journal_lost_total"]
+        async with where.database() as connection:
+            rows = await connection.fetch("SELECT id, body FROM journal WHERE kind = 'lost' AND epoch = $1", epoch)
+            base = await entries.begins(connection, 1 << 62)
+        gaps = [json.loads(row["body"]) for row in rows]
+        said = sum(gap["entries"] + gap["samples"] for gap in gaps)
+        found = [f"{given_up:.0f} were given up, {said} are said to be"] if said != given_up else []
+        behind = max((gap["until"] for gap in gaps), default=0)
+        return found + (
+            [f"no whole base follows the gap that ends at {behind}"] if base is None or base < behind else []
+        )
+
     async def _untrue(self, where: Station) -> list[str]:
         snapshot = await get(f"{where.url}/v1/snapshot?tables=positions,accounts")
         truth = self._simulator.control.truth()
@@ -258,7 +308,9 @@ class Matrix:
         found = [
             f"{key} is {figures.get(key)}, not {value}" for key, value in wanted.items() if figures.get(key) != value
         ]
-        return found + [f"{key} is {figures[key]}" for key in never if figures[key]]
+        found += [f"{key} is {figures[key]}" for key in never if figures[key]]
+        firing = (await get(f"{where.url}/v1/alerts?rule=storage&state=firing"))["alerts"]
+        return found + [f"the alert {name} fires: {row.get('note')}" for name, row in firing.items()]
 
     async def _past(self, where: Station) -> list[str]:
         """Return which accounts' past is being read still: what is late is folded at its end."""

@@ -1,11 +1,13 @@
 """Venues that answer twenty times as many questions: what a start reads of the past takes seconds then, where it takes minutes.
 
-``python -m tests.system.roomy serve …`` is ``perpwire`` beside such venues. For tests that start gateways again and again and wait
-until their books are whole; the limits themselves are the subject of others.
+``python -m tests.system.roomy serve …`` is ``perpwire`` beside such venues, ``… roomy --narrow serve …`` the same with hardly any
+memory for what can be written nowhere. For tests that start gateways again and again and wait until their books are whole; the
+limits themselves are the subject of others.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from unittest import mock
@@ -16,8 +18,10 @@ from exchanges.aster import Aster
 from exchanges.hyperliquid import Hyperliquid
 from exchanges.sim import aster_market, hyperliquid
 from gateway.cli import main
+from gateway.storage.queue import Queue
 
 TIMES = 20
+NARROW_ROWS = 300  # more than wait in a second with load, fewer than in some seconds without a disk
 
 
 @contextmanager
@@ -34,6 +38,17 @@ def roomy() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def narrow() -> Iterator[None]:
+    """Let gateways of this process keep few entries of the journal that can be written nowhere."""
+    with mock.patch.object(Queue.__init__, "__defaults__", (NARROW_ROWS, 1 << 30)):
+        yield
+
+
 if __name__ == "__main__":
-    with roomy():
+    with ExitStack() as world:
+        world.enter_context(roomy())
+        if sys.argv[1:2] == ["--narrow"]:
+            del sys.argv[1]
+            world.enter_context(narrow())
         main()

@@ -96,11 +96,12 @@ class Station:
             await self.cluster.stop()
         self._mounts.close()
 
-    async def start(self) -> None:
-        """Start the gateway; it serves, and its feeds are coming up."""
+    async def start(self, *, narrow: bool = False) -> None:
+        """Start the gateway; it serves, and its feeds are coming up. ``narrow``: with hardly any memory for its journal."""
         assert self.running is None, "one at a time"
+        command = (*COMMAND, "--narrow") if narrow else COMMAND
         self.running = await self._life.enter_async_context(
-            program(self.folder, "serve", "--config", self.folder / "config.yaml", command=COMMAND)
+            program(self.folder, "serve", "--config", self.folder / "config.yaml", command=command)
         )
         self.lives += 1
 
