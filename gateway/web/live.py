@@ -44,7 +44,7 @@ _MAX_AGE = Param("max_age_ms", "integer", "Ask the venue first where it was aske
 _CLASSES: tuple[str, ...] = get_args(CorrectionClass)
 _LONGEST_AGE_MS = 86_400_000
 # Pages and questions that are kept: many clients ask for the same, again and again.
-_MOST_PAGES, _MOST_BYTES, _MOST_QUESTIONS = 256, 16 << 20, 1_024
+_MOST_PAGES, _MOST_BYTES, _MOST_QUESTIONS, _LONGEST_KEPT = 256, 16 << 20, 1_024, 2_048
 
 # Live tables: the parameters that their rows can be filtered by.
 LIVE: dict[str, tuple[Param, ...]] = {
@@ -143,10 +143,11 @@ class LiveRoutes:
         max_age_ms = query.integer("max_age_ms", 0, _LONGEST_AGE_MS)
         if max_age_ms is not None:
             return await self._verified(table, selection, question, max_age_ms)
-        if not query.knows("from"):  # else the next one may want it in another form
+        asked: bytes = request.scope["query_string"]
+        if not query.knows("from") and len(asked) <= _LONGEST_KEPT:  # where it does the next one may want another form
             if len(self._questions) >= _MOST_QUESTIONS:
                 self._questions.clear()
-            self._questions[request.scope["path"], request.scope["query_string"]] = question
+            self._questions[request.scope["path"], asked] = question
         return Response(self._body(selection, question), media_type="application/json")
 
     def again(self, scope: Scope) -> bytes | None:

@@ -138,3 +138,7 @@ async def test_what_is_kept_is_bounded(toy: Toy, state: ServerState, monkeypatch
         assert len(routes._pages) <= 3
         assert len(routes._questions) <= 5
         assert kept <= 100 or len(routes._pages) == 1
+    before = set(routes._questions)
+    scope = {"type": "http", "path": "/v1/positions", "query_string": b"symbol=" + b"A," * 2_000, "headers": []}
+    await handler(live.Request(scope))
+    assert set(routes._questions) == before
