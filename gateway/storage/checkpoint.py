@@ -45,8 +45,9 @@ from gateway.core.journal import Entry, MarkSample, Places
 from gateway.core.records import Backfill, ClosedCycle, Correction, Covered, Verification
 from gateway.storage import restore
 from gateway.storage.batch import Batch, Record, Written
+from gateway.storage.dirty import Dirty
 from gateway.storage.errors import PostgresAway, PostgresRefused, SpoolFull, StorageError
-from gateway.storage.mirror import Dirty, Mirror, Origin, StoredAccount
+from gateway.storage.mirror import Mirror, Origin, StoredAccount
 from gateway.storage.outlet import Outlet
 from gateway.storage.postgres import Database
 from gateway.storage.queue import Lost, Queue, together

@@ -1,15 +1,11 @@
-"""What the database should hold, and what of it still has to be written. Pure: no database, clock or loop.
+"""What the database should hold. Pure: no database, clock or loop.
 
-Owns the newest record of every row, the set of keys that changed since they were last taken, and the append-only records and
-entries of the journal that wait to be written (the database alone holds them afterwards). Records are references to
-frozen events, so a batch is a consistent cut however long its writing takes. Bounded by the number of rows: a key that
-changes a thousand times waits once, and a removed one waits as its bare key until it was written. Of append-only records of a kind
-the oldest beyond ``MOST_RECORDS`` are given up and counted, of the journal those beyond the bounds of ``Queue``.
+Owns the newest record of every row, and makes a batch of those that wait (``Dirty``). Records are references to frozen events, so a
+batch is a consistent cut however long its writing takes.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from decimal import Decimal, InvalidOperation
 from typing import NamedTuple
@@ -27,12 +23,9 @@ from exchanges.events import (
     PositionState,
 )
 from gateway.core.alerts.records import AlertRecord, Silence
-from gateway.core.facts import completed
 from gateway.core.journal import Entry, MarkSample, Places
 from gateway.core.records import ClosedCycle, Correction, PositionChange
 from gateway.storage.batch import (
-    FACTS,
-    RECORDS,
     AccountRow,
     BalanceRow,
     Batch,
@@ -42,17 +35,12 @@ from gateway.storage.batch import (
     Record,
     RecordRow,
 )
+from gateway.storage.dirty import BalanceKey, CollateralKey, ContractKey, Dirty, Kept
 from gateway.storage.queue import Queue
 
-MOST_RECORDS = 100_000  # of a kind, that can be written nowhere: some 100 MB
-_RECORD_BYTES = 50  # in a batch, at least
-
 RecordKey = tuple[str, str]  # kind, id
-ContractKey = tuple[str, str, str]  # venue, env, symbol
 TiersKey = tuple[str, str, str]  # venue, env, tiers_key
 Whose = tuple[MarginMode | None, str | None]  # margin mode, account
-CollateralKey = tuple[str, str, str]  # venue, env, ccy
-BalanceKey = tuple[str, str]  # account, scope
 # Returns the place of the raw entry that a record came by: of which kind (its table), which id, which account.
 Origin = Callable[[str, str, str | None], int | None]
 # What a repeated message changes though it says nothing new.
@@ -69,69 +57,6 @@ class StoredAccount(msgspec.Struct, frozen=True, kw_only=True):
     region: str | None = None
     user: str = "default"
     execution: Execution = "live"
-
-
-class Kept(NamedTuple):
-    """A record that waits, and the raw entry that it came by."""
-
-    record: Record
-    journal: int | None
-
-
-class Dirty:
-    """Keys whose rows differ from the database, and the accounts whose unknown rows are to be deleted there.
-
-    Attributes:
-        given_up: Records that nobody could write.
-    """
-
-    def __init__(self, queue: Queue) -> None:
-        self.accounts: set[str] = set()
-        self.contracts: set[ContractKey] = set()
-        self.collateral: set[CollateralKey] = set()
-        self.positions: set[str] = set()
-        self.balances: set[BalanceKey] = set()
-        self.prune: set[str] = set()
-        # Ordered: the first of a plain dict is looked for behind all that were deleted before it.
-        self.records: dict[str, OrderedDict[str, Kept]] = {kind: OrderedDict() for kind in RECORDS}
-        self.queue = queue
-        self.given_up = 0
-
-    @property
-    def least_bytes(self) -> int:
-        """How many bytes a batch of it has at least."""
-        return self.queue.body_bytes + _RECORD_BYTES * sum(map(len, self.records.values()))
-
-    def __len__(self) -> int:
-        marked = len(self.accounts) + len(self.contracts) + len(self.positions) + len(self.balances)
-        records = sum(len(of) for of in self.records.values())
-        return marked + len(self.collateral) + len(self.prune) + records + len(self.queue)
-
-    def add(self, other: Dirty) -> None:
-        """Take over all keys of ``other``."""
-        self.accounts |= other.accounts
-        self.contracts |= other.contracts
-        self.collateral |= other.collateral
-        self.positions |= other.positions
-        self.balances |= other.balances
-        self.prune |= other.prune
-        for kind, of in other.records.items():
-            newer, self.records[kind] = self.records[kind], of
-            for kept in newer.values():
-                self.wait(kind, *kept)
-        self.queue.put_back(other.queue)
-
-    def wait(self, kind: str, record: Record, origin: int | None) -> None:
-        """Keep a record; one of the same id that waits is older. Beyond ``MOST_RECORDS`` the oldest is given up."""
-        waiting = self.records[kind]
-        former = waiting.pop(record.id, None)
-        if former is not None:
-            origin = former.journal if former.journal is not None else origin  # the entry that it first came by
-            record = completed(former.record, record) if kind in FACTS else record
-        waiting[record.id] = Kept(record, origin)
-        if len(waiting) > MOST_RECORDS:
-            waiting.popitem(last=False)
-            self.given_up += 1
 
 
 class _Position(NamedTuple):

@@ -58,7 +58,7 @@ def test_each_change_has_a_place_of_its_own_among_those_of_the_journal() -> None
 
 
 def test_records_that_wait_are_bounded_on_every_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.storage.mirror.MOST_RECORDS", 10)
+    monkeypatch.setattr("gateway.storage.dirty.MOST_RECORDS", 10)
     mirror = Mirror()
     for number in range(30):
         if number % 6 == 0:
