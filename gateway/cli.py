@@ -493,6 +493,7 @@ def verify(
     from gateway.core.backfills import BadWindow, moment
     from gateway.core.journal import DAY_MS
     from gateway.core.records import Verification
+    from gateway.core.verified import lines
     from gateway.log import configure
 
     now = time.time_ns() // 1_000_000
@@ -516,7 +517,9 @@ def verify(
 
     run(main)
     Console().print(verifying.table(found))
-    if any(finding.cls == "unexplained" for row in found for finding in row.findings):
+    left = [f"unexplained: {row.account}: {line}" for row in found for line in lines([row])]
+    if left:
+        print("\n".join(left))
         raise typer.Exit(1)
 
 

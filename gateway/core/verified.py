@@ -64,11 +64,16 @@ def unexplained(rows: Iterable[Verification]) -> list[Finding]:
     return [finding for row in rows for finding in row.findings if finding.cls == "unexplained"]
 
 
-def words(rows: Sequence[Verification]) -> str:
-    """Return what nothing explains, for people: day, amounts and ids of the first few lines."""
-    lines = [(row, finding) for row in rows for finding in row.findings if finding.cls == "unexplained"]
-    more = f"; {len(lines) - _LINES} more" if len(lines) > _LINES else ""
-    return "; ".join(_line(row, finding) for row, finding in lines[:_LINES]) + more
+def words(rows: Iterable[Verification]) -> str:
+    """Return what nothing explains, for people: the first few lines."""
+    found = lines(rows)
+    more = f"; {len(found) - _LINES} more" if len(found) > _LINES else ""
+    return "; ".join(found[:_LINES]) + more
+
+
+def lines(rows: Iterable[Verification]) -> list[str]:
+    """Return what nothing explains, a line each: day, amounts and ids."""
+    return [_line(row, finding) for row in rows for finding in row.findings if finding.cls == "unexplained"]
 
 
 def _line(row: Verification, finding: Finding) -> str:

@@ -43,6 +43,11 @@ async def test_books_agree_and_balance_and_what_was_done_to_them_is_said_exactly
     assert outcome.exact(), outcome.tampered
     untouched, tampered = said
     assert untouched.status == 0, untouched
-    assert "unexplained" not in untouched.out
+    assert "\nunexplained: " not in untouched.out
     assert tampered.status == 1
-    assert tampered.out.count("unexplained") == len(outcome.touched)
+    told = [line for line in tampered.out.splitlines() if line.startswith("unexplained: ")]
+    assert len(told) == len(outcome.touched)
+    for row in outcome.touched:
+        assert any(line.startswith(f"unexplained: {row.account}: ") and f" {row.symbol}: " in line for line in told), (
+            row
+        )

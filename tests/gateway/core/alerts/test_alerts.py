@@ -354,6 +354,36 @@ def test_trouble_of_the_storage_is_one_alert_that_worsens_and_ends() -> None:
     assert states(one)["storage:gateway"] == "resolved"
 
 
+def test_what_a_verification_cannot_explain_is_an_alert_of_its_account_until_a_later_one_does() -> None:
+    one = desk()
+    one.turn([*LIVE, position()], T0)
+    one.clock(T0 + 1_000)
+    assert "verification:okx-main" not in states(one)
+    words = "2025-11-20 BTC-USDT-SWAP: trade 7: fees -1.50 USDT (fill-7)"
+    one.alerts.verified("okx-main", 1, words)
+    one.clock(T0 + 2_000)
+    alert = row(one, "alerts", "verification:okx-main")
+    assert (alert["state"], alert["severity"], alert["account"], alert["value"]) == ("firing", "warning", "okx-main", 1.0)
+    assert words in alert["message"]
+    one.alerts.verified("okx-main", 0, "")
+    one.clock(T0 + 3_000)
+    assert states(one)["verification:okx-main"] == "resolved"
+
+
+def test_an_unexplained_difference_outlives_a_restart_until_its_days_were_read_again() -> None:
+    sink = Sink()
+    one = desk(sink=sink)
+    one.turn([*LIVE, position()], T0)
+    one.alerts.verified("okx-main", 2, "two lines")
+    one.clock(T0 + 1_000)
+    other = restarted(sink, [position()], T0 + 20_000)
+    other.clock(T0 + 21_000)
+    assert states(other)["verification:okx-main"] == "firing"
+    other.alerts.verified("okx-main", 0, "")
+    other.clock(T0 + 22_000)
+    assert states(other)["verification:okx-main"] == "resolved"
+
+
 # --- People ------------------------------------------------------------------------------------------------------------
 
 
