@@ -54,6 +54,7 @@ log = structlog.get_logger("perpwire")
 _CLOCK_TURN_S = 1.0
 # Between two steps of a base.
 _STEP_S = 0.01
+_SOON_S = 0.001  # while turns wait
 # A fill may come a moment before the position that it changed: the stream's own word is waited for so long.
 _STREAM_FIRST_MS = 300
 # What is being delivered at a stop is waited for so long.
@@ -93,6 +94,9 @@ class Turns:
         return done
 
     def _turn(self) -> None:
+        if self._journal.copying:  # in steps, between which everybody else has his turn
+            asyncio.get_running_loop().call_later(_SOON_S, self._turn)
+            return
         groups, self._inbox = self._inbox, []
         if not self._apply(groups):
             single = [(name, (event,)) for name, events in groups for event in events]
@@ -147,7 +151,7 @@ class Gateway:
         self.store = Store(config.storage, self.clock.wall_ms)
         self.metrics = Metrics()
         self.server = Server()
-        self.journal = Journal(lambda work: asyncio.get_running_loop().call_later(_STEP_S, work))
+        self.journal = Journal(self._later)
         self.notifier = Notifier(channels, self.clock, random.random)
         self.feeds: Feeds
         self._recorder, self._policy = recorder, policy
@@ -162,6 +166,10 @@ class Gateway:
         """Where clients are served; after ``start``."""
         host = self.config.server.host
         return f"http://{f'[{host}]' if ':' in host else host}:{self.server.port}"
+
+    def _later(self, work: Callable[[], None]) -> None:
+        """Take the next step of a base once others had their turn."""
+        asyncio.get_running_loop().call_later(0.0 if self.journal.copying else _STEP_S, work)
 
     async def start(self) -> None:
         """Bring everything up: storage, what it remembers, the port, then the venues. Returns when clients are served.

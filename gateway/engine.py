@@ -46,7 +46,7 @@ from gateway.core.calibrating import Calibration
 from gateway.core.calibration import Bounds
 from gateway.core.feeds import Feeds
 from gateway.core.holdings import Holdings
-from gateway.core.image import Portion, portions, take_over
+from gateway.core.image import Image, take_over
 from gateway.core.market import Market
 from gateway.core.pools import Pools
 from gateway.core.portfolio import Portfolio
@@ -388,9 +388,9 @@ class Engine:
             raise
         return self._changes.commit(now)
 
-    def image(self) -> list[Portion]:
-        """Return what gives the whole state that is now, but alerts (``told``); to be called between two turns."""
-        return portions(self, self.alike(()))
+    def image(self) -> Image:
+        """Return what copies the whole state, but alerts (``told``), between two turns."""
+        return Image(self, self.alike(()))
 
     def told(self, now: int) -> list[Event]:
         """Return alerts and silences as an engine that follows is told of them."""

@@ -56,6 +56,9 @@ class _Watched:
 class Journal:
     """One life. ``open`` once the engine is there and before it is told anything, ``close`` at a good end.
 
+    Attributes:
+        copying: The engine's state is being copied: a turn would have to copy the rest first, at once, and had better wait.
+
     Args:
         later: Calls what it is given in a moment, so that others have their turn; a base is put down in such steps.
     """
@@ -63,7 +66,8 @@ class Journal:
     def __init__(self, later: Callable[[Callable[[], None]], object] = lambda work: work()) -> None:
         self._scribe: Scribe | None = None
         self._later = later
-        self._parts: Callable[[int], Iterator[None]] = lambda _: iter(())
+        self.copying = False
+        self._begin: Callable[[int], Iterator[None]] = lambda _: iter(())
         self._rest: Iterator[None] = iter(())  # of the base that is being put down
         self._day = 0
 
@@ -89,9 +93,15 @@ class Journal:
             kept: Takes the entries.
             places: Gives out the places of all that is kept, behind those of earlier lives.
         """
-        self._parts = lambda at: scribe.base(
-            bodies(engine.told(at), conditions, accounts, at, state=engine.image()), at
-        )  # fmt: skip
+
+        def begin(at: int) -> Iterator[None]:
+            image, told = engine.image(), engine.told(at)
+            self.copying = True
+            yield from image.copy()
+            self.copying = False
+            yield from scribe.base(bodies(told, conditions, accounts, at, state=image.portions()), at)
+
+        self._begin = begin
         self._day = now // DAY_MS
         scribe = Scribe(engine.tables.epoch, places, engine, kept.put_entry, kept.put_sample)
         for _ in scribe.base(bodies(restored, conditions, accounts, now, stored_at), now):
@@ -142,13 +152,15 @@ class Journal:
         """Let the engine take the time; a day begins with a base of its own, so that the days before it can be dropped."""
         if now // DAY_MS > self._day:
             self.renew(now)
+        if self.copying:
+            return False  # the next one comes in a second
         return self._take(engine, lambda scribe: scribe.begin_clock(now), lambda: engine.clock(now, last_messages))
 
     def renew(self, now: int) -> None:
         """Let replays begin here, too: with a new day, or behind what could not be kept."""
         if self._scribe is not None:
-            self._day = now // DAY_MS
-            self._rest = self._parts(now)
+            self._day, self.copying = now // DAY_MS, False
+            self._rest = self._begin(now)
             self._go_on(self._rest)
 
     def _go_on(self, rest: Iterator[None]) -> None:
@@ -163,6 +175,8 @@ class Journal:
     def _take(self, engine: Engine, begin: Callable[[Scribe], None], change: Callable[[], bool]) -> bool:
         if self._scribe is None:
             return change()
+        while self.copying:
+            next(self._rest)
         begin(self._scribe)
         try:
             return change()

@@ -15,6 +15,7 @@ from __future__ import annotations
 import base64
 import copyreg
 import pickle
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from types import BuiltinMethodType, FunctionType, MethodType
@@ -42,7 +43,8 @@ Portion = Callable[[], str]
 _Many = dict[Any, Any] | list[Any]
 
 _RECORDS = 300  # in one portion
-_BYTES = 200_000  # of what is encoded at once, in one portion
+_AT_ONCE = 50  # positions, say, that are encoded in one step
+_BYTES = 100_000  # of what is encoded at once, in one portion
 # What is kept in great numbers and never changes.
 _MANY: Mapping[type, Sequence[str]] = {
     Newest: ("_records", "_order", "_seen"),
@@ -61,7 +63,16 @@ _MANY: Mapping[type, Sequence[str]] = {
 # An engine that follows has these of its own: alerts, and which prices of currencies count, are told to it.
 _OWN = frozenset({"alerts", "settings", "sink", "_follows", "_step"})
 _TOLD = "alerts"  # the table of them
-_UNREADABLE = (pickle.UnpicklingError, ArithmeticError, AttributeError, EOFError, LookupError, TypeError, ValueError)
+_UNREADABLE = (
+    pickle.UnpicklingError,
+    zlib.error,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
 _FUNCTIONS = (FunctionType, MethodType, BuiltinMethodType)
 _BACK = ("_part", "_records", "_array", "_view")  # methods of ``_Unpickler``
 _CLASSES = ("gateway.core.", "exchanges.events")
@@ -71,23 +82,31 @@ _OTHERS = frozenset({
 })  # fmt: skip
 
 
-def portions(root: object, like: object) -> list[Portion]:
-    """Return what gives an engine's present state, portion by portion: each to be called once, in this order, whenever.
+class Image:
+    """The state of an engine as it is while ``copy`` runs: the engine takes no turn until that is over.
 
     Args:
         like: A new engine: it says what the parts are.
     """
-    written = _Written()
-    pickler = _Pickler(written, {place: _at(root, place) for place in parts(like)})
-    pickler.write()
-    whole = bytes(written)
-    found: list[Portion] = [
-        lambda at=at: _text(b"s", whole[at : at + _BYTES])  # type: ignore[misc]  # bound now
-        for at in range(0, len(whole), _BYTES)
-    ]
-    packed = _packed(pickler.later)
-    count = -(-sum(map(len, pickler.later)) // _RECORDS)
-    return found + [lambda: _text(b"r", pickle.dumps(next(packed), 5))] * count
+
+    def __init__(self, root: object, like: object) -> None:
+        self._written = _Written()
+        self._pickler = _Pickler(self._written, {place: _at(root, place) for place in parts(like)})
+
+    def copy(self) -> Iterator[None]:
+        """Copy it in steps of some milliseconds."""
+        return self._pickler.write()
+
+    def portions(self) -> list[Portion]:
+        """Return what gives it, portion by portion: each to be called once, in this order, whenever."""
+        whole = bytes(self._written)
+        found: list[Portion] = [
+            lambda at=at: _text(b"s", whole[at : at + _BYTES])  # type: ignore[misc]  # bound now
+            for at in range(0, len(whole), _BYTES)
+        ]
+        packed = _packed(self._pickler.later)
+        count = -(-sum(map(len, self._pickler.later)) // _RECORDS)
+        return found + [lambda: _text(b"r", pickle.dumps(next(packed), 5))] * count
 
 
 def take_over(root: object, texts: Iterable[str]) -> None:
@@ -99,13 +118,13 @@ def take_over(root: object, texts: Iterable[str]) -> None:
     whole, records = bytearray(), dict[int, list[Any]]()
     try:
         for text in texts:
-            portion = base64.b64decode(text)
+            portion = zlib.decompress(base64.b64decode(text))
             if portion[:1] == b"s":
                 whole += portion[1:]
             else:
                 for number, items in _Unpickler(portion[1:], root).load():
                     records.setdefault(number, []).extend(items)
-        states: dict[str, dict[str, Any]] = _Unpickler(bytes(whole), root, records).load()
+        states = _Unpickler(bytes(whole), root, records).states()
         if states.keys() != parts(root).keys():
             raise msgspec.ValidationError("the engine has other parts now")
         for place, state in states.items():
@@ -181,7 +200,7 @@ def _packed(later: Iterable[_Many]) -> Iterator[list[tuple[int, list[Any]]]]:
 
 
 def _text(kind: bytes, portion: bytes) -> str:
-    return base64.b64encode(kind + portion).decode()
+    return base64.b64encode(zlib.compress(kind + portion, 1)).decode()
 
 
 class _Later:
@@ -222,9 +241,18 @@ class _Pickler(pickle.Pickler):
             | {_Later: _back, np.ndarray: _reduced, Chain: lambda chain: (decode, (chain.encode(),))}
         )
 
-    def write(self) -> None:
-        """Encode what the parts hold."""
-        self.dump({place: self._state(part, _held(part)) for place, part in self._parts.items()})
+    def write(self) -> Iterator[None]:
+        """Encode what the parts hold: first, some at a time, what they hold much of, and then who holds what."""
+        for place, part in self._parts.items():
+            state = self._state(part, _held(part))
+            for value in state.values():
+                if type(value) is dict and len(value) > _AT_ONCE:
+                    rest = iter(value.values())
+                    while some := list(islice(rest, _AT_ONCE)):
+                        self.dump(some)
+                        yield
+            self.dump({place: state})
+            yield
 
     def _state(self, one: object, found: dict[str, Any]) -> dict[str, Any]:
         found |= {name: self._put_off(found[name]) for name in _MANY.get(type(one), ())}
@@ -265,6 +293,11 @@ class _Reading:
     def __init__(self, data: bytes) -> None:
         self._data, self._at = data, 0
 
+    @property
+    def more(self) -> bool:
+        """Say whether there is more to read."""
+        return self._at < len(self._data)
+
     def read(self, size: int) -> bytes:
         """Return the next bytes."""
         self._at += size
@@ -280,8 +313,18 @@ class _Unpickler(pickle.Unpickler):
     """Decodes for an engine (``root``), with what was many (``records``)."""
 
     def __init__(self, data: bytes, root: object, records: Mapping[int, list[Any]] | None = None) -> None:
-        super().__init__(_Reading(data))
+        self._reading = _Reading(data)
+        super().__init__(self._reading)
         self._root, self._many = root, records or {}
+
+    def states(self) -> dict[str, dict[str, Any]]:
+        """Return what ``_Pickler.write`` encoded: what the parts hold, by their places."""
+        found = dict[str, dict[str, Any]]()
+        while self._reading.more:
+            one = self.load()
+            if isinstance(one, dict):
+                found |= one
+        return found
 
     def find_class(self, module_name: str, global_name: str) -> Any:
         """Return a class, or what gives an object its place back. Raises UnpicklingError for anything else."""

@@ -52,6 +52,7 @@ def main() -> None:
         "alerts": bench("alerts"),
         "whatif": bench("whatif"),
         "journal": bench("journal"),
+        "base": bench("base"),
         "bad_night": bench("bad_night"),
         "queries": bench("queries", "--journal", str(options.journal), "--fills", str(options.fills)),
         "latency": bench("latency", "--seconds", str(options.seconds)),

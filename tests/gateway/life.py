@@ -103,8 +103,10 @@ class Life:
     def base(self, at: int | None = None) -> Iterator[None]:
         """Begin a base in the middle of the life; each step puts an entry of it down."""
         self.at = self.at if at is None else at
-        engine = self.engine
-        made = bodies(engine.told(self.at), self._conditions, self._accounts, self.at, state=engine.image())
+        image, told = self.engine.image(), self.engine.told(self.at)
+        for _ in image.copy():
+            pass
+        made = bodies(told, self._conditions, self._accounts, self.at, state=image.portions())
         return self.scribe.base(made, self.at)
 
     def close(self) -> None:

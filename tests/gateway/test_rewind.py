@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 import hypothesis.strategies as st
@@ -31,10 +32,12 @@ from gateway.config import Config
 from gateway.core.accounts import AccountInfo
 from gateway.core.alerts.records import Silence
 from gateway.core.beginning import Base
-from gateway.core.journal import Entry, Places, decode
+from gateway.core.journal import DAY_MS, Entry, Places, decode
 from gateway.core.records import Demanded, Forgotten
+from gateway.engine import Engine
+from gateway.journalling import Journal
 from gateway.replay import Replay
-from gateway.rewind import NothingKept, Rewind
+from gateway.rewind import NothingKept, Rewind, conditions
 from tests.gateway.events_of import (
     BYBIT,
     OKX,
@@ -385,3 +388,30 @@ def test_a_price_that_comes_back_within_a_millisecond_is_no_repetition() -> None
     life.turn(mark("120", at=T0), at=T0)
     life.close()
     assert whole(again(life.rows)) == whole(life.engine)
+
+
+def test_while_the_state_is_copied_the_time_waits_and_a_turn_copies_the_rest_first() -> None:
+    steps_: list[Callable[[], None]] = []
+    rows: list[Any] = []
+    kept = SimpleNamespace(put_entry=rows.append, put_sample=rows.append)
+    journal, engine = Journal(steps_.append), Engine("lived", (OKX,), Config().engine)
+    journal.open(engine, (), conditions(Config()), (OKX,), T0, None, kept, Places())  # type: ignore[arg-type]
+    engine.restore((), T0)
+    engine.errands()
+    journal.turn(engine, [(None, [position(), balance(), feed("live")])], T0)
+    journal.clock(engine, T0 + 1_000, {})
+    before, tomorrow = len(rows), T0 // DAY_MS * DAY_MS + DAY_MS
+    assert not journal.clock(engine, tomorrow, {})
+    assert journal.copying
+    assert len(steps_) == 1
+    assert len(rows) == before, "nothing is put down of what is not whole"
+    journal.turn(engine, [(None, [position(size="7", fence=(9,))])], tomorrow + 5)
+    assert not journal.copying
+    assert rows[before].kind == "base", "it stands before the turn"
+    assert rows[-1].kind == "turn"
+    journal.clock(engine, tomorrow + 1_000, {})
+    journal.close(engine, tomorrow + 2_000)
+    again_ = again(rows[before:])
+    assert whole(again_) == whole(engine)
+    assert again_.positions.keys() == engine.positions.keys()
+    assert not [one for one in again_.positions.values() if one.restored_at is not None]
