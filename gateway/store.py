@@ -16,7 +16,6 @@ import asyncpg
 import msgspec
 from prometheus_client.core import Metric
 
-from exchanges.clock import SystemClock
 from exchanges.events import Event, PositionState
 from gateway.config import StorageSettings
 from gateway.core.accounts import AccountInfo
@@ -46,6 +45,10 @@ _DRAIN_S = 1.2
 _POSTGRES_STOP_S = 1.0  # all steps of a stop together stay below five seconds
 
 
+def _machine_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
 class Store:
     """The storage of one gateway: ``start`` → ``run`` as a task → ``stop``.
 
@@ -54,8 +57,8 @@ class Store:
 
     checkpoint: Checkpoint  # after ``start``; the engine's sink
 
-    def __init__(self, settings: StorageSettings, wall_ms: Callable[[], int] | None = None) -> None:
-        self._settings, self._wall_ms = settings, wall_ms or SystemClock().wall_ms
+    def __init__(self, settings: StorageSettings, wall_ms: Callable[[], int] = _machine_ms) -> None:
+        self._settings, self._wall_ms = settings, wall_ms
         self._postgres: EmbeddedPostgres | None = None
         self._database: Database | None = None
         self.reader: Reader | None = None  # for questions about what is stored; after ``start``

@@ -20,6 +20,7 @@ from gateway.core.round_trips import told
 ZERO = Decimal(0)
 # A venue tells of a fill and of the balance after it in two messages: near a fill nobody knows which of them a sample has seen.
 QUIET_MS = 5_000
+_SAMPLED_MS = 60_000  # a minute, and so are samples apart
 _OF_POSITIONS = ("settlement", "liquidation")  # they are realised
 _FLOAT = Decimal("1e-11")  # of what was added up
 USD = "USD"
@@ -106,6 +107,19 @@ def balance(of: Ends, flows: Flows, settle: Settle, findings: Iterable[Finding],
         }  # fmt: skip
         found.append(_of(ccy, equity, parts, step * (lines + 2) + _FLOAT * size))
     return (*found, _dollars(of, found)) if found else ()
+
+
+def price_range(
+    samples: Sequence[EquitySample], ccy: str, of: str, since: int, until: int
+) -> tuple[Decimal, Decimal] | None:
+    """Return the lowest and the highest that one unit of a currency was worth in another, by the samples around two moments (ms).
+
+    None: no sample knows both prices. Of an account that holds neither nobody samples them.
+    """
+    near = (one for one in samples if since - _SAMPLED_MS <= one.at <= until + _SAMPLED_MS)
+    known = [(one.usd[ccy], one.usd[of]) for one in near if one.usd.get(ccy) and one.usd.get(of)]
+    ratios = [Decimal(price) / Decimal(other) for price, other in known]
+    return (min(ratios), max(ratios)) if ratios else None
 
 
 def left(balances: Iterable[Balance]) -> list[Balance]:

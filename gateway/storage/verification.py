@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
+from functools import partial
 from typing import TypeVar
 
 import msgspec
 
 from exchanges.events import ClosedPnl, Event, Fill, FundingPayment, PositionState, Transfer
 from gateway.core.alerts.records import EquitySample
-from gateway.core.balancing import QUIET_MS, Flows
+from gateway.core.balancing import QUIET_MS, Flows, price_range
 from gateway.core.chains import AFTERWARDS_MS, Evidence, Seen, first_seen
 from gateway.core.evidence import SLACK_MS
 from gateway.core.records import Backfill, Verification
@@ -89,14 +90,15 @@ async def material(connection: Connection, account: str, since: int, until: int,
     sources = [row["source"] for row in await connection.fetch(_SOURCES, account)]
     unit = next((UNITS[source] for source in sources if source in UNITS), None)
     stretches = await _stretches(connection, account)
+    samples = await _rows(connection, "equity_samples", EquitySample, account, since - _AROUND_MS, until + _AROUND_MS)
     books = [await _book(connection, group, since, until, unit, stretches) for group in contracts.values()]
+    books = [book._replace(prices=partial(price_range, samples)) for book in books]
     around = since - _AROUND_MS - QUIET_MS, until + _AROUND_MS + QUIET_MS
     flows = Flows(
         await _rows(connection, "fills", Fill, account, *around),
         await _rows(connection, "funding", FundingPayment, account, *around),
         await _rows(connection, "transfers", Transfer, account, *around),
     )
-    samples = await _rows(connection, "equity_samples", EquitySample, account, since - _AROUND_MS, until + _AROUND_MS)
     records = await _rows(connection, "pnl_records", ClosedPnl, account, since, until)
 
     settles = {row["symbol"]: row["settle"] for row in await connection.fetch(_SETTLES, account, sorted(contracts))}
