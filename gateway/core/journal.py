@@ -1,8 +1,8 @@
 """The journal's entries: what came in, raw, and the turns that the engine made of it, in one order over all lives. Pure.
 
-Owns the form of entries and samples, their places, and events as text. A life is replayed from its entries alone: a ``base`` (the
-state that a start began with), then the turns, in the order of their places; entries of one turn are one call of the engine. Raw
-input is kept for whoever asks where a figure came from, and replayed by nobody.
+Owns the form of entries and samples, their places, and events as text. A life is replayed from its entries alone: a ``base`` (what
+a start began with, or the state of the engine later on), then the turns, in the order of their places; entries of one turn are one
+call of the engine. Raw input is kept for whoever asks where a figure came from, and replayed by nobody.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from gateway.core.alerts import records as alert_records
 PLACES = 1 << 20  # in one millisecond
 DAY_MS = 86_400_000
 
-# Raw: "ws", "rest". Of the engine: "base" (the state at a start, or at the beginning of a day), "turn" (events), "clock" (time
-# passed), "operator" (what somebody ordered), "correction" (what was put on record against a table), "lost" (what could not be
-# kept: how many entries, from which place on).
+# Raw: "ws", "rest". Of the engine: "base" (what a replay can begin with: at a start, at a day, behind a gap), "turn" (events),
+# "clock" (time passed), "operator" (what somebody ordered), "correction" (what was put on record against a table), "lost" (what
+# could not be kept: how many entries, from which place on).
 Kind = Literal["ws", "rest", "base", "turn", "clock", "operator", "correction", "lost"]
 SampleKind = Literal["mark", "index", "spot", "usd"]
 
