@@ -633,6 +633,32 @@ def storage(
     run(main)
 
 
+@app.command()
+def journal(
+    place: Annotated[
+        int, typer.Argument(min=0, help="Its place: `journal` of a record, or `causes` of another entry.")
+    ],
+    config: Annotated[Path, typer.Option(help="Configuration file.")] = Path("config.yaml"),
+) -> None:
+    """Print one entry of the journal as JSON, its body as it came."""
+    from gateway.storage import past
+    from gateway.store import reading
+
+    try:
+        settings = configuration.load(config)
+    except ConfigError as error:
+        fail(str(error))
+
+    async def main(_stop: Stop) -> None:
+        async with reading(settings.storage) as reader, reader.connection() as connection:
+            found = await past.entry(connection, place)
+        if found is None:
+            fail(f"journal: no entry {place} is kept; `journal` of a record names one")
+        print(msgspec.json.encode(found).decode(), flush=True)
+
+    run(main)
+
+
 def main() -> None:
     """Run the command line."""
     app()

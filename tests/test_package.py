@@ -24,14 +24,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     return zipfile.ZipFile(next(folder.glob("*.whl")))
 
 
-def test_the_wheel_holds_the_dashboard_and_every_module(wheel: zipfile.ZipFile) -> None:
+def test_the_wheel_holds_the_dashboard_every_module_and_dictionary(wheel: zipfile.ZipFile) -> None:
     names = set(wheel.namelist())
     for path in (ROOT / "static").rglob("*"):
         if path.is_file():
             assert f"gateway/static/{path.relative_to(ROOT / 'static')}" in names
     for package in ("gateway", "exchanges"):
         for path in (ROOT / package).rglob("*"):
-            if path.suffix in (".py", ".sql"):
+            if path.suffix in (".py", ".sql", ".dict"):
                 assert str(path.relative_to(ROOT)) in names
     assert not [name for name in names if name.startswith("tests/")]
 

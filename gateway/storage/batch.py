@@ -26,7 +26,7 @@ from exchanges.events import (
     Transfer,
 )
 from gateway.core.alerts.records import AlertRecord, EquitySample, Silence
-from gateway.core.journal import Entry, MarkSample
+from gateway.core.journal import Kind, MarkSample
 from gateway.core.records import Backfill, ClosedCycle, Correction, Covered, PositionChange, Verification
 
 Record = (
@@ -63,7 +63,7 @@ RECORDS: dict[str, type[Event]] = {
 # Of these a venue tells the same fact in several places, with more of it in one than in another.
 FACTS = frozenset({"fills", "funding", "transfers", "pnl_records"})
 Written = tuple[str, int]  # epoch and revision: the name of one batch
-Value = str | int | float | msgspec.Struct | tuple[Any, ...] | None  # one cell; records are written as JSON
+Value = str | bytes | int | float | msgspec.Struct | tuple[Any, ...] | None  # one cell; records are written as JSON
 Row = tuple[Any, ...]
 
 
@@ -137,6 +137,26 @@ class RecordRow(NamedTuple):
     journal: int | None
 
 
+class EntryRow(NamedTuple):
+    """A row of ``journal``; ``body`` as ``gateway.storage.payloads`` packed it, ``causes`` as the text of an array."""
+
+    id: int
+    at: int
+    kind: Kind
+    epoch: str
+    turn: int
+    seq: int
+    user_name: str | None
+    account: str | None
+    venue: str | None
+    source: str | None
+    request: str | None
+    request_id: str | None
+    venue_at: int | None
+    causes: str | None
+    body: bytes
+
+
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """One consistent cut to write, in one transaction.
 
@@ -165,7 +185,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     prune: Sequence[str] = ()
     keep: Sequence[str] = ()
     records: Mapping[str, Sequence[RecordRow]] = {}
-    entries: Sequence[Entry] = ()
+    entries: Sequence[EntryRow] = ()
     samples: Sequence[MarkSample] = ()
 
     @property
@@ -263,7 +283,7 @@ def _encoded(batch: Batch) -> tuple[bytes, list[RefusedRow]]:
 
 
 def _key(row: object) -> tuple[Value, ...]:
-    return (row.id,) if isinstance(row, Entry | MarkSample) else (ascii(row[0]),) if isinstance(row, tuple) else ()
+    return (row.id,) if isinstance(row, EntryRow | MarkSample) else (ascii(row[0]),) if isinstance(row, tuple) else ()
 
 
 def pieces(body: bytes) -> Iterator[Batch]:

@@ -43,8 +43,8 @@ from exchanges.events import (
 from gateway.core.alerts.records import AlertRecord, EquitySample, Silence
 from gateway.core.journal import Entry, MarkSample, Places
 from gateway.core.records import Backfill, ClosedCycle, Correction, Covered, Verification
-from gateway.storage import restore
-from gateway.storage.batch import Batch, Record, Written
+from gateway.storage import payloads, restore
+from gateway.storage.batch import Batch, EntryRow, Record, Written
 from gateway.storage.dirty import Dirty
 from gateway.storage.errors import PostgresAway, PostgresRefused, SpoolFull, StorageError
 from gateway.storage.mirror import Mirror, Origin, StoredAccount
@@ -266,9 +266,11 @@ class Checkpoint:
         What lies in the spool is written while ``run`` runs; ``whole``: before this returns, for whoever keeps nobody waiting.
 
         Raises:
-            WriterLockHeld | SpoolInUse | ServerTooOld | MigrationError | PostgresRefused | BadDsn: A start should not go on.
+            WriterLockHeld | SpoolInUse | ServerTooOld | MigrationError | PostgresRefused | BadDsn | DictionaryChanged: A start
+                should not go on.
         """
         self._started = False  # until it is known that this life may write
+        payloads.known()
         await self._outlet.open()
         if self._spool is not None:
             self.places.reach(self._spool.figures.journal)
@@ -436,9 +438,13 @@ class Checkpoint:
             return
         await self._outlet.ready(self._mirror.dirty.least_bytes)
         batch, taken = self._take(clean)
+        rows: list[EntryRow] | None = None
         try:
-            await self._outlet.write(batch)
+            rows = await payloads.rows_beside(taken.queue.entries())
+            await self._outlet.write(msgspec.structs.replace(batch, entries=rows))
         except BaseException:  # also cancelled: what was taken is durable nowhere, as far as anybody can tell
+            if rows is not None:
+                taken.queue.ready(rows)
             self._mirror.give_back(taken)
             raise
         finally:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 
 from gateway.core.journal import Entry, MarkSample, place
+from gateway.storage import payloads
 from gateway.storage.postgres import Connection
 
 _AT_ONCE = 2_000
@@ -35,7 +36,11 @@ async def begins(connection: Connection, until: int) -> int | None:
 
 
 async def life(connection: Connection, until: int) -> AsyncIterator[Entry | MarkSample]:
-    """Yield what a replay up to a place (exclusive) needs, from the newest base before it on, in one snapshot of the database."""
+    """Yield what a replay up to a place (exclusive) needs, from the newest base before it on, in one snapshot of the database.
+
+    Raises:
+        PayloadUnreadable: Of an entry on the way.
+    """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         since = await begins(connection, until)
         if since is None:
@@ -72,7 +77,7 @@ def _entry(row: asyncpg.Record) -> Entry:
         account=row["account"],
         venue=row["venue"],
         causes=tuple(row["causes"] or ()),
-        body=row["body"],
+        body=payloads.unpack(row["body"], row["id"]),
     )
 
 

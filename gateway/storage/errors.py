@@ -16,6 +16,8 @@
     ├── SpoolInUse           another process keeps the folder of the spool
     ├── SpoolFull            the spool cannot take or give a batch now: limit, full or read-only disk
     ├── SpoolUnreadable      the file of the spool cannot be read: it was set aside
+    ├── DictionaryChanged    a dictionary of the journal is not the one that its name says
+    ├── PayloadUnreadable    the body of an entry of the journal cannot be read
     └── ExecutionSwitched    an account's execution mode was changed while positions of the other mode are open
 
 None ever holds a password: addresses are shown by ``place`` of ``gateway.storage.postgres``.
@@ -148,6 +150,27 @@ class SpoolInUse(StorageError):
         who = f"process {pid}" if pid else "another process"
         do = f"Stop {who}, or give this one a spool of its own (storage.spool_dir in config.yaml)"
         super().__init__(str(folder), f"the spool is in use by {who}", do)
+
+
+class DictionaryChanged(StorageError):
+    """The file ``name`` is damaged: what was written by it could not be read, and what is written now by nobody else."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        what = "it is not what its name says: its bytes have another checksum"
+        super().__init__(f"dictionary {name} of the journal", what, "Install perpwire anew")
+
+
+class PayloadUnreadable(StorageError):
+    """The body of the entry at ``place`` of the journal; ``why``."""
+
+    def __init__(self, place: int, why: str) -> None:
+        self.place, self.why = place, why
+        do = (
+            "Where a dictionary is missing, a newer version of perpwire wrote it: read it with that one; damaged bytes come back "
+            "from a backup alone"
+        )
+        super().__init__(f"entry {place} of the journal", f"its body cannot be read: {why}", do)
 
 
 class SpoolFull(StorageError):

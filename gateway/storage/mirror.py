@@ -251,7 +251,7 @@ class Mirror:
         self.balances.setdefault((balance.account, balance.scope), _Balance(balance, at))
 
     def take(self) -> tuple[Batch, Dirty]:
-        """Return what has to be written, and the keys to ``give_back`` should that fail."""
+        """Return what has to be written, but for the entries of the queue, and the keys to ``give_back`` should that fail."""
         taken, self.dirty = self.dirty, Dirty(self._queue())
         self.dirty.given_up, self.dirty.queue.given_up = taken.given_up, taken.queue.given_up
         batch = Batch(
@@ -266,7 +266,6 @@ class Mirror:
             prune=sorted(taken.prune),
             keep=[key for key, row in self.positions.items() if row.state.account in taken.prune],
             records=self._record_rows(taken),
-            entries=taken.queue.entries(),
             samples=taken.queue.samples(),
         )
         return batch, taken

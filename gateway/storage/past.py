@@ -10,6 +10,7 @@ import msgspec
 from exchanges.events import Instrument, MarginTiers, PositionState
 from gateway.core.journal import place
 from gateway.core.lookup import Asked, Page, cursor_of
+from gateway.storage import payloads
 from gateway.storage.postgres import Connection
 from gateway.storage.sums import RATE_AGE_MS
 
@@ -210,7 +211,11 @@ async def timeline(connection: Connection, account: str, position: str, found: W
 async def entry(connection: Connection, place_: int) -> dict[str, Any] | None:
     """Return an entry of the journal as it came; None where none is kept of that place."""
     row = await connection.fetchrow("SELECT * FROM journal WHERE id = $1", place_)
-    return None if row is None else {name: value for name, value in row.items() if value is not None}
+    if row is None:
+        return None
+    return {name: value for name, value in row.items() if value is not None} | {
+        "body": payloads.unpack(row["body"], place_)
+    }
 
 
 async def names(connection: Connection, accounts: Sequence[str] | None) -> list[str]:

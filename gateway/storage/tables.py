@@ -11,7 +11,7 @@ from typing import NamedTuple
 import asyncpg
 import msgspec
 
-from gateway.core.journal import Entry, MarkSample
+from gateway.core.journal import MarkSample
 from gateway.storage.batch import RECORDS as RECORD_TYPES
 from gateway.storage.batch import Batch, RefusedRow, Row, Value
 from gateway.storage.postgres import Connection
@@ -161,7 +161,7 @@ JOURNAL = Table(
         ("request_id", "text"),
         ("venue_at", "bigint"),
         ("causes", "bigint[]"),
-        ("body", "text"),
+        ("body", "bytea"),
     ),
     replaced=False,
 )
@@ -243,16 +243,10 @@ async def write(connection: Connection, batch: Batch, *, row_by_row: bool) -> li
         for start in range(0, len(rows), _ROWS):
             await insert(table, rows[start : start + _ROWS])
     for start in range(0, len(batch.entries), _PLAIN_ROWS):
-        await insert(JOURNAL, [_entry(one) for one in batch.entries[start : start + _PLAIN_ROWS]])
+        await insert(JOURNAL, batch.entries[start : start + _PLAIN_ROWS])
     for start in range(0, len(batch.samples), _PLAIN_ROWS):
         await insert(SAMPLES, [_sample(one) for one in batch.samples[start : start + _PLAIN_ROWS]])
     return refused
-
-
-def _entry(one: Entry) -> Row:
-    causes = f"{{{','.join(map(str, one.causes))}}}" if one.causes else None
-    whose = (one.user, one.account, one.venue, one.source, one.request, one.request_id, one.venue_at)
-    return one.id, one.at, one.kind, one.epoch, one.turn, one.seq, *whose, causes, one.body
 
 
 def _sample(one: MarkSample) -> Row:
@@ -291,5 +285,5 @@ def _halving(connection: Connection, refused: list[RefusedRow]) -> _Insert:
     return insert
 
 
-def _cell(value: Value) -> str | int | float | None:
+def _cell(value: Value) -> str | bytes | int | float | None:
     return msgspec.json.encode(value).decode() if isinstance(value, msgspec.Struct | tuple) else value

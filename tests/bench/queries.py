@@ -36,13 +36,14 @@ from gateway.core.protocol import Limits
 from gateway.engine import Engine
 from gateway.history_desk import HistoryDesk
 from gateway.hub import Hub
-from gateway.storage import partitions
+from gateway.storage import partitions, payloads
 from gateway.storage.embedded import EmbeddedPostgres
 from gateway.storage.migrate import upgrade
 from gateway.storage.postgres import Connection
 from gateway.storage.queries import Reader
 from gateway.web.server import BACKLOG, Server
 from gateway.web.state import ServerState
+from tests.bench.journal import messages
 from tests.bench.latency import pin
 from tests.gateway.events_of import AccountInfo, balance, engine, instrument, mark, position
 
@@ -77,11 +78,11 @@ _HISTORY = f"""
         jsonb_build_object('legs', repeat('x', 300))
     FROM (SELECT n, {_WHOSE} FROM generate_series(1, $3::bigint) AS n) AS given
 """
+_BODIES = 1_000  # different ones
 _JOURNAL = """
     INSERT INTO journal (id, at, kind, epoch, turn, seq, user_name, account, venue, source, body)
     SELECT (at << 20) + n % 1048576, at, 'ws', 'bench', 0, 0, 'ann', 'a' || n % 20, 'okx', 'private',
-        rpad('{"arg":{"channel":"positions","instType":"SWAP"},"data":[{"pos":"' || n || '","upl":"' || n * 0.37 || '","ts":"' || at
-        || '","mgnMode":"cross","avgPx":"' || n % 5000 || '","ccy":"USDT","lever":"10"', 560, ',"k":"v"') || '}]}'
+        ($6::bytea[])[1 + n % cardinality($6::bytea[])]
     FROM (SELECT n, $1::bigint + n * ($2::bigint - $1) / $3::bigint AS at FROM generate_series($4::bigint, $5::bigint) AS n) AS x
 """
 _EQUITY = """
@@ -129,11 +130,12 @@ async def generate(dsn: str, journal: int, fills: int, now: int) -> dict[str, fl
         return min(max(-(-(at - first) * journal // (now - first)), 0), journal)
 
     begun = time.monotonic()
+    bodies = [payloads.pack("ws", "okx", text) for text in messages(_BODIES, random.Random(1))]
     for day in range(first // DAY_MS * DAY_MS, now + 1, DAY_MS):
         async with sql.transaction():  # what is written into a table that the same transaction made needs no log
             for table in partitions.PARTITIONED:
                 await partitions.make(sql, table, day)
-            await sql.execute(_JOURNAL, first, now, journal, number(day), number(day + DAY_MS) - 1)
+            await sql.execute(_JOURNAL, first, now, journal, number(day), number(day + DAY_MS) - 1, bodies)
     spent["journal"] = round(time.monotonic() - begun, 1)
     await sql.execute(
         "INSERT INTO mark_samples (id, venue, env, symbol, kind, at, value, turn, epoch) "

@@ -13,7 +13,7 @@ from gateway.core.accounts import AccountInfo
 from gateway.core.alerts.records import EquitySample
 from gateway.core.journal import Entry, MarkSample, day, place
 from gateway.core.records import Correction, PastPosition, PositionChange, Verification
-from gateway.storage import partitions, tables
+from gateway.storage import partitions, payloads, tables
 from gateway.storage.batch import AccountRow, Batch, ContractRow, RecordRow
 
 T0 = 1_763_683_200_000  # 2025-11-21, 00:00 UTC, a Friday
@@ -70,7 +70,7 @@ async def write(
         accounts=[AccountRow(i.name, i.user, i.venue, i.env, i.region, i.execution, None, 1) for i in accounts],
         contracts=[ContractRow(one.venue, one.env, one.symbol, one, None, 1) for one in contracts],
         records=rows,
-        entries=entries,
+        entries=payloads.rows(entries),
         samples=samples,
     )
     assert await tables.write(sql, batch, row_by_row=True) == []

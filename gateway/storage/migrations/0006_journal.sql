@@ -19,10 +19,10 @@ CREATE TABLE journal (
     request_id text,                         -- the venue's own, where it sends one
     venue_at   bigint,                       -- the venue's own time, where it says one
     causes     bigint[],                     -- the raw entries that a turn's events came from
-    body       text   NOT NULL               -- as it came; events as JSON
+    body       bytea  NOT NULL               -- as it came, events as JSON: packed by gateway.storage.payloads
 ) PARTITION BY RANGE (id);
--- Small texts are worth compressing too: within the row, before anything is moved out of it.
-ALTER TABLE journal ALTER COLUMN body SET STORAGE MAIN;
+-- Compressed already.
+ALTER TABLE journal ALTER COLUMN body SET STORAGE EXTERNAL;
 CREATE INDEX journal_account_id ON journal (account, id);
 CREATE INDEX journal_base ON journal (id) WHERE kind = 'base';  -- where replays begin
 

@@ -439,6 +439,12 @@ async def test_an_entry_of_the_journal_is_as_it_came_for_who_may_see_its_account
     await api.get(f"/v1/journal/{of_main}", status=404, who="bob")
     for wrong in ("1", "-1", "x", "9" * 19, "9" * 30):
         assert (await api.get(f"/v1/journal/{wrong}", status=404))["code"] == "not_found"
+    await api.sql.execute("UPDATE journal SET body = '\\x7abb00000001ff' WHERE id = $1", of_main)
+    refused = await api.get(f"/v1/journal/{of_main}", status=503)
+    assert (
+        f"entry {of_main} of the journal: its body cannot be read: it needs the dictionary 00000001"
+        in refused["detail"]
+    )
 
 
 async def test_services_get_what_is_live_and_what_was(api: Api) -> None:
