@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
@@ -219,21 +220,27 @@ def _shared(told: Sequence[FundingPayment | Transfer], held: list[tuple[Decimal,
 
 def _foremost(fills: list[Fill]) -> list[Fill]:
     """Return the fills that may have come first: none leads to them, by the sizes that they state, that they do not lead to."""
-    led = {one.id: _led_to(one, fills) for one in fills}
-    return [one for one in fills if all(other.id in led[one.id] for other in fills if one.id in led[other.id])]
+    moves = Counter(map(_move, fills))
+    led = {one: _led_to(one, moves) for one in moves}
+    first = {one for one in moves if all(other in led[one] for other in moves if one in led[other])}
+    return [one for one in fills if _move(one) in first]
 
 
-def _led_to(first: Fill, fills: list[Fill]) -> set[str]:
-    """Return the ids of the other fills that can be reached from where one ends."""
-    onwards: dict[Decimal, list[Fill]] = {}
-    for one in fills:
-        if one is not first:
-            onwards.setdefault(start_of(one), []).append(one)
-    found, ahead = set(), [end_of(first)]
+def _move(fill: Fill) -> tuple[Decimal, Decimal]:
+    return start_of(fill), end_of(fill)
+
+
+def _led_to(first: tuple[Decimal, Decimal], moves: Counter[tuple[Decimal, Decimal]]) -> set[tuple[Decimal, Decimal]]:
+    """Return the moves from size to size that can be reached from where one of them ends."""
+    onwards: dict[Decimal, list[tuple[Decimal, Decimal]]] = {}
+    for one, count in moves.items():
+        if one != first or count > 1:
+            onwards.setdefault(one[0], []).append(one)
+    found, ahead = set[tuple[Decimal, Decimal]](), [first[1]]
     while ahead:
-        for one in onwards.pop(ahead.pop(), ()):
-            found.add(one.id)
-            ahead.append(end_of(one))
+        following = onwards.pop(ahead.pop(), [])
+        found.update(following)
+        ahead += (end for _, end in following)
     return found
 
 
