@@ -1,9 +1,9 @@
 """What is put on record of a life, as it happens: raw input, and the engine's turns with the prices that they saw. Pure.
 
-Owns which of the engine's inputs become entries, and which prices become samples; places and time arrive as arguments. Prices are
-sampled: the newest that the engine knows goes before whatever depends on it (a private turn of an account that holds the symbol)
-and before every clock turn, so that a replay goes through the same states without every tick. Nothing in here waits: what was not
-sampled yet is a set of names, and its figures are read where the engine keeps them.
+Owns which of the engine's inputs become entries, and when prices become samples; places and time arrive as arguments. Prices are
+sampled (``gateway.core.sampling``): the newest that the engine knows goes before whatever depends on it (a private turn of an
+account that holds the symbol) and before every clock turn, so that a replay goes through the same states without every tick.
+Nothing in here waits.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from exchanges.events import (
 from gateway.core.accounts import Account
 from gateway.core.alerts.records import AlertRecord
 from gateway.core.beginning import Body
-from gateway.core.journal import Entry, Kind, MarkSample, Places, SampleKind, encode
+from gateway.core.journal import Entry, Kind, MarkSample, Places, encode
 from gateway.core.market import Market, SymbolKey
 from gateway.core.records import Correction, Demanded, Forgotten, Order
+from gateway.core.sampling import Sampler
 from gateway.core.state import Position
 
 Group = tuple[int | None, Sequence[Event]]  # the raw entry that events came by, and they
-_MINUTE_MS = 60_000
 _SAMPLED = frozenset({Price, CurrencyPrice, FundingRate})
 _OF_BOOKS = frozenset({"fills", "funding", "transfers", "pnl_records"})
 _ANNOUNCED = frozenset({Instrument, MarginTiers, CollateralTiers})
@@ -75,7 +75,7 @@ class Scribe:
         put_sample: Callable[[MarkSample], None],
     ) -> None:
         self._epoch, self._places, self._world = epoch, places, world
-        self._put_entry, self._put_sample = put_entry, put_sample
+        self._put_entry = put_entry
         self.turn = 0
         self._now = 0
         self._groups: Sequence[Group] = ()
@@ -86,13 +86,7 @@ class Scribe:
         self._rows: list[_Run | Price] | None = None  # of this turn; None: it is not put on record
         self._order: Order | None = None
         self._ticks = False
-        # What the engine was told of since it was last sampled.
-        self._marks: set[SymbolKey] = set()
-        self._indices: dict[SymbolKey, tuple[str, int, int | None]] = {}
-        self._rates: set[SymbolKey] = set()
-        self._currencies: set[tuple[str, str, str]] = set()
-        self._counted: dict[tuple[str, str, str], tuple[float, int | None]] = {}
-        self._rated: dict[SymbolKey, tuple[str, int | None, str]] = {}
+        self._samples = Sampler(epoch, places, world.market, put_sample)
         self._alerts: dict[str, AlertRecord] = {}  # put since the last entry
         self._corrections: list[Correction] = []
 
@@ -181,46 +175,46 @@ class Scribe:
         self._groups = groups
         told = [event for _, events in groups for event in events if self._is_told(event)]
         if not told:
-            self._note(event for _, events in groups for event in events)
+            self._samples.note(event for _, events in groups for event in events)
             return
-        near = set[SymbolKey]()
-        if self._marks or self._indices or any(type(event) is Price for _, events in groups for event in events):
+        near, samples = set[SymbolKey](), self._samples
+        if samples.marks or samples.indices or any(type(event) is Price for _, events in groups for event in events):
             near = self._near(told)
-            self._sample(near & self._marks, near & self._indices.keys())
-        if self._currencies:
-            self._sample_currencies()
+            samples.of(near & samples.marks, near & samples.indices.keys())
+        samples.of_currencies()
         self._collect(groups, near, told)
 
     def begin_clock(self, now: int) -> None:
         """A clock turn comes now: everything that is known is sampled before it."""
         self._open(now)
         self._ticks = True
-        self._sample(set(self._marks), set(self._indices))
+        self._samples.everything()
 
     def begin_order(self, order: Order, now: int) -> None:
         """What somebody ordered is done now."""
         self._open(now)
         self._order = order
-        self._sample(set(self._marks), set(self._indices))
+        self._samples.everything()
 
     def end(self, seq: int) -> None:
         """The turn is over: ``seq`` is the change set that it became, or the last one where nothing changed."""
         now, self._in_turn = self._now, False
         if self._order is not None:
-            self._sample_currencies()
+            self._samples.of_currencies()
             account = self._order.account if isinstance(self._order, Forgotten | Demanded) else None
             self._entry("operator", now, seq, account=account, body=encode([self._order]))
         elif self._ticks:
-            self._currencies |= self._world.market.currencies.indices()  # one that counts in another moves with that
-            self._sample_currencies()
-            rates = self._changed_rates()
+            self._samples.currencies |= (
+                self._world.market.currencies.indices()
+            )  # one that counts in another moves with that
+            self._samples.of_currencies()
+            rates = self._samples.changed_rates()
             if rates:
                 self._entry("turn", now, seq, body=encode(rates))
             self._entry("clock", now, seq)
         elif self._rows is not None:
             self._write(self._rows, seq)
-            if self._currencies:
-                self._sample_currencies()
+            self._samples.of_currencies()
         else:
             return  # alerts that prices alone brought wait for the next entry
         self._tell(now, seq)
@@ -229,9 +223,9 @@ class Scribe:
     def close(self, alerts: Iterable[AlertRecord], now: int) -> None:
         """The life ends in good order: the newest prices, and alerts as they are shown."""
         self._open(now)
-        self._sample(set(self._marks), set(self._indices))
-        self._sample_currencies()
-        rates = self._changed_rates()
+        self._samples.everything()
+        self._samples.of_currencies()
+        rates = self._samples.changed_rates()
         if rates:
             self._entry("turn", now, 0, body=encode(rates))
         for record in alerts:
@@ -242,6 +236,7 @@ class Scribe:
 
     def _open(self, now: int) -> None:
         self.turn += 1
+        self._samples.turn, self._samples.now = self.turn, now
         self._now, self._groups, self._by_id, self._in_turn = now, (), None, True
         self._rows, self._order, self._ticks = None, None, False
 
@@ -283,21 +278,6 @@ class Scribe:
                     found.add((*places[name], symbol))
         return found
 
-    def _note(self, events: Iterable[Event]) -> None:
-        """Note of which prices something newer is known, to be sampled when that counts."""
-        for event in events:
-            match event:
-                case Price(kind="mark"):
-                    self._marks.add((event.venue, event.env, event.symbol))
-                case Price(kind="index"):
-                    key = (event.venue, event.env, event.symbol)
-                    if key in self._world.market.symbols:  # else the engine does not keep it either
-                        self._indices[key] = event.value, self._now, event.at
-                case CurrencyPrice():
-                    self._currencies.add((event.venue, event.env, event.ccy))
-                case FundingRate():
-                    self._rates.add((event.venue, event.env, event.symbol))
-
     def _collect(self, groups: Sequence[Group], near: set[SymbolKey], told: Sequence[Event]) -> None:
         """Split the turn into what becomes entries, and the prices between them, in the order in which the engine takes them."""
         rows: list[_Run | Price] = []
@@ -311,7 +291,7 @@ class Scribe:
                     if isinstance(event, Price) and (key := (event.venue, event.env, event.symbol)) in near:
                         between[key, event.kind] = event
                     else:
-                        self._note((event,))
+                        self._samples.note((event,))
                     continue
                 next_told = next(to_tell, None)
                 account = getattr(event, "account", None)
@@ -330,7 +310,7 @@ class Scribe:
             if isinstance(row, Price):
                 if row.kind != "spot":  # of no figure
                     key = row.venue, row.env, row.symbol
-                    self._put(key, row.kind, row.value, self._now, row.at)
+                    self._samples.put(key, row.kind, row.value, self._now, row.at)
             else:
                 self._entry(
                     "turn",
@@ -381,61 +361,6 @@ class Scribe:
     def _user(self, account: str) -> str | None:
         known = self._world.accounts.get(account)
         return known.info.user if known else None
-
-    # --- samples -------------------------------------------------------------------------------------------------------------
-
-    def _sample(self, marks: set[SymbolKey], indices: Iterable[SymbolKey]) -> None:
-        """Sample the marks of these symbols as the engine knows them, and their index prices."""
-        self._marks -= marks
-        symbols = self._world.market.symbols
-        for key in sorted(marks):
-            symbol = symbols.get(key)
-            if symbol is None or symbol.source != "feed" or symbol.value is None or symbol.received_at is None:
-                continue
-            self._put(key, "mark", symbol.value, symbol.received_at, symbol.feed_at)
-        for key in sorted(indices):
-            self._put(key, "index", *self._indices.pop(key))
-
-    def _sample_currencies(self) -> None:
-        """Sample what currencies count as, where that changed, and once a minute that it is confirmed (``accounts`` say so)."""
-        currencies = self._world.market.currencies
-        for key in sorted(self._currencies):
-            found = currencies.counting(key)
-            if found is None:
-                continue  # it counts from the next clock turn on
-            self._currencies.discard(key)
-            usd, at = found
-            looks = usd, at // _MINUTE_MS if at is not None else None
-            if self._counted.get(key) != looks:
-                self._counted[key] = looks
-                self._put(key, "usd", repr(usd), self._now, at)
-
-    def _changed_rates(self) -> list[FundingRate]:
-        """Return the funding rates that are others than when they were last put down."""
-        keys, self._rates = sorted(self._rates), set()
-        found = []
-        for key in keys:
-            rate = self._world.market.funding.newest(key)
-            if rate is not None and self._rated.get(key) != (looks := (rate.rate, rate.next_at, rate.paid_on)):
-                self._rated[key] = looks
-                found.append(rate)
-        return found
-
-    def _put(self, key: tuple[str, str, str], kind: SampleKind, value: str, at: int, venue_at: int | None) -> None:
-        self._put_sample(
-            MarkSample(
-                id=self._places.next(self._now),
-                at=at,
-                epoch=self._epoch,
-                turn=self.turn,
-                venue=key[0],
-                env=key[1],
-                symbol=key[2],
-                kind=kind,
-                value=value,
-                venue_at=venue_at,
-            )
-        )
 
 
 def _told_of(groups: Sequence[Group]) -> Iterable[tuple[str, int]]:
