@@ -209,7 +209,7 @@ def test_a_funding_payment_is_the_same_by_stream_event_and_rest() -> None:
         position="main:BTC",
         rate="0.0000125",
         size="0.22273",
-            side="long",
+        side="long",
     )
     assert found == [expected] * 3
 
