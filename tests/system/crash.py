@@ -332,12 +332,17 @@ class Matrix:
         self.figures.replayed_rows.append(len(kept.rows) if kept is not None else 0)
 
     async def _clean_stop(self, where: Station) -> None:
-        """Stop a gateway in good order, and one within this process: its tables are held against the replay whole."""
+        """Stop a gateway in good order, and one within this process: its tables are held against the replay whole.
+
+        The latter has a base in the middle of its life, as behind a gap or at a new day.
+        """
         last = await get(f"{where.url}/v1/snapshot?tables={','.join(TABLES)}")
         await where.stop()
         kept = await self._kept(where)
         self.figures.blame(f"{where.kind}: clean stop", await asyncio.to_thread(rewound.unlike_snapshot, kept, last))
         async with where.within() as gateway:
+            await eventually(lambda: "live" in gateway.feeds.states().values(), "a feed is live", SETTLE_S)
+            gateway.journal.renew(gateway.clock.now_ms())  # the replay begins in the middle of this life
             await self.all_live(gateway)
         kept = await self._kept(where)
         self.figures.blame(
