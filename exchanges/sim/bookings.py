@@ -60,7 +60,10 @@ class Bookings:
         """Multiply a position's size and divide its entry: its value stays."""
         first = held.first_entry and to_entry(held.venue, held.first_entry / factor)
         after = replace(
-            held, size=held.size * factor, entry_price=to_entry(held.venue, held.entry_price / factor), first_entry=first
+            held,
+            size=held.size * factor,
+            entry_price=to_entry(held.venue, held.entry_price / factor),
+            first_entry=first,
         )
         self.restate(account, held, replace(after, updated_at=at), "split", at)
 

@@ -26,7 +26,7 @@ def fold(
 ) -> Iterator[Ended]:
     """Bring a chain on by records that are all after it, whatever their order; yield the moments at which cycles ended.
 
-    ``tell``: takes what each fill did, before the moment that it is of is yielded.
+    ``tell``: takes what each fill did, and of which leg each payment is, before the moment that it is of is yielded.
     """
     ordered = sorted(items, key=lambda item: (at_of(item), *_rank(item)))
     for at, group in groupby(ordered, key=at_of):

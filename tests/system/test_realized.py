@@ -141,7 +141,7 @@ async def test_todays_result_is_the_venues_over_a_reconnect_a_restart_and_midnig
             trade(simulator, funding=False)  # flat again before anybody is back
             await equal(first, clock, today)
             memory = first.gateway.engine.accounts["okx-main"].memory
-            pieces = memory.of("", "LTC-USDT-SWAP", dropped_at - 1, clock.now_ms())
+            pieces = memory.of("okx-main:LTC-USDT-SWAP:net:cross:USDT", "LTC-USDT-SWAP", dropped_at - 1, clock.now_ms())
             assert [piece.told for piece in pieces] == [False, False]
         trade(simulator, funding=False)  # while no gateway runs
         async with desk(simulator, folder, changes=changes, clock=clock, tables=TABLES) as second:

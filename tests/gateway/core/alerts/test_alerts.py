@@ -363,7 +363,12 @@ def test_what_a_verification_cannot_explain_is_an_alert_of_its_account_until_a_l
     one.alerts.verified("okx-main", 1, words)
     one.clock(T0 + 2_000)
     alert = row(one, "alerts", "verification:okx-main")
-    assert (alert["state"], alert["severity"], alert["account"], alert["value"]) == ("firing", "warning", "okx-main", 1.0)
+    assert (alert["state"], alert["severity"], alert["account"], alert["value"]) == (
+        "firing",
+        "warning",
+        "okx-main",
+        1.0,
+    )
     assert words in alert["message"]
     one.alerts.verified("okx-main", 0, "")
     one.clock(T0 + 3_000)
