@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from exchanges.sim.server import Simulator
+from exchanges.sim.server import Simulator, wall_clock_ms
 from exchanges.sim.state import Impossible, UnknownName
 from exchanges.sim.wanted import BadRequest
 from tests.system.expected import Books
 
 PAUSE_S = (0.02, 0.25)
+# Venues book funding up to so long after the full hour whose positions it is of.
+HOUR_MS, BOOKED_MS = 3_600_000, 300_000
 
 Act = Mapping[str, Any]
 
@@ -115,6 +117,8 @@ class Burden:
         yield {"kind": "close_position", **self._one()}
 
     def _fund(self) -> Iterator[Act]:
+        if wall_clock_ms() % HOUR_MS <= BOOKED_MS:
+            return  # no venue pays then for what is held then
         yield {"kind": "pay_funding", **self._one(), "rate": self._chosen.choice(["0.0001", "-0.00005", "0.0003"])}
 
     def _transfer(self) -> Iterator[Act]:
