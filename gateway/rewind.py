@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -15,7 +16,7 @@ from gateway.config import Config
 from gateway.core.alerts.records import Silence
 from gateway.core.alerts.rules import RuleSettings, rules
 from gateway.core.beginning import Base
-from gateway.core.journal import Entry, MarkSample, decode
+from gateway.core.journal import Entry, Lost, MarkSample, decode, moment, together
 from gateway.core.records import Acknowledged, Demanded, Forgotten
 from gateway.engine import Engine
 from gateway.replay import Settings
@@ -26,6 +27,31 @@ _RAW = frozenset({"ws", "rest", "correction"})  # for whoever asks where a figur
 
 class NothingKept(Exception):
     """No life is on record there; the message says what to do."""
+
+
+class GapInJournal(NothingKept):
+    """Between the base and the end there is a gap: how everything stood there nobody can say.
+
+    Attributes:
+        gap: What is missing, all gaps since the base as one.
+        until: The last moment (ms) of which it can be said; None: there is no base before the gap.
+    """
+
+    def __init__(self, gap: Lost, until: int | None) -> None:
+        self.gap, self.until = gap, until
+        what = f"{gap.entries} entries and {gap.samples} samples"
+        if gap.file is not None:
+            what += f", and what lies in {gap.file}"
+        earlier = "no earlier moment either" if until is None else f"until {_written(until)} (--until {until})"
+        super().__init__(
+            f"the journal has a gap from {_written(moment(gap.since))} to {_written(moment(gap.until))}: {what} could not be "
+            "kept, and no whole base follows before the end of the replay. How everything stood can be said of "
+            f"{earlier}, and again from the next base on"
+        )
+
+
+def _written(at: int) -> str:
+    return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds")
 
 
 class Conditions(Settings, frozen=True):
@@ -67,7 +93,8 @@ class Rewind:
         self.failures: Counter[str] = Counter()
         self._life: tuple[str, int] = "", 0  # epoch and turn of the rows that wait
         self._rows: list[Row] = []
-        self._whole = False  # nothing is missing since the base
+        self._gap: Lost | None = None  # since the last base; there is no engine then
+        self._known: int | None = None  # the last moment before it
         self._parts: list[Entry] = []  # of a base that is not there in whole yet
         self._held: list[Row] = []  # what came since it began
 
@@ -82,7 +109,7 @@ class Rewind:
             if row.kind in _RAW:
                 return
             if row.kind == "lost":
-                self._whole = False
+                self._torn(msgspec.json.decode(row.body, type=Lost))
                 return
             if row.kind == "base":
                 self._base(row)
@@ -104,9 +131,12 @@ class Rewind:
 
         Raises:
             NothingKept: There was no base.
+            GapInJournal: There was none behind a gap.
         """
         self._let_go()
         self._turn()
+        if self._gap is not None:
+            raise GapInJournal(self._gap, self._known)
         if self.engine is None:
             raise NothingKept("no entry of that time is kept: choose a later moment")
         self._do(lambda engine: engine.turn((), self.at))  # what was heard last becomes figures
@@ -148,15 +178,23 @@ class Rewind:
         if told and self.engine is not None:
             self.engine.hear(told)
 
+    def _torn(self, gap: Lost) -> None:
+        """Go on with nothing behind a gap: neither with what stood before it, nor with a base that it goes through."""
+        if self.engine is not None:
+            self._known = moment(gap.since) - 1
+        self._gap = together(self._gap, gap)
+        self.engine = None
+        self._rows, self._parts, self._held = [], [], []
+
     def _base(self, entry: Entry) -> None:
         """Take an entry of a base; once all are there a life begins, and what came meanwhile is gone through.
 
-        One that goes on needs no other beginning, unless something of it is missing.
+        One that goes on needs no other beginning.
         """
         if self._parts and (entry.epoch, entry.turn) != (self._parts[0].epoch, self._parts[0].turn):
             self._let_go()  # that one was broken off
         self._turn()
-        if self.engine is not None and self.engine.tables.epoch == entry.epoch and self._whole:
+        if self.engine is not None and self.engine.tables.epoch == entry.epoch:
             return
         self._parts.append(entry)
         if len(self._parts) == entry.seq:
@@ -185,7 +223,7 @@ class Rewind:
             rules=rules(by.rules, builtin=by.builtin, channels=by.channels),
             follows=True,
         )
-        self._whole = True
+        self._gap = self._known = None
         told = [event for one in bases for event in decode(bytes(one.events))]
         state = [one.state for one in bases if one.state is not None]
         if state:

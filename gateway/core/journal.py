@@ -76,6 +76,35 @@ class MarkSample(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     venue_at: int | None = None
 
 
+class Lost(msgspec.Struct, frozen=True, kw_only=True):
+    """What could not be kept of the journal, as the body of an entry ``lost``.
+
+    Attributes:
+        since, until: The first and the last place that was given up.
+        entries, samples: How many between them.
+        file: Where what was in the spool lies now, unreadable: nobody knows how many that were.
+    """
+
+    since: int
+    until: int
+    entries: int = 0
+    samples: int = 0
+    file: str | None = None
+
+
+def together(first: Lost | None, second: Lost | None) -> Lost | None:
+    """Return two gaps as one."""
+    if first is None or second is None:
+        return first or second
+    return Lost(
+        since=min(first.since, second.since),
+        until=max(first.until, second.until),
+        entries=first.entries + second.entries,
+        samples=first.samples + second.samples,
+        file=first.file or second.file,
+    )
+
+
 class Places:
     """Gives out places: rising, whatever the clock does."""
 

@@ -41,7 +41,7 @@ from exchanges.events import (
     Transfer,
 )
 from gateway.core.alerts.records import AlertRecord, EquitySample, Silence
-from gateway.core.journal import Entry, MarkSample, Places
+from gateway.core.journal import Entry, Lost, MarkSample, Places, together
 from gateway.core.records import Backfill, ClosedCycle, Correction, Covered, Verification
 from gateway.storage import payloads, restore
 from gateway.storage.batch import Batch, EntryRow, Record, Written
@@ -50,7 +50,7 @@ from gateway.storage.errors import PostgresAway, PostgresRefused, SpoolFull, Sto
 from gateway.storage.mirror import Mirror, Origin, StoredAccount
 from gateway.storage.outlet import Outlet
 from gateway.storage.postgres import Database
-from gateway.storage.queue import Lost, Queue, together
+from gateway.storage.queue import Queue
 from gateway.storage.restore import Restored
 from gateway.storage.spool import Spool
 from gateway.storage.status import TROUBLE, CheckpointStatus, Standing

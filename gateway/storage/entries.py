@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import asyncpg
+import msgspec
 
-from gateway.core.journal import Entry, MarkSample, place
+from gateway.core.journal import Entry, Lost, MarkSample, place
 from gateway.storage import payloads
 from gateway.storage.postgres import Connection
 
@@ -18,6 +19,10 @@ _TURNS = ("base", "turn", "clock", "operator", "lost")
 _ENTRIES = (
     "SELECT id, at, kind, epoch, turn, seq, user_name, account, venue, causes, body FROM journal "
     "WHERE id >= $1 AND id < $2 AND kind = ANY($3) ORDER BY id"
+)
+_GAP = (
+    "SELECT id, at, kind, epoch, turn, seq, user_name, account, venue, causes, body FROM journal "
+    "WHERE id >= $1 AND kind = 'lost' ORDER BY id LIMIT 1"
 )
 _BEGINS = (
     "SELECT min(id) FROM journal WHERE id < $1 AND kind = 'base' GROUP BY epoch, turn HAVING count(*) = max(seq) "
@@ -38,6 +43,8 @@ async def begins(connection: Connection, until: int) -> int | None:
 async def life(connection: Connection, until: int) -> AsyncIterator[Entry | MarkSample]:
     """Yield what a replay up to a place (exclusive) needs, from the newest base before it on, in one snapshot of the database.
 
+    An entry ``lost`` stands at the end of its gap: one that the place lies in is the last row.
+
     Raises:
         PayloadUnreadable: Of an entry on the way.
     """
@@ -49,6 +56,9 @@ async def life(connection: Connection, until: int) -> AsyncIterator[Entry | Mark
         samples = connection.cursor(_SAMPLES, since, until, prefetch=_AT_ONCE)
         async for row in _merged(aiter(entries), aiter(samples)):
             yield row
+        gap = await connection.fetchrow(_GAP, until)
+        if gap is not None and msgspec.json.decode((entry := _entry(gap)).body, type=Lost).since < until:
+            yield entry
 
 
 async def _merged(

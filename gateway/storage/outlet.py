@@ -14,13 +14,12 @@ from typing import TypeVar
 
 import msgspec
 
-from gateway.core.journal import place
+from gateway.core.journal import Lost, place
 from gateway.storage.batch import Batch, RefusedRow, Written, encode, joined, pieces
 from gateway.storage.commit import Committer
 from gateway.storage.errors import PostgresAway, SpoolFull, SpoolUnreadable
 from gateway.storage.fold import Fold
 from gateway.storage.postgres import Connection, Database
-from gateway.storage.queue import Lost
 from gateway.storage.spool import Spool, Spooled
 from gateway.storage.status import TROUBLE, Standing
 

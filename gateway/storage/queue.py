@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from gateway.core.journal import Entry, MarkSample, moment
+from gateway.core.journal import Entry, Lost, MarkSample, moment, together
 from gateway.storage.batch import EntryRow
 
 MOST_ROWS = 200_000
@@ -18,35 +18,6 @@ MOST_BYTES = 128 << 20
 _ROW_BYTES = 400  # of an entry or a sample beside its body, about
 
 Waiting = Entry | EntryRow | MarkSample
-
-
-class Lost(msgspec.Struct, frozen=True, kw_only=True):
-    """What could not be kept of the journal, as the body of an entry ``lost``.
-
-    Attributes:
-        since, until: The first and the last place that was given up.
-        entries, samples: How many between them.
-        file: Where what was in the spool lies now, unreadable: nobody knows how many that were.
-    """
-
-    since: int
-    until: int
-    entries: int = 0
-    samples: int = 0
-    file: str | None = None
-
-
-def together(first: Lost | None, second: Lost | None) -> Lost | None:
-    """Return two gaps as one."""
-    if first is None or second is None:
-        return first or second
-    return Lost(
-        since=min(first.since, second.since),
-        until=max(first.until, second.until),
-        entries=first.entries + second.entries,
-        samples=first.samples + second.samples,
-        file=first.file or second.file,
-    )
 
 
 class Queue:

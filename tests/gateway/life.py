@@ -61,7 +61,7 @@ class Life:
         self.rows: list[Row] = []
         config, accounts, sink = config or Config(), accounts or (OKX, BYBIT), Sink()
         self.sink = sink
-        self.engine = Engine(epoch, accounts, config.engine, sink, config.models.promoted)  # type: ignore[arg-type]
+        self.engine = Engine(epoch, accounts, config.engine, sink, config.models.promoted)
         self.scribe = sink.scribe = Scribe(epoch, places or Places(), self.engine, self.rows.append, self.rows.append)
         self._conditions, self._accounts = conditions(config), accounts
         for _ in self.scribe.base(bodies(restored, self._conditions, accounts, at, stored_at), at):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
@@ -32,12 +32,12 @@ from gateway.config import Config
 from gateway.core.accounts import AccountInfo
 from gateway.core.alerts.records import Silence
 from gateway.core.beginning import Base
-from gateway.core.journal import DAY_MS, Entry, Places, decode
+from gateway.core.journal import DAY_MS, Entry, Lost, Places, decode, moment
 from gateway.core.records import Demanded, Forgotten
 from gateway.engine import Engine
 from gateway.journalling import Journal
 from gateway.replay import Replay
-from gateway.rewind import NothingKept, Rewind, conditions
+from gateway.rewind import GapInJournal, NothingKept, Rewind, conditions
 from tests.gateway.events_of import (
     BYBIT,
     OKX,
@@ -279,9 +279,50 @@ def test_a_base_in_the_middle_of_a_life_is_begun_with_where_something_is_missing
     from_there = again(life.rows[before:])
     assert venue_sent(from_there) == venue_sent(life.engine)
     assert whole(from_there)["fills"] == whole(life.engine)["fills"]
-    lost = Entry(id=life.rows[before].id - 1, at=now, kind="lost", epoch="lived")
-    torn = [*life.rows[: before - 4], lost, *life.rows[before:]]
+    torn = [*life.rows[: before - 4], lost(life.rows[before - 4 : before]), *life.rows[before:]]
     assert whole(again(torn)) == whole(from_there), "behind a gap it begins anew"
+
+
+def lost(given_up: list[Any]) -> Entry:
+    """Return the entry that stands for rows that were given up."""
+    gap = Lost(since=given_up[0].id, until=given_up[-1].id, entries=len(given_up))
+    return Entry(id=gap.until, at=T0, kind="lost", epoch="lived", body=msgspec.json.encode(gap).decode())
+
+
+def test_nothing_goes_on_across_a_gap() -> None:
+    life = some(Life(OKX, at=T0))
+    gap, behind = life.rows[-6:-2], life.rows[-2:]
+    torn = [*life.rows[:-6], lost(gap), *behind]
+    known = moment(gap[0].id) - 1
+    with pytest.raises(GapInJournal, match=f"4 entries and 0 samples.* can be said .*--until {known}") as refused:
+        again(torn)
+    assert refused.value.until == known
+    assert refused.value.gap == Lost(since=gap[0].id, until=gap[-1].id, entries=4)
+    later = [*torn[:-1], lost(behind[-1:])]
+    with pytest.raises(GapInJournal) as refused:
+        again(later)
+    assert refused.value.gap == Lost(since=gap[0].id, until=behind[-1].id, entries=5), "neither is crossed"
+    with pytest.raises(GapInJournal, match="no earlier moment either"):
+        again([lost(life.rows[:4]), *life.rows[4:]])
+
+
+def test_a_gap_within_a_base_breaks_it_off() -> None:
+    life = many(some(Life(OKX, at=T0)))
+    before, now = len(life.rows), T0 + 6_000
+    rest = life.base(now)
+    next(rest)
+    life.turn(position(fence=(3,), size="4", venue_at=now, mark_price="122"), at=now + 100)
+    turns = life.rows[before + 1 :]
+    for _ in rest:
+        pass
+    torn = [*life.rows[: before + 1], lost(turns), *life.rows[before + 1 + len(turns) :]]
+    for rows in (torn, torn[before:]):
+        with pytest.raises(GapInJournal):
+            again(rows)
+    for _ in life.base(now + 200):
+        pass
+    life.close()
+    assert venue_sent(again([*torn, *life.rows[len(torn) - 1 + len(turns) :]])) == venue_sent(life.engine)
 
 
 def many(life: Life) -> Life:
@@ -355,7 +396,12 @@ def captured(venue: str) -> Iterator[tuple[list[Event], int]]:
     turns: list[tuple[list[Event], int]] = []
     reader = Replay(lambda _: None)  # not every stream is read by both kinds of connections
     taken = reader.engine.turn
-    reader.engine.turn = lambda events, now: (turns.append((list(events), now)), taken(events, now))[1]  # type: ignore[method-assign]
+
+    def turn(events: Sequence[Event], now: int) -> bool:
+        turns.append((list(events), now))
+        return taken(events, now)
+
+    reader.engine.turn = turn  # type: ignore[method-assign]
     at = T0
     for recording in recordings(venue, status="captured"):
         for message in recording.messages()[:30] if recording.kind.startswith("ws") else ():
@@ -395,15 +441,14 @@ def test_while_the_state_is_copied_the_time_waits_and_a_turn_copies_the_rest_fir
     rows: list[Any] = []
     kept = SimpleNamespace(put_entry=rows.append, put_sample=rows.append)
     journal, engine = Journal(steps_.append), Engine("lived", (OKX,), Config().engine)
-    journal.open(engine, (), conditions(Config()), (OKX,), T0, None, kept, Places())  # type: ignore[arg-type]
+    journal.open(engine, (), conditions(Config()), (OKX,), T0, None, kept, Places())
     engine.restore((), T0)
     engine.errands()
     journal.turn(engine, [(None, [position(), balance(), feed("live")])], T0)
     journal.clock(engine, T0 + 1_000, {})
     before, tomorrow = len(rows), T0 // DAY_MS * DAY_MS + DAY_MS
     assert not journal.clock(engine, tomorrow, {})
-    assert journal.copying
-    assert len(steps_) == 1
+    assert (journal.copying, len(steps_)) == (True, 1)
     assert len(rows) == before, "nothing is put down of what is not whole"
     journal.turn(engine, [(None, [position(size="7", fence=(9,))])], tomorrow + 5)
     assert not journal.copying

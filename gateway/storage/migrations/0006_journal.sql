@@ -25,6 +25,7 @@ CREATE TABLE journal (
 ALTER TABLE journal ALTER COLUMN body SET STORAGE EXTERNAL;
 CREATE INDEX journal_account_id ON journal (account, id);
 CREATE INDEX journal_base ON journal (id) WHERE kind = 'base';  -- where replays begin
+CREATE INDEX journal_lost ON journal (id) WHERE kind = 'lost';  -- what no replay goes across
 
 -- The mark of every held symbol once a second, and exactly at every event; index prices and currencies' likewise. Thinned with age.
 CREATE TABLE mark_samples (

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from exchanges.events import ClosedPnl, Fill
-from gateway.core.journal import Entry, MarkSample, place
+from gateway.core.journal import Entry, Lost, MarkSample, place
 from gateway.core.records import Backfill, PositionChange
 from gateway.storage import batch as batches
 from gateway.storage import payloads
@@ -27,7 +27,7 @@ from gateway.storage.embedded import EmbeddedPostgres
 from gateway.storage.errors import PostgresAway, SpoolFull, WriterLockHeld
 from gateway.storage.mirror import StoredAccount
 from gateway.storage.postgres import Database
-from gateway.storage.queue import Lost, Queue
+from gateway.storage.queue import Queue
 from gateway.storage.spool import Spool
 from tests.gateway.storage.conftest import eventually
 from tests.gateway.storage.states import balance, collateral, instrument, position, tiers

@@ -6,8 +6,8 @@ import msgspec
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.core.journal import Entry
-from gateway.storage.queue import Lost, Queue
+from gateway.core.journal import Entry, Lost
+from gateway.storage.queue import Queue
 
 
 def _entry(number: int, size: int) -> Entry:
