@@ -143,11 +143,11 @@ class Books:
         for cycle in over:
             of[cycle.place].append(cycle)
         for place, at, amount in self.payments.values():
-            if (cycle := _holding(of[place], at)) is not None:
-                cycle.funding += amount
+            if (held := _holding(of[place], at)) is not None:
+                held.funding += amount
         for (place, at), amount in self.settled.items():
-            if (cycle := _holding(of[place], at)) is not None:
-                cycle.realized_pnl += amount
+            if (held := _holding(of[place], at)) is not None:
+                held.realized_pnl += amount
 
 
 def _holding(cycles: Iterable[Cycle], at: int) -> Cycle | None:

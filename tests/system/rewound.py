@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from gateway.core.alerts.rules import rules
 from gateway.core.beginning import Base
 from gateway.core.journal import Entry, MarkSample, decode
 from gateway.engine import Engine
-from gateway.rewind import Conditions, Rewind
+from gateway.rewind import Conditions, GapInJournal, NothingKept, Rewind
 from gateway.rewind import tables as whole
 from gateway.storage import entries, restore
 from gateway.storage.mirror import Mirror
@@ -131,19 +132,18 @@ def _replay(kept: Kept) -> Engine | str:
     rewind = Rewind()
     for row in kept.rows:
         rewind.feed(row)
-    if rewind.engine is None:
-        return f"replay: no base of epoch {kept.epoch} among {len(kept.rows)} rows up to place {kept.until}"
-    found = rewind.finish()
+    try:
+        found = rewind.finish()
+    except NothingKept as error:
+        return f"replay: {error}"
     if rewind.failures:
         return f"replay: turns failed: {dict(rewind.failures)}"
     return found
 
 
 def _fresh(kept: Kept) -> Engine:
-    """Return an engine that knows the stored rows and the last prices of the journal alone."""
-    bases = [row for row in kept.rows if isinstance(row, Entry) and row.kind == "base"]
-    first = next(row for row in bases if (row.epoch, row.turn) == (bases[-1].epoch, bases[-1].turn))
-    base = msgspec.json.decode(first.body, type=Base)
+    """Return an engine that knows the stored rows and the last prices of the journal alone, those within a base among them."""
+    base = msgspec.json.decode(_bases(kept.rows)[-1].body, type=Base)
     by = msgspec.json.decode(base.settings, type=Conditions)
     engine = Engine(
         "fresh",
@@ -156,22 +156,90 @@ def _fresh(kept: Kept) -> Engine:
     )
     stored_at = kept.stored.checkpoint.at if kept.stored.checkpoint else None
     engine.restore(kept.stored.events(), kept.last_at, stored_at)
-    newest: dict[tuple[str, ...], tuple[Event, int]] = {}
-    for row in kept.rows:
-        told = (_price(row),) if isinstance(row, MarkSample) else decode(row.body) if row.kind == "turn" else ()
-        for event in told:
-            match event:
-                case Price():
-                    newest[event.venue, event.env, event.symbol, event.kind] = event, row.at
-                case CurrencyPrice():
-                    newest[event.venue, event.env, event.ccy, "usd"] = event, row.at
-                case FundingRate():
-                    newest[event.venue, event.env, event.symbol, "rate"] = event, row.at
-                case _:
-                    pass
-    engine.hear(newest.values())
+    engine.hear(newest(kept.rows).values())
     engine.turn((), kept.last_at)
     return engine
+
+
+def newest(rows: Sequence[Row]) -> dict[tuple[str, ...], tuple[Event, int]]:
+    """Return the last prices and rates that rows hold, the bases among them too, each with its moment (ms)."""
+    found: dict[tuple[str, ...], tuple[Event, int]] = {}
+    begins = {one.id for one in _bases(rows)}
+    for row in rows:
+        if isinstance(row, MarkSample):
+            told = [(_price(row), row.at)]
+        elif row.kind == "turn":
+            told = [(event, row.at) for event in decode(row.body)]
+        else:
+            told = list(_within(rows, row)) if row.id in begins else []
+        for event, at in told:
+            match event:
+                case Price():
+                    found[event.venue, event.env, event.symbol, event.kind] = event, at
+                case CurrencyPrice():
+                    found[event.venue, event.env, event.ccy, "usd"] = event, at
+                case FundingRate():
+                    found[event.venue, event.env, event.symbol, "rate"] = event, at
+                case _:
+                    pass
+    return found
+
+
+def _bases(rows: Sequence[Row]) -> list[Entry]:
+    """Return the first entry of each base that is there in whole, with nothing missing between its entries."""
+    found, parts = list[Entry](), list[Entry]()
+    for row in rows:
+        if isinstance(row, Entry) and row.kind == "lost":
+            parts = []
+        elif isinstance(row, Entry) and row.kind == "base":
+            parts = [one for one in parts if (one.epoch, one.turn) == (row.epoch, row.turn)] + [row]
+            found += [parts[0]] * (len(parts) == row.seq)
+    return found
+
+
+def _within(rows: Sequence[Row], first: Entry) -> Iterator[tuple[Event, int]]:
+    """Yield the prices and rates of the whole base that begins with an entry."""
+    rewind = Rewind()
+    for row in rows:
+        if isinstance(row, Entry) and row.kind == "base" and (row.epoch, row.turn) == (first.epoch, first.turn):
+            rewind.feed(row)
+    assert rewind.engine is not None, "its base is whole"
+    market = rewind.engine.market
+    for (venue, env, name), symbol in market.symbols.items():
+        of = {"venue": venue, "env": env, "symbol": name}
+        if symbol.source == "feed" and symbol.value is not None and symbol.received_at is not None:
+            yield Price(**of, value=symbol.value, kind="mark", at=symbol.feed_at), symbol.received_at
+        index = float(market.funding.index[symbol.number])
+        if not math.isnan(index):
+            yield Price(**of, value=repr(index), kind="index", at=None), first.at
+    for rate in market.funding._newest.values():
+        yield rate, first.at
+    for venue, env, ccy in market.currencies.indices():
+        counting = market.currencies.counting((venue, env, ccy))
+        if counting is not None:
+            yield CurrencyPrice(venue=venue, env=env, ccy=ccy, usd=repr(counting[0]), at=counting[1]), first.at
+
+
+def gap(kept: Kept) -> int | None:
+    """Return the last place of a gap behind which no whole base is; None: a replay is possible."""
+    ends = [row.id for row in kept.rows if isinstance(row, Entry) and row.kind == "lost"]
+    last = max(ends, default=0)
+    return last if ends and not [one for one in _bases(kept.rows) if one.id > last] else None
+
+
+def unsaid(kept: Kept, until: int) -> list[str]:
+    """Return where a replay up to a place behind a gap (which ends at ``until``) says anything but that it cannot be."""
+    rewind = Rewind()
+    for row in kept.rows:
+        rewind.feed(row)
+    try:
+        rewind.finish()
+    except GapInJournal as error:
+        if error.gap.until != until:
+            return [f"replay: the gap ends at {until}, it is said to end at {error.gap.until}"]
+        before = _replay(replace(kept, rows=tuple(row for row in kept.rows if row.id < error.gap.since)))
+        return [f"up to the gap: {before}"] if isinstance(before, str) and error.until is not None else []
+    return [f"replay: it went across the gap that ends at {until}"]
 
 
 def _price(row: MarkSample) -> Event:
