@@ -6,9 +6,14 @@ import asyncpg
 import msgspec
 import pytest
 
+from gateway import rewinding
+from gateway.config import StorageSettings
 from gateway.core.journal import Entry, Kind, Lost, day, place
+from gateway.rewind import GapInJournal
 from gateway.storage import entries, partitions, payloads, tables
 from gateway.storage.batch import Batch
+from tests.gateway.events_of import OKX, position
+from tests.gateway.life import Life
 
 _AT = 1_763_700_000_000
 _FIRST = place(_AT)
@@ -45,3 +50,24 @@ async def test_a_gap_is_told_also_where_a_replay_ends_within_it(
     ]
     assert await tables.write(sql, Batch(entries=payloads.rows(rows)), row_by_row=False) == []
     assert [row.kind async for row in entries.life(sql, _FIRST + until)] == found
+
+
+async def test_the_command_says_which_span_is_missing_and_until_when_it_can_say(
+    dsn: str, sql: asyncpg.Connection
+) -> None:
+    await sql.execute("TRUNCATE journal")
+    await partitions.make(sql, "journal", day(_FIRST))
+    life = Life(OKX, at=_AT)
+    for number in range(1, 6):
+        life.turn(position(fence=(number,), size=str(number)), at=_AT + 1_000 * number)
+    before, gone, behind = life.rows[:-3], life.rows[-3:-1], life.rows[-1:]
+    gap = Lost(since=gone[0].id, until=gone[-1].id, entries=2)
+    missing = Entry(id=gap.until, at=_AT + 4_000, kind="lost", epoch="lived", body=msgspec.json.encode(gap).decode())
+    rows = payloads.rows([row for row in [*before, missing, *behind] if isinstance(row, Entry)])
+    assert await tables.write(sql, Batch(entries=rows), row_by_row=False) == []
+    storage = StorageSettings(dsn=dsn)
+    for until in (None, _AT + 5_000, _AT + 4_500, _AT + 3_500, _AT + 3_000):
+        with pytest.raises(GapInJournal, match=f"2 entries and 0 samples could not be kept.*--until {_AT + 2_999}"):
+            await rewinding.rewound(storage, until)
+    said = (await rewinding.rewound(storage, _AT + 2_999)).finish()
+    assert [one.state.size for one in said.positions.values()] == ["2"]
