@@ -96,16 +96,20 @@ class Committer:
         try:
             with self._database.failures():
                 await self._partitions.need(connection, batch)
-                refused = await self._write(connection, batch)
+                refused, derived = await self._write(connection, batch, again=self._again)
         except BaseException:  # also cancelled: the state of the connection is unknown
             self._writer.drop()
             raise
+        self._again = False
+        self._note(derived)
         self._expected, self.last = {batch.name}, batch.name
         self.stored = max(self.stored, batch.journal)
         return refused
 
     async def read(self, ahead: Sequence[Batch], read: Callable[[Connection], Awaitable[_Read]]) -> _Read:
-        """Return what is read of the database as it would be with some batches more: they are written for this look alone.
+        """Return what is read of the database as it would be with some batches more.
+
+        They are written for this look alone, one after the other as they will be: each chain is folded with what is known by then.
 
         Raises:
             StorageError | asyncpg.PostgresError: It cannot be read.
@@ -115,8 +119,8 @@ class Committer:
             with self._database.failures():
                 look = connection.transaction(isolation="repeatable_read")
                 await look.start()
-                for batch in ahead:
-                    await self._rows(connection, batch, row_by_row=True)
+                for number, batch in enumerate(ahead):
+                    await self._write(connection, batch, again=self._again and not number)
                 found = await read(connection)
                 await look.rollback()
         except BaseException:  # also cancelled: the state of the connection is unknown
@@ -132,34 +136,34 @@ class Committer:
         """Give the writer lock back for good."""
         await self._writer.close()
 
-    async def _write(self, connection: Connection, batch: Batch) -> list[RefusedRow]:
+    async def _write(
+        self, connection: Connection, batch: Batch, *, again: bool
+    ) -> tuple[list[RefusedRow], Derived | None]:
+        """Write a batch in a transaction, or in a savepoint of the caller's. ``again``: what failed is to be tried again."""
         try:
             async with connection.transaction():
-                refused, derived = await self._rows(connection, batch, row_by_row=False)
+                return await self._rows(connection, batch, again=again, row_by_row=False)
         except Exception as error:  # a row: the rest must not wait for it
             if not history.at_fault(connection, error):
                 raise
             _log.warning("checkpoint: batch %s is written row by row: %r", batch.name, error)
-            async with connection.transaction():
-                refused, derived = await self._rows(connection, batch, row_by_row=True)
-        self._again = False
-        self._note(derived)
-        return refused
+        async with connection.transaction():
+            return await self._rows(connection, batch, again=again, row_by_row=True)
 
     async def _rows(
-        self, connection: Connection, batch: Batch, *, row_by_row: bool
+        self, connection: Connection, batch: Batch, *, again: bool, row_by_row: bool
     ) -> tuple[list[RefusedRow], Derived | None]:
         whole = await facts.against(connection, batch)
         refused = await tables.write(connection, whole, row_by_row=row_by_row)
-        derived = await self._derive(connection, whole)
+        derived = await self._derive(connection, whole, again=again)
         await tables.write_checkpoint(connection, batch)
         return refused, derived
 
-    async def _derive(self, connection: Connection, batch: Batch) -> Derived | None:
+    async def _derive(self, connection: Connection, batch: Batch, *, again: bool) -> Derived | None:
         """Bring the history on; None: nothing of it could be, by a defect that is of no single account and symbol."""
         try:
             async with connection.transaction():  # a savepoint
-                if self._again:
+                if again:
                     await history.rebuild(connection)
                 return await history.derive(connection, batch)
         except Exception as error:

@@ -18,7 +18,7 @@ from gateway.core.journal import Lost, place
 from gateway.storage.batch import Batch, RefusedRow, Written, encode, joined, pieces
 from gateway.storage.commit import Committer
 from gateway.storage.errors import PostgresAway, SpoolFull, SpoolUnreadable
-from gateway.storage.fold import Fold
+from gateway.storage.fold import thinned
 from gateway.storage.postgres import Connection, Database
 from gateway.storage.spool import Spool, Spooled
 from gateway.storage.status import TROUBLE, Standing
@@ -242,8 +242,8 @@ class Outlet:
             return await self._committer.read(ahead, read)
 
     async def _ahead(self) -> list[Batch]:
-        """Return what lies in the spool and not in the database, without its part of the journal, as few batches."""
-        spool, folds = self._spool, list[Fold]()
+        """Return what lies in the spool and not in the database, without its part of the journal."""
+        spool, ahead = self._spool, list[Batch]()
         if spool is None or self.direct:
             return []
         await self._drop(spool, await self._already(spool))
@@ -252,11 +252,9 @@ class Outlet:
             done = found[-1][0]
             for _, state in found:
                 with contextlib.suppress(msgspec.MsgspecError):  # said when it is drained
-                    batch = joined(list(pieces(state)))
-                    if not folds or not folds[-1].take(batch):
-                        folds.append(Fold(batch))
+                    ahead.append(thinned(joined(list(pieces(state)))))
                 await asyncio.sleep(0)
-        return [fold.batch for fold in folds]
+        return ahead
 
     async def _already(self, spool: Spool) -> int:
         """Return the place in the spool up to which the database has it: its last batch, and all before it, were written."""

@@ -9,11 +9,12 @@ from pathlib import Path
 import asyncpg
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from exchanges.events import Fill
+from exchanges.events import ClosedPnl, Fill, FundingPayment
 from gateway.core.journal import Entry, place
+from gateway.core.records import ClosedCycle, Covered
 from gateway.storage.checkpoint import Checkpoint
 from gateway.storage.mirror import StoredAccount
 from gateway.storage.postgres import Database
@@ -25,7 +26,7 @@ from tests.gateway.storage.states import balance, instrument, position
 _AT = 1_763_683_200_000
 _TABLES = (
     "accounts, contracts, current_positions, balances, collateral, checkpoint, journal, mark_samples, fills, funding, transfers, "
-    "position_changes, position_history, open_cycles, closed_cycles, coverage"
+    "position_changes, position_history, open_cycles, closed_cycles, coverage, pnl_records"
 )
 _numbers = itertools.count(1)
 
@@ -39,9 +40,43 @@ def _fill(number: int, told: str | None = None) -> Fill:
         side="buy" if number % 3 else "sell",
         price="64000.10",
         size="1.50",
-        at=_AT + 10_000 + 10 * number,  # behind the first word of its position
+        at=_AT + 1_000 * number,
         fee=told,
         position=position().id,
+    )
+
+
+def _payment(number: int) -> FundingPayment:
+    moment = _AT + 1_000 * number
+    return FundingPayment(
+        account="main", id=f"main:{number}", symbol="BTC-USDT-SWAP", amount="-0.25", ccy="USDT", at=moment
+    )
+
+
+def _closed(number: int) -> ClosedCycle:
+    moment = _AT + 1_000 * number
+    return ClosedCycle(
+        id=f"{position().id}@c{moment}",
+        account="main",
+        position=position().id,
+        symbol="BTC-USDT-SWAP",
+        side="long",
+        size="1.50",
+        opened_at=_AT if number % 2 else None,
+        closed_at=moment,
+        since=moment - 500,
+    )
+
+
+def _pnl(number: int) -> ClosedPnl:
+    return ClosedPnl(
+        account="main",
+        id=f"main:{number}",
+        source="positions-history",
+        symbol="BTC-USDT-SWAP",
+        at=_AT + 1_000 * number,
+        opened_at=_AT + 1_000,
+        realized_net="1.5",
     )
 
 
@@ -111,10 +146,11 @@ async def test_start_serves_before_the_spool_is_empty_and_what_follows_goes_behi
 
 
 Step = str | tuple[str, int]
+_KINDS = ["position", "fill", "again", "funding", "closed", "pnl", "covered"]
 _STEPS: st.SearchStrategy[list[Step]] = st.lists(
     st.one_of(
         st.sampled_from(["batch", "life", "remove", "prune", "balance", "contract", "entry"]),
-        st.tuples(st.sampled_from(["position", "fill", "again"]), st.integers(1, 6)),
+        st.tuples(st.sampled_from(_KINDS), st.integers(1, 6)),
     ),
     max_size=25,
 )
@@ -122,19 +158,17 @@ _STEPS: st.SearchStrategy[list[Step]] = st.lists(
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(before=_STEPS, steps=_STEPS)
+@example(before=[], steps=[("fill", 1), "batch", ("position", 3)])
+@example(before=[("position", 1)], steps=[("fill", 1), "batch", ("position", 3), ("fill", 1)])
+@example(before=[("fill", 2)], steps=["contract", ("fill", 3), "batch", ("covered", 1), "batch", ("closed", 4)])
 async def test_start_is_given_what_it_would_be_once_everything_was_drained(
     dsn: str, bare: asyncpg.Connection, tmp_path: Path, before: list[Step], steps: list[Step]
 ) -> None:
-    """Whatever was stored before, by however many lives and batches.
-
-    The venue's first word of a position comes before its fills here: a chain rests on what is known when they are folded.
-    """
+    """Whatever was stored before, by however many lives and batches, and whatever was known when each of them was folded."""
     await bare.execute(f"TRUNCATE {_TABLES}")
     folder = tmp_path / str(next(_numbers))
     stored = _checkpoint(dsn, "stored", folder)
     assert await stored.load() is not None
-    stored.put_position(position(opened_at=_AT), 0)
-    assert await stored._try_flush()
     stored = await _go(stored, before, folder, dsn)
     assert await stored.drain(10)
     absent = await _absent(folder, "away")
@@ -174,11 +208,21 @@ async def _go(checkpoint: Checkpoint, steps: list[Step], folder: Path, dsn: str)
                 checkpoint.put_entry(_entry(seq))
             case ("position", number):
                 symbol = "BTC-USDT-SWAP" if number % 2 else "C2"
-                checkpoint.put_position(position(symbol, size=f"{number}.50", opened_at=_AT), seq)
+                moment = _AT + 1_000 * number
+                opened = moment if number > 3 else None
+                checkpoint.put_position(position(symbol, size=f"{number}.50", opened_at=opened, venue_at=moment), seq)
             case ("fill", number):
                 checkpoint.put_fill(_fill(number))
             case ("again", number):
                 checkpoint.put_fill(_fill(number, "-0.5"))
+            case ("funding", number):
+                checkpoint.put_funding(_payment(number))
+            case ("closed", number):
+                checkpoint.put_closed(_closed(number))
+            case ("pnl", number):
+                checkpoint.put_pnl(_pnl(number))
+            case ("covered", number):
+                checkpoint.put_covered(Covered(id="main", account="main", since=_AT + 1_000 * number, at=_AT + seq))
     return checkpoint
 
 
