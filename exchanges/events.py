@@ -422,7 +422,9 @@ class Fill(Event, frozen=True, kw_only=True):
         fee: Effect on the balance: - paid, + rebate.
         realized_pnl: Of the price alone, without the fee; "0" for an opening fill where the venue says so.
         cause: What made it happen; ``category`` is the venue's word for it, which is the evidence.
-        start_position: The signed size before it, where the venue says so (Hyperliquid): gaps show.
+        start_position: The signed size before it, where the venue says so of every fill (Hyperliquid): gaps show.
+        held_before: The same where only the venue's books say it, not the stream (Bybit): of the leg that it is of, without
+            which other fills there are following from it.
     """
 
     account: str
@@ -442,6 +444,7 @@ class Fill(Event, frozen=True, kw_only=True):
     cause: Cause = "trade"
     category: str = ""
     start_position: str | None = None
+    held_before: str | None = None
 
 
 class FundingPayment(Event, frozen=True, kw_only=True):

@@ -197,7 +197,7 @@ def happenings() -> list[Event]:
         Fill(
             account="okx-main", id="okx-main:X:7:1", symbol="X", order_id="1", side="buy", size="1", price="1", at=2,
             position="okx-main:X:net", trade_id="7", fee="-0.1", fee_ccy="USDT", role="taker", realized_pnl="0",
-            category="normal", start_position="0",
+            category="normal", start_position="0", held_before="0",
         ),
         FundingRate(venue="okx", env="live", symbol="BTC-USDT-SWAP", rate="0.0001", next_at=9_000),
         KeyInfo(account="okx-main", powers=("trade",), owner="7", label="desk", expires_at=9, ip_bound=True),

@@ -9,7 +9,7 @@ Source: Bybit v5 documentation, execution topic, "Get Trade History" and "Get Tr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal
+from decimal import Context, Decimal
 
 from exchanges.bybit import tables
 from exchanges.bybit.legs import Legs
@@ -27,6 +27,8 @@ from exchanges.events import (
     position_id,
 )
 from exchanges.venue import Malformed, Output
+
+_EXACT = Context(prec=40)
 
 
 def parse_execution(row: ExecutionRow, account: str, category: str, legs: Legs) -> list[Output]:
@@ -130,6 +132,20 @@ def _realized(row: ExecutionRow) -> str | None:
     stated = known(row.exec_pnl)
     # REST does not state it, but a fill that closed nothing realised nothing.
     return "0" if stated is None and row.closed_size and not nonzero(row.closed_size) else stated
+
+
+def before(row: ExecutionRow, after: str) -> str | None:
+    """Return the signed size before an execution, by the one after it in the log; None where that is not what it says it closed.
+
+    In hedge mode a position is a leg, and so is what the log speaks of. That is not documented in so many words: a size that
+    disagrees with ``closedSize`` is another one.
+    """
+    size = Decimal(row.exec_qty or 0)
+    held = _EXACT.subtract(Decimal(after), size if row.side == "Buy" else -size)
+    closable = held if row.side == "Sell" else -held
+    if row.closed_size and Decimal(row.closed_size) != min(max(closable, Decimal(0)), size):
+        return None
+    return text(held)
 
 
 # --- Transaction log ------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Raw
 
 from exchanges.bybit import build, closed, tables
-from exchanges.bybit.executions import oldest_first, parse_execution, parse_log, unread
+from exchanges.bybit.executions import before, oldest_first, parse_execution, parse_log, unread
 from exchanges.bybit.legs import Legs
 from exchanges.bybit.paging import Listings, following, query_of
 from exchanges.bybit.parse import category_of
@@ -31,6 +31,13 @@ class _Read(NamedTuple):
     first: int
     last: int
     outputs: list[Output]
+
+
+class _Entry(NamedTuple):
+    """What the log alone says of an execution: what it brought, and the signed size after it; None: not said."""
+
+    cash_flow: str | None
+    size: str | None
 
 
 def questions(since_ms: int, symbols: Sequence[str]) -> list[HttpRequest]:
@@ -64,7 +71,7 @@ class History:
     def __init__(self, account: str, legs: Legs) -> None:
         self._account, self._legs = account, legs
         self._listings: Listings[_Read] = Listings()
-        self._brought: dict[str, str] = {}  # by execId: what executions realised stands in the log alone
+        self._entries: dict[str, _Entry] = {}  # by execId
 
     def answer(
         self, request: HttpRequest, raw: Raw, asked_at: int, time: int | None, *, recorded: bool
@@ -103,19 +110,21 @@ class History:
 
     def _execution(self, raw: Raw, category: str) -> _Read:
         row = decode(raw, ExecutionRow, "an execution")
-        brought = self._brought.pop(row.exec_id, None)
-        outputs = [_priced(one, brought) for one in parse_execution(row, self._account, category, self._legs)]
+        entry = self._entries.pop(row.exec_id, None)
+        outputs = parse_execution(row, self._account, category, self._legs)
+        if entry is not None:
+            outputs = [_completed(one, row, entry) for one in outputs]
         at = millis(row.exec_time) or 0
         return _Read(at, at, outputs)
 
     def _log(self, raw: Raw, category: str) -> _Read:
         row = decode(raw, LogRow, "a transaction")
         outputs = parse_log(row, self._account)
-        cash_flow = known(row.cash_flow)
-        if row.trade_id and cash_flow and row.category in tables.CLOSED_CATEGORIES:  # of an option the premium is in it
-            self._brought[row.trade_id] = cash_flow
-            while len(self._brought) > tables.MAX_TRADES:
-                del self._brought[next(iter(self._brought))]
+        if row.trade_id and row.category in tables.DERIVATIVES:
+            priced = row.category in tables.CLOSED_CATEGORIES  # of an option the premium is in it
+            self._entries[row.trade_id] = _Entry(known(row.cash_flow) if priced else None, known(row.size))
+            while len(self._entries) > tables.MAX_TRADES:
+                del self._entries[next(iter(self._entries))]
         at = millis(row.transaction_time) or 0
         return _Read(at, at, outputs)
 
@@ -128,11 +137,13 @@ def _emitted(rows: Iterable[_Read]) -> list[Output]:
     return oldest_first([(row.last, row.outputs) for row in rows])
 
 
-def _priced(output: Output, brought: str | None) -> Output:
-    """Return a fill with what it brought, where it does not say so itself."""
-    if not isinstance(output, Fill) or output.realized_pnl is not None or brought is None:
+def _completed(output: Output, row: ExecutionRow, entry: _Entry) -> Output:
+    """Return a fill with what the log says of it: what it brought, where it does not say so itself, and what was held before."""
+    if not isinstance(output, Fill):
         return output
-    return msgspec.structs.replace(output, realized_pnl=brought)
+    realized = entry.cash_flow if output.realized_pnl is None else output.realized_pnl
+    held = None if entry.size is None else before(row, entry.size)
+    return msgspec.structs.replace(output, realized_pnl=realized, held_before=held)
 
 
 def _is_window(query: Mapping[str, str]) -> bool:

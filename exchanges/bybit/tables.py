@@ -74,6 +74,7 @@ RECORDS_WINDOW_MS: Final = 6 * 86_400_000  # shorter, so that a question for a w
 # Two years; a window that begins before is refused, and the boundary moves on while a long past is read.
 RECORDS_REACH_MS: Final = 729 * 86_400_000
 CLOSED_CATEGORIES: Final = ("linear", "inverse")  # of the closed PnL
+DERIVATIVES: Final = (*CLOSED_CATEGORIES, "option")
 OPTION_BASES: Final = (
     "BTC",
     "ETH",

@@ -215,7 +215,10 @@ class OrderRow(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class LogRow(Struct, frozen=True, kw_only=True, rename="camel"):
-    """One entry of ``/v5/account/transaction-log``: ``change = cash_flow + funding - fee``, funding + is received."""
+    """One entry of ``/v5/account/transaction-log``: ``change = cash_flow + funding - fee``, funding + is received.
+
+    ``size`` of an entry of a trade: what is held of the position after it, negative where that is a short.
+    """
 
     id: Name
     type: Name
@@ -228,6 +231,7 @@ class LogRow(Struct, frozen=True, kw_only=True, rename="camel"):
     cash_flow: Figure = None
     funding: Figure = None
     change: Figure = None
+    size: Figure = None
 
 
 class Ticker(Struct, frozen=True, rename="camel"):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
 from exchanges.events import Fill, FundingPayment, Side, Transfer
 from gateway.core.chains import AFTERWARDS_MS, Chain, Evidence, Held, Item, Leg
+from gateway.core.moments import Move, foremost
 from gateway.core.round_trips import ZERO, RoundTrip
 
 _ALIKE = Decimal("1e-4")  # payments of one moment for each contract, by rounding
@@ -19,6 +19,7 @@ class Attribution:
     def __init__(self, chain: Chain, evidence: Evidence) -> None:
         self._chain, self._evidence = chain, evidence
         self._shared: dict[str, Leg] = {}  # payments that nobody names, by id
+        self._moves: dict[str, Move] = {}  # of fills that state what was held before them, by id
 
     def next(self, items: list[Item]) -> Item:
         """Return the next record: funding before fills, unless it is of what only these bring about (see ``_next_fill``)."""
@@ -36,23 +37,54 @@ class Attribution:
 
     def _next_fill(self, fills: list[Fill]) -> Fill:
         """Return the fill that comes next: of those that state the size before them the one that goes on from what is held."""
-        first = fills[0]
-        if first.start_position is None:
-            return self._likely(fills)
-        chained = [one for one in fills if one.start_position is not None]
-        if len(chained) == 1:
-            return first
-        leg = self._chain.leg(first.position or self._chain.id)
-        trip = leg.trip if leg is not None else None
+        if len(fills) == 1:
+            return fills[0]
+        rows: dict[str, list[Fill]] = {}  # of each leg
+        hedged = self._hedged
+        for one in fills:
+            if states(one):
+                rows.setdefault(one.position or (_of_side(one) if hedged else ""), []).append(one)
+        for row in rows.values():
+            found = self._going_on(row)
+            if found is not None:
+                return found
+        others = [one for one in fills if not states(one)]
+        if others:
+            return self._likely(others)
+        row = next(iter(rows.values()))
+        ends = {self._move(one)[1] for one in row}
+        return next((one for one in row if self._move(one)[0] not in ends), row[0])
+
+    def _going_on(self, row: list[Fill]) -> Fill | None:
+        """Return which of a leg's fills goes on from what is held of it and may come first; None: none does."""
+        trip = self._held(row[0])
         held = trip.signed if trip is not None else ZERO
-        ends = {end_of(one) for one in chained}
-        going_on = [one for one in chained if start_of(one) == held]
-        if going_on and (len(going_on) > 1 or held in ends):
-            chained = _foremost(chained)
-            going_on = [one for one in going_on if one in chained]
-        if going_on:
-            return self._first(going_on, trip)
-        return next((one for one in chained if start_of(one) not in ends), chained[0])
+        moves: dict[Move, list[Fill]] = {}
+        for one in row:
+            moves.setdefault(self._move(one), []).append(one)
+        following = {move for move in moves if move[0] == held}
+        if len(following) > 1 or (following and any(end == held for _, end in moves)):
+            following &= foremost(moves)
+        going_on = [one for one in row if self._move(one) in following] if following else []
+        return self._first(going_on, trip) if going_on else None
+
+    def _held(self, fill: Fill) -> RoundTrip | None:
+        """Return what is held of the leg of a fill that states it."""
+        legs = self._chain.legs
+        if fill.position is not None:
+            leg = self._chain.leg(fill.position) or self._chain.leg(self._chain.id)
+            return leg.trip if leg is not None else None
+        if len(legs) <= 1 and not self._hedged:
+            return legs[0].trip if legs else None
+        return next((leg.trip for leg in legs if leg.trip is not None and leg.trip.side == _of_side(fill)), None)
+
+    def _move(self, fill: Fill) -> Move:
+        """Return from which size to which a fill leads that states it."""
+        move = self._moves.get(fill.id)
+        if move is None:
+            start = stated(fill) or ZERO
+            move = self._moves[fill.id] = start, start + signed(fill)
+        return move
 
     def _first(self, going_on: list[Fill], trip: RoundTrip | None) -> Fill:
         """Return the fill that comes first of several that go on from the same size: closed and opened again within a moment.
@@ -107,11 +139,11 @@ class Attribution:
 
     def of_fill(self, fill: Fill) -> Leg:
         """Return the leg of a fill. Where nobody names it: a fill that realised something closes, another one may open."""
-        legs = self._chain.legs
-        buys, closes = fill.side == "buy", bool(Decimal(fill.realized_pnl or 0))
-        side: Side = "long" if buys != closes else "short"
+        legs, side = self._chain.legs, _of_side(fill)
         if fill.position is not None:
             return self.named(fill.position, side if self._hedged else None)
+        if not self._hedged and self._is_of_another(fill):
+            self._chain.hedged_at = fill.at
         if not self._hedged and len(legs) <= 1:
             return legs[0] if legs else self.named(self._chain.id)
         held = [leg for leg in legs if leg.trip is not None and leg.trip.side == side]
@@ -125,6 +157,21 @@ class Attribution:
                 if leg.trip is not None:
                     leg.trip.whole = False
         return held[0]
+
+    def _is_of_another(self, fill: Fill) -> bool:
+        """Say whether a fill is of a second leg, which tells that there are two: while one side is held it states the other.
+
+        Where fills may be missing the first side may be held no more. Each symbol has a mode of its own (Bybit).
+        """
+        only = self._chain.legs[0] if len(self._chain.legs) == 1 else None
+        if only is None or only.trip is None or only.position != self._chain.id:
+            return False
+        if fill.held_before is None or self._evidence.hedge is not None or not self._evidence.covers(fill.at):
+            return False
+        if only.trip.size is None or only.trip.side == _of_side(fill):
+            return False
+        only.position = self._unnamed(only.trip.side)
+        return True
 
     def of_funding(self, payment: FundingPayment) -> Leg | None:
         """Return the leg that a payment is of, by what was held at its moment; None where that cannot be told."""
@@ -218,40 +265,24 @@ def _shared(told: Sequence[FundingPayment | Transfer], held: list[tuple[Decimal,
     return {one.id: leg for one, (_, leg) in zip(ordered, legs, strict=True)}
 
 
-def _foremost(fills: list[Fill]) -> list[Fill]:
-    """Return the fills that may have come first: none leads to them, by the sizes that they state, that they do not lead to."""
-    moves = Counter(map(_move, fills))
-    led = {one: _led_to(one, moves) for one in moves}
-    first = {one for one in moves if all(other in led[one] for other in moves if one in led[other])}
-    return [one for one in fills if _move(one) in first]
+def states(fill: Fill) -> bool:
+    """Say whether a fill says what was held before it."""
+    return fill.start_position is not None or fill.held_before is not None
 
 
-def _move(fill: Fill) -> tuple[Decimal, Decimal]:
-    return start_of(fill), end_of(fill)
+def stated(fill: Fill) -> Decimal | None:
+    """Return the signed size that a fill says was held before it; None: it does not say."""
+    text = fill.held_before if fill.start_position is None else fill.start_position
+    return None if text is None else Decimal(text)
 
 
-def _led_to(first: tuple[Decimal, Decimal], moves: Counter[tuple[Decimal, Decimal]]) -> set[tuple[Decimal, Decimal]]:
-    """Return the moves from size to size that can be reached from where one of them ends."""
-    onwards: dict[Decimal, list[tuple[Decimal, Decimal]]] = {}
-    for one, count in moves.items():
-        if one != first or count > 1:
-            onwards.setdefault(one[0], []).append(one)
-    found, ahead = set[tuple[Decimal, Decimal]](), [first[1]]
-    while ahead:
-        following = onwards.pop(ahead.pop(), [])
-        found.update(following)
-        ahead += (end for _, end in following)
-    return found
-
-
-def start_of(fill: Fill) -> Decimal:
-    """Return the signed size before a fill that states it."""
-    return Decimal(fill.start_position or 0)
-
-
-def end_of(fill: Fill) -> Decimal:
-    """Return the signed size after a fill that states the one before it."""
-    return start_of(fill) + signed(fill)
+def _of_side(fill: Fill) -> Side:
+    """Return which side a fill is of, of two: what it states, else one that realised something closes, another one may open."""
+    held = stated(fill)
+    if held is not None:
+        return "long" if (held or signed(fill)) > 0 else "short"
+    closes = bool(Decimal(fill.realized_pnl or 0))
+    return "long" if (fill.side == "buy") != closes else "short"
 
 
 def _now(leg: Leg) -> list[Held]:

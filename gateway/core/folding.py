@@ -13,7 +13,7 @@ from itertools import groupby
 import msgspec
 
 from exchanges.events import Fill, FundingPayment, Side, Transfer
-from gateway.core.attribution import Attribution, opens, side
+from gateway.core.attribution import Attribution, opens, side, stated
 from gateway.core.chains import AFTERWARDS_MS, GRAVE, Chain, Ended, Evidence, Held, Item, Leg, Move, Paid, Seen, at_of
 from gateway.core.evidence import SLACK_MS
 from gateway.core.realized import exact_sum
@@ -95,8 +95,9 @@ class _Step:
         if fill.cause == "liquidation":
             leg.liquidated = exact_sum(leg.liquidated if leg.liquidated_at == fill.at else ZERO, Decimal(fill.size))
             leg.liquidated_at = fill.at
-        if fill.start_position is not None:
-            self._align(leg, fill, Decimal(fill.start_position))
+        start = stated(fill)
+        if start is not None:
+            self._align(leg, fill, start)
         else:
             self._doubt(leg, fill)
             if leg.trip is None and not leg.known:
@@ -197,9 +198,11 @@ class _Step:
     def _align(self, leg: Leg, fill: Fill, start: Decimal) -> None:
         """Take the size that the venue says was held before a fill; where fills are missing, it is right."""
         trip = leg.trip
+        held = ZERO if trip is None else trip.signed
+        if start == held and trip is not None and leg.first_at is not None:
+            trip.begun = True  # it is all that is known of it
         leg.known = leg.seen = True
         leg.first_at = None
-        held = ZERO if trip is None else trip.signed
         if start == held:
             return
         if trip is not None and (not start or (start > 0) != (trip.side == "long")):

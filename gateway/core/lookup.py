@@ -63,7 +63,7 @@ KINDS: dict[str, Kind] = {
     "fills": Kind(
         "fills",
         (*_WHOSE, "symbol", "order_id", "trade_id", "side", "size", "price", "at", "position", "fee", "fee_ccy", "role",
-         "realized_pnl", "cause", "category", "start_position", "journal"),
+         "realized_pnl", "cause", "category", "start_position", "held_before", "journal"),
         blank=("category",),
     ),
     "funding": Kind(

@@ -120,6 +120,35 @@ def test_what_a_fill_brought_stands_in_the_log_where_the_fill_does_not_say_it() 
     assert told == {"a": "-1.50", "b": None, "o": None, "other": "7"}
 
 
+def test_the_log_says_what_was_held_after_a_fill_and_so_before_it() -> None:
+    link = private()
+    link.history(SINCE, [])
+    entry = {**_transfer(SINCE), "type": "TRADE", "symbol": "BTCUSDT", "category": "linear", "cashFlow": "0"}
+    moves = [  # side, closed, size after, size before; each of 0.2
+        ("Buy", "0", "0.2", "0"),
+        ("Buy", "0", "0.50", "0.3"),
+        ("Sell", "0.2", "0", "0.2"),
+        ("Sell", "0.2", "0.1", "0.3"),
+        ("Sell", "0.05", "-0.15", "0.05"),
+        ("Buy", "0.2", "-1", "-1.2"),
+        ("Sell", "", "-0.2", "0"),
+        ("Sell", "0.2", "-0.2", None),  # what it closed was not of this size
+        ("Buy", "0", "-1", None),
+        ("Buy", "0", "", None),
+    ]
+    names = [str(number) for number in range(len(moves))]
+    log = [{**entry, "tradeId": name, "size": after} for name, (_, _, after, _) in zip(names, moves, strict=True)]
+    link.answer(LOG, _page(*log, {**log[0], "tradeId": "spot", "category": "spot"}), 0, 1)
+    rows = [
+        execution(execId=name, side=side, closedSize=gone)
+        for name, (side, gone, _, _) in zip(names, moves, strict=True)
+    ]
+    output = link.answer(LINEAR, _page(*rows, execution(execId="unlogged"), execution(execId="spot")), 0, 1)
+    told = {one.trade_id: one.held_before for one in output if isinstance(one, Fill)}
+    before = dict(zip(names, (move[3] for move in moves), strict=True))
+    assert told == {**before, "unlogged": None, "spot": None}
+
+
 @needs_recordings
 def test_recorded_answers() -> None:
     kinds = {}
