@@ -219,6 +219,8 @@ def _from_db(path: Path, dsn: str | None, account: str | None, until: str | None
             fail(f"replay: no account {account} at that time; there were: {', '.join(sorted(engine.accounts))}")
         of = tables(engine, account)
         found.append(explained(engine, of) if explain else of)
+        if (silence := rewinding.silence(rewind, at)) is not None:
+            print(f"perpwire: {silence}", file=sys.stderr)
         for name, count in rewind.failures.items():
             print(f"perpwire: {count} turns failed ({name}), as they did when they were lived", file=sys.stderr)
 

@@ -17,6 +17,7 @@ from gateway.storage.errors import PostgresAway
 from gateway.storage.postgres import Database
 
 _END = (1 << 63) - 1  # beyond every place
+_SILENT_MS = 5_000  # a gateway that runs puts something down every second
 
 
 def moment(text: str) -> int:
@@ -25,6 +26,14 @@ def moment(text: str) -> int:
         return int(text)
     found = datetime.fromisoformat(text)
     return round(1000 * (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
+
+
+def silence(found: Rewind, until: int | None) -> str | None:
+    """Return in words that nothing was put down for a while before the moment that was asked for (ms); None: something was."""
+    if until is None or until - found.at < _SILENT_MS:
+        return None
+    last = datetime.fromtimestamp(found.at / 1000, UTC).isoformat(timespec="milliseconds")
+    return f"the last entry before that moment is of {last}: no gateway ran then, or it was killed before it could store more"
 
 
 async def rewound(settings: StorageSettings, until: int | None) -> Rewind:

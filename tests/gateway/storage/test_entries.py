@@ -9,7 +9,7 @@ import pytest
 from gateway import rewinding
 from gateway.config import StorageSettings
 from gateway.core.journal import Entry, Kind, Lost, day, place
-from gateway.rewind import GapInJournal
+from gateway.rewind import GapInJournal, Rewind
 from gateway.storage import entries, partitions, payloads, tables
 from gateway.storage.batch import Batch
 from tests.gateway.events_of import OKX, position
@@ -69,5 +69,17 @@ async def test_the_command_says_which_span_is_missing_and_until_when_it_can_say(
     for until in (None, _AT + 5_000, _AT + 4_500, _AT + 3_500, _AT + 3_000):
         with pytest.raises(GapInJournal, match=f"2 entries and 0 samples could not be kept.*--until {_AT + 2_999}"):
             await rewinding.rewound(storage, until)
-    said = (await rewinding.rewound(storage, _AT + 2_999)).finish()
-    assert [one.state.size for one in said.positions.values()] == ["2"]
+    found = await rewinding.rewound(storage, _AT + 2_999)
+    assert [one.state.size for one in found.finish().positions.values()] == ["2"]
+
+
+def test_a_moment_of_which_nothing_is_stored_is_not_taken_for_the_last_that_is() -> None:
+    found = Rewind()
+    found.at = 1_763_700_000_000
+    assert rewinding.silence(found, None) is None
+    assert rewinding.silence(found, found.at + 4_999) is None
+    said = rewinding.silence(found, found.at + 5_000)
+    assert said == (
+        "the last entry before that moment is of 2025-11-21T04:40:00.000+00:00: no gateway ran then, or it was killed "
+        "before it could store more"
+    )
