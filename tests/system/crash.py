@@ -230,7 +230,8 @@ class Matrix:
                 if way == "database first":
                     await away.aclose()
                     await until_figure(where, "checkpoint_ok", lambda value: value == 1, "the database has everything")
-        await self._alert(where, "resolved", ("critical",))
+        # A warning for a while, where the database has everything before the disk has room.
+        await self._alert(where, "resolved", ("warning", "critical"))
         await self._blame_lasting(f"{name}: lost", lambda: self._gaps(where))
         await self._waiting(where)
         await where.kill()
