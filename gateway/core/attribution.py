@@ -65,8 +65,11 @@ class Attribution:
         following = {move for move in moves if move[0] == held}
         if len(following) > 1 or (following and any(end == held for _, end in moves)):
             following &= foremost(moves)
-        going_on = [one for one in row if self._move(one) in following] if following else []
-        return self._first(going_on, trip) if going_on else None
+        if not following:
+            return None
+        if len(following) == 1:
+            return self._first(moves[following.pop()], trip)
+        return self._first([one for one in row if self._move(one) in following], trip)
 
     def _held(self, fill: Fill) -> RoundTrip | None:
         """Return what is held of the leg of a fill that states it."""
@@ -93,11 +96,10 @@ class Attribution:
         """
         if trip is None or len(going_on) == 1:
             return going_on[0]
-        closing = [one for one in going_on if side(one) != trip.side]
-        fitting = [one for one in closing if trip.realizes(one, self._evidence.contract)]
-        told = any(one.realized_pnl is not None for one in closing)
-        entering = [one for one in going_on if one not in closing] if told else []
-        return (fitting or entering or going_on)[0]
+        closing = [one for one in going_on if side(one) != trip.side and one.realized_pnl is not None]
+        fitting = (one for one in closing if trip.realizes(one, self._evidence.contract))
+        entering = (one for one in going_on if closing and side(one) == trip.side)
+        return next(fitting, None) or next(entering, going_on[0])
 
     def _likely(self, fills: list[Fill]) -> Fill:
         """Return the fill of a moment that comes next: one whose profit is that of what is held, then one that opens.
