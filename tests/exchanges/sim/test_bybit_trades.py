@@ -84,6 +84,26 @@ async def test_a_taker_pays_and_a_maker_is_rebated(venue: Venue) -> None:
     assert Decimal(entry["change"]) == Decimal(entry["cashFlow"]) - Decimal(entry["fee"])
 
 
+async def test_the_log_says_what_is_held_of_a_leg_after_each_trade(venue: Venue) -> None:
+    hands, hedged, symbol = venue.sim.world.hands, "bybit-hedge", "XRPUSDT"
+    for one in [one for one in venue.sim.world.positions(hedged) if one.symbol == symbol]:
+        hands.close_position(hedged, symbol, one.leg)
+    hands.open_position(hedged, symbol, "long", Decimal(20))
+    hands.open_position(hedged, symbol, "short", Decimal(50))
+    hands.close_position(hedged, symbol, "long", Decimal(5))
+    hands.close_position(hedged, symbol, "short")
+    hands.close_position(hedged, symbol, "long")
+    log = (await venue.result("/v5/account/transaction-log?accountType=UNIFIED&type=TRADE", hedged))["list"]
+    told = {(row["side"], row["qty"], row["size"]) for row in log if row["symbol"] == symbol}
+    assert told >= {
+        ("Buy", "20", "20"),
+        ("Sell", "50", "-50"),
+        ("Sell", "5", "15"),
+        ("Buy", "50", "0"),
+        ("Sell", "15", "0"),
+    }
+
+
 async def test_executions_by_page_and_by_weeks(venue: Venue) -> None:
     for _ in range(5):
         venue.sim.world.hands.open_position(NAME, "BTCUSDT", size=Decimal("0.001"))
