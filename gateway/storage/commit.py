@@ -119,6 +119,7 @@ class Committer:
             with self._database.failures():
                 look = connection.transaction(isolation="repeatable_read")
                 await look.start()
+                await connection.execute("SET LOCAL perpwire.looks = 'yes'")  # sums are not read
                 for number, batch in enumerate(ahead):
                     await self._write(connection, batch, again=self._again and not number)
                 found = await read(connection)

@@ -18,7 +18,7 @@ from gateway.core.journal import Lost, place
 from gateway.storage.batch import Batch, RefusedRow, Written, encode, joined, pieces
 from gateway.storage.commit import Committer
 from gateway.storage.errors import PostgresAway, SpoolFull, SpoolUnreadable
-from gateway.storage.fold import thinned
+from gateway.storage.fold import Thinned
 from gateway.storage.postgres import Connection, Database
 from gateway.storage.spool import Spool, Spooled
 from gateway.storage.status import TROUBLE, Standing
@@ -243,7 +243,7 @@ class Outlet:
 
     async def _ahead(self) -> list[Batch]:
         """Return what lies in the spool and not in the database, without its part of the journal."""
-        spool, ahead = self._spool, list[Batch]()
+        spool, ahead = self._spool, Thinned()
         if spool is None or self.direct:
             return []
         await self._drop(spool, await self._already(spool))
@@ -252,9 +252,10 @@ class Outlet:
             done = found[-1][0]
             for _, state in found:
                 with contextlib.suppress(msgspec.MsgspecError):  # said when it is drained
-                    ahead.append(thinned(joined(list(pieces(state)))))
+                    ahead.take(joined(list(pieces(state))))
                 await asyncio.sleep(0)
-        return ahead
+        ahead.end()
+        return ahead.batches
 
     async def _already(self, spool: Spool) -> int:
         """Return the place in the spool up to which the database has it: its last batch, and all before it, were written."""
