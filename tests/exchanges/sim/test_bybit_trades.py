@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from exchanges.bybit import build
+from exchanges.events import Fill
 from exchanges.sim import bybit_trades as trades
 from exchanges.sim.bybit_pages import DAY_MS, LONGEST_WINDOW_MS
 from exchanges.sim.world import World
+from tests.exchanges.bybit.samples import answer, private
 from tests.exchanges.sim.bybit_venue import BEGIN, Venue, pages, running
 
 NAME = "bybit-main"
@@ -102,6 +105,20 @@ async def test_the_log_says_what_is_held_of_a_leg_after_each_trade(venue: Venue)
         ("Buy", "50", "0"),
         ("Sell", "15", "0"),
     }
+    link, listed = private(), await venue.result(f"/v5/execution/list?category=linear&symbol={symbol}", hedged)
+    link.history(BEGIN, [])
+    link.answer(build.transactions(BEGIN), answer({"list": log}), 0, 1)
+    fills = [
+        one for one in link.answer(build.executions("linear", BEGIN), answer(listed), 0, 1) if isinstance(one, Fill)
+    ]
+    assert {(one.side, one.size, one.held_before) for one in fills} >= {
+        ("buy", "20", "0"),
+        ("sell", "50", "0"),
+        ("sell", "5", "20"),
+        ("buy", "50", "-50"),
+        ("sell", "15", "15"),
+    }
+    assert None not in {one.held_before for one in fills}
 
 
 async def test_executions_by_page_and_by_weeks(venue: Venue) -> None:
