@@ -131,7 +131,6 @@ class Store:
             await asyncio.sleep(pause_s)
             pause_s = _TIDY_S
             now = self._wall_ms()
-            await self.checkpoint.look_at_spool()
             if self.state == "ok" and await self._tidy(now, since):
                 since = now - _TIDIED_MS
 

@@ -392,12 +392,6 @@ class Checkpoint:
             await self._outlet.close()
         return durable
 
-    async def look_at_spool(self) -> None:
-        """Try the spool's folder again where it could not be used, so that the status says when it can."""
-        if self._spool is not None and self._spool.error is not None:
-            with contextlib.suppress(StorageError):
-                await self._spool.open()
-
     @staticmethod
     async def _pause(until: asyncio.Event, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -453,6 +447,7 @@ class Checkpoint:
         self.on_durable(self._standing.now.durable_seq)
         if taken.queue.lost is not None:
             self.on_lost(taken.queue.lost)
+        await self._outlet.look_at_spool()
 
     def _take(self, clean: bool) -> tuple[Batch, Dirty]:
         batch, taken = self._mirror.take()

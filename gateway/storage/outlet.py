@@ -28,6 +28,7 @@ _Read = TypeVar("_Read")
 
 # Forgetting is an fsync too, and needs no hurry: the database says which batches it has.
 _FORGET_EVERY = 8
+_LITTLE_BYTES = 1 << 16  # what a spool takes that can be used
 
 
 class Outlet:
@@ -146,8 +147,17 @@ class Outlet:
         """
         if self.direct or self._spool is None or self._spool.error is None:
             return
+        await self._probe(self._spool, least_bytes)
+
+    async def look_at_spool(self) -> None:
+        """Try the spool where it could not be used, and the database takes everything by now: its status says when it can."""
+        if self.direct and self._spool is not None and self._spool.error is not None:
+            with contextlib.suppress(SpoolFull):
+                await self._probe(self._spool, _LITTLE_BYTES)
+
+    async def _probe(self, spool: Spool, size: int) -> None:
         try:
-            await self._spool.probe(least_bytes)
+            await spool.probe(size)
         except SpoolUnreadable as error:
             self._lost_file(error)
 

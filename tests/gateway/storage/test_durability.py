@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import os
 import random
 import signal
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, NoReturn
 
 import asyncpg
 import msgspec
@@ -421,6 +424,31 @@ async def test_full_spool_loses_the_oldest_of_the_journal_says_so_and_keeps_the_
         assert await bare.fetchval("SELECT count(*) FROM fills") == 30
 
 
+async def test_a_spool_that_nobody_needs_any_more_is_looked_at_until_it_can_be_used(
+    dsn: str, bare: asyncpg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness, full = Harness(dsn, tmp_path), True
+    async with _life(harness):
+        checkpoint, opened = harness.checkpoint, harness.spool._open
+
+        def open_() -> sqlite3.Connection:
+            if full:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return opened()
+
+        monkeypatch.setattr(harness.spool, "_open", open_)
+        harness.away = True
+        checkpoint.put_entry(_entry(1))
+        assert not await harness.flush()
+        await harness.settle()
+        for number, error in ((2, True), (3, True), (4, False)):
+            full = error
+            checkpoint.put_entry(_entry(number))
+            assert await harness.flush()
+            assert (checkpoint.status.spool_error is not None) == error
+        assert await _numbers_of(bare) == [1, 2, 3, 4]
+
+
 async def test_what_certainly_finds_no_room_is_not_made_ready_again_and_again(
     dsn: str, bare: asyncpg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -590,8 +618,8 @@ async def test_every_durable_entry_is_stored_once_and_in_order(
         committer = harness.checkpoint._outlet._committer
         plain = committer._write
 
-        async def write(*args: object) -> list[batches.RefusedRow]:
-            await plain(*args)  # type: ignore[arg-type]
+        async def write(*args: Any, **named: Any) -> NoReturn:
+            await plain(*args, **named)
             raise ConnectionResetError("the answer never came")
 
         committer._write = write  # type: ignore[method-assign]
