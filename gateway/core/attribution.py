@@ -152,7 +152,7 @@ class Attribution:
         if not held and len(legs) > 1 and not self._hedged:  # of one-way accounts: the one used last
             held = [leg for leg in legs if leg.trip is not None] or [max(legs, key=lambda leg: leg.used_at)]
         if not held:
-            held = [leg for leg in legs if leg.past is not None and leg.past.side == side]
+            held = [leg for leg in legs if leg.trip is None and leg.past is not None and leg.past.side == side]
             held = held or [self.named(self._unnamed(side))]
         if len(held) > 1:
             for leg in held:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import random
 from itertools import permutations
 
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
 from exchanges.events import Fill
-from gateway.core.chains import Evidence
+from gateway.core.chains import Chain, Evidence
 from gateway.core.records import PastPosition
-from tests.gateway.core.chain_worlds import ACCOUNT, LINEAR, SYMBOL, T0, fill, whole
+from gateway.core.timelines import Timeline
+from tests.gateway.core.chain_worlds import ACCOUNT, LINEAR, SYMBOL, T0, TRADES, Trade, fill, fills_of, whole
 
 HOUR = 3_600_000
 WHOLE = Evidence(LINEAR, covered=0)
@@ -83,3 +89,48 @@ def test_of_one_moment_some_state_it() -> None:
         fills = [stated(number, *move) for number, move in zip(ids, moves, strict=True)]
         cycles, _ = whole([*fills], WHOLE)
         assert sorted(told(cycles)) == [("long", "2", 2, True), ("short", "3", 2, True)]
+
+
+@given(TRADES, TRADES, st.booleans(), st.integers(0, 2**32), st.integers(1, 9))
+def test_whoever_states_it_and_whenever_it_comes_cycles_are_those_of_each_leg(
+    one: list[Trade], other: list[Trade], hedged: bool, seed: int, batches: int
+) -> None:
+    """Two legs that take turns, each fill stating what was held of its own; or one, of which some fills state nothing."""
+    chance = random.Random(seed)
+    if hedged:
+        long, short = (
+            [move for trade in each for move in _there_and_back(trade, side)] for each, side in ((one, 1), (other, -1))
+        )
+        moves = [
+            long.pop(0) if long and (not short or chance.random() < 0.5) else short.pop(0) for _ in (*long, *short)
+        ]
+        fills = [stated(number, size, held, number) for number, (size, held) in enumerate(moves, 1)]
+        expected = [("long" if held > 0 else "short", str(abs(size)), 2, True) for size, held in moves if held]
+    else:
+        told_first = fills_of([trade._replace(after=trade.after + 1) for trade in one], states_start=True)
+        fills = [
+            msgspec.structs.replace(
+                each,
+                position=None,
+                start_position=None,
+                held_before=each.start_position if chance.random() < 0.5 else None,
+            )
+            for each in told_first
+        ]
+        expected = told(whole([*told_first])[0])
+    evidence = Evidence(LINEAR, covered=0, opened=(T0,))
+    shuffled = [*fills]
+    chance.shuffle(shuffled)
+    timeline, kept = Timeline(Chain(account=ACCOUNT, symbol=SYMBOL)), dict[str, PastPosition]()
+    for index in range(batches):
+        news = timeline.take(shuffled[index::batches], evidence)
+        kept = {key: each for key, each in kept.items() if key not in news.gone} | {
+            each.id: each for each in news.cycles
+        }
+    assert sorted(told([*kept.values()])) == sorted(expected)
+
+
+def _there_and_back(trade: Trade, side: int) -> list[tuple[int, int]]:
+    """Return the signed sizes of a leg that is opened and closed, each with what was held before."""
+    size = abs(trade.size) * side
+    return [(size, 0), (-size, size)]
