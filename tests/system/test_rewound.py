@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from exchanges.events import CurrencyPrice, FundingRate, Price
+from gateway.core.journal import Entry, Lost
+from gateway.storage.restore import Restored
 from tests.gateway.events_of import OKX, balance, feed, instrument, mark, position
-from tests.gateway.life import Life
+from tests.gateway.life import Life, Row
 from tests.system import rewound
 
 T0 = 1_760_000_000_000
@@ -51,3 +55,22 @@ def told(event: object) -> object:
         case Price():
             return event.value
     return event
+
+
+def test_a_gap_without_a_whole_base_behind_it_has_to_be_said() -> None:
+    life, before = lived()
+    gone = life.rows[before - 3 : before - 1]
+    said = Lost(since=gone[0].id, until=gone[-1].id, entries=2)
+    lost = Entry(id=said.until, at=T0, kind="lost", epoch="lived", body=msgspec.json.encode(said).decode())
+    torn = [*life.rows[: before - 3], lost, life.rows[before - 1]]
+    assert rewound.gap(kept(life.rows)) is None
+    assert rewound.gap(kept([*torn, *life.rows[before:]])) is None, "a whole base is behind it"
+    assert rewound.gap(kept([*torn, *life.rows[before + 1 :]])) == said.until, "that one has no beginning"
+    assert rewound.gap(kept(torn)) == said.until
+    assert rewound.unsaid(kept(torn), said.until) == []
+    assert rewound.unsaid(kept(life.rows), said.until) == [f"replay: it went across the gap that ends at {said.until}"]
+
+
+def kept(rows: list[Row]) -> rewound.Kept:
+    """Return what a database holds of which rows alone count."""
+    return rewound.Kept("lived", rows[-1].id, True, tuple(rows), Restored(checkpoint=None))
