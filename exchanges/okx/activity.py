@@ -166,7 +166,7 @@ class Activity:
         if path in _FILLS:
             fills = decode_all(raw, _FILL, request.path)
             for fill in fills:
-                out += [*_notices(orders.unknown_role(fill)), self._placing.fill(fill)]
+                out += [*_notices(orders.unknown_terms(fill)), self._placing.fill(fill)]
             return out + self._next(request, [row.bill_id for row in fills])
         if path == tables.POSITIONS_HISTORY_PATH:
             return self._closed(request, decode_all(raw, _CLOSED, request.path))

@@ -72,15 +72,15 @@ def unknown_words(row: OrderRow) -> str | None:
         return f"order {row.ord_id} has the unknown state {row.state!r}: it is shown as open"
     if (row.category or "") not in CATEGORIES:
         return f"order {row.ord_id} has the unknown category {row.category!r}: its executions are shown as trades"
+    return unknown_terms(row)
+
+
+def unknown_terms(row: OrderRow | FillRow) -> str | None:
+    """Return what is not documented of what orders and executions both say; None where everything is, or nothing is said."""
     if (row.inst_type or "") not in INSTRUMENT_TYPES:
         return f"order {row.ord_id} is of the unknown type of instrument {row.inst_type!r}"
     if (row.pos_side or "") not in _LEGS:
         return f"order {row.ord_id} acts on the unknown leg {row.pos_side!r}"
-    return unknown_role(row)
-
-
-def unknown_role(row: OrderRow | FillRow) -> str | None:
-    """Return what is not documented of who made and who took; None where it is, or where nothing is said of it."""
     if row.exec_type and row.exec_type not in _ROLES:
         return f"an execution of order {row.ord_id} has the unknown type {row.exec_type[:50]!r}"
     return None
