@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from exchanges.sim.world import World
+from gateway.client import Frame
 from tests.system.changes import only
 from tests.system.conftest import at_database, execute
 from tests.system.desk import Desk, desk, eventually, running_simulator, stored_at
@@ -152,7 +153,9 @@ async def test_a_taker_pays_and_a_reduction_says_its_profit(running: Desk, place
     await running.settled()
 
 
-async def test_a_fill_that_the_position_does_not_show_yet_marks_the_row(running: Desk) -> None:
+async def test_a_fill_that_the_position_does_not_show_yet_marks_the_row(
+    running: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Hyperliquid tells a fill at once and the state it led to seconds later; it is never computed from the fill."""
     account, symbol = "hl-main", "BTC"
     seen: list[tuple[str, str | None]] = []
@@ -162,6 +165,14 @@ async def test_a_fill_that_the_position_does_not_show_yet_marks_the_row(running:
         seen.append((row["size"], row.get("stale", {}).get("reason")))
         return str(row["size"])
 
+    receive = running.client.replica.receive
+
+    def received(frame: Frame) -> list[Frame]:  # the state may follow within the time between two looks
+        answers = receive(frame)
+        look()
+        return answers
+
+    monkeypatch.setattr(running.client.replica, "receive", received)
     before = look()
     running.fault("close_position", account=account, symbol=symbol, share="0.5")
     await eventually(lambda: look() != before, "the state has come")
