@@ -79,7 +79,11 @@ def test_entries_of_a_turn_are_of_one_account_each_and_know_their_raw_entries() 
     life = holding()
     one = life.scribe.raw("ws", "okx-main", "okx", "private", b'{"a":1}', T0 + 9, request_id="r", venue_at=T0 + 8)
     two = life.scribe.raw("rest", "bybit-main", "bybit", "rest", "\0", T0 + 9, request="/v5/positions")
-    groups: list[Group] = [(one, [fill(), balance("7")]), (None, [feed("live", None)]), (two, [fill(account="bybit-main", id="x")])]
+    groups: list[Group] = [
+        (one, [fill(), balance("7")]),
+        (None, [feed("live", None)]),
+        (two, [fill(account="bybit-main", id="x")]),
+    ]
     life.groups(groups, at=T0 + 10)
     assert [(row.account, row.user, row.venue, row.causes) for row in life.entries("turn")] == [
         ("okx-main", "ann", "okx", (one,)), (None, None, None, ()), ("bybit-main", "ann", "bybit", (two,)),
