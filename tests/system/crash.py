@@ -1,8 +1,8 @@
 """The crash matrix: gateway and Postgres killed, stopped and starved of disk under load; afterwards nothing is missing.
 
-``python -m tests.system.crash --seed 1 --rounds 100 --outage-s 120``: prints each round, ends with one line of JSON, and exits
-with 1 where a fill, an amount or a position's history is missing, there twice or other than the simulator's, where a client saw
-``seq`` go back or holds other rows than the gateway, or where the journal does not lead to what is stored.
+``python -m tests.system.crash --seed 1 --rounds 100 --outage-s 120``: prints each round and what it found, ends with one line of
+JSON, and exits with 1 where a fill, an amount or a position's history is missing, there twice or other than the simulator's, where
+a client saw ``seq`` go back or holds other rows than the gateway, or where the journal does not lead to what is stored.
 
 A round: the world runs under load, at a random moment a fault strikes, the gateway is started again where that ended it, and the
 world stands still until everything is told and stored. Where the gateway is dead its database is read before it is started again.
@@ -68,11 +68,13 @@ class Figures:
     books: dict[str, int] = field(default_factory=dict)
 
     def blame(self, round_: str, found: Sequence[str]) -> None:
-        """Note what a check found in a round."""
+        """Note and print what a check found in a round."""
         if found:
             self.failed[round_.partition(": ")[2]] += 1
             more = [f"{round_}: … and {len(found) - TOLD} more"] if len(found) > TOLD else []
-            self.failures += [f"{round_}: {one}" for one in found[:TOLD]] + more
+            told = [f"{round_}: {one}" for one in found[:TOLD]] + more
+            self.failures += told
+            print(*told, sep="\n", flush=True)
 
     def summary(self) -> dict[str, Any]:
         """Return the figures for one line of JSON, times in seconds."""
@@ -467,8 +469,6 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="perpwire-crash-") as folder:
         wanted = options.seed, options.rounds, options.outage_s, Path(folder), options.faults, options.storage
         figures = asyncio.run(crash(*wanted))
-    for failure in figures.failures:
-        print(failure)
     print(json.dumps({"seed": options.seed, **figures.summary()}))
     return 1 if figures.failures else 0
 
