@@ -7,8 +7,7 @@ information, transaction details, bills details.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, MutableMapping
-from typing import Any
+from collections.abc import Iterable
 
 import msgspec
 
@@ -25,13 +24,18 @@ _Key = tuple[str, str]  # instrument, order; of an execution without one (block 
 
 
 class Placing:
-    """Finds the positions of one account's orders and executions."""
+    """Finds the positions of one account's orders and executions.
+
+    Attributes:
+        waiting: How many executions wait for a word of their order.
+    """
 
     def __init__(self, account: str) -> None:
         self._account = account
         self._margins: dict[tuple[str, str, str], str] = {}  # instrument, leg, mode → margin currency; "": several
         self._orders: dict[_Key, tuple[str, str]] = {}  # mode, and the margin currency where it was said
         self._waiting: dict[_Key, dict[str, tuple[FillRow, Fill]]] = {}
+        self.waiting = 0
 
     def learn(self, rows: Iterable[PositionRow]) -> None:
         """Note the margin currencies of positions, which orders do not always say."""
@@ -58,24 +62,28 @@ class Placing:
         return self._position(row.inst_type, row.inst_id, row.pos_side, row.td_mode, row.ccy)
 
     def fill(self, row: FillRow) -> Fill:
-        """Return an execution, of a position where its order is known; else it waits, and is told again by then."""
+        """Return an execution, of a position where its order is known; one of a contract waits else, and is told again by then."""
         key = row.inst_id, row.ord_id or row.bill_id
         fill = orders.parse_fill(row, self._account)
         placed = self._placed(key, row, fill)
-        if placed is None:
-            self._waiting.setdefault(key, {})[fill.id] = row, fill
-            _bound(self._waiting, _MOST_WAITING)
+        if placed is None and row.inst_type in _CONTRACTS:
+            waiting = self._waiting.setdefault(key, {})
+            self.waiting += fill.id not in waiting
+            waiting[fill.id] = row, fill
+            while self.waiting > _MOST_WAITING:
+                self.waiting -= len(self._waiting.pop(next(iter(self._waiting))))
         return placed or fill
 
     def _told(self, key: _Key, mode: str | None, ccy: str | None) -> list[Fill]:
         if mode not in _MODES:
             return []
         self._orders[key] = mode, ccy or self._orders.get(key, ("", ""))[1]
-        _bound(self._orders, _MOST_ORDERS)
+        if len(self._orders) > _MOST_ORDERS:
+            del self._orders[next(iter(self._orders))]
         waiting = self._waiting.get(key, {})
         placed = [fill for one in waiting.values() if (fill := self._placed(key, *one)) is not None]
         if placed:
-            del self._waiting[key]  # executions of one order are of one position
+            self.waiting -= len(self._waiting.pop(key))  # executions of one order are of one position
         return placed
 
     def _placed(self, key: _Key, row: FillRow, fill: Fill) -> Fill | None:
@@ -90,8 +98,3 @@ class Placing:
             return None
         ccy = ccy or self._margins.get((inst_id, side, mode))
         return position_id(self._account, inst_id, side, mode, ccy) if ccy else None
-
-
-def _bound(kept: MutableMapping[_Key, Any], most: int) -> None:
-    if len(kept) > most:
-        del kept[next(iter(kept))]

@@ -181,15 +181,19 @@ class LiveRoutes:
         page = self._pages.get(key)
         if page is not None and page.stands(table):
             return page
+        if page is not None:
+            self._forget(key)
         rows, more = _matching(table, selection, dict(question.wanted), question.after, question.limit)
         seq = self._state.tables.seq
         made = Page(join_members(map(row_member, rows)), rows[-1].id if more else "", table.members(selection), seq)
-        self._bytes += len(made.rows) - (len(page.rows) if page is not None else 0)
-        if self._bytes > _MOST_BYTES or len(self._pages) >= _MOST_PAGES:
-            self._pages.clear()
-            self._bytes = len(made.rows)
+        while self._pages and (self._bytes + len(made.rows) > _MOST_BYTES or len(self._pages) >= _MOST_PAGES):
+            self._forget(next(iter(self._pages)))
         self._pages[key] = made
+        self._bytes += len(made.rows)
         return made
+
+    def _forget(self, key: tuple[Selection, Question]) -> None:
+        self._bytes -= len(self._pages.pop(key).rows)
 
     async def _verified(self, table: Table, selection: Selection, question: Question, max_age_ms: int) -> Response:
         """Answer once the venues were asked, with when that was; where one could not be, with what was known then."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from itertools import permutations
 from typing import Any
 
+import msgspec
 import pytest
 
 from exchanges.events import Fill
-from exchanges.okx import build, tables
+from exchanges.okx import build, placing, tables
 from exchanges.okx.link import PrivateLink
+from exchanges.okx.wire import BillRow, FillRow
 from exchanges.venue import HttpRequest
 from tests.exchanges.okx.samples import T0, bill, envelope, fill_row, frame, only, order, position, private
 
@@ -85,3 +87,17 @@ def test_a_position_is_named_only_without_doubt(fill: dict[str, str], said: dict
     link = private()
     told(link, BILLS, trade(**said))
     assert [found for _, found in told(link, FILLS, fill_row(**fill))] == [place]
+
+
+def test_what_waits_is_bounded_by_executions_and_is_of_contracts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placing, "_MOST_WAITING", 3)
+    one = placing.Placing("main")
+    for number in range(10):  # no bill of it would ever name a position
+        one.fill(msgspec.convert(fill_row(instType="SPOT", tradeId=str(number)), FillRow))
+    assert one.waiting == 0
+    for number in range(10):
+        one.fill(msgspec.convert(fill_row(tradeId=str(number), ordId=str(number // 2)), FillRow))
+        assert one.waiting <= 3
+    placed = [fill for ord_id in range(5) for fill in one.bill(msgspec.convert(trade(ordId=str(ord_id)), BillRow))]
+    assert [fill.trade_id for fill in placed] == ["8", "9"]
+    assert one.waiting == 0
