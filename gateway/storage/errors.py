@@ -185,10 +185,13 @@ class SpoolFull(StorageError):
 
 
 class SpoolUnreadable(StorageError):
-    """``file`` cannot be read; it is called ``aside`` now. ``journal``: the last place in it, 0: not known."""
+    """``file`` cannot be read; it is called ``aside`` now.
 
-    def __init__(self, file: Path, aside: Path, journal: int = 0) -> None:
-        self.file, self.aside, self.journal = file, aside, journal
+    ``journal``: the last place in it, 0: not known. ``last``: the number of the last batch in it, None: not known.
+    """
+
+    def __init__(self, file: Path, aside: Path, journal: int = 0, last: int | None = None) -> None:
+        self.file, self.aside, self.journal, self.last = file, aside, journal, last
         do = "What it holds is in no database: keep it (`sqlite3 FILE .recover` may read it), and look at the disk"
         super().__init__(str(file), f"the spool cannot be read and was set aside as {aside.name}", do)
 

@@ -337,7 +337,6 @@ class Outlet:
     def _lost_file(self, error: SpoolUnreadable) -> None:
         """The spool's file was set aside, and with it what nobody else has."""
         _log.error("checkpoint: %s", error)
-        self._drained = 0
         self._on_gap(self._gap(error.journal or place(self._now_ms()) - 1, error.aside.name))
 
     def _gap(self, until: int, file: str) -> Lost:

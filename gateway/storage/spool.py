@@ -31,7 +31,7 @@ _PAGE_BYTES = 4096
 _APPLICATION = 0x50777370
 _SCHEMA = """
     CREATE TABLE IF NOT EXISTS batches (
-        number   INTEGER PRIMARY KEY AUTOINCREMENT,  -- a number never comes back
+        number   INTEGER PRIMARY KEY AUTOINCREMENT,  -- a number never comes back, also where the file is set aside
         epoch    TEXT NOT NULL,
         revision INTEGER NOT NULL,
         journal  INTEGER NOT NULL,
@@ -88,6 +88,7 @@ class Spool:
         self._now_ns = now_ns
         self._db: sqlite3.Connection | None = None
         self._lock: int | None = None
+        self._last: int | None = None  # the last number that was given out; None: no file was looked at yet
         self._checked = False  # what an earlier life left, once: it reads the whole file
         # One thread, one call at a time: whoever asks waits for the answer, so nothing queues up before it.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
@@ -224,13 +225,21 @@ class Spool:
         batches, size, journal = db.execute(
             f"SELECT count(*), {_BYTES}, coalesce(max(journal), 0) FROM batches"
         ).fetchone()
+        given = int(db.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence").fetchone()[0])
+        if (
+            self._last is not None and given < self._last
+        ):  # another file: whoever drains the old one must not mean this one's
+            db.execute("DELETE FROM sqlite_sequence")
+            db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('batches', ?)", (self._last,))
+        self._last = max(given, self._last or 0)
         self.figures = SpoolFigures(batches, size, journal)
 
     def _append(self, name: Written, journal: int, state: bytes | bytearray, entries: bytes | bytearray) -> None:
-        self._open().execute(
+        added = self._open().execute(
             "INSERT INTO batches (epoch, revision, journal, state, entries) VALUES (?, ?, ?, ?, ?)",
             (*name, journal, state, entries),
         )
+        self._last = added.lastrowid
         known, size = self.figures, len(state) + len(entries)
         self.figures = SpoolFigures(known.batches + 1, known.bytes + size, max(known.journal, journal))
 
@@ -319,7 +328,7 @@ class Spool:
                 Path(f"{self.file}{suffix}").rename(f"{aside}{suffix}")
         self.set_aside = (*self.set_aside, str(aside))
         known, self.figures = self.figures, SpoolFigures()
-        return SpoolUnreadable(self.file, aside, known.journal)
+        return SpoolUnreadable(self.file, aside, known.journal, self._last)
 
     def _close(self) -> None:
         db, self._db = self._db, None

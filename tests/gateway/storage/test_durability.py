@@ -502,6 +502,37 @@ async def test_unreadable_spool_is_said_in_the_journal_and_state_is_written_anew
         assert (tmp_path / gap.file).exists()
 
 
+def _ruin(spool: Spool) -> None:
+    """Damage the spool's file so that nothing of it can be read any more."""
+    spool._close()
+    spool.file.write_bytes(b"rubbish" * 2_000)
+
+
+async def test_what_is_spooled_into_a_new_file_while_the_old_one_is_drained_is_not_forgotten_with_it(
+    dsn: str, bare: asyncpg.Connection, tmp_path: Path
+) -> None:
+    """The old file turns out to be unreadable while its last batch is being committed."""
+    async with _life(Harness(dsn, tmp_path)) as harness:
+        checkpoint, outlet = harness.checkpoint, harness.checkpoint._outlet
+        harness.away = True
+        for number in (1, 2):
+            checkpoint.put_entry(_entry(number))
+            assert await harness.flush()
+        plain = outlet._committer.commit
+
+        async def commit(batch: batches.Batch) -> list[batches.RefusedRow]:
+            refused = await plain(batch)
+            if [row.turn for row in batch.entries] == [2]:
+                _ruin(harness.spool)
+                checkpoint.put_entry(_entry(3))
+                assert await harness.flush(), "durable, in the new file"
+            return refused
+
+        outlet._committer.commit = commit  # type: ignore[method-assign]
+        await harness.settle()
+        assert await _numbers_of(bare) == [1, 2, 3]
+
+
 async def test_slow_database_is_not_waited_for(dsn: str, bare: asyncpg.Connection, tmp_path: Path) -> None:
     async with _life(Harness(dsn, tmp_path)) as harness:
         assert await harness.flush()

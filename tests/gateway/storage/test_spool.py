@@ -52,6 +52,22 @@ async def test_batches_come_back_in_order_in_the_next_life(tmp_path: Path) -> No
         assert spool.figures == (2, 4, 40)
 
 
+async def test_a_number_never_comes_back_also_where_the_file_is_another_one(tmp_path: Path) -> None:
+    async with _opened(tmp_path) as spool:
+        for revision in (1, 2):
+            await spool.append(("e", revision), 0, b"old")
+        spool._close()
+        spool.file.write_bytes(b"rubbish" * 2_000)
+        with pytest.raises(SpoolUnreadable) as told:
+            await spool.append(("e", 3), 0, b"new")
+        assert told.value.last == 2
+        await spool.append(("e", 3), 0, b"new")
+        await spool.drop_through(2)
+        one = await spool.after(0)
+        assert one is not None
+        assert (one.number, one.body) == (3, b"new")
+
+
 async def test_emptied_spool_gives_its_pages_back_and_numbers_rise_on(tmp_path: Path) -> None:
     async with _opened(tmp_path) as spool:
         for revision in range(20):
