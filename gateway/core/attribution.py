@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
+import msgspec
+
 from exchanges.events import Fill, FundingPayment, Side, Transfer
 from gateway.core.chains import AFTERWARDS_MS, Chain, Evidence, Held, Item, Leg
 from gateway.core.moments import Move, foremost
@@ -22,10 +24,31 @@ class Attribution:
         self._moves: dict[str, Move] = {}  # of fills that state what was held before them, by id
 
     def next(self, items: list[Item]) -> Item:
-        """Return the next record: funding before fills, unless it is of what only these bring about (see ``_next_fill``)."""
+        """Return the next record: funding before fills, unless it is of what only these bring about (see ``_next_fill``).
+
+        A settlement is behind the fills of its moment, unless a profit of theirs counts from it.
+        """
         fills = [one for one in items if isinstance(one, Fill)]
-        paid = (one for one in items if isinstance(one, FundingPayment) and self._is_there(one))
-        return next(paid, None) or (self._next_fill(fills) if fills else items[0])
+        paid = next((one for one in items if isinstance(one, FundingPayment) and self._is_there(one)), None)
+        if paid is not None or not fills:
+            return paid or items[0]
+        fill, contract = self._next_fill(fills), self._evidence.contract
+        settlements = [one for one in items if isinstance(one, Transfer) and one.kind == "settlement"]
+        if not settlements or any(trip.realizes(fill, contract) for trip in self._closable(fill)):
+            return fill
+        return next((one for one in settlements if self._counts_from(one, fills)), fill)
+
+    def _counts_from(self, settlement: Transfer, fills: list[Fill]) -> bool:
+        """Say whether a profit of fills is what closing brings only once a settlement is taken."""
+        named = self._chain.leg(settlement.position) if settlement.position is not None else None
+        legs = [named] if named is not None else [leg for leg in self._chain.legs if leg.trip is not None]
+        trip = legs[0].trip if len(legs) == 1 else None
+        if trip is None or settlement.ccy != (trip.settle or settlement.ccy):
+            return False
+        contract, after = self._evidence.contract, msgspec.structs.replace(trip)
+        after.settled(Decimal(settlement.amount), contract)
+        closing = (one for one in fills if any(held is trip for held in self._closable(one)))
+        return any(after.realizes(one, contract) and not trip.realizes(one, contract) for one in closing)
 
     def _is_there(self, payment: FundingPayment) -> bool:
         """Say whether anything is held, or was at the hour, that is what the venue says of a payment."""

@@ -588,6 +588,25 @@ def test_profit_that_was_settled_meanwhile_counts_once() -> None:
     assert (cycle.realized_pnl, cycle.own_pnl) == ("0.2", "0.2")
 
 
+@pytest.mark.parametrize(
+    ("settled", "size", "realized"),
+    [("0.4", 1, "0"), ("0.2", 1, "0.2"), ("0.4", 2, "0")],
+    ids=["settled, then closed", "closed, then settled", "settled, then all closed"],
+)
+def test_a_fill_of_the_moment_of_a_settlement_counts_from_where_its_profit_says(
+    settled: str, size: int, realized: str
+) -> None:
+    items: list[Item] = [
+        fill(1, 2, "100", T0, realized="0"), moved("settlement", settled, T0 + HOUR),
+        fill(2, -size, "120", T0 + HOUR, realized=realized),
+    ]  # fmt: skip
+    if size == 1:
+        items.append(fill(3, -1, "120", T0 + 2 * HOUR, realized="0"))
+    (cycle,), chain = whole(items)
+    assert (cycle.side, cycle.complete, cycle.realized_pnl, cycle.own_pnl) == ("long", True, "0.4", "0.4")
+    assert chain.legs[0].trip is None
+
+
 def test_a_contract_that_nobody_knows_leaves_the_venues_figures() -> None:
     items: list[Item] = [fill(1, 1, "100", T0, realized="0", fee_ccy="USDT"), fill(2, -1, "110", T0 + 1, realized="10")]
     (cycle,), _ = whole(items, Evidence(covered=0))
