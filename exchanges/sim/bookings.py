@@ -58,11 +58,12 @@ class Bookings:
 
     def split(self, account: Account, held: Position, factor: Decimal, at: int) -> None:
         """Multiply a position's size and divide its entry: its value stays."""
-        first = held.first_entry and to_entry(held.venue, held.first_entry / factor)
+        contract = self._state.contracts[held.venue, held.symbol]
+        first = held.first_entry and to_entry(contract, held.first_entry / factor)
         after = replace(
             held,
             size=held.size * factor,
-            entry_price=to_entry(held.venue, held.entry_price / factor),
+            entry_price=to_entry(contract, held.entry_price / factor),
             first_entry=first,
         )
         self.restate(account, held, replace(after, updated_at=at), "split", at)

@@ -270,9 +270,10 @@ def _margin_of(held: Position, left: Decimal) -> Decimal | None:
     return None if held.margin is None else to_cash(held.venue, held.margin * left / held.size)
 
 
-def to_entry(venue: VenueName, value: Decimal) -> Decimal:
-    """Round an average entry to what the books keep."""
-    return value.quantize(_ENTRY_STEPS.get(venue, _ENTRY_STEP), ROUND_HALF_EVEN)
+def to_entry(contract: Contract, value: Decimal) -> Decimal:
+    """Round an average entry to what the books keep: always finer than the prices that it is of."""
+    step = min(_ENTRY_STEPS.get(contract.venue, _ENTRY_STEP), contract.tick / 10)
+    return value.quantize(step, ROUND_HALF_EVEN)
 
 
 def _average(contract: Contract, held: Decimal, entry: Decimal, size: Decimal, price: Decimal) -> Decimal:
@@ -280,5 +281,5 @@ def _average(contract: Contract, held: Decimal, entry: Decimal, size: Decimal, p
     if not held:
         return price
     if contract.inverse:
-        return to_entry(contract.venue, (held + size) / (held / entry + size / price))
-    return to_entry(contract.venue, (entry * held + price * size) / (held + size))
+        return to_entry(contract, (held + size) / (held / entry + size / price))
+    return to_entry(contract, (entry * held + price * size) / (held + size))

@@ -32,7 +32,8 @@ class Position:
     Attributes:
         id: Stable for its key, also across close and reopen.
         size: In the venue's own unit, positive; 0 once closed.
-        entry_price: Average entry, which profit is counted from, at most 8 decimals, so that what a venue publishes is exact.
+        entry_price: Average entry, which profit is counted from, rounded (8 decimals, or one beyond those of prices), so that
+            what a venue publishes is exact.
         margin: Isolated margin without unrealised PnL, in settle currency; None in cross.
         realized, fees, funding: Since it was opened, in settle currency; what was paid is negative.
         opened_at, updated_at: Milliseconds since the Unix epoch.

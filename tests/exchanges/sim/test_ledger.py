@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exchanges.sim.changes import BalanceChanged, Filled, FundingPaid, PositionChanged, Transferred
+from exchanges.sim.ledger import to_entry
 from exchanges.sim.revalue import Position
 from exchanges.sim.world import Impossible, UnknownName, World
 from tests.exchanges.sim.test_hands import world
@@ -79,3 +80,9 @@ def test_whatever_is_done_the_log_tells_all_of_it_and_money_adds_up(acts: list[A
                 pass
     assert positions == {(p.account, p.key): p for name in it.accounts for p in it.positions(name)}
     assert cash == {(a.name, purse): amount for a in it.accounts.values() for purse, amount in a.cash.items()}
+
+
+def test_an_average_entry_is_finer_than_the_prices_that_it_is_of() -> None:
+    """What a record of a position says that it brought is held against its fills: a coarser average would not come to it."""
+    for contract in world().contracts.values():
+        assert to_entry(contract, (contract.tick + 2 * contract.tick) / 2) == Decimal("1.5") * contract.tick, contract.symbol
