@@ -1,4 +1,4 @@
-"""Which adapter speaks for a venue's name: a native one first, any other exchange through ccxt else."""
+"""Which adapter speaks for a venue's name: a native one first, any other exchange through ccxt else; what a name alone tells."""
 
 from __future__ import annotations
 
@@ -27,3 +27,14 @@ def resolve(name: str) -> Venue | Exchange:
     known = f"Known: {', '.join(VENUES)}"
     others = ", and every exchange that ccxt can stream" if available() else f". Exchanges of ccxt need it: {INSTALL}"
     raise Rejected(name, f"unknown venue `{name}`; did you mean `{near[0]}`? {known}{others}")
+
+
+def keeps_records(name: str, symbol: str) -> bool:
+    """Say whether a venue's records of realised PnL name what is closed of a symbol; only what a venue rules out they do not."""
+    native = VENUES.get(name)
+    if native is None or not native.capabilities.unrecorded:
+        return True
+    try:
+        return native.position_scope(symbol) not in native.capabilities.unrecorded
+    except Rejected:
+        return True

@@ -99,6 +99,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
         verify_every_s: How often the whole state of an account may be asked for verification.
         records_window_s: The longest window that the venue's books may be asked for at once (``Link.records``).
         records_reach_s: How far back they can be asked for; None: to the beginning.
+        unrecorded: Scopes of positions (``Venue.position_scope``) whose closings are in no record of realised PnL (``ClosedPnl``).
         frame_stamp: Patterns of the venue's own id of a private frame, and of its time (ms), near the beginning of the frame.
         stream_users: How many accounts the venue streams to one IP address; those beyond are polled. None: no such limit.
     """
@@ -116,6 +117,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     verify_every_s: float = 10.0
     records_window_s: float = 7 * 86_400.0
     records_reach_s: float | None = None
+    unrecorded: frozenset[str] = frozenset()
     frame_stamp: tuple[str | None, str | None] = (None, None)
     stream_users: int | None = None
     features: frozenset[Feature] = frozenset()

@@ -16,6 +16,7 @@ import asyncpg
 import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from exchanges.choice import keeps_records
 from exchanges.clock import Clock, sleep_until
 from gateway.config import StorageSettings
 from gateway.core.journal import DAY_MS
@@ -93,7 +94,7 @@ class Verifier:
         if not await self._stored():
             raise PostgresAway("storage", "what was read is not stored yet")
         async with self._storage().connection() as connection:
-            material = await verification.material(connection, account, day, day + DAY_MS, now)
+            material = await verification.material(connection, account, day, day + DAY_MS, now, keeps_records)
         rows = await asyncio.to_thread(verify, material, now)
         for row in rows:
             self._sink.put_verification(row)
@@ -216,7 +217,8 @@ async def _once(dsn: str, account: str | None, since: int, until: int, now: int)
         with database.failures():
             names = await verification.accounts(connection) if account is None else [account]
             for name in names:
-                found[name] = verify(await verification.material(connection, name, since, until, now), now)
+                material = await verification.material(connection, name, since, until, now, keeps_records)
+                found[name] = verify(material, now)
     finally:
         await connection.close()
     return found

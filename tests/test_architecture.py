@@ -141,7 +141,14 @@ LAYERS = {
     "gateway.journalling": ("exchanges", "gateway.core", "gateway.engine"),
     "gateway.rewind": ("exchanges.events", "gateway.config", "gateway.core", "gateway.engine", "gateway.replay"),
     "gateway.rewinding": ("gateway.config", "gateway.rewind", "gateway.storage"),
-    "gateway.verifying": ("exchanges.clock", "gateway.config", "gateway.core", "gateway.metrics", "gateway.storage"),
+    "gateway.verifying": (
+        "exchanges.choice",
+        "exchanges.clock",
+        "gateway.config",
+        "gateway.core",
+        "gateway.metrics",
+        "gateway.storage",
+    ),
     "gateway.asking": (),
     "gateway.alerting": ("gateway.asking",),
     "gateway.alert_desk": (

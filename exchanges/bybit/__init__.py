@@ -40,6 +40,7 @@ class Bybit:
         frame_stamp=(r'"id":\s*"([^"]+)"', r'"creationTime":\s*(\d{13})'),
         records_window_s=tables.RECORDS_WINDOW_MS / 1000,
         records_reach_s=tables.RECORDS_REACH_MS / 1000,
+        unrecorded=frozenset({"option"}),
         features=frozenset(
             {
                 "login",

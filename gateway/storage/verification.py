@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import partial
 from typing import TypeVar
@@ -21,6 +21,8 @@ from gateway.storage.chain_rows import Group, first_words, groups
 from gateway.storage.postgres import Connection
 
 E = TypeVar("E", bound=Event)
+# Takes a venue and a symbol; says whether the venue's records of realised PnL name what is closed of it.
+KeepsRecords = Callable[[str, str], bool]
 # A sample may lie so far beyond an end of the stretch.
 _AROUND_MS = 15 * 60_000
 
@@ -60,6 +62,7 @@ _UNEXPLAINED = (
     "SELECT state FROM verifications WHERE account = $1 AND day >= $2 AND class = 'unexplained' ORDER BY day, id"
 )
 _ACCOUNTS = "SELECT name FROM accounts ORDER BY name"
+_VENUE = "SELECT venue FROM accounts WHERE name = $1"
 # Names of our own: nothing in a statement comes from outside.
 _ROWS = "SELECT id, state FROM {table} WHERE account = $1 AND at >= $2 AND at < $3 {more} ORDER BY at, id"
 
@@ -80,8 +83,11 @@ async def unexplained(connection: Connection, account: str, since: int) -> list[
     return [msgspec.json.decode(row["state"], type=Verification) for row in rows]
 
 
-async def material(connection: Connection, account: str, since: int, until: int, now: int) -> Material:
+async def material(
+    connection: Connection, account: str, since: int, until: int, now: int, keeps_records: KeepsRecords
+) -> Material:
     """Return what a verification of an account needs. Raises asyncpg.PostgresError."""
+    venue = await connection.fetchval(_VENUE, account)
     names = [row["symbol"] for row in await connection.fetch(_SYMBOLS, account, since, until) if row["symbol"]]
     known = {
         group.symbol: group for group in await groups(connection, [(account, name) for name in sorted(names)], now)
@@ -92,7 +98,12 @@ async def material(connection: Connection, account: str, since: int, until: int,
     stretches = await _stretches(connection, account)
     samples = await _rows(connection, "equity_samples", EquitySample, account, since - _AROUND_MS, until + _AROUND_MS)
     books = [await _book(connection, group, since, until, unit, stretches) for group in contracts.values()]
-    books = [book._replace(prices=partial(price_range, samples)) for book in books]
+    books = [
+        book._replace(
+            prices=partial(price_range, samples), read=book.read if keeps_records(venue or "", book.symbol) else None
+        )
+        for book in books
+    ]
     around = since - _AROUND_MS - QUIET_MS, until + _AROUND_MS + QUIET_MS
     flows = Flows(
         await _rows(connection, "fills", Fill, account, *around),

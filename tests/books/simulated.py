@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import asyncpg
 import msgspec
 
+from exchanges.choice import keeps_records
 from exchanges.sim import server as simulation
 from exchanges.sim.catalog import VENUES
 from exchanges.sim.dated import accounts as accounts_of
@@ -157,7 +158,7 @@ def _without_past(config: Config, specs: list[AccountSpec]) -> tuple[Config, lis
 
 
 async def _verified(connection: Any, name: str, since: int, until: int) -> list[Verification]:
-    return verify(await verification.material(connection, name, since, until, until), until)
+    return verify(await verification.material(connection, name, since, until, until, keeps_records), until)
 
 
 def _flatten(simulator: Simulator) -> None:

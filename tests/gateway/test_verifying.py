@@ -57,7 +57,7 @@ class Bench:
     async def _unexplained(self, _connection: Any, _account: str, since: int) -> list[Verification]:
         return [row for row in self.stored if row.day >= since]
 
-    async def _material(self, _connection: Any, account: str, since: int, until: int, _now: int) -> tuple[str, int]:
+    async def _material(self, _connection: Any, account: str, since: int, until: int, *_: object) -> tuple[str, int]:
         assert until == since + DAY_MS
         return account, since
 

@@ -30,7 +30,8 @@ class Book(NamedTuple):
         transfers: Settlements, liquidations and rebates of this symbol.
         unit: What the account's records are of; None: no record of it was ever told.
         seen: What the venue said first of each position. ``entries``: average entries as it states them, where it does exactly.
-        read: From when to when the venue's records were read (ms); None: they never were, so that none is missed.
+        read: From when to when the venue's records were read (ms); None: they never were, or name nothing that is closed of this
+            symbol, so that none is missed.
         prices: Of currencies in which fees were paid.
     """
 
