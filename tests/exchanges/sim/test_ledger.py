@@ -85,4 +85,5 @@ def test_whatever_is_done_the_log_tells_all_of_it_and_money_adds_up(acts: list[A
 def test_an_average_entry_is_finer_than_the_prices_that_it_is_of() -> None:
     """What a record of a position says that it brought is held against its fills: a coarser average would not come to it."""
     for contract in world().contracts.values():
-        assert to_entry(contract, (contract.tick + 2 * contract.tick) / 2) == Decimal("1.5") * contract.tick, contract.symbol
+        between = contract.tick * Decimal("1.5")
+        assert to_entry(contract, between) == between, contract.symbol
