@@ -55,6 +55,11 @@ _STOOD = """
     SELECT DISTINCT ON (position) position, nullif(state -> 'state', 'null')::text AS state FROM position_changes
     WHERE position = ANY($1::text[]) AND at <= $2 ORDER BY position, at DESC, id DESC
 """
+# The last that the venue said of any of the positions: of what kind they are is a matter of the whole symbol.
+_SAID = """
+    SELECT state -> 'state' AS state FROM position_changes WHERE position = ANY($1::text[]) AND at <= $2
+    AND state -> 'state' <> 'null' ORDER BY at DESC, id DESC LIMIT 1
+"""
 _SOURCES = "SELECT DISTINCT source FROM pnl_records WHERE account = $1"
 _READ = "SELECT state FROM backfills WHERE account = $1"
 _VERIFIED = "SELECT EXISTS (SELECT FROM verifications WHERE account = $1 AND day = $2 AND symbol IS NULL)"
@@ -133,7 +138,7 @@ async def _book(
     more = "AND state ->> 'symbol' = $4 AND kind IN ('settlement', 'liquidation', 'rebate')"
     transfers = await _rows(connection, "transfers", Transfer, of, began, end, group.symbol, more=more)
     records = await _rows(connection, "pnl_records", ClosedPnl, of, since, until, group.symbol, more="AND symbol = $4")
-    seen = await _seen(connection, group, began)
+    seen, hedged = await _seen(connection, group, began)
     entries = [row["price"] for row in await connection.fetch(_ENTRIES, of, group.symbol)]
     covered, known_until = group.evidence.covered, group.evidence.until
     for first, last in read:
@@ -143,7 +148,7 @@ async def _book(
             known_until = last
     overlap = max(((max(a, since), min(b, until)) for a, b in read), key=lambda one: one[1] - one[0], default=(0, 0))
     evidence = Evidence(
-        contract=group.evidence.contract, covered=covered, until=known_until, hedge=group.evidence.hedge
+        contract=group.evidence.contract, covered=covered, until=known_until, hedge=hedged or group.evidence.hedge
     )
     return Book(
         of, group.symbol, evidence, fills, payments, transfers, records, unit, overlap if overlap[0] < overlap[1] else None,
@@ -151,18 +156,24 @@ async def _book(
     )  # fmt: skip
 
 
-async def _seen(connection: Connection, group: Group, began: int) -> list[Seen]:
-    """Return what the venue said of positions as the fold begins: what was held then, else the first that it ever said."""
+async def _seen(connection: Connection, group: Group, began: int) -> tuple[list[Seen], bool]:
+    """Return what the venue said of positions as the fold begins: what was held then, else the first that it ever said.
+
+    With it whether it said that they are legs of a hedge, whatever is held of them then.
+    """
     before = began - SLACK_MS - 1  # in effect before the first fill
     positions = {row["position"] for row in await connection.fetch(_POSITIONS, group.account, group.symbol)}
+    first = await first_words(connection, positions)
+    said = await connection.fetchval(_SAID, sorted(positions), before)
+    hedged = msgspec.json.decode(said, type=PositionState).hedged if said else any(one.hedged for one in first)
     known = {}
     for row in await connection.fetch(_STOOD, sorted(positions), before):
         state = msgspec.json.decode(row["state"], type=PositionState) if row["state"] is not None else None
         size = Decimal(0) if state is None else first_seen(state, before).size
         opened, entry = (None, None) if state is None else (state.opened_at, state.entry_price)
-        known[row["position"]] = Seen(before, row["position"], size, opened, entry)
-    first = await first_words(connection, positions - known.keys())
-    return [*known.values(), *(one._replace(at=max(one.at, before)) for one in first)]
+        known[row["position"]] = Seen(before, row["position"], size, opened, entry, hedged)
+    later = (one for one in first if one.position not in known)
+    return [*known.values(), *(one._replace(at=max(one.at, before)) for one in later)], hedged
 
 
 async def _began(connection: Connection, group: Group, since: int) -> int:

@@ -73,7 +73,9 @@ def weighed(
     """Fold the fills, and note beside each what opening its position had cost; return with them the position of each payment."""
     opened = tuple(sorted({*book.evidence.opened, *(one.opened_at for one in records if one.opened_at is not None)}))
     told: list[Move | Paid] = []
-    items: list[Item] = [*fills, *payments, *book.seen]
+    # Of a leg that was flat no word: nobody names what opens it (Bybit), and it takes the name of the first that closes it.
+    words = (one for one in book.seen if one.size or not one.hedged)
+    items: list[Item] = [*fills, *payments, *words]
     items += [one for one in book.transfers if one.kind in ("settlement", "liquidation")]
     chain = Chain(account=book.account, symbol=book.symbol)
     for _ in fold(chain, items, book.evidence._replace(opened=opened), told.append):
