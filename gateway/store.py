@@ -24,6 +24,7 @@ from gateway.core.journal import place
 from gateway.core.records import Correction
 from gateway.metrics import counter, gauge
 from gateway.storage import retention
+from gateway.storage.beside import beside
 from gateway.storage.checkpoint import Checkpoint
 from gateway.storage.embedded import EmbeddedPostgres, running_dsn
 from gateway.storage.errors import ExecutionSwitched, PostgresAway, PostgresRefused, StorageError
@@ -116,14 +117,8 @@ class Store:
 
     async def run(self) -> None:
         """Write what changes until ``stop``, and once an hour let go of what is old."""
-        tidying = asyncio.create_task(self._tidy_on(), name="retention")
-        try:
+        async with beside(self._tidy_on(), "retention"):
             await self.checkpoint.run()
-        finally:
-            tidying.cancel()
-            await asyncio.wait((tidying,))
-            if not tidying.cancelled():
-                tidying.result()
 
     async def _tidy_on(self) -> None:
         since, pause_s = 0, _FIRST_TIDY_S

@@ -45,6 +45,7 @@ from gateway.core.journal import Entry, Lost, MarkSample, Places, together
 from gateway.core.records import Backfill, ClosedCycle, Correction, Covered, Verification
 from gateway.storage import payloads, restore
 from gateway.storage.batch import Batch, EntryRow, Record, Written
+from gateway.storage.beside import beside
 from gateway.storage.dirty import Dirty
 from gateway.storage.errors import PostgresAway, PostgresRefused, SpoolFull, StorageError
 from gateway.storage.mirror import Mirror, Origin, StoredAccount
@@ -296,20 +297,17 @@ class Checkpoint:
 
     async def run(self) -> None:
         """Write what changed, about once an interval, until ``drain``. Never raises because of the database."""
-        if self._spool is not None:
-            self._draining = asyncio.create_task(self._drain_on(), name="spool")
-        try:
+        if self._spool is None:
             await self._write_on()
-        finally:
-            await self._stop_draining()
+            return
+        async with beside(self._drain_on(), "spool") as self._draining:
+            await self._write_on()
 
     async def _stop_draining(self) -> None:
         draining, self._draining = self._draining, None
         if draining is not None:
             draining.cancel()
-            await asyncio.wait((draining,))
-            if not draining.cancelled():
-                draining.result()
+            await asyncio.wait((draining,))  # an error of it is raised by ``run``
 
     async def _write_on(self) -> None:
         attempt = 0

@@ -352,6 +352,24 @@ async def test_stop_while_the_drainer_waits_for_its_next_attempt(tmp_path: Path)
     await asyncio.wait_for(task, 10)
 
 
+async def test_a_defect_in_draining_ends_the_writing_with_it(
+    dsn: str, bare: asyncpg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else batches would pile up behind it, unseen until the spool is full."""
+    async with _life(Harness(dsn, tmp_path)) as harness:
+        harness.away = True
+        harness.checkpoint.put_entry(_entry(1))
+        assert await harness.flush()
+
+        async def drain() -> None:
+            raise ValueError("a defect")
+
+        monkeypatch.setattr(harness.checkpoint._outlet, "drain", drain)
+        running = asyncio.create_task(harness.checkpoint.run())
+        await eventually(running.done, "it ends by itself", 5)
+        assert repr(running.exception()) == "ValueError('a defect')"
+
+
 async def test_start_that_was_refused_leaves_nothing_behind(dsn: str, bare: asyncpg.Connection, tmp_path: Path) -> None:
     """Not in the spool either: it would be written later, as the word of a gateway that never ran."""
     first = Checkpoint(Database(dsn), "first")
