@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
+import pytest
 
 from exchanges.events import ClosedPnl, Fill, FundingPayment, Transfer
 from gateway.core.chains import Evidence, Seen
@@ -208,6 +209,20 @@ def test_what_a_liquidation_took_in_the_fee_of_its_fill_and_the_venue_shows_apar
     assert only(book([IN, msgspec.structs.replace(taken, fee="-2.2")], said, "position")).cls == "unexplained"
 
 
+def test_a_liquidation_of_the_moment_of_a_settlement_that_realised_nothing_since() -> None:
+    """OKX starts the average entry of a cross future anew with each settlement: what closes at its price brings nothing."""
+    bought = fill("in", "buy", "2", "100", 1, realized_pnl="0")
+    taken = fill("taken", "sell", "1", "110", 10, realized_pnl="0", fee="-2.1", cause="liquidation")
+    said = [cycle(realized_pnl="20", fees="-0.1", liquidation_fee="-2.1")]
+    found = only(book([bought, taken], said, "position", transfers=[paid("settlement", "20", 10)]))
+    assert (found.cls, found.fills) == ("liquidation_fee", ("taken",))
+    twice = [paid("settlement", "20", 10, "a"), paid("settlement", "20", 10, "b")]
+    for transfers in ([], [paid("settlement", "19", 10)], twice):
+        assert only(book([bought, taken], said, "position", transfers=transfers)).cls == "unexplained", transfers
+    more = [bought, msgspec.structs.replace(taken, fee="-2.2")]
+    assert only(book(more, said, "position", transfers=[paid("settlement", "20", 10)])).cls == "unexplained"
+
+
 def test_what_a_liquidation_took_beside_its_fill_and_the_record_leaves_out() -> None:
     fee = [paid("liquidation", "-2", 10)]
     found = only(book([IN, OUT], [cycle()], "position", transfers=fee))
@@ -249,6 +264,26 @@ def test_a_payment_that_is_stored_twice_names_both() -> None:
     twice = [one, msgspec.structs.replace(one, id="f#2")]
     found = only(book([IN, OUT], [cycle(funding="-1")], "position", payments=twice))
     assert (found.cls, found.payments, found.effect) == ("unexplained", ("f", "f#2"), "1")
+
+
+def test_two_legs_that_are_paid_the_same_in_one_moment_are_no_double() -> None:
+    one = FundingPayment(account="main", id="f", symbol="BTC", amount="0", ccy="USDT", at=T0 + 5 * MINUTE, side="long")
+    legs = [one, msgspec.structs.replace(one, id="g", side="short")]
+    assert not findings(book([IN, OUT], [order()], "order", payments=legs))
+
+
+@pytest.mark.parametrize("wrong", ["fees", "size"])
+def test_fills_that_are_missing_between_two_are_found_unless_an_earlier_line_says_so(wrong: str) -> None:
+    """A fee that differs explains no size."""
+    told = [(IN, "0"), (fill("more", "buy", "1", "100", 2, realized_pnl="0"), "1"), (OUT, "3")]
+    fills = [msgspec.structs.replace(one, start_position=start) for one, start in told]
+    missed = record("fills", 1, id="m", trade_id="missed", realized_pnl="0", fees="-0.1")
+    altered = record("fills", 1, trade_id="in", realized_pnl="0", fees="-0.3")
+    found = findings(book(fills, [missed if wrong == "size" else altered], "trade", read=None))
+    gaps = [one for one in found if "fills are missing" in one.what]
+    assert [one.fills for one in gaps] == ([] if wrong == "size" else [("out",)])
+    assert all(one.cls == "unexplained" for one in found)
+    assert len(found) == (1 if wrong == "size" else 2)
 
 
 def test_a_closing_fill_that_is_missing_would_bring_what_the_record_says_without_the_opening_that_is_stored() -> None:
