@@ -6,8 +6,10 @@ numbers and never changes, records above all, is copied as lists of references, 
 is encoded at once.
 
 The form is Python's own (pickle), which keeps what is one object one object, and every bit of the columns. It is read with classes
-of the pure core and of the venues' events alone, so that a text that somebody forged does nothing. Another version of this program
-cannot read it, and says so.
+that the pure core and the venues' events define, and a few of the library that only hold: none of them has to do with anything but
+memory. So a text that somebody forged runs no code of its own and reaches no file, process or connection; what it can do is give an
+engine wrong figures, take memory and time, and set attributes of those classes, which is why only what a gateway wrote belongs into
+a journal. Another version of this program cannot read it, and says so.
 """
 
 from __future__ import annotations
@@ -69,13 +71,13 @@ _UNREADABLE = (
     ArithmeticError,
     AttributeError,
     EOFError,
+    ImportError,
     LookupError,
     TypeError,
     ValueError,
 )
 _FUNCTIONS = (FunctionType, MethodType, BuiltinMethodType)
 _BACK = ("_part", "_records", "_array", "_view")  # methods of ``_Unpickler``
-_CLASSES = ("gateway.core.", "exchanges.events")
 _OTHERS = frozenset({
     "builtins.frozenset", "builtins.list", "builtins.set", "builtins.slice", "collections.Counter", "collections.defaultdict",
     "collections.deque", "decimal.Decimal", "gateway.core.chains.decode", "msgspec._utils.rebuild",
@@ -115,20 +117,20 @@ def take_over(root: object, texts: Iterable[str]) -> None:
     Raises:
         msgspec.ValidationError: It is damaged, or of another version of this program.
     """
-    whole, records = bytearray(), dict[int, list[Any]]()
+    whole, records, found = bytearray(), dict[int, list[Any]](), parts(root)
     try:
         for text in texts:
             portion = zlib.decompress(base64.b64decode(text))
             if portion[:1] == b"s":
                 whole += portion[1:]
             else:
-                for number, items in _Unpickler(portion[1:], root).load():
+                for number, items in _Unpickler(portion[1:], found).load():
                     records.setdefault(number, []).extend(items)
-        states = _Unpickler(bytes(whole), root, records).states()
-        if states.keys() != parts(root).keys():
+        states = _Unpickler(bytes(whole), found, records).states()
+        if states.keys() != found.keys():
             raise msgspec.ValidationError("the engine has other parts now")
         for place, state in states.items():
-            part = _at(root, place)
+            part = found[place]
             if state.keys() != _held(part).keys():
                 raise msgspec.ValidationError(f"{type(part).__name__} holds something else now")
             for name, value in state.items():
@@ -310,12 +312,14 @@ class _Reading:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Decodes for an engine (``root``), with what was many (``records``)."""
+    """Decodes for an engine of these parts, by their places, with what was many (``records``)."""
 
-    def __init__(self, data: bytes, root: object, records: Mapping[int, list[Any]] | None = None) -> None:
+    def __init__(
+        self, data: bytes, found: Mapping[str, object], records: Mapping[int, list[Any]] | None = None
+    ) -> None:
         self._reading = _Reading(data)
         super().__init__(self._reading)
-        self._root, self._many = root, records or {}
+        self._parts, self._many = found, records or {}
 
     def states(self) -> dict[str, dict[str, Any]]:
         """Return what ``_Pickler.write`` encoded: what the parts hold, by their places."""
@@ -331,14 +335,15 @@ class _Unpickler(pickle.Unpickler):
         if module_name == __name__ and global_name in _BACK:
             return getattr(self, global_name)
         full_name = f"{module_name}.{global_name}"
-        if module_name.startswith(_CLASSES) or full_name in _OTHERS:
+        ours = module_name.startswith("gateway.core.") or module_name == "exchanges.events"
+        if "." not in global_name and (full_name in _OTHERS or (ours and module_name != __name__)):
             found = super().find_class(module_name, global_name)
-            if isinstance(found, type) or full_name in _OTHERS:
+            if full_name in _OTHERS or (isinstance(found, type) and found.__module__ == module_name):
                 return found
         raise pickle.UnpicklingError(f"{full_name} is no state")
 
     def _part(self, place: str) -> object:
-        return _at(self._root, place)
+        return self._parts[place]
 
     def _records(self, number: int, kind: str, count: int) -> object:
         found = self._many.get(number, ())
@@ -347,7 +352,17 @@ class _Unpickler(pickle.Unpickler):
         return {"dict": dict, "list": list}[kind](found)
 
     def _array(self, data: bytes, kind: str, shape: tuple[int, ...]) -> object:
-        return np.frombuffer(data, kind).reshape(shape).copy()
+        return np.frombuffer(data, _figures(kind)).reshape(shape).copy()
 
     def _view(self, of: Floats, kind: str, shape: tuple[int, ...], strides: tuple[int, ...], offset: int) -> object:
-        return np.ndarray(shape, kind, of, offset, strides)
+        if not isinstance(of, np.ndarray):
+            raise pickle.UnpicklingError("a view of nothing")
+        return np.ndarray(shape, _figures(kind), of, offset, strides)
+
+
+def _figures(kind: str) -> np.dtype[Any]:
+    """Return the kind of a column. Raises UnpicklingError where it would hold objects: any bytes would be taken for addresses."""
+    found = np.dtype(kind)
+    if found.hasobject:
+        raise pickle.UnpicklingError(f"{kind} is no kind of figures")
+    return found
