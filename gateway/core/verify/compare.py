@@ -21,6 +21,8 @@ from gateway.core.verify.orders import orders, settlements
 from gateway.core.verify.trades import trades
 from gateway.core.verify.weighing import less
 
+_MISSING = {"size", "fills", "realized_pnl"}  # what differs where fills are missing
+
 
 def compare(book: Book) -> list[Unit]:
     """Return all comparisons of an account and symbol, by time."""
@@ -55,7 +57,9 @@ def _gaps(ledger: Ledger, found: Sequence[Unit]) -> Iterator[Unit]:
 
 
 def _explained(found: Iterable[Unit], at: int) -> bool:
-    return any(one.finding is not None and one.finding.cls == "unexplained" and one.finding.at <= at for one in found)
+    """Say whether an earlier line is of fills that are missing: nothing else makes sizes differ."""
+    lines = (one.finding for one in found if one.finding is not None and one.finding.cls == "unexplained")
+    return any(one.at <= at and not _MISSING.isdisjoint(one.differences) for one in lines)
 
 
 def _told_twice(one: Doubled, symbol: str) -> Unit:

@@ -42,8 +42,8 @@ class Clean(NamedTuple):
 def doubled(fills: Iterable[Fill], payments: Iterable[FundingPayment], records: Iterable[ClosedPnl]) -> Clean:
     """Take out what tells again what another row tells already.
 
-    A trade id of one order is one fill. A position is paid once in a moment: two legs of a symbol pay opposite amounts. Two records
-    that differ in nothing but their ids are one.
+    A trade id of one order is one fill. A position is paid once in a moment: two legs of a symbol differ in their side, or pay
+    opposite amounts. Two records that differ in nothing but their ids are one.
     """
     found: list[Doubled] = []
 
@@ -69,7 +69,7 @@ def _of_fill(fill: Fill) -> Hashable:
 
 
 def _of_payment(payment: FundingPayment) -> Hashable:
-    return payment.symbol, payment.position, payment.at, payment.ccy, Decimal(payment.amount)
+    return payment.symbol, payment.position, payment.side, payment.at, payment.ccy, Decimal(payment.amount)
 
 
 def _of_record(record: ClosedPnl) -> Hashable:
