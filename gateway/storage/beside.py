@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 
 @asynccontextmanager
 async def beside(work: Coroutine[object, object, None], name: str) -> AsyncIterator[asyncio.Task[None]]:
-    """Do some work while the block runs, as a task that ends with it. Where either fails both end, and the error is raised as it is.
+    """Do some work while the block runs, as a task that ends with it.
 
-    The task may be cancelled before the block ends: that is no failure.
+    Where either fails both end, and the error is raised as it is. The task may be cancelled before the block ends: that is none.
     """
     try:
         async with asyncio.TaskGroup() as group:

@@ -17,7 +17,7 @@ import msgspec
 from gateway.core.journal import Lost, place
 from gateway.storage.batch import Batch, RefusedRow, Written, encode, joined, pieces
 from gateway.storage.commit import Committer
-from gateway.storage.errors import PostgresAway, SpoolFull, SpoolUnreadable
+from gateway.storage.errors import PostgresAway, SpoolFull, SpoolUnreadable, StorageError
 from gateway.storage.fold import Thinned
 from gateway.storage.postgres import Connection, Database
 from gateway.storage.spool import Spool, Spooled
@@ -116,6 +116,9 @@ class Outlet:
             await spool.open()
         except SpoolUnreadable as error:
             self._lost_file(error)
+        self._look_for_batches(spool)
+
+    def _look_for_batches(self, spool: Spool) -> None:
         self.direct = not spool.figures.batches
         if not self.direct:
             _log.warning("checkpoint: %d batches of an earlier life lie in %s", spool.figures.batches, spool.file)
@@ -150,10 +153,15 @@ class Outlet:
         await self._probe(self._spool, least_bytes)
 
     async def look_at_spool(self) -> None:
-        """Try the spool where it could not be used, and the database takes everything by now: its status says when it can."""
-        if self.direct and self._spool is not None and self._spool.error is not None:
-            with contextlib.suppress(SpoolFull):
-                await self._probe(self._spool, _LITTLE_BYTES)
+        """Try the spool where it could not be used, and the database takes everything by now: its status says when it can.
+
+        What an earlier life left in it is drained then, and what follows goes behind it. To be called under ``order``.
+        """
+        spool = self._spool
+        if self.direct and spool is not None and spool.error is not None:
+            with contextlib.suppress(StorageError):  # as before
+                await self._probe(spool, _LITTLE_BYTES)
+            self._look_for_batches(spool)
 
     async def _probe(self, spool: Spool, size: int) -> None:
         try:

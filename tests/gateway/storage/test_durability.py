@@ -27,7 +27,7 @@ from gateway.storage import batch as batches
 from gateway.storage import payloads
 from gateway.storage.checkpoint import Checkpoint
 from gateway.storage.embedded import EmbeddedPostgres
-from gateway.storage.errors import PostgresAway, SpoolFull, WriterLockHeld
+from gateway.storage.errors import PostgresAway, SpoolFull, SpoolInUse, WriterLockHeld
 from gateway.storage.mirror import StoredAccount
 from gateway.storage.postgres import Database
 from gateway.storage.queue import Queue
@@ -465,6 +465,48 @@ async def test_a_spool_that_nobody_needs_any_more_is_looked_at_until_it_can_be_u
             assert await harness.flush()
             assert (checkpoint.status.spool_error is not None) == error
         assert await _numbers_of(bare) == [1, 2, 3, 4]
+
+
+async def test_a_spool_of_an_earlier_life_whose_folder_comes_back_is_drained(
+    dsn: str, bare: asyncpg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness = Harness(dsn, tmp_path)
+    async with _life(harness):
+        harness.away = True
+        harness.checkpoint.put_entry(_entry(1))
+        assert await harness.flush()
+    harness.away, gone, opened = False, True, Spool._open
+
+    def open_(spool: Spool) -> sqlite3.Connection:
+        if gone:
+            raise OSError(errno.EIO, "Input/output error")
+        return opened(spool)
+
+    monkeypatch.setattr(Spool, "_open", open_)
+    async with _life(harness):
+        checkpoint = harness.checkpoint
+        for number, error in ((2, True), (3, False)):
+            gone = error
+            checkpoint.put_entry(_entry(number))
+            assert await harness.flush()
+        assert checkpoint._outlet.spooled.is_set()
+        await harness.settle()
+        assert checkpoint.status.spool_batches == 0
+        assert await _numbers_of(bare) == [1, 2, 3]
+
+
+async def test_a_folder_that_comes_back_as_anothers_makes_no_batch_undone(
+    dsn: str, bare: asyncpg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with _life(Harness(dsn, tmp_path)) as harness:
+
+        async def probe(_size: int) -> None:
+            raise SpoolInUse(tmp_path, 7)
+
+        monkeypatch.setattr(harness.spool, "probe", probe)
+        harness.spool.error = "Input/output error"
+        harness.checkpoint.put_entry(_entry(1))
+        assert await harness.flush()
 
 
 async def test_what_certainly_finds_no_room_is_not_made_ready_again_and_again(
