@@ -48,10 +48,10 @@ class Queue:
     def put_back(self, taken: Queue) -> None:
         """Take rows again that were not written: they are older than all that wait.
 
-        Where something between was given up, they are too: there is one gap, before the first row.
+        Where something among or behind them was given up, they are too: there is one gap, before the first row.
         """
         given_up = taken.given_up
-        if self.lost is not None:
+        if self.lost is not None and taken._rows and self.lost.until >= taken._rows[0].id:
             while taken._rows:
                 taken._give_up()
         taken._rows.extend(self._rows)

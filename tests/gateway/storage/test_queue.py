@@ -56,3 +56,25 @@ def test_there_is_one_gap_and_it_is_before_all_that_wait(steps: list[int | str])
     write(queue)
     assert told == queue.given_up
     assert max(written, default=0) == number
+
+
+def test_a_gap_older_than_what_is_put_back_takes_nothing_with_it() -> None:
+    """What lay in the spool was older than the batch under way."""
+    queue, taken = Queue(), Queue()
+    for number in (4, 5):
+        taken.put(_entry(number, 0))
+    queue.put(_entry(6, 0))
+    queue.lost = Lost(since=1, until=3, file="spool.sqlite.unreadable-7")
+    queue.put_back(taken)
+    assert [(one.kind, one.id) for one in queue.entries()] == [("lost", 3), ("turn", 4), ("turn", 5), ("turn", 6)]
+    assert queue.given_up == 0
+
+
+def test_a_gap_that_reaches_into_what_is_put_back_takes_all_of_it() -> None:
+    queue, taken = Queue(), Queue()
+    for number in (4, 5):
+        taken.put(_entry(number, 0))
+    queue.lost = Lost(since=1, until=4, file="spool.sqlite.unreadable-7")
+    queue.put_back(taken)
+    assert queue.lost == Lost(since=1, until=5, entries=2, file="spool.sqlite.unreadable-7")
+    assert [(one.kind, one.id) for one in queue.entries()] == [("lost", 5)]
