@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from exchanges.bybit import VENUE, build, tables
+from exchanges.choice import keeps_records
 from exchanges.events import ClosedPnl, Fill, Transfer
 from exchanges.venue import Ask, Notice, Output
 from tests.exchanges.bybit.samples import answer, execution, private
@@ -129,6 +130,16 @@ def test_every_list_is_asked_for_the_window_with_both_its_neighbours() -> None:
     capabilities = VENUE.capabilities
     assert capabilities.records_window_s * 1000 == tables.RECORDS_WINDOW_MS
     assert capabilities.records_reach_s == 729 * 86_400
+
+
+def test_categories_that_are_not_asked_for_what_closing_brought_are_declared() -> None:
+    assert VENUE.capabilities.unrecorded == set(tables.DERIVATIVES) - set(tables.CLOSED_CATEGORIES)
+    asked = ("BTCUSDT", "BTCPERP", "BTCUSD", "BTCUSDH26", "BTCUSDT-25DEC26", "BTC-25DEC26")
+    assert [symbol for symbol in asked if not keeps_records("bybit", symbol)] == []
+    assert not keeps_records("bybit", "BTC-25DEC26-100000-C-USDT")
+    assert not keeps_records("bybit", "BTC-25DEC26-100000-P")
+    assert keeps_records("okx", "BTC-USD-261225-100000-C")  # positions-history has options
+    assert keeps_records("kraken", "anything")
 
 
 @pytest.mark.parametrize("at", [SINCE - 1, SINCE, SINCE + 7, UNTIL - 1, UNTIL])
