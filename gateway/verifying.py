@@ -76,7 +76,7 @@ class Verifier:
         self._reader, self._sink, self._read, self._clock = reader, sink, read, clock
         self._stored, self._tell = stored, tell
         self._left: dict[str, dict[int, list[Verification]]] = {}  # by account and day: rows with something unexplained
-        self.lines: Counter[str] = Counter()  # by class, since the start
+        self.lines: Counter[str] = Counter()  # by class, since the start; of each day once
 
     def coroutines(self) -> Iterator[tuple[str, Coroutine[None, None, None]]]:
         """Yield what has to run, with names."""
@@ -91,6 +91,7 @@ class Verifier:
             asyncpg.PostgresError: Likewise.
         """
         now = self._clock.now_ms()
+        await self._recall(account)
         if not await self._stored():
             raise PostgresAway("storage", "what was read is not stored yet")
         async with self._storage().connection() as connection:
@@ -98,7 +99,6 @@ class Verifier:
         rows = await asyncio.to_thread(verify, material, now)
         for row in rows:
             self._sink.put_verification(row)
-        self.lines.update(finding.cls for row in rows for finding in row.findings)
         self._note(account, day, rows)
         return rows
 
@@ -128,6 +128,7 @@ class Verifier:
 
     async def _once(self, account: str, day: int) -> bool:
         """Verify one day; return False where it has to be tried again."""
+        await self._recall(account)
         async with self._storage().connection() as connection:
             if await verification.is_verified(connection, account, day):
                 return True
@@ -135,26 +136,33 @@ class Verifier:
             log.warning("the venue's records of a day could not be read", account=account)
             return False
         rows = await self.verify(account, day)
+        self.lines.update(finding.cls for row in rows for finding in row.findings)
         found = len(unexplained(rows))
         (log.error if found else log.info)("a day was verified", account=account, unexplained=found, rows=len(rows))
         return True
 
     async def _again(self, account: str) -> bool:
-        """Look at the days of which something is unexplained once more; after a start, at those that are stored."""
+        """Look at the days of which something is unexplained once more."""
         now = self._clock.now_ms()
-        if account not in self._left:
-            async with self._storage().connection() as connection:
-                stored = await verification.unexplained(connection, account, now - _REMEMBERED_MS)
-            self._left[account] = {}
-            for day in dict.fromkeys(row.day for row in stored):
-                self._note(account, day, [row for row in stored if row.day == day])
-            self._tell(account, *self._standing(account))
+        await self._recall(account)
         for day in list(self._left[account]):
             if day < now - _REMEMBERED_MS:
                 self._note(account, day, [])
             else:
                 await self.verify(account, day)
         return True
+
+    async def _recall(self, account: str) -> None:
+        """After a start: remember the stored days of which something is unexplained, before any day is noted."""
+        if account in self._left:
+            return
+        async with self._storage().connection() as connection:
+            stored = await verification.unexplained(connection, account, self._clock.now_ms() - _REMEMBERED_MS)
+        left: dict[int, list[Verification]] = {}
+        for row in stored:
+            left.setdefault(row.day, []).append(row)
+        self._left[account] = left
+        self._tell(account, *self._standing(account))
 
     def _storage(self) -> Reader:
         reader = self._reader()
@@ -163,7 +171,7 @@ class Verifier:
         return reader
 
     def _note(self, account: str, day: int, rows: Sequence[Verification]) -> None:
-        left = self._left.setdefault(account, {})
+        left = self._left[account]
         left.pop(day, None)
         if unexplained(rows):
             left[day] = list(rows)

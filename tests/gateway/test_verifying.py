@@ -171,6 +171,30 @@ async def test_a_restart_goes_on_with_what_earlier_lives_left_unexplained(monkey
         assert not one.read  # of what is stored
 
 
+@pytest.mark.parametrize("trouble", ["whole", "durable"])
+async def test_what_earlier_lives_left_is_remembered_though_nothing_could_be_looked_at_first(
+    monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    """A start serves before its spool is drained: its first looks fail, and a day may be verified before the next one."""
+    old = row("main", TODAY - 9 * DAY_MS, 1, FAULT)
+    stands = {"stored": [old], "faults": {old.day: (FAULT,)}, trouble: False}
+    async with bench(monkeypatch, TODAY + 5 * HOUR, **stands) as one:
+        await one.until(11 * MINUTE)  # the first look, and the first attempt at yesterday
+        assert not one.looks
+        setattr(one, trouble, True)
+        await one.until(20 * MINUTE)
+        assert one.looks == [YESTERDAY]
+        assert one.verifier.unexplained == {"main": 1}
+        assert {lines for _, lines, _ in one.told} == {1}
+
+
+async def test_what_is_looked_at_again_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with bench(monkeypatch, TODAY + 5 * HOUR, faults={YESTERDAY: (FAULT,)}) as one:
+        await one.until(5 * HOUR)
+        assert one.looks.count(YESTERDAY) > 2
+        assert one.verifier.lines == {"unexplained": 1}
+
+
 async def test_a_database_that_is_away_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     async with bench(monkeypatch, TODAY + 5 * HOUR, whole=False) as one:
         with pytest.raises(PostgresAway):
