@@ -71,14 +71,22 @@ class Turns:
         self._engine, self._hub, self._clock, self._after = engine, hub, clock, after
         self._journal = journal or Journal()
         self._inbox: list[Group] = []  # emptied in the next pass of the loop
+        self._over = False
         self.failures = 0
 
     def take(self, groups: Sequence[Group]) -> None:
         """Take the events of one frame or answer; the turn runs once this pass of the loop has read every ready socket."""
         groups = [group for group in groups if group[1]]
+        if self._over:
+            return
         if not self._inbox and groups:
             asyncio.get_running_loop().call_soon(self._turn)
         self._inbox += groups
+
+    def settle(self) -> None:
+        """Take the turn of what waits for one, at once, and none of what still arrives: the journal ends now."""
+        self._over = True
+        self._empty()
 
     def clock(self, last_messages: Mapping[str, int]) -> None:
         """Take a clock turn: ages, shares and summaries."""
@@ -97,7 +105,12 @@ class Turns:
         if self._journal.copying:  # in steps, between which everybody else has his turn
             asyncio.get_running_loop().call_later(_SOON_S, self._turn)
             return
+        self._empty()
+
+    def _empty(self) -> None:
         groups, self._inbox = self._inbox, []
+        if not groups:
+            return
         if not self._apply(groups):
             single = [(name, (event,)) for name, events in groups for event in events]
             for one in (
@@ -262,14 +275,25 @@ class Gateway:
         self._tasks.clear()
         await self.notifier.close()
         await self.server.stop()
-        if hasattr(self, "engine"):
-            self.journal.close(self.engine, self.clock.now_ms())
+        try:
+            self._end()
+        except Exception:  # what was taken is written all the same
+            log.exception("the life did not end in good order")
         await self.store.stop()
         if hasattr(self, "feeds"):
             await self.feeds.close()
         if self._recorder is not None:
             self._recorder.close()
             self._recorder = None
+
+    def _end(self) -> None:
+        """Take the last turn, and end the journal."""
+        try:
+            if hasattr(self, "turns"):
+                self.turns.settle()
+        finally:
+            if hasattr(self, "engine"):
+                self.journal.close(self.engine, self.clock.now_ms())
 
     async def run(self, stop: asyncio.Event, started: Callable[[], None]) -> None:
         """Start, call ``started``, serve until ``stop`` is set, stop. Raises what ``start`` raises, or a part's own error."""
@@ -414,6 +438,7 @@ class Gateway:
         for name, value in sorted(self.engine.counters.items()):
             yield counter(f"engine_{name}", f"Engine events: {name.replace('_', ' ')}", value)
         yield counter("engine_turn_failures", "Turns that raised", self.turns.failures)
+        yield counter("journal_base_failures", "Bases that could not be put down", self.journal.failures)
         yield gauge("positions", "Open positions", len(self.engine.positions))
         firing = self.engine.alerts.board.firing().items()
         yield labelled(GaugeMetricFamily, "alerts_firing", "Alerts that fire", "severity", sorted(firing))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, cast
 
 import msgspec
+import structlog
 
 from exchanges import VENUES
 from exchanges.actions import FeedName
@@ -22,6 +23,8 @@ from gateway.core.journal import DAY_MS, Entry, MarkSample, Places
 from gateway.core.records import Correction, Order, Sink
 from gateway.core.scribe import Group, Scribe
 from gateway.engine import Engine
+
+log = structlog.get_logger("perpwire")
 
 _HEAD = 512  # of a frame, in which it says who it is
 
@@ -58,6 +61,7 @@ class Journal:
 
     Attributes:
         copying: The engine's state is being copied: a turn would have to copy the rest first, at once, and had better wait.
+        failures: Bases that could not be put down: defects, and replays begin at the one before.
 
     Args:
         later: Calls what it is given in a moment, so that others have their turn; a base is put down in such steps.
@@ -67,6 +71,7 @@ class Journal:
         self._scribe: Scribe | None = None
         self._later = later
         self.copying = False
+        self.failures = 0
         self._begin: Callable[[int], Iterator[None]] = lambda _: iter(())
         self._rest: Iterator[None] = iter(())  # of the base that is being put down
         self._day = 0
@@ -97,7 +102,11 @@ class Journal:
         def begin(at: int) -> Iterator[None]:
             image, told = engine.image(), engine.told(at)
             self.copying = True
-            yield from image.copy()
+            try:
+                yield from image.copy()
+            except Exception:  # not where it is given up: then the next one is being copied
+                self.copying = False
+                raise
             self.copying = False
             yield from scribe.base(bodies(told, conditions, accounts, at, state=image.portions()), at)
 
@@ -165,8 +174,17 @@ class Journal:
 
     def _go_on(self, rest: Iterator[None]) -> None:
         """Put down a step of a base, unless another one was begun."""
-        if rest is self._rest and next(rest, self) is not self:
+        if rest is self._rest and self._step():
             self._later(lambda: self._go_on(rest))
+
+    def _step(self) -> bool:
+        """Put down a step of the base that is under way; return whether there may be more. A defect costs this base alone."""
+        try:
+            return next(self._rest, self) is not self
+        except Exception:
+            self.failures += 1
+            log.exception("a base of the journal failed")
+            return False
 
     def order(self, engine: Engine, order: Order, now: int) -> bool:
         """Let the engine do what somebody ordered."""
@@ -175,8 +193,8 @@ class Journal:
     def _take(self, engine: Engine, begin: Callable[[Scribe], None], change: Callable[[], bool]) -> bool:
         if self._scribe is None:
             return change()
-        while self.copying:
-            next(self._rest)
+        while self.copying and self._step():
+            pass
         begin(self._scribe)
         try:
             return change()
@@ -186,7 +204,7 @@ class Journal:
     def close(self, engine: Engine, now: int) -> None:
         """End in good order: the newest prices, and alerts as they are shown."""
         if self._scribe is not None:
-            for _ in self._rest:
+            while self._step():
                 pass
             self._scribe.close(engine.alerts.board.records(now), now)
             self._scribe = None

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import pytest
 
 from exchanges.clock import SystemClock
-from gateway.app import Turns
+from gateway.app import Gateway, Turns
+from gateway.config import Config
+from gateway.core.journal import DAY_MS, Places
 from gateway.core.protocol import Limits
 from gateway.engine import Engine
 from gateway.hub import Hub
-from tests.gateway.events_of import engine, mark, position
+from gateway.journalling import Journal
+from gateway.rewind import conditions
+from tests.gateway.events_of import OKX, engine, mark, position
 
 
 def turns(one: Engine) -> tuple[Turns, list[int]]:
@@ -86,3 +92,43 @@ async def test_a_judgement_that_fails_holds_no_figure_back(monkeypatch: pytest.M
     assert taking.failures == 1
     assert one.tables.seq == seq + 1, "published all the same"
     assert one.tables["positions"].get(position().id).row["mark_price"] == 130.0  # type: ignore[union-attr]
+
+
+async def test_what_waits_for_a_copy_at_a_stop_is_put_down_before_the_end_and_nothing_changes_afterwards() -> None:
+    one, rows, steps = engine(), list[Any](), list[Any]()
+    journal, clock = Journal(steps.append), SystemClock()
+    now = clock.now_ms()
+    kept = SimpleNamespace(put_entry=rows.append, put_sample=rows.append)
+    journal.open(one, (), conditions(Config()), (OKX,), now, None, kept, Places())
+    taking = Turns(one, Hub.on(asyncio.get_running_loop(), one.tables, Limits()), clock, lambda: None, journal)
+    journal.clock(one, now + DAY_MS, {})
+    assert journal.copying
+    taking.take([(None, [position()])])
+    await passed()
+    assert position().id not in one.positions, "it waits"
+    taking.settle()
+    assert rows[-1].kind == "turn"
+    assert position().id in one.positions
+    journal.close(one, now)
+    written, seq = len(rows), one.tables.seq
+    taking.take([(None, [position(size="7", fence=(9,))])])
+    await passed()
+    assert (len(rows), one.tables.seq) == (written, seq)
+
+
+@pytest.mark.parametrize("what", ["settle", "close"])
+async def test_the_last_write_happens_whatever_fails_before_it(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway, stopped = Gateway(Config(), ()), list[str]()
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("a defect")
+
+    async def stop() -> None:
+        stopped.append("store")
+
+    gateway.engine = engine()
+    gateway.turns, _ = turns(gateway.engine)
+    monkeypatch.setattr(gateway.store, "stop", stop)
+    monkeypatch.setattr(gateway.turns if what == "settle" else gateway.journal, what, broken, raising=False)
+    await gateway.stop()
+    assert stopped == ["store"]

@@ -306,6 +306,26 @@ def test_nothing_goes_on_across_a_gap() -> None:
         again([lost(life.rows[:4]), *life.rows[4:]])
 
 
+def test_a_gap_of_which_nobody_knew_the_beginning_begins_behind_what_is_kept() -> None:
+    life = some(Life(OKX, at=T0))
+    before, gone = life.rows[:-6], life.rows[-6:-2]
+    gap = Lost(since=1, until=gone[-1].id, file="spool.sqlite.unreadable-7")
+    entry = Entry(id=gap.until, at=T0, kind="lost", epoch="lived", body=msgspec.json.encode(gap).decode())
+    with pytest.raises(GapInJournal) as refused:
+        again([*before, entry])
+    assert refused.value.gap.since == before[-1].id + 1
+    assert refused.value.until == moment(before[-1].id + 1) - 1
+
+
+def test_rows_given_up_besides_an_unreadable_spool_may_have_what_is_kept_between_them() -> None:
+    life = some(Life(OKX, at=T0))
+    gap = Lost(since=life.rows[-9].id, until=life.rows[-5].id, entries=1, file="spool.sqlite.unreadable-7")
+    entry = Entry(id=gap.until, at=T0, kind="lost", epoch="lived", body=msgspec.json.encode(gap).decode())
+    with pytest.raises(GapInJournal) as refused:
+        again([*life.rows[:-9], *life.rows[-8:-5], entry])
+    assert refused.value.gap == gap
+
+
 def test_a_gap_within_a_base_breaks_it_off() -> None:
     life = many(some(Life(OKX, at=T0)))
     before, now = len(life.rows), T0 + 6_000
@@ -460,3 +480,66 @@ def test_while_the_state_is_copied_the_time_waits_and_a_turn_copies_the_rest_fir
     assert whole(again_) == whole(engine)
     assert again_.positions.keys() == engine.positions.keys()
     assert not [one for one in again_.positions.values() if one.restored_at is not None]
+
+
+def broken_base(
+    monkeypatch: pytest.MonkeyPatch, where: str
+) -> tuple[Journal, Engine, list[Any], list[Callable[[], None]]]:
+    """Return a life in which a day has begun whose base cannot be put down, with its rows and what is to be done later."""
+    steps_: list[Callable[[], None]] = []
+    rows: list[Any] = []
+    journal, engine = Journal(steps_.append), Engine("lived", (OKX,), Config().engine)
+    kept = SimpleNamespace(put_entry=rows.append, put_sample=rows.append)
+    journal.open(engine, (), conditions(Config()), (OKX,), T0, None, kept, Places())
+    engine.restore((), T0)
+    journal.turn(engine, [(None, [position(), balance(), feed("live")])], T0)
+
+    def broken() -> Iterator[None]:
+        yield
+        raise RuntimeError("dictionary changed size during iteration")
+
+    def portion() -> str:
+        raise TypeError("cannot pickle this")
+
+    image = SimpleNamespace(
+        copy=broken if where == "copy" else lambda: iter([None]), portions=lambda: [portion, lambda: ""]
+    )
+    monkeypatch.setattr(engine, "image", lambda: image)
+    journal.clock(engine, T0 // DAY_MS * DAY_MS + DAY_MS, {})
+    assert journal.copying
+    return journal, engine, rows, steps_
+
+
+@pytest.mark.parametrize("where", ["copy", "portion"])
+def test_a_base_that_cannot_be_put_down_holds_up_nothing_and_is_counted(
+    monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    journal, engine, rows, steps_ = broken_base(monkeypatch, where)
+    while steps_:
+        steps_.pop()()
+    assert not journal.copying
+    assert journal.failures == 1
+    assert journal.turn(engine, [(None, [position(size="7", fence=(9,))])], T0 + DAY_MS)
+    assert rows[-1].kind == "turn"
+    monkeypatch.undo()
+    journal.renew(T0 + DAY_MS)
+    while steps_:
+        steps_.pop()()
+    journal.close(engine, T0 + DAY_MS)
+    assert journal.failures == 1
+    assert whole(again(rows)) == whole(engine)
+
+
+@pytest.mark.parametrize("where", ["copy", "portion"])
+def test_a_turn_goes_on_where_the_rest_of_the_copy_fails(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    journal, engine, rows, _ = broken_base(monkeypatch, where)
+    assert journal.turn(engine, [(None, [position(size="7", fence=(9,))])], T0 + DAY_MS)
+    assert rows[-1].kind == "turn"
+
+
+@pytest.mark.parametrize("where", ["copy", "portion"])
+def test_a_life_ends_in_good_order_where_its_last_base_fails(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    journal, engine, rows, _ = broken_base(monkeypatch, where)
+    journal.close(engine, T0 + DAY_MS)
+    assert journal.failures == 1
+    assert whole(again(rows)) == whole(engine)
