@@ -16,7 +16,7 @@ from gateway.config import Config
 from gateway.core.alerts.records import Silence
 from gateway.core.alerts.rules import RuleSettings, rules
 from gateway.core.beginning import Base
-from gateway.core.journal import Entry, Lost, MarkSample, decode, moment, together
+from gateway.core.journal import Entry, Lost, MarkSample, decode, moment, narrowed, together
 from gateway.core.records import Acknowledged, Demanded, Forgotten
 from gateway.engine import Engine
 from gateway.replay import Settings
@@ -104,12 +104,12 @@ class Rewind:
         Raises:
             msgspec.MsgspecError: It is of another version of this program, or damaged.
         """
-        self.last = row.id
+        before, self.last = self.last, row.id
         if isinstance(row, Entry):
             if row.kind in _RAW:
                 return
             if row.kind == "lost":
-                self._torn(msgspec.json.decode(row.body, type=Lost))
+                self._torn(narrowed(msgspec.json.decode(row.body, type=Lost), before))
                 return
             if row.kind == "base":
                 self._base(row)

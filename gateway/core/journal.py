@@ -105,6 +105,17 @@ def together(first: Lost | None, second: Lost | None) -> Lost | None:
     )
 
 
+def narrowed(gap: Lost, kept: int) -> Lost:
+    """Return a gap without what is kept; ``kept``: the last place that is, before the entry that tells of it.
+
+    What lay in an unreadable file began behind that, however little was known of it when it was written down. Where rows were given
+    up besides, something between may be kept: the gap stays as it is.
+    """
+    if gap.file is None or gap.entries or gap.samples:
+        return gap
+    return msgspec.structs.replace(gap, since=max(gap.since, kept + 1))
+
+
 class Places:
     """Gives out places: rising, whatever the clock does."""
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import msgspec
 
-from gateway.core.journal import Entry, Lost, MarkSample, place
+from gateway.core.journal import Entry, Lost, MarkSample, narrowed, place
 from gateway.storage import payloads
 from gateway.storage.postgres import Connection
 
@@ -23,6 +23,9 @@ _ENTRIES = (
 _GAP = (
     "SELECT id, at, kind, epoch, turn, seq, user_name, account, venue, causes, body FROM journal "
     "WHERE id >= $1 AND kind = 'lost' ORDER BY id LIMIT 1"
+)
+_KEPT = (
+    "SELECT greatest((SELECT max(id) FROM journal WHERE id < $1), (SELECT max(id) FROM mark_samples WHERE id < $1), 0)"
 )
 _BEGINS = (
     "SELECT min(id) FROM journal WHERE id < $1 AND kind = 'base' GROUP BY epoch, turn HAVING count(*) = max(seq) "
@@ -56,9 +59,12 @@ async def life(connection: Connection, until: int) -> AsyncIterator[Entry | Mark
         samples = connection.cursor(_SAMPLES, since, until, prefetch=_AT_ONCE)
         async for row in _merged(aiter(entries), aiter(samples)):
             yield row
-        gap = await connection.fetchrow(_GAP, until)
-        if gap is not None and msgspec.json.decode((entry := _entry(gap)).body, type=Lost).since < until:
-            yield entry
+        row = await connection.fetchrow(_GAP, until)
+        if row is not None:
+            entry = _entry(row)
+            gap = msgspec.json.decode(entry.body, type=Lost)
+            if narrowed(gap, await connection.fetchval(_KEPT, entry.id)).since < until:
+                yield entry
 
 
 async def _merged(

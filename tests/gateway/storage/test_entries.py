@@ -52,6 +52,23 @@ async def test_a_gap_is_told_also_where_a_replay_ends_within_it(
     assert [row.kind async for row in entries.life(sql, _FIRST + until)] == found
 
 
+@pytest.mark.parametrize(
+    ("until", "found"),
+    [(3, ["base", "turn"]), (4, ["base", "turn"]), (5, ["base", "turn", "lost"]), (8, ["base", "turn", "lost"])],
+)
+async def test_what_lay_in_an_unreadable_spool_began_behind_what_is_stored(
+    sql: asyncpg.Connection, until: int, found: list[str]
+) -> None:
+    """A start finds it so before it has seen the database: it cannot say since when."""
+    await sql.execute("TRUNCATE journal, mark_samples")
+    await partitions.make(sql, "journal", day(_FIRST))
+    await partitions.make(sql, "mark_samples", day(_FIRST))
+    gap = msgspec.json.encode(Lost(since=1, until=_FIRST + 8, file="spool.sqlite.unreadable-7")).decode()
+    rows = [_entry(1, "base", 1, 1, "{}"), _entry(2, "turn", 2), _entry(3, "ws", 2), _entry(8, "lost", 0, 0, gap)]
+    assert await tables.write(sql, Batch(entries=payloads.rows(rows)), row_by_row=False) == []
+    assert [row.kind async for row in entries.life(sql, _FIRST + until) if isinstance(row, Entry)] == found
+
+
 async def test_the_command_says_which_span_is_missing_and_until_when_it_can_say(
     dsn: str, sql: asyncpg.Connection
 ) -> None:
