@@ -6,7 +6,7 @@ left does not depend on marks. Amounts of the stored rows are exact; equity is f
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from gateway.core.round_trips import told
 ZERO = Decimal(0)
 # A venue tells of a fill and of the balance after it in two messages: near a fill nobody knows which of them a sample has seen.
 QUIET_MS = 5_000
-_SAMPLED_MS = 60_000  # a minute, and so are samples apart
+_SAMPLED_MS = 60_000  # a minute, and so are new samples apart
 _OF_POSITIONS = ("settlement", "liquidation")  # they are realised
 _FLOAT = Decimal("1e-11")  # of what was added up
 USD = "USD"
@@ -112,14 +112,33 @@ def balance(of: Ends, flows: Flows, settle: Settle, findings: Iterable[Finding],
 def price_range(
     samples: Sequence[EquitySample], ccy: str, of: str, since: int, until: int
 ) -> tuple[Decimal, Decimal] | None:
-    """Return the lowest and the highest that one unit of a currency was worth in another, by the samples around two moments (ms).
+    """Return the lowest and the highest that one unit of a currency was worth in another between two moments (ms).
 
-    None: no sample knows both prices. Of an account that holds neither nobody samples them.
+    It counts what the samples between them say, and the nearest one on each side: old ones are thinned out. Where there is none on
+    one side, that on the other is one of the same minute, or none. None: no such sample knows both prices. Of an account that
+    holds neither nobody samples them.
+
+    Args:
+        samples: In the order of time.
     """
-    near = (one for one in samples if since - _SAMPLED_MS <= one.at <= until + _SAMPLED_MS)
-    known = [(one.usd[ccy], one.usd[of]) for one in near if one.usd.get(ccy) and one.usd.get(of)]
-    ratios = [Decimal(price) / Decimal(other) for price, other in known]
-    return (min(ratios), max(ratios)) if ratios else None
+    first, end = bisect_left(samples, since, key=_at), bisect_right(samples, until, key=_at)
+    known = [ratio for one in samples[first:end] if (ratio := _ratio(one, ccy, of)) is not None]
+    earlier = next((one for one in map(samples.__getitem__, range(first - 1, -1, -1)) if _ratio(one, ccy, of)), None)
+    later = next((one for one in map(samples.__getitem__, range(end, len(samples))) if _ratio(one, ccy, of)), None)
+    sides = [one for one in (earlier, later) if one is not None]
+    if len(sides) == 1:
+        sides = [one for one in sides if since - _SAMPLED_MS <= one.at <= until + _SAMPLED_MS]
+    known += [ratio for one in sides if (ratio := _ratio(one, ccy, of)) is not None]
+    return (min(known), max(known)) if known else None
+
+
+def _at(sample: EquitySample) -> int:
+    return sample.at
+
+
+def _ratio(sample: EquitySample, ccy: str, of: str) -> Decimal | None:
+    price, other = sample.usd.get(ccy), sample.usd.get(of)
+    return Decimal(price) / Decimal(other) if price and other else None
 
 
 def left(balances: Iterable[Balance]) -> list[Balance]:

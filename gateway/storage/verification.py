@@ -25,6 +25,7 @@ E = TypeVar("E", bound=Event)
 KeepsRecords = Callable[[str, str], bool]
 # A sample may lie so far beyond an end of the stretch.
 _AROUND_MS = 15 * 60_000
+_THINNED_MS = 2 * 3_600_000  # so far apart may old ones be, of which one an hour is kept
 
 _SYMBOLS = """
     SELECT symbol FROM fills WHERE account = $1 AND at >= $2 AND at < $3
@@ -103,10 +104,9 @@ async def material(
     stretches = await _stretches(connection, account)
     samples = await _rows(connection, "equity_samples", EquitySample, account, since - _AROUND_MS, until + _AROUND_MS)
     books = [await _book(connection, group, since, until, unit, stretches) for group in contracts.values()]
+    prices = partial(price_range, await _priced(connection, account, books, until))
     books = [
-        book._replace(
-            prices=partial(price_range, samples), read=book.read if keeps_records(venue or "", book.symbol) else None
-        )
+        book._replace(prices=prices, read=book.read if keeps_records(venue or "", book.symbol) else None)
         for book in books
     ]
     around = since - _AROUND_MS - QUIET_MS, until + _AROUND_MS + QUIET_MS
@@ -120,6 +120,15 @@ async def material(
     settles = {row["symbol"]: row["settle"] for row in await connection.fetch(_SETTLES, account, sorted(contracts))}
     settles |= {one.symbol: one.settle for one in books if one.settle is not None}
     return Material(account, since, until, books, flows, samples, records, settles.get)
+
+
+async def _priced(connection: Connection, account: str, books: Sequence[Book], until: int) -> list[EquitySample]:
+    """Return the samples that tell what fees in other currencies were worth, from the opening of what paid them on."""
+    foreign = (one for one in books if any(fill.fee_ccy not in (None, one.settle) for fill in one.fills))
+    began = min((fill.at for one in foreign for fill in one.fills), default=None)
+    if began is None:
+        return []
+    return await _rows(connection, "equity_samples", EquitySample, account, began - _THINNED_MS, until + _THINNED_MS)
 
 
 async def _book(

@@ -21,6 +21,14 @@ def test_a_price_is_known_by_the_samples_from_a_minute_before_to_a_minute_after(
     assert price_range(samples, "USDT", "COIN", T0, T0) == (Decimal("0.5") / 51, Decimal("0.5") / 50)
 
 
+def test_a_price_between_thinned_samples_is_known_by_the_nearest_on_each_side() -> None:
+    samples = [sample(60 * hour, COIN=50.0 + hour, USDT=1.0) for hour in range(5)]
+    samples.insert(2, sample(80, USDT=1.0))  # knows one of both
+    assert price_range(samples, "COIN", "USDT", T0 + 90 * MINUTE, T0 + 90 * MINUTE) == (Decimal(51), Decimal(52))
+    assert price_range(samples, "COIN", "USDT", T0 + 90 * MINUTE, T0 + 130 * MINUTE) == (Decimal(51), Decimal(53))
+    assert price_range(samples, "COIN", "USDT", T0 - 90 * MINUTE, T0 - 90 * MINUTE) is None
+
+
 def test_what_no_sample_knows_has_no_price() -> None:
     samples = [sample(0, COIN=50.0), sample(1, USDT=1.0), sample(2, COIN=0.0, USDT=1.0)]
     assert price_range(samples, "COIN", "USDT", T0, T0 + 9 * MINUTE) is None

@@ -123,3 +123,27 @@ async def test_an_opening_that_is_missing_of_a_leg_that_was_flat_is_found(db: as
     await write(db, *FLAT, *fills, closed("long-out", "long", T0 + 4 * HOUR, realized_pnl="40", entry_price="100"))
     (found,) = await findings(db)
     assert (found.cls, found.records) == ("unexplained", ("r-long-out",))
+
+
+# --- fees in another currency ------------------------------------------------------------------------------------------------
+
+
+async def test_what_a_fee_in_another_currency_was_worth_is_known_from_the_opening_on(db: asyncpg.Connection) -> None:
+    """The position was opened days before the one that is verified, at another price; of its hour one sample is kept."""
+    day, opened = T0 + 5 * DAY, T0 + 90 * MINUTE
+    fills = [
+        fill("in", "buy", "100", opened, realized_pnl="0", fee="-0.00200000", fee_ccy="COIN"),
+        fill("out", "sell", "140", day + HOUR, realized_pnl="40"),
+    ]
+    priced = [(T0 + HOUR, 50.0), (T0 + 2 * HOUR, 51.0), (day, 90.0), (day + HOUR, 90.0), (day + 2 * HOUR, 90.0)]
+    samples = [
+        EquitySample(
+            account="main", at=at, equity_usd=0.0, high_usd=0.0, high_at=at, equity={}, usd={"COIN": price, "USDT": 1.0}
+        )
+        for at, price in priced
+    ]
+    of_position = {"source": "positions-history", "order_id": None, "opened_at": opened}
+    record = closed("out", "long", day + HOUR, realized_pnl="40", entry_price="100", **of_position)
+    await write(db, *fills, *samples, record)
+    (found,) = [one for one in await findings(db, day) if one.symbol == SYMBOL]
+    assert (found.cls, found.fills) == ("fee_currency", ("in",))
