@@ -85,10 +85,6 @@ class Outlet:
     def unfolded(self) -> dict[str, str]:
         return self._committer.unfolded
 
-    async def session(self) -> Connection:
-        """Return the writer's session. Raises StorageError."""
-        return await self._committer.session()
-
     def drop(self) -> None:
         """Cut the session."""
         self._committer.drop()
@@ -343,8 +339,12 @@ class Outlet:
         await spool.drop_through(self._drained)
 
     def _lost_file(self, error: SpoolUnreadable) -> None:
-        """The spool's file was set aside, and with it what nobody else has."""
+        """The spool's file was set aside, and with it what nobody else has; nothing where all of it is in the database."""
+        if error.last is not None and error.last <= self._drained:
+            _log.error("checkpoint: %s was set aside as %s: all of it is in the database", error.file, error.aside.name)
+            return
         _log.error("checkpoint: %s", error)
+        self._drained = max(self._drained, error.last or 0)
         self._on_gap(self._gap(error.journal or place(self._now_ms()) - 1, error.aside.name))
 
     def _gap(self, until: int, file: str) -> Lost:

@@ -31,7 +31,7 @@ from gateway.storage.errors import PostgresAway, SpoolFull, SpoolInUse, WriterLo
 from gateway.storage.mirror import StoredAccount
 from gateway.storage.postgres import Database
 from gateway.storage.queue import Queue
-from gateway.storage.spool import Spool
+from gateway.storage.spool import Spool, Spooled
 from tests.gateway.storage.conftest import eventually
 from tests.gateway.storage.states import balance, collateral, instrument, position, tiers
 
@@ -591,6 +591,42 @@ async def test_what_is_spooled_into_a_new_file_while_the_old_one_is_drained_is_n
         outlet._committer.commit = commit  # type: ignore[method-assign]
         await harness.settle()
         assert await _numbers_of(bare) == [1, 2, 3]
+
+
+async def test_an_unreadable_file_of_which_all_is_stored_leaves_no_gap(
+    dsn: str,
+    bare: asyncpg.Connection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with _life(Harness(dsn, tmp_path)) as harness:
+        checkpoint, outlet = harness.checkpoint, harness.checkpoint._outlet
+        harness.away = True
+        for number in (1, 2):
+            checkpoint.put_entry(_entry(number))
+            assert await harness.flush()
+        harness.away = False
+        plain = outlet._bring
+
+        async def bring(spool: Spool, one: Spooled) -> None:
+            await plain(spool, one)
+            if one.number == 2:
+                _ruin(spool)
+
+        monkeypatch.setattr(outlet, "_bring", bring)
+        await outlet.drain()
+        assert (checkpoint.status.spool_set_aside, checkpoint.status.losing) == (1, False)
+        assert "set aside as" in caplog.text
+        assert checkpoint.status.waiting == 0, "nothing is written anew"
+        _ruin(harness.spool)
+        harness.away = True
+        checkpoint.put_entry(_entry(3))
+        assert await harness.flush(), "in a third file"
+        assert (checkpoint.status.spool_set_aside, checkpoint.status.losing) == (2, False)
+        await harness.settle()
+        assert await _numbers_of(bare) == [1, 2, 3]
+        assert await bare.fetchval("SELECT count(*) FROM journal WHERE kind = 'lost'") == 0
 
 
 async def test_slow_database_is_not_waited_for(dsn: str, bare: asyncpg.Connection, tmp_path: Path) -> None:
