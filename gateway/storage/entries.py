@@ -59,9 +59,9 @@ async def life(connection: Connection, until: int) -> AsyncIterator[Entry | Mark
         samples = connection.cursor(_SAMPLES, since, until, prefetch=_AT_ONCE)
         async for row in _merged(aiter(entries), aiter(samples)):
             yield row
-        row = await connection.fetchrow(_GAP, until)
-        if row is not None:
-            entry = _entry(row)
+        torn = await connection.fetchrow(_GAP, until)
+        if torn is not None:
+            entry = _entry(torn)
             gap = msgspec.json.decode(entry.body, type=Lost)
             if narrowed(gap, await connection.fetchval(_KEPT, entry.id)).since < until:
                 yield entry
