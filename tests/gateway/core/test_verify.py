@@ -286,26 +286,6 @@ def test_fills_that_are_missing_between_two_are_found_unless_an_earlier_line_say
     assert len(found) == (1 if wrong == "size" else 2)
 
 
-def test_two_legs_that_are_paid_the_same_in_one_moment_are_no_double() -> None:
-    one = FundingPayment(account="main", id="f", symbol="BTC", amount="0", ccy="USDT", at=T0 + 5 * MINUTE, side="long")
-    legs = [one, msgspec.structs.replace(one, id="g", side="short")]
-    assert not findings(book([IN, OUT], [order()], "order", payments=legs))
-
-
-@pytest.mark.parametrize("wrong", ["fees", "size"])
-def test_fills_that_are_missing_between_two_are_found_unless_an_earlier_line_says_so(wrong: str) -> None:
-    """A fee that differs explains no size."""
-    told = [(IN, "0"), (fill("more", "buy", "1", "100", 2, realized_pnl="0"), "1"), (OUT, "3")]
-    fills = [msgspec.structs.replace(one, start_position=start) for one, start in told]
-    missed = record("fills", 1, id="m", trade_id="missed", realized_pnl="0", fees="-0.1")
-    altered = record("fills", 1, trade_id="in", realized_pnl="0", fees="-0.3")
-    found = findings(book(fills, [missed if wrong == "size" else altered], "trade", read=None))
-    gaps = [one for one in found if "fills are missing" in one.what]
-    assert [one.fills for one in gaps] == ([] if wrong == "size" else [("out",)])
-    assert all(one.cls == "unexplained" for one in found)
-    assert len(found) == (1 if wrong == "size" else 2)
-
-
 def test_a_closing_fill_that_is_missing_would_bring_what_the_record_says_without_the_opening_that_is_stored() -> None:
     found = only(book([IN], [order()], "order"))
     assert Decimal(found.effect) == Decimal("9.9")
