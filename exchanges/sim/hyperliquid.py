@@ -86,6 +86,7 @@ class HyperliquidFront:
         self._made = 0
         self._minute = 0
         self._used = 0
+        self._allowed = WEIGHT_PER_MINUTE
 
     def routes(self) -> Iterable[web.RouteDef]:
         """Return Hyperliquid's two paths."""
@@ -347,7 +348,7 @@ class HyperliquidFront:
         if minute != self._minute:
             self._minute, self._used = minute, 0
         self._used += weight
-        return self._used <= WEIGHT_PER_MINUTE
+        return self._used <= self._allowed
 
 
 def _too_many() -> web.Response:

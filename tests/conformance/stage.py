@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import aiohttp
 import msgspec
@@ -25,6 +26,7 @@ from exchanges.events import Event
 from exchanges.feed import Feed
 from exchanges.inquiry import Findings, Inquirer
 from exchanges.rest import Limits, RestClient
+from exchanges.sim import hyperliquid
 from exchanges.sim.hands import Hands
 from exchanges.sim.server import Simulator, start
 from exchanges.sim.world import World
@@ -93,7 +95,7 @@ class Held:
 
     Attributes:
         hold_after: Answers after the first so many wait for ``release``; None: none does.
-        asked, held: Questions sent beyond those, and answers of them that have come.
+        asked, held: Questions beyond those that are under way or answered, and answers of them that have come.
     """
 
     def __init__(self, rest: Fetcher) -> None:
@@ -113,7 +115,11 @@ class Held:
             self.hold_after -= 1
             return await self._rest.fetch(request, sign)
         self.asked += 1
-        body = await self._rest.fetch(request, sign)
+        try:
+            body = await self._rest.fetch(request, sign)
+        except BaseException:
+            self.asked -= 1  # refused (a limit, say): it is asked again
+            raise
         self.held += 1
         await self.release.wait()
         return body
@@ -298,7 +304,9 @@ def _parts(credentials: Credentials) -> tuple[str, ...]:
 async def stage(speed: int, names: Sequence[str] = tuple(VENUES)) -> AsyncIterator[dict[str, Scene]]:
     """Run a simulator that stands still, and every connection to it, until all are live and agree with the truth."""
     clock = Hurried(speed)
-    simulator = await start(SEED, clock=clock)
+    # Its clients ask as fast as they can, many times faster than any may: limits are the subject of others.
+    with mock.patch.object(hyperliquid, "WEIGHT_PER_MINUTE", _UNLIMITED.burst):
+        simulator = await start(SEED, clock=clock)
     simulator.control.pause()
     connector = aiohttp.TCPConnector(limit=0)
     try:
