@@ -50,6 +50,14 @@ def fail(text: str, status: int = 1) -> NoReturn:
     raise typer.Exit(status)
 
 
+def _loaded(config: Path) -> configuration.Config:
+    """Return a configuration, or end the command with what is wrong with it."""
+    try:
+        return configuration.load(config)
+    except ConfigError as error:
+        fail(str(error))
+
+
 def run(main: Callable[[Stop], Coroutine[Any, Any, None]]) -> None:
     """Run a program until it returns; SIGTERM and Ctrl-C set its stop event, in this order and once."""
 
@@ -384,10 +392,7 @@ def check(
     from gateway import reporting
     from gateway.log import configure
 
-    try:
-        settings = configuration.load(config)
-    except ConfigError as error:
-        fail(str(error))
+    settings = _loaded(config)
     if not settings.accounts:
         fail(f"{config}: no accounts are configured: add one under `accounts:`")
     configure(msgspec.structs.replace(settings.log, level="error"))
@@ -605,10 +610,7 @@ def migrate(
     """Bring the database's schema up to date and end (`serve` does it too)."""
     from gateway.store import migrate_once
 
-    try:
-        settings = configuration.load(config)
-    except ConfigError as error:
-        fail(str(error))
+    settings = _loaded(config)
 
     async def main(_stop: Stop) -> None:
         applied = await migrate_once(settings.storage)
@@ -624,10 +626,7 @@ def storage(
     """Say what is stored, table by table: rows, bytes, how far it reaches, how fast it grows, how long it is kept."""
     from gateway.store import size_report
 
-    try:
-        settings = configuration.load(config)
-    except ConfigError as error:
-        fail(str(error))
+    settings = _loaded(config)
 
     async def main(_stop: Stop) -> None:
         print("\n".join(await size_report(settings.storage)), flush=True)
@@ -646,10 +645,7 @@ def journal(
     from gateway.storage import past
     from gateway.store import reading
 
-    try:
-        settings = configuration.load(config)
-    except ConfigError as error:
-        fail(str(error))
+    settings = _loaded(config)
 
     async def main(_stop: Stop) -> None:
         async with reading(settings.storage) as reader, reader.connection() as connection:

@@ -178,10 +178,10 @@ class Journal:
             self._later(lambda: self._go_on(rest))
 
     def _step(self) -> bool:
-        """Put down a step of the base that is under way; return whether there may be more. A defect costs this base alone."""
+        """Put down a step of the base that is under way; return whether there may be more."""
         try:
             return next(self._rest, self) is not self
-        except Exception:
+        except Exception:  # a defect costs this base alone, not the turns behind it: told and counted
             self.failures += 1
             log.exception("a base of the journal failed")
             return False
