@@ -96,9 +96,9 @@ async def test_reads_positions_over_its_private_stream(simulator: Simulator, mon
     async with stream(simulator, monkeypatch) as socket:
         await asyncio.to_thread(socket.position_stream, seen.put)
         await subscribed(simulator, "position")
-        assert socket.auth is True
         simulator.control.fault({"kind": "open_position", "account": ACCOUNT, "symbol": "BTCUSDT", "size": "0.1"})
         frame = await asyncio.to_thread(seen.get, timeout=WAIT_S)
+        assert socket.auth is True  # pybit's thread read the answer to the login before it read this frame
     position = next(p for p in simulator.world.positions(ACCOUNT) if p.symbol == "BTCUSDT")
     row = frame["data"][0]
     assert (frame["topic"], row["symbol"], row["side"], row["size"]) == (
