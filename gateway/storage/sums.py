@@ -60,13 +60,15 @@ _SUMS = """
     HAVING sum(records) <> 0 OR sum(unknown) <> 0 OR sum(price) <> 0 ORDER BY 1, 2, 3, 4, 5, 6, 7 LIMIT $10
 """
 
-_RATES = """
+# $5 and $6: the outermost places, by which the planner leaves out the partitions of other days.
+RATES = """
     SELECT w.n, own.venue, s.value, s.at FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[])
          WITH ORDINALITY AS w (env, ccy, since, until, n)
-    CROSS JOIN unnest($5::text[]) AS own (venue)
+    CROSS JOIN unnest($7::text[]) AS own (venue)
     CROSS JOIN LATERAL (
         SELECT value, at FROM mark_samples
         WHERE venue = own.venue AND env = w.env AND symbol = w.ccy AND kind = 'usd' AND id >= w.since AND id < w.until
+              AND id >= $5 AND id < $6
         ORDER BY id DESC LIMIT 1
     ) AS s
 """
@@ -170,13 +172,18 @@ async def rates(connection: Connection, wanted: Collection[tuple[str, str, int]]
     keys = sorted(set(wanted))
     if not keys:
         return {}
-    env, ccy, at = zip(*keys, strict=True)
-    since, until = [place(max(0, one - RATE_AGE_MS)) for one in at], [place(one) for one in at]
     found: dict[tuple[str, str, int], dict[str, Rate]] = {}
-    for row in await connection.fetch(_RATES, env, ccy, since, until, sorted(venues)):
+    for row in await connection.fetch(RATES, *moments(keys), sorted(venues)):
         usd = float(row["value"])
         found.setdefault(keys[row["n"] - 1], {})[row["venue"]] = Rate(usd, row["venue"], row["at"])
     return found
+
+
+def moments(keys: Sequence[tuple[str, str, int]]) -> tuple[object, ...]:
+    """Return $1 to $6 of ``RATES``, for some (environment, currency, moment)."""
+    env, ccy, at = zip(*keys, strict=True)
+    since, until = [place(max(0, one - RATE_AGE_MS)) for one in at], [place(one) for one in at]
+    return env, ccy, since, until, min(since), max(until)
 
 
 async def samples(

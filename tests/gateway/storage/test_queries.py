@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import AsyncIterator
 from decimal import Decimal
@@ -15,6 +16,7 @@ from exchanges.events import FundingPayment
 from gateway.core.lookup import KINDS, LATEST, Asked, parse_cursor, span
 from gateway.storage import sums
 from gateway.storage.errors import PostgresAway, ReadRefused
+from gateway.storage.partitions import partition
 from gateway.storage.queries import Reader, statement
 from tests.gateway.events_of import instrument
 from tests.gateway.past_rows import DAY, DEMO, EMPTY, HOUR, MAIN, OTHER, T0, cycle, fill, sample, transfer, write
@@ -307,6 +309,16 @@ async def test_prices_of_currencies_are_the_last_before_a_moment_and_not_too_old
         T0 + 1: {"okx": 100.0, "bybit": 90.0},
         T0 + HOUR + 1: {"okx": 110.0, "bybit": 90.0},
     }
+
+
+async def test_prices_are_looked_for_on_the_days_that_are_asked_alone(db: asyncpg.Connection, reader: Reader) -> None:
+    """A year has hundreds of partitions: to open each of them costs more than to read the few that can have the price."""
+    await write(db, samples=[sample("100", T0 + n * DAY, kind="usd", symbol="BTC") for n in range(-9, 10)])
+    async with reader.connection() as connection:
+        wanted = sums.moments([("live", "BTC", T0 + 1), ("live", "BTC", T0 + DAY)])
+        plan = await connection.fetch("EXPLAIN " + sums.RATES, *wanted, ["okx"])
+    days = {T0 + n * DAY for n in (-2, -1, 0)}
+    assert set(re.findall(r"on (mark_samples_\d+)", str(plan))) == {partition("mark_samples", of) for of in days}
 
 
 # --- the sessions --------------------------------------------------------------------------------------------------------
