@@ -1,6 +1,6 @@
 """The gateway assembled: the only module that knows every part.
 
-Owns the order in which parts start and stop, the turns of the engine, and the errors that end the program. Decides nothing
+Owns the order in which parts start and stop, what is done between turns, and the errors that end the program. Decides nothing
 about figures, venues or clients.
 """
 
@@ -10,9 +10,10 @@ import asyncio
 import gc
 import random
 import secrets
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import structlog
@@ -21,13 +22,13 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from exchanges.actions import FeedName, Policy
 from exchanges.clock import Clock, SystemClock
 from exchanges.errors import Rejected
+from exchanges.events import Event
 from exchanges.venue import AccountSpec, Data
 from gateway import backfilling
 from gateway.alert_desk import AlertDesk
 from gateway.config import Channel, Config, alert_rules, public_view, verify_every_s
 from gateway.core.accounts import AccountInfo
 from gateway.core.backfills import BadWindow
-from gateway.core.records import Order
 from gateway.core.rows import present
 from gateway.core.scenario import Scenario
 from gateway.core.scribe import Group
@@ -43,6 +44,7 @@ from gateway.operator import Operator
 from gateway.replay import Recorder
 from gateway.rewind import conditions
 from gateway.store import Store
+from gateway.turns import Turns
 from gateway.verifying import Verifier
 from gateway.web.auth import check_bind
 from gateway.web.server import Server
@@ -54,87 +56,10 @@ log = structlog.get_logger("perpwire")
 _CLOCK_TURN_S = 1.0
 # Between two steps of a base.
 _STEP_S = 0.01
-_SOON_S = 0.001  # while turns wait
 # A fill may come a moment before the position that it changed: the stream's own word is waited for so long.
 _STREAM_FIRST_MS = 300
 # What is being delivered at a stop is waited for so long.
 _LAST_NOTICES_S = 0.5
-
-
-class Turns:
-    """Collects what arrived in one pass of the event loop and gives it to the engine as one turn."""
-
-    def __init__(
-        self, engine: Engine, hub: Hub, clock: Clock, after: Callable[[], None], journal: Journal | None = None
-    ) -> None:
-        """``after``: called after every turn; ``journal``: puts turns down, None: nobody does."""
-        self._engine, self._hub, self._clock, self._after = engine, hub, clock, after
-        self._journal = journal or Journal()
-        self._inbox: list[Group] = []  # emptied in the next pass of the loop
-        self._over = False
-        self.failures = 0
-
-    def take(self, groups: Sequence[Group]) -> None:
-        """Take the events of one frame or answer; the turn runs once this pass of the loop has read every ready socket."""
-        groups = [group for group in groups if group[1]]
-        if self._over:
-            return
-        if not self._inbox and groups:
-            asyncio.get_running_loop().call_soon(self._turn)
-        self._inbox += groups
-
-    def settle(self) -> None:
-        """Take the turn of what waits for one, at once, and none of what still arrives: the journal ends now."""
-        self._over = True
-        self._empty()
-
-    def clock(self, last_messages: Mapping[str, int]) -> None:
-        """Take a clock turn: ages, shares and summaries."""
-        now = self._clock.now_ms()
-        self._publish(lambda: self._journal.clock(self._engine, now, last_messages), "clock")
-        self._after()
-
-    def order(self, order: Order, what: str) -> bool:
-        """Do what somebody orders, as a turn of its own; False where a defect came to light."""
-        now = self._clock.now_ms()
-        done = self._publish(lambda: self._journal.order(self._engine, order, now), what)
-        self._after()
-        return done
-
-    def _turn(self) -> None:
-        if self._journal.copying:  # in steps, between which everybody else has his turn
-            asyncio.get_running_loop().call_later(_SOON_S, self._turn)
-            return
-        self._empty()
-
-    def _empty(self) -> None:
-        groups, self._inbox = self._inbox, []
-        if not groups:
-            return
-        if not self._apply(groups):
-            single = [(name, (event,)) for name, events in groups for event in events]
-            for one in (
-                single if len(single) > 1 else ()
-            ):  # the others must not be lost with it; nothing is applied twice
-                self._apply([one])
-        self._after()
-
-    def _apply(self, groups: Sequence[Group]) -> bool:
-        now = self._clock.now_ms()
-        names = ", ".join(sorted({type(event).__name__ for _, events in groups for event in events}))
-        return self._publish(lambda: self._journal.turn(self._engine, groups, now), names)
-
-    def _publish(self, change: Callable[[], bool], what: str) -> bool:
-        """Make a change and send what it moved; return False where a defect came to light."""
-        try:
-            if change():
-                self._hub.flush()
-        except Exception:  # a defect that one message uncovers must not blind a desk to all others: told and counted
-            self.failures += 1
-            log.exception("a turn failed", of=what)
-            self._hub.flush()  # what was committed before the defect
-            return False
-        return True
 
 
 class Gateway:
@@ -208,6 +133,18 @@ class Gateway:
         )
         epoch, accounts = secrets.token_hex(6), _infos(self.config)
         restored, stored_at = await self.store.start(epoch, accounts)
+        self._revive(epoch, accounts, restored, stored_at)
+        self._equip(restored, stored_at)
+        await self.server.start(self.config.server.host, self.config.server.port, self._state())
+        for name, work in self._coroutines():
+            self._tasks.append(asyncio.create_task(work, name=name))
+        self._after()
+        log.info("serving", url=self.url, accounts=len(self.specs), restored=len(self.engine.positions))
+
+    def _revive(
+        self, epoch: str, accounts: Sequence[AccountInfo], restored: Sequence[Event], stored_at: int | None
+    ) -> None:
+        """Make the engine, open its journal, and give it what storage remembers, in this order."""
         checkpoint = self.store.checkpoint
         checkpoint.origin = self.journal.origin
         checkpoint.on_lost = lambda _lost: self.journal.renew(self.clock.now_ms())
@@ -221,13 +158,16 @@ class Gateway:
             stress=self.config.stress,
             rules=alert_rules(self.config),
         )
-        self.store.checkpoint.on_durable = self._durable
-        if self._recorder is not None:
-            self._recorder.settings(self.config, self.clock.now_ms())
+        checkpoint.on_durable = self._durable
         now = self.clock.now_ms()
+        if self._recorder is not None:
+            self._recorder.settings(self.config, now)
         told = conditions(self.config)
         self.journal.open(self.engine, restored, told, accounts, now, stored_at, checkpoint, checkpoint.places)
         self.engine.restore(restored, now, stored_at)
+
+    def _equip(self, restored: Sequence[Event], stored_at: int | None) -> None:
+        """Make everything that works on the engine."""
         self.hub = Hub.on(asyncio.get_running_loop(), self.engine.tables, self.config.limits)
         self.turns = Turns(self.engine, self.hub, self.clock, self._after, self.journal)
         self.operator = Operator(self.engine, self.feeds, self.turns.order)
@@ -240,7 +180,7 @@ class Gateway:
         self.verifier = Verifier(
             [spec.name for spec in self.specs],
             lambda: self.store.reader if self.store.whole else None,
-            checkpoint,
+            self.store.checkpoint,
             self._read_books,
             self.clock,
             stored=self.store.stored,
@@ -248,17 +188,17 @@ class Gateway:
         )
         self.metrics.watch(self._figures)
         self.metrics.watch(self.models.figures)
-        await self.server.start(self.config.server.host, self.config.server.port, self._state())
-        self._tasks.append(asyncio.create_task(self._clock_turns(), name="clock turns"))
-        self._tasks += [asyncio.create_task(work, name=name) for name, work in self.feeds.coroutines()]
-        self._tasks += [asyncio.create_task(work, name=name) for name, work in self.notifier.coroutines()]
-        self._tasks += [asyncio.create_task(work, name=name) for name, work in self.backfills.coroutines()]
+
+    def _coroutines(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
+        """Yield what has to run, with names."""
+        yield "clock turns", self._clock_turns()
+        yield from self.feeds.coroutines()
+        yield from self.notifier.coroutines()
+        yield from self.backfills.coroutines()
         if self.config.history.verify:
-            self._tasks += [asyncio.create_task(work, name=name) for name, work in self.verifier.coroutines()]
-        self._tasks.append(asyncio.create_task(self.alerts.deliver(), name="alerts"))
-        self._tasks.append(asyncio.create_task(self.store.run(), name="checkpoint"))
-        self._after()
-        log.info("serving", url=self.url, accounts=len(self.specs), restored=len(self.engine.positions))
+            yield from self.verifier.coroutines()
+        yield "alerts", self.alerts.deliver()
+        yield "checkpoint", self.store.run()
 
     async def stop(self) -> None:
         """Stop in order, within five seconds: venues, clients, then the last write. Harmless when repeated."""

@@ -213,6 +213,7 @@ LAYERS = {
     ),
     "gateway.reporting": ("exchanges", "gateway.check", "gateway.feeds"),
     "gateway.store": ("exchanges.events", "gateway.config", "gateway.core", "gateway.metrics", "gateway.storage"),
+    "gateway.turns": ("exchanges.clock", "gateway.core", "gateway.engine", "gateway.hub", "gateway.journalling"),
     # The commands start whatever there is; nothing but ``__main__`` starts them.
     "gateway.cli": ("exchanges", "gateway"),
 }

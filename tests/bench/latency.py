@@ -21,12 +21,12 @@ import time
 from typing import Any
 
 from exchanges.okx import VENUE as OKX
-from gateway.app import Turns
 from gateway.config import EngineSettings
 from gateway.core.accounts import AccountInfo
 from gateway.core.protocol import Limits
 from gateway.engine import Engine
 from gateway.hub import Hub
+from gateway.turns import Turns
 from gateway.web.server import Server
 from gateway.web.state import ServerState
 from tests.gateway.events_of import balance, position

@@ -13,7 +13,6 @@ from yarl import URL
 
 from exchanges.events import Event, Price
 from gateway.alert_desk import AlertDesk
-from gateway.app import Turns
 from gateway.core.access import LOCAL, Principal
 from gateway.core.accounts import AccountInfo
 from gateway.core.protocol import Limits
@@ -21,6 +20,7 @@ from gateway.engine import Engine
 from gateway.hub import Hub
 from gateway.model_desk import ModelDesk
 from gateway.notify.notifier import Notifier
+from gateway.turns import Turns
 from gateway.web.state import ServerState
 from tests.exchanges.doubles import StillClock
 from tests.gateway.core.alerts.test_alerts import LIVE, NEAR, T0, desk, states, ticks
