@@ -85,15 +85,7 @@ def balance(of: Ends, flows: Flows, settle: Settle, findings: Iterable[Finding],
     realized = day.total(0, settle)
     interest = _by_ccy(one for one in mine.transfers if one.kind == "interest")
     transfers = _by_ccy(one for one in mine.transfers if one.kind not in (*_OF_POSITIONS, "interest"))
-    wrong: dict[str, Decimal] = {}
-    for finding in findings:
-        if (
-            finding.ccy is not None
-            and finding.cls == "unexplained"
-            and finding.at > first.at
-            and finding.since <= last.at
-        ):
-            wrong[finding.ccy] = exact_sum(wrong.get(finding.ccy, ZERO), Decimal(finding.effect))
+    wrong = [one for one in findings if one.cls == "unexplained" and one.at > first.at and one.since <= last.at]
     lines = len(mine.fills) + len(mine.payments) + len(mine.transfers)
     found = []
     for ccy in sorted({*first.equity, *last.equity, *realized, *transfers, *interest}):
@@ -103,9 +95,11 @@ def balance(of: Ends, flows: Flows, settle: Settle, findings: Iterable[Finding],
         )
         parts = {
             "realized": realized.get(ccy, ZERO), "unrealized": unrealized, "transfers": transfers.get(ccy, ZERO),
-            "interest": interest.get(ccy, ZERO), "revaluation": ZERO, "findings": wrong.get(ccy, ZERO),
+            "interest": interest.get(ccy, ZERO), "revaluation": ZERO,
         }  # fmt: skip
-        found.append(_of(ccy, equity, parts, step * (lines + 2) + _FLOAT * size))
+        bound = step * (lines + 2) + _FLOAT * size
+        parts["findings"] = _explained(_less(equity, parts.values()), [one for one in wrong if one.ccy == ccy], bound)
+        found.append(_of(ccy, equity, parts, bound))
     return (*found, _dollars(of, found)) if found else ()
 
 
@@ -146,10 +140,29 @@ def left(balances: Iterable[Balance]) -> list[Balance]:
     return [one for one in balances if one.ccy != USD and abs(Decimal(one.unexplained)) > Decimal(one.bound)]
 
 
+def _explained(rest: Decimal, wrong: Sequence[Finding], bound: Decimal) -> Decimal:
+    """Return how much of a rest is of what is known to be wrong in the rows.
+
+    Where fills and the venue's records differ only the balance tells which of them are right: either all records are, or all but
+    one, or none. One of which nobody knows what it comes to comes to what is left.
+    """
+    known = [Decimal(one.effect) for one in wrong if one.effect]
+    every = _less(ZERO, (-effect for effect in known))
+    likely = (every, *(exact_sum(every, -effect) for effect in known), ZERO)
+    fitting = next((one for one in likely if abs(exact_sum(rest, -one)) <= bound), None)
+    if fitting is not None:
+        return fitting
+    return every if len(known) == len(wrong) else rest
+
+
+def _less(amount: Decimal, parts: Iterable[Decimal]) -> Decimal:
+    for part in parts:
+        amount = exact_sum(amount, -part)
+    return amount
+
+
 def _of(ccy: str, equity: Decimal, parts: Mapping[str, Decimal], bound: Decimal) -> Balance:
-    rest = equity
-    for part in parts.values():
-        rest = exact_sum(rest, -part)
+    rest = _less(equity, parts.values())
     texts = {name: told(value) or "0" for name, value in parts.items()}
     return Balance(
         ccy=ccy, equity=told(equity) or "0", unexplained=told(rest) or "0", bound=told(bound) or "0", **texts

@@ -220,7 +220,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, rename={"cls": "class"}
         what: Which trade, order, position or payment.
         since, at: What it spans (the venue's time).
         differences: Field → the venue's figure less ours, in ``ccy``.
-        effect: What the stored rows of the account would have to bring besides, for them to be the venue's.
+        effect: What the stored rows of the account would have to bring besides, for them to be the venue's; "": only the balance
+            of the day tells.
         fills, payments, records: Ids of the stored rows that it is about.
     """
 
@@ -242,7 +243,8 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What moved an account's equity in one currency (``ccy`` "USD": all of it in US dollars) from one sample to another.
 
     ``equity = realized + unrealized + transfers + interest + revaluation + findings + unexplained``. ``findings``: what the lines
-    of the same days say is wrong in the stored rows. ``bound``: what rounding may come to in ``unexplained``.
+    of the same days say is wrong in the stored rows; where one does not know what it comes to, that is what is left. ``bound``:
+    what rounding may come to in ``unexplained``.
     """
 
     ccy: str

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from exchanges.events import Fill
+from exchanges.events import ClosedPnl, Fill
 from gateway.core.alerts.records import EquitySample
 from gateway.core.balancing import QUIET_MS, Flows
 from gateway.core.chains import Seen
@@ -25,6 +26,7 @@ from tests.books.worlds import HOUR, INVERSE, LINEAR, STYLES, T0, World
 from tests.recordings import needs_recordings
 
 SEEDS = range(12)
+T = TypeVar("T")
 
 
 @pytest.fixture(params=[(venue, contract) for venue in STYLES for contract in (LINEAR, INVERSE)], ids=str)
@@ -84,6 +86,90 @@ def test_a_missing_and_a_doubled_record_are_one_line_each(worlds: list[World]) -
         twice = msgspec.structs.replace(gone, id=f"{gone.id}#2")
         (found,) = lines(world.book()._replace(records=[*records, twice]))
         assert (found.cls, found.records, found.effect) == ("unexplained", (gone.id, twice.id), "0")
+
+
+def unexplained_of(world: World, book: Book) -> list[Finding]:
+    """Return the lines of a verification whose balance is that of the untouched world: the balances' own are among them."""
+    brought = sum((Decimal(one.fee or 0) + Decimal(one.realized_pnl or 0) for one in world.fills), funded(world))
+    ccy = world.contract.settle
+    equity = [sample(T0, ccy, 0.0), sample(world.at + 2 * QUIET_MS, ccy, float(brought))]
+    flows = Flows(book.fills, book.payments, [])
+    return unexplained(
+        verify(
+            Material("main", T0, world.at + 3 * QUIET_MS, [book], flows, equity, book.records, lambda _: ccy), world.at
+        )
+    )
+
+
+def funded(world: World) -> Decimal:
+    return sum((Decimal(one.amount) for one in world.payments), Decimal(0))
+
+
+def sample(at: int, ccy: str, equity: float) -> EquitySample:
+    return msgspec.convert(
+        {"account": "main", "at": at, "equity_usd": equity, "high_usd": equity, "high_at": at, "equity": {ccy: equity},
+         "usd": {ccy: 1.0}}, EquitySample,
+    )  # fmt: skip
+
+
+def without(whim: random.Random, rows: Sequence[T]) -> list[T]:
+    gone = whim.randrange(len(rows))
+    return [*rows[:gone], *rows[gone + 1 :]]
+
+
+def fee_doubled(whim: random.Random, rows: Sequence[ClosedPnl]) -> list[ClosedPnl]:
+    place = whim.choice([place for place, one in enumerate(rows) if one.fees])
+    one = rows[place]
+    net = one.realized_net and str(Decimal(one.realized_net) + Decimal(one.fees or 0))
+    altered = msgspec.structs.replace(one, fees=str(2 * Decimal(one.fees or 0)), realized_net=net)
+    return [*rows[:place], altered, *rows[place + 1 :]]
+
+
+@pytest.mark.parametrize("fault", ["fill missing", "record missing", "record altered"])
+def test_what_is_missing_or_altered_leaves_no_second_line_in_the_balance(worlds: list[World], fault: str) -> None:
+    """A fill of which nobody has heard moved the balance, a record did not."""
+    short = [world for world in worlds if world.at < T0 + DAY_MS - HOUR]
+    assert short
+    for world in short:
+        book = world.book()
+        assert not unexplained_of(world, book)
+        match fault:
+            case "fill missing":
+                book = book._replace(fills=without(world.whim, book.fills))
+            case "record missing":
+                book = book._replace(records=without(world.whim, book.records))
+            case _:
+                book = book._replace(records=fee_doubled(world.whim, book.records))
+        (found,) = unexplained_of(world, book)
+        assert found.symbol == world.symbol
+
+
+def test_what_is_missing_of_the_balance_alone_is_its_line(worlds: list[World]) -> None:
+    """Where the other lines say what they come to they explain no more than that."""
+    short = [world for world in worlds if world.at < T0 + DAY_MS - HOUR and world.payments]
+    assert short
+    for world in short:
+        book = world.book()
+        twice = msgspec.structs.replace(world.fills[0], id="again")
+        payments = without(world.whim, book.payments)
+        found = unexplained_of(world, book._replace(fills=[*book.fills, twice], payments=payments))
+        funding = world.symbol if world.venue == "okx" else None  # of which records say it
+        assert {(one.symbol, *one.differences) for one in found} == {
+            (world.symbol, "realized_net"),
+            (funding, "funding" if funding else "equity"),
+        }
+
+
+@pytest.mark.parametrize("venue", ["hyperliquid", "aster"])
+def test_what_a_missing_trade_comes_to_is_known_by_its_record(venue: str) -> None:
+    """It hides nothing else that the balance lacks, whatever sizes are off since."""
+    lives = [World(venue, random.Random(seed)).live(12) for seed in SEEDS]
+    short = [world for world in lives if world.at < T0 + DAY_MS - HOUR and world.payments]
+    assert short
+    for world in short:
+        fills, payments = without(world.whim, world.fills), without(world.whim, world.payments)
+        found = unexplained_of(world, world.book()._replace(fills=fills, payments=payments))
+        assert sorted(one.symbol or "balance" for one in found) == sorted([world.symbol, "balance"])
 
 
 def test_records_that_were_never_read_are_not_missed(worlds: list[World]) -> None:
@@ -149,7 +235,8 @@ def test_any_altered_fee_is_one_line_that_names_its_fill(drawn: Any, factor: str
 def test_any_fill_that_is_missing_is_one_line(drawn: Any, data: st.DataObject) -> None:
     world = life(drawn)
     place = data.draw(st.integers(0, len(world.fills) - 1))
-    (found,) = lines(world.book()._replace(fills=[*world.fills[:place], *world.fills[place + 1 :]]))
+    assume(world.at < T0 + DAY_MS - HOUR)
+    (found,) = unexplained_of(world, world.book()._replace(fills=[*world.fills[:place], *world.fills[place + 1 :]]))
     assert found.cls == "unexplained"
 
 
@@ -179,15 +266,7 @@ def test_any_altered_payment_of_funding_is_one_line_that_names_it(drawn: Any, fa
     altered = msgspec.structs.replace(payment, amount=format(amount, "f"))
     payments = [*world.payments[:place], altered, *world.payments[place + 1 :]]
     assume(world.at < T0 + DAY_MS - HOUR)
-    brought = sum((Decimal(one.fee or 0) + Decimal(one.realized_pnl or 0) for one in world.fills), funded(world))
-    ccy = world.contract.settle
-    equity = [sample(T0, ccy, 0.0), sample(world.at + 2 * QUIET_MS, ccy, float(brought))]
-    book = world.book()._replace(payments=payments)
-    material = Material(
-        "main", T0, world.at + 3 * QUIET_MS, [book], Flows(world.fills, payments, []), equity, book.records,
-        lambda _: ccy,
-    )  # fmt: skip
-    (found,) = unexplained(verify(material, 0))
+    (found,) = unexplained_of(world, world.book()._replace(payments=payments))
     if world.venue == "okx":
         assert payment.id in found.payments
         assert set(found.differences) == {"funding"}
@@ -195,17 +274,6 @@ def test_any_altered_payment_of_funding_is_one_line_that_names_it(drawn: Any, fa
     else:
         assert (found.what[:14], set(found.differences)) == ("the balance of", {"equity"})
         assert float(found.differences["equity"]) == pytest.approx(float(Decimal(payment.amount) - amount), abs=1e-6)
-
-
-def funded(world: World) -> Decimal:
-    return sum((Decimal(one.amount) for one in world.payments), Decimal(0))
-
-
-def sample(at: int, ccy: str, equity: float) -> EquitySample:
-    return msgspec.convert(
-        {"account": "main", "at": at, "equity_usd": equity, "high_usd": equity, "high_at": at, "equity": {ccy: equity},
-         "usd": {ccy: 1.0}}, EquitySample,
-    )  # fmt: skip
 
 
 @needs_recordings

@@ -65,7 +65,7 @@ class Judge:
             self.units.append(Unit(case.at, case.ours, case.venue, finding))
         else:
             fault.structural |= structural
-            fault.finding = _together(fault.finding, finding)
+            fault.finding = _together(fault.finding, finding, sure=case.direct or not fault.structural)
             self.units[fault.place] = self.units[fault.place]._replace(finding=fault.finding)
             self.units.append(Unit(case.at, case.ours, case.venue, None))
         fault.last_at, fault.proven = case.at, set()
@@ -73,20 +73,29 @@ class Judge:
         fault.fills |= set(case.fills)
 
     def _finding(self, why: Reason, case: Case, off: Mapping[str, Decimal]) -> Finding:
-        effect, fills = ZERO, case.fills
+        effect, fills = "0", case.fills
         if why.cls == "unexplained":
-            if case.said is None:
-                effect = total(value for name, value in off.items() if name in (*MONEY, "realized_net"))
-            else:
-                stated = (case.venue.get(name) for name in ("realized_pnl", "fees", "realized_net"))
-                effect = less(total((*stated, off.get("funding"), off.get("liquidation_fee"))), case.said)
+            effect = self._effect(case, off)
             if not case.direct or "own_pnl" in off:  # it follows from what opened the position, too
                 fills = _once(fills, self._ledger.entered(case))
         return Finding(
             cls=why.cls, what=case.what, symbol=self._ledger.book.symbol, position=case.position, since=case.since, at=case.at,
-            ccy=case.ccy, differences={name: told(value) or "0" for name, value in off.items() if value},
-            effect=told(effect) or "0", fills=why.fills or fills, payments=why.payments or case.payments, records=case.records,
+            ccy=case.ccy, differences={name: told(value) or "0" for name, value in off.items() if value}, effect=effect,
+            fills=why.fills or fills, payments=why.payments or case.payments, records=case.records,
         )  # fmt: skip
+
+    def _effect(self, case: Case, off: Mapping[str, Decimal]) -> str:
+        """Return what the stored rows would have to bring besides; "" where nobody knows.
+
+        Where sizes are off nobody knows the share of a fee that each of the two positions has whose flip a fill seems, or may, be.
+        """
+        flips = off.get("size", ZERO) < 0 or any(len(self._ledger.by_fill[name]) > 1 for name in case.fills)
+        if not case.direct and off.keys() & _STRUCTURAL and flips:
+            return ""
+        if case.said is None:
+            return told(total(value for name, value in off.items() if name in (*MONEY, "realized_net"))) or "0"
+        stated = (case.venue.get(name) for name in ("realized_pnl", "fees", "realized_net"))
+        return told(less(total((*stated, off.get("funding"), off.get("liquidation_fee"))), case.said)) or "0"
 
 
 class _Fault:
@@ -119,11 +128,11 @@ class _Fault:
         return not self.legs <= self.proven
 
 
-def _together(one: Finding, other: Finding) -> Finding:
-    """Return one line of two."""
-    effect = total((one.effect, other.effect))
+def _together(one: Finding, other: Finding, *, sure: bool) -> Finding:
+    """Return one line of two. ``sure``: both say what they come to; where sizes are off nobody knows which fills are of which."""
+    effect = (told(total((one.effect, other.effect))) or "0") if sure else ""
     return msgspec.structs.replace(
-        one, effect=told(effect) or "0", fills=_once(one.fills, other.fills), records=_once(one.records, other.records)
+        one, effect=effect, fills=_once(one.fills, other.fills), records=_once(one.records, other.records)
     )
 
 
