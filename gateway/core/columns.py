@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -58,21 +58,16 @@ INPUTS = (
     "liq_low",
     "liq_high",
 )
-# x, liq, trigger and distance side by side, and what was last seen of them: one comparison tells which rows moved
+# What is shown of a row side by side: one look reads it all.
+FIGURES = ("mark", "value", "notional", "upnl", "mm", "liq", "trigger", "distance")
+# liq, trigger, distance and x side by side, and what was last seen of them: one comparison tells which rows moved
 OUTPUTS = (
+    *FIGURES,
     "x",
-    "liq",
-    "trigger",
-    "distance",
-    "seen_x",
     "seen_liq",
     "seen_trigger",
     "seen_distance",
-    "mark",
-    "value",
-    "notional",
-    "upnl",
-    "mm",
+    "seen_x",
     "least",  # a solved price above it is one: the lowest of the range, or what float64 leaves of 0
     "lack",  # maintenance - equity of the row's pool, as solved for
     "scratch",
@@ -149,20 +144,28 @@ class Columns:
             setattr(self, name, block[index, :n])
         for index, name in enumerate(IDENTITY):
             setattr(self, name, ints[index, :n])
-        first = names.index("x")
+        first = names.index("liq")
         bits = block.view(np.int64)
         self.bits, self.seen_bits = bits[first : first + _SEEN, :n], bits[first + _SEEN : first + 2 * _SEEN, :n]
 
     def __len__(self) -> int:
         return len(self.quantity)
 
-    def heard(self, rows: slice | Ints | int) -> Flags:
+    def heard(self, rows: slice | Ints) -> Flags:
         """Return of which rows the model's figures are shown, as of the last recompute: it is to speak, and lacks no input.
 
         Everywhere else the venue's word counts: its price, and the distance to that.
         """
-        found: Flags = (self.model[rows] == 1.0) & (self.speaks[rows] == 1.0) & ~np.isnan(self.lack[rows])
+        found: Flags = _heard(self.model[rows], self.speaks[rows], self.lack[rows])
         return found
+
+    def heard_of(self, row: int) -> bool:
+        """Return the same of one row, in plain floats."""
+        return bool(_heard(self.model.item(row), self.speaks.item(row), self.lack.item(row)))
+
+
+def _heard(model: Any, speaks: Any, lack: Any) -> Any:
+    return (model == 1.0) & (speaks == 1.0) & (lack == lack)  # noqa: PLR0124  not NaN
 
 
 class Row(NamedTuple):

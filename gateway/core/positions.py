@@ -14,6 +14,7 @@ import numpy as np
 
 from gateway.core.arrays import Floats, Ints
 from gateway.core.columns import (
+    FIGURES,
     IDENTITY,
     INPUTS,
     OUTPUTS,
@@ -42,7 +43,6 @@ from gateway.core.solve import (
 
 __all__ = ["Bases", "Book", "Changed", "Row", "Rows", "Shocked", "Symbols"]
 
-_FIGURES = ("mark", "value", "notional", "upnl", "mm", "liq", "trigger", "distance")
 _COIN = -1  # the table slot of a coin
 _ANYWHERE, _NOWHERE = (-math.inf, math.inf), (math.inf, -math.inf)  # [low, high) of prices
 _POOL_INPUTS, _POOL_OUTPUTS = 4, 2
@@ -87,6 +87,7 @@ class Book:
         """Name the columns; called whenever the arrays are replaced."""
         self._all = Columns(self._block, self._ints, self._capacity)
         self._live = Columns(self._block, self._ints, self._n)  # what is recomputed: renewed when rows come or go
+        self._figures = self._block[len(INPUTS) : len(INPUTS) + len(FIGURES)]
         self.cash, self.extra_mm, self.stated, self.delta, self.equity, self.maintenance = self._pools[
             : _POOL_INPUTS + _POOL_OUTPUTS
         ]
@@ -367,12 +368,12 @@ class Book:
         the underlying saves it; else to the venue's price.
         """
         row = self._rows[handle]
-        found = {name: float(getattr(self._all, name)[row]) for name in _FIGURES}
-        return {name: value for name, value in found.items() if not math.isnan(value)}
+        values = self._figures[:, row].tolist()
+        return {name: value for name, value in zip(FIGURES, values, strict=True) if value == value}  # noqa: PLR0124  not NaN
 
     def heard(self, handle: int) -> bool:
         """Say whether the model's figures are shown of a row, else the venue's word (``Columns.heard``)."""
-        return bool(self._all.heard(self._rows[handle]))
+        return self._all.heard_of(self._rows[handle])
 
     def notional(self, handle: int) -> float:
         """Return one row's notional (settle currency), NaN where unknown."""

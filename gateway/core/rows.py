@@ -165,8 +165,10 @@ def _liquidation(position: Position, figures: Mapping[str, float], book: Book) -
 
 def joined(row: Row, slow: Row) -> Row:
     """Return a row with its slow fields; what both lack is named once."""
-    reasons = [reason for part in (row, slow) for reason in part.get("missing", ())]  # type: ignore[attr-defined]
-    return row | slow | ({"missing": reasons} if reasons else {})
+    found = row | slow
+    if "missing" in row and "missing" in slow:
+        found["missing"] = [*row["missing"], *slow["missing"]]  # type: ignore[misc]
+    return found
 
 
 def warning_of(warning: tuple[int, str] | None) -> Row | None:

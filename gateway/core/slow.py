@@ -87,13 +87,19 @@ class Slow:
     def row(self, slot: int, symbol: int) -> Row:
         """Return the fields of a position's row; ``missing`` names what its score and its funding were made without."""
         share, score, funding, rate, due, leverage, distance = self._figures[:, slot].tolist()
-        row: Row = {"weight": share, "risk_score": score, "funding_rate": rate, "next_funding": funding}
-        if due == due:  # noqa: PLR0124  not NaN
-            row["next_funding_at"] = int(due)
         missing = unknown_parts(share, leverage, distance)
         if self._rates.lacks_index(symbol):
             missing.append("index_price")
-        return present(row | ({"missing": missing} if missing else {}))
+        return present(
+            {
+                "weight": share,
+                "risk_score": score,
+                "funding_rate": rate,
+                "next_funding": funding,
+                "next_funding_at": int(due) if due == due else None,  # noqa: PLR0124  not NaN
+                "missing": missing or None,
+            }
+        )
 
     def _reach(self, slots: int) -> None:
         width = self._figures.shape[1]
