@@ -15,7 +15,7 @@ from gateway.core.journal import DAY_MS
 from gateway.core.realized import Settle, exact_sum
 from gateway.core.records import Finding, Verification, VerificationClass
 from gateway.core.round_trips import told
-from gateway.core.verify import Book, Unit, compare, money_step
+from gateway.core.verify import Book, Unit, compare, completed, money_step
 
 BOOKS = "books"
 _LINES, _IDS = 3, 4  # that are named in a message
@@ -50,7 +50,11 @@ def verify(material: Material, at: int) -> list[Verification]:
     """
     rows = [row for book in material.books for row in _symbol(material, book, at)]
     findings = [finding for row in rows for finding in row.findings]
-    return rows + [_day(material, day, findings, at) for day in _days(material)]
+    step = money_step(material.flows.fills, material.flows.payments, material.records)
+    told_of = {fill.id: fill for fill in completed(material.books)}
+    fills = [told_of.get(fill.id, fill) for fill in material.flows.fills]
+    material = material._replace(flows=material.flows._replace(fills=fills))
+    return rows + [_day(material, day, findings, step, at) for day in _days(material)]
 
 
 def worst(findings: Iterable[Finding]) -> VerificationClass | None:
@@ -114,7 +118,7 @@ def _sums(of: Iterable[object]) -> dict[str, str]:
     return {name: told(value) or "0" for name, value in found.items()}
 
 
-def _day(material: Material, day: int, findings: Sequence[Finding], at: int) -> Verification:
+def _day(material: Material, day: int, findings: Sequence[Finding], step: Decimal, at: int) -> Verification:
     since, until = max(day, material.since), min(day + DAY_MS, material.until)
     flows = material.flows
     found = ends(material.samples, since, until, flows)
@@ -122,7 +126,6 @@ def _day(material: Material, day: int, findings: Sequence[Finding], at: int) -> 
     if found is None:
         note = "no two samples of equity of this day that are apart from everything that happened"
         return Verification(id=row_id, account=material.account, day=day, at=day, worked_at=at, note=note)
-    step = money_step(material.flows.fills, material.flows.payments, material.records)
     balances = balance(found, flows, material.settle, findings, step)
     lines = tuple(
         Finding(
