@@ -15,7 +15,7 @@ from gateway.core.anchor import computable, is_inverse, signed_quantity
 from gateway.core.margin.inputs import is_bought_option
 from gateway.core.positions import Book
 from gateway.core.realized import exact_sum
-from gateway.core.state import Position
+from gateway.core.state import Position, Static
 
 Row = dict[str, object]
 
@@ -112,7 +112,7 @@ def position_row(
 ) -> Row:
     """Return a position's whole row: its static part, the columns as they are now, and what is worked out once a second."""
     if position.static is None:
-        position.static = static_row(position)
+        position.static = Static(static_row(position), _at_stake(position))
     state, symbol = position.state, position.symbol
     figures = book.figures(position.handle)
     usd = position.account.usd(settle_of(position))
@@ -132,7 +132,7 @@ def position_row(
         "notional_usd": notional * usd if moving else None,
         "unrealized_pnl": upnl,
         "unrealized_pnl_usd": upnl * usd,
-        "roe": _roe(position, upnl),
+        "roe": upnl / position.static.at_stake,
         "initial_margin": initial,
         "maintenance_margin": figures.get("mm"),
         "margin": margin_of(position, book) if position.pool.isolated else initial,
@@ -142,7 +142,7 @@ def position_row(
         "dust": True if moving and notional * usd < dust_usd else None,
     }
     row |= _liquidation(position, figures, book)
-    return joined(position.static | present(row), slow or {})
+    return joined(position.static.row | present(row), slow or {})
 
 
 def _liquidation(position: Position, figures: Mapping[str, float], book: Book) -> Row:
@@ -195,8 +195,8 @@ def margin_of(position: Position, book: Book) -> float:
     return float(book.equity[position.pool.number])
 
 
-def _roe(position: Position, upnl: float) -> float:
-    """Return unrealised PnL over entry notional / leverage; isolated on OKX: over the margin."""
+def _at_stake(position: Position) -> float:
+    """Return entry notional / leverage; isolated on OKX: the margin. NaN where that is nothing, or not known."""
     state = position.state
     if position.account.info.venue == "okx" and position.pool.isolated:
         base = float(state.isolated_margin) if state.isolated_margin else math.nan
@@ -206,7 +206,7 @@ def _roe(position: Position, upnl: float) -> float:
         size = abs(position.anchor.quantity)
         value = size / entry if is_inverse(state, position.instrument) and entry else size * entry
         base = value / leverage if leverage else math.nan
-    return upnl / base if base else math.nan
+    return base or math.nan
 
 
 def speaks(position: Position) -> bool:

@@ -39,6 +39,13 @@ class PendingFill(NamedTuple):
     at: int
 
 
+class Static(NamedTuple):
+    """What only a report of a position, or a change of its contract, moves of its row; ``at_stake``: what ``roe`` is relative to."""
+
+    row: dict[str, object]
+    at_stake: float
+
+
 class Position:
     """One open position: the venue's last report, its inputs, and where its figures lie in the columns."""
 
@@ -85,7 +92,7 @@ class Position:
         self.instrument: Instrument | None = None
         self.message: tuple[str, int] | None = None  # of the report (``message_of``)
         self.restored_at: int | None = None  # when it was loaded from storage; None once the venue has spoken
-        self.static: dict[str, object] | None = None  # the venue-sent part of the row, built once per report
+        self.static: Static | None = None  # built once per report
         self.counted = False  # the slow figures in its slot are its own
         self.as_of = 0  # our clock: when the last report was asked, or came by itself
         self.largest = state.size  # held since it was opened, as far as this process saw

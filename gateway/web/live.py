@@ -270,15 +270,14 @@ def _matching(
     table: Table, selection: Selection, wanted: dict[str, tuple[str, ...]], after: str, limit: int
 ) -> tuple[list[Version], bool]:
     """Return up to ``limit`` rows with an id above ``after``, by id, and whether there are more."""
+    of_key = [(name, values) for name, values in wanted.items() if name in _BY_KEY]
+    of_row = [(name, values) for name, values in wanted.items() if name not in _BY_KEY]
     found: list[Version] = []
-    for id_ in sorted(map(table.id_of, table.members(selection).tolist())):
-        if id_ <= after:
-            continue
-        slot = table.slot(id_)
-        if slot is None or not _key_fits(table.key_of(slot), wanted):
+    for id_, slot in sorted((table.id_of(slot), slot) for slot in table.members(selection).tolist()):
+        if id_ <= after or (of_key and not _key_fits(table.key_of(slot), of_key)):
             continue
         version = table.version(slot)
-        if any(version.row.get(name) not in values for name, values in wanted.items() if name not in _BY_KEY):
+        if of_row and any(version.row.get(name) not in values for name, values in of_row):
             continue
         if len(found) == limit:
             return found, True
@@ -286,5 +285,5 @@ def _matching(
     return found, False
 
 
-def _key_fits(key: RowKey, wanted: dict[str, tuple[str, ...]]) -> bool:
-    return all(getattr(key, name) in values for name, values in wanted.items() if name in _BY_KEY)
+def _key_fits(key: RowKey, wanted: list[tuple[str, tuple[str, ...]]]) -> bool:
+    return all(getattr(key, name) in values for name, values in wanted)
