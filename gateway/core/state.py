@@ -40,7 +40,7 @@ class PendingFill(NamedTuple):
 
 
 class Static(NamedTuple):
-    """What only a report of a position, or a change of its contract, moves of its row; ``at_stake``: what ``roe`` is relative to."""
+    """What only a report, or a change of its contract, moves of a position's row; ``at_stake``: what ``roe`` is relative to."""
 
     row: dict[str, object]
     at_stake: float
