@@ -139,6 +139,8 @@ async def _round(shown: Desk, clock: LeapingClock, whim: random.Random, done: Co
     names = shown.gateway.config.accounts
     gone = [(name, symbol) for name in names for symbol in _close(simulator, name, whim, done)]
     _events(simulator, list(names), whim, done)
+    for name in names:
+        _close_unheard(simulator, name, whim, done)
     if last:
         for venue in ("okx", "bybit"):
             _do(simulator, done, {"kind": "expire", "venue": venue})
@@ -191,6 +193,16 @@ def _close(simulator: Simulator, name: str, whim: random.Random, done: Counter[s
     return [one for one in whole if _do(simulator, done, {"kind": "close_position", "account": name, "symbol": one})]
 
 
+def _close_unheard(simulator: Simulator, name: str, whim: random.Random, done: Counter[str]) -> None:
+    """Let an account close a part of an option, or of anything, of which no push tells: REST says less of it (Bybit)."""
+    held, venue = _held(simulator, name), simulator.world.account(name).venue
+    options = [one for one in held if simulator.world.contract(venue, one).kind == "option"]
+    if held:
+        symbol = whim.choice(options or held)
+        fault = {"kind": "close_position", "account": name, "symbol": symbol, "share": "0.5", "quiet": True}
+        done["unheard"] += _do(simulator, done, fault)
+
+
 def _events(simulator: Simulator, names: Sequence[str], whim: random.Random, done: Counter[str]) -> None:
     """On every venue: funding is paid, profit settled, money comes and goes, and positions are closed by the venue."""
     world = simulator.world
@@ -230,7 +242,7 @@ def _held(simulator: Simulator, name: str) -> list[str]:
     return sorted({position.symbol for position in account.positions.values()})
 
 
-def _do(simulator: Simulator, done: Counter[str], fault: dict[str, str]) -> bool:
+def _do(simulator: Simulator, done: Counter[str], fault: dict[str, Any]) -> bool:
     try:
         simulator.control.fault(fault)
     except (Impossible, UnknownName, ValueError) as error:
