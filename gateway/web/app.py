@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 
 import orjson
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
@@ -18,12 +18,14 @@ from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, 
 from gateway.core.protocol import Refusal
 from gateway.web import openapi
 from gateway.web.auth import check_host, check_origin
-from gateway.web.live import AnswerAgain
+from gateway.web.live import LiveRoutes
 from gateway.web.problem import PROBLEM_JSON, problem_body
 from gateway.web.rest import Rest
 from gateway.web.route import Operation
 from gateway.web.state import ServerState
 from gateway.web.stream import PATH as STREAM_PATH
+
+RawHeader = tuple[bytes, bytes]
 
 # Nothing from elsewhere runs or is loaded, nothing inline but the style of the API's page, and nobody frames the pages.
 SECURITY_HEADERS = {
@@ -44,8 +46,8 @@ _RAW_HEADERS = [(name.encode(), value.encode()) for name, value in SECURITY_HEAD
 class Guard:
     """Refuses requests for other hosts and from other sites, and adds the security headers to every answer."""
 
-    def __init__(self, app: ASGIApp, state: ServerState) -> None:
-        self._app, self._state = app, state
+    def __init__(self, app: ASGIApp, state: ServerState, live: LiveRoutes) -> None:
+        self._app, self._state, self._live = app, state, live
         self._check = functools.lru_cache(_MOST_CHECKED)(
             self._refuse
         )  # what passed passes again; a refusal is not kept
@@ -58,23 +60,30 @@ class Guard:
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                # Of what an answer sets itself the answer's word counts. Names are in lower case (ASGI).
-                headers: list[tuple[bytes, bytes]] = [*message.get("headers", ())]
-                named = {name for name, _ in headers}
-                headers += [one for one in _RAW_HEADERS if one[0] not in named]
-                if b"cache-control" not in named:
-                    # Figures are never to be stored; the dashboard's files are asked for again, by their ETag.
-                    headers.append((b"cache-control", b"no-cache" if b"etag" in named else b"no-store"))
-                message["headers"] = headers
+                message["headers"] = _secured(message.get("headers", ()))
             await send(message)
 
         try:
-            headers = Headers(scope=scope)
-            self._check(tuple(headers.getlist("host")), headers.get("origin"))
+            self._look(scope)
         except Refusal as refusal:
             await _problem_response(refusal)(scope, receive, guarded)
         else:
             await self._app(scope, receive, guarded)
+
+    def at_once(self, scope: Scope) -> tuple[list[RawHeader], bytes] | None:
+        """Return headers and body of the answer (200) that ``__call__`` would give to what was asked before; None: ask it."""
+        try:
+            self._look(scope)
+        except Refusal:
+            return None
+        body = self._live.again(scope)
+        if body is None:
+            return None
+        return _secured([(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]), body
+
+    def _look(self, scope: Scope) -> None:
+        headers = Headers(scope=scope)
+        self._check(tuple(headers.getlist("host")), headers.get("origin"))
 
     def _refuse(self, hosts: tuple[str, ...], origin: str | None) -> None:
         state = self._state
@@ -83,7 +92,18 @@ class Guard:
         check_origin(origin, host, state.allowed_origins, state.allowed_hosts)
 
 
-def build_app(state: ServerState) -> ASGIApp:
+def _secured(given: Iterable[RawHeader]) -> list[RawHeader]:
+    """Return an answer's headers with those that every answer has. Names are in lower case (ASGI)."""
+    headers = [*given]
+    named = {name for name, _ in headers}
+    headers += [one for one in _RAW_HEADERS if one[0] not in named]  # of what an answer sets itself its own word counts
+    if b"cache-control" not in named:
+        # Figures are never to be stored; the dashboard's files are asked for again, by their ETag.
+        headers.append((b"cache-control", b"no-cache" if b"etag" in named else b"no-store"))
+    return headers
+
+
+def build_app(state: ServerState) -> Guard:
     """Return the ASGI application of a server."""
     rest = Rest(state)
     operations = [*rest.operations]
@@ -113,8 +133,7 @@ def build_app(state: ServerState) -> ASGIApp:
         HTTPException: _on_http,
         Exception: _on_bug,
     }
-    again = Middleware(AnswerAgain, live=rest.live)
-    return Guard(Starlette(routes=routes, middleware=[again], exception_handlers=handlers), state)
+    return Guard(Starlette(routes=routes, exception_handlers=handlers), state, rest.live)
 
 
 def _on_refusal(request: Request, error: Exception) -> Response:

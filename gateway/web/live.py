@@ -13,7 +13,7 @@ import orjson
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
 from gateway.core.access import Principal, resolve
 from gateway.core.alerts.rules import SEVERITIES
@@ -151,7 +151,7 @@ class LiveRoutes:
         return Response(self._body(selection, question), media_type="application/json")
 
     def again(self, scope: Scope) -> bytes | None:
-        """Return the answer to a question that was asked before; None where it has to go the long way, to be refused perhaps."""
+        """Return the body that a handler here would answer with to what was asked before; None where it has to be asked."""
         question = self._questions.get((scope["path"], scope["query_string"]))
         if question is None or scope["method"] != "GET":
             return None
@@ -232,23 +232,6 @@ class LiveRoutes:
         unknown = [symbol for symbol in absent if symbol not in listed]
         found: dict[str, object] = {"flat": [symbol for symbol in absent if symbol in listed]}
         return found | ({"unknown_symbols": unknown} if unknown else {})
-
-
-class AnswerAgain:
-    """Answers what was asked before at once (ASGI); everything else goes on to ``app``, which answers the same."""
-
-    def __init__(self, app: ASGIApp, live: LiveRoutes) -> None:
-        self._app, self._live = app, live
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        body = self._live.again(scope) if scope["type"] == "http" else None
-        if body is None:
-            await self._app(scope, receive, send)
-            return
-        headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
 
 
 def _question(table: Table, query: Query) -> Question:
