@@ -18,7 +18,7 @@ from exchanges.bybit import build, closed, tables
 from exchanges.bybit.executions import before, oldest_first, parse_execution, parse_log, unread
 from exchanges.bybit.legs import Legs
 from exchanges.bybit.paging import Listings, following, query_of
-from exchanges.bybit.parse import category_of
+from exchanges.bybit.parse import category_of, contract_of
 from exchanges.bybit.wire import ClosedRow, ExecutionRow, LogRow, Page, decode, millis
 from exchanges.errors import ProtocolViolation
 from exchanges.events import Fill, known
@@ -120,7 +120,7 @@ class History:
     def _log(self, raw: Raw, category: str) -> _Read:
         row = decode(raw, LogRow, "a transaction")
         outputs = parse_log(row, self._account)
-        if row.trade_id and row.category in tables.DERIVATIVES:
+        if row.trade_id and row.category in tables.DERIVATIVES and _settles(row):
             priced = row.category in tables.CLOSED_CATEGORIES  # of an option the premium is in it
             self._entries[row.trade_id] = _Entry(known(row.cash_flow) if priced else None, known(row.size))
             while len(self._entries) > tables.MAX_TRADES:
@@ -144,6 +144,11 @@ def _completed(output: Output, row: ExecutionRow, entry: _Entry) -> Output:
     realized = entry.cash_flow if output.realized_pnl is None else output.realized_pnl
     held = None if entry.size is None else before(row, entry.size)
     return msgspec.structs.replace(output, realized_pnl=realized, held_before=held)
+
+
+def _settles(row: LogRow) -> bool:
+    """Say whether an entry is in what its contract settles in, and not of a fee that was taken of another coin."""
+    return row.currency == contract_of(row.category, row.symbol)[2]
 
 
 def _is_window(query: Mapping[str, str]) -> bool:

@@ -120,6 +120,18 @@ def test_what_a_fill_brought_stands_in_the_log_where_the_fill_does_not_say_it() 
     assert told == {"a": "-1.50", "b": None, "o": None, "other": "7"}
 
 
+def test_an_entry_of_a_fee_in_another_coin_says_nothing_of_what_the_fill_brought() -> None:
+    link = private()
+    link.history(SINCE, [])
+    entry = {**_transfer(SINCE), "type": "TRADE", "symbol": "BTCUSDT", "category": "linear", "tradeId": "a"}
+    fee = {**entry, "currency": "MNT", "cashFlow": "0", "fee": "0.7"}
+    profit = {**entry, "currency": "USDT", "cashFlow": "-1.50"}
+    for entries in ([profit, fee], [fee, profit]):
+        assert link.answer(LOG, _page(*entries), 0, 1) == []
+        output = link.answer(LINEAR, _page(execution(execId="a", closedSize="1", execPnl="")), 0, 1)
+        assert [one.realized_pnl for one in output if isinstance(one, Fill)] == ["-1.50"]
+
+
 def test_the_log_says_what_was_held_after_a_fill_and_so_before_it() -> None:
     link = private()
     link.history(SINCE, [])
