@@ -26,6 +26,9 @@ _MARGINS = ("cross", "isolated")
 _QUIET = ("quiet", "seconds")
 _POSITION = ("account", "symbol", "nth", "side", *_QUIET)
 _CONTRACT = ("venue", "account", "symbol", "nth", *_QUIET)
+# Bybit takes its token for them (help center, "Paying Trading Fees with MNT": of linear contracts, no liquidations; closed PnL has
+# what it was worth), Aster whatever ``commissionAsset`` says. Here it is any coin that the account holds.
+_FEES_OF_ANOTHER_COIN = ("bybit", "aster")
 # A share of the margin that ``margin`` adds where no amount is named.
 _MORE_MARGIN = Decimal("0.1")
 
@@ -160,6 +163,14 @@ class Acts:
         self._world.hands.transfer(owner.name, purse, what, amount)
         return [{"account": owner.name, "purse": purse, "amount": plain(amount)}]
 
+    def fees(self, wanted: Wanted) -> list[Any]:
+        """Let fees be taken of one coin of an account (``ccy``; absent: of what each contract settles in)."""
+        account = self._world.account(text(wanted, "account"))
+        if account.venue not in _FEES_OF_ANOTHER_COIN:
+            raise BadRequest(f"{account.venue} takes fees of what a contract settles in")
+        account.fee_ccy = one_of(wanted, "ccy", tuple(account.cash))
+        return [{"account": account.name}]
+
     def mode(self, wanted: Wanted) -> list[Any]:
         """Switch legs (``hedge``), the account's ``mode``, or one symbol's ``margin``; ``other``: to what it is not."""
         account = self._world.account(text(wanted, "account"))
@@ -255,5 +266,6 @@ KINDS: Mapping[str, Kind] = {
     "shock": Kind(("underlying", "fraction"), Acts.shock),
     "margin": Kind((*_POSITION, "amount"), Acts.margin),
     "transfer": Kind(("account", "purse", "amount", "what", *_QUIET), Acts.transfer),
+    "fees": Kind(("account", "ccy"), Acts.fees),
     "mode": Kind(("account", "hedge", "mode", "margin", "symbol", "nth", *_QUIET), Acts.mode),
 }

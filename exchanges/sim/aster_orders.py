@@ -107,13 +107,14 @@ def order_event(order: Order, execution: str, fill: Filled | None, at: int) -> R
         "rp": plain(trade.pnl) if trade else "0",
     }
     if fill and commission(fill):
-        row |= {"N": "USDT", "n": plain(commission(fill))}
+        row |= {"N": fill.trade.paid_in or "USDT", "n": plain(commission(fill))}
     return {"e": "ORDER_TRADE_UPDATE", "E": at, "T": at, "o": row}
 
 
 def commission(fill: Filled) -> Decimal:
-    """Return what a fill cost (negative: brought); what a liquidation takes is no commission but insurance."""
-    return Decimal(0) if fill.trade.category == "liquidation" else -fill.trade.fee
+    """Return what a fill cost (negative: brought), in the coin that was taken; a liquidation pays none, but insurance."""
+    trade = fill.trade
+    return Decimal(0) if trade.category == "liquidation" else -(trade.fee if trade.paid is None else trade.paid)
 
 
 def trade_row(fill: Filled) -> Row:
@@ -129,7 +130,7 @@ def trade_row(fill: Filled) -> Row:
         "realizedPnl": plain(trade.pnl),
         "quoteQty": plain(trade.size * trade.price),
         "commission": plain(commission(fill)),
-        "commissionAsset": "USDT",
+        "commissionAsset": trade.paid_in or "USDT",
         "time": fill.at,
         "positionSide": position_side(fill.position.leg),
         "maker": trade.maker,
@@ -158,8 +159,12 @@ def income_of_fill(fill: Filled) -> list[Row]:
     """Return what a fill brought and cost; a liquidation's penalty goes to the insurance fund."""
     trade, number = fill.trade, f"{fill.account}:{fill.trade.id}"
     kind = "INSURANCE_CLEAR" if trade.category == "liquidation" else "COMMISSION"
-    rows = [("REALIZED_PNL", trade.pnl), (kind, trade.fee)]
-    return [_income(fill.symbol, kind, value, "USDT", fill.at, number, str(trade.id)) for kind, value in rows if value]
+    cost = (kind, trade.fee, "USDT") if trade.paid is None else (kind, trade.paid, trade.paid_in)
+    return [
+        _income(fill.symbol, kind, value, asset, fill.at, number, str(trade.id))
+        for kind, value, asset in (("REALIZED_PNL", trade.pnl, "USDT"), cost)
+        if value
+    ]
 
 
 def income_of_funding(payment: FundingPaid) -> Row:

@@ -8,7 +8,7 @@ History, Get Order History, Get Transaction Log, the enumerations execType, crea
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -126,7 +126,8 @@ def _filled(world: World, contract: Contract, event: Any) -> Row:
         "leavesQty": plain(order.size - order.filled if order else _ZERO),
         "orderType": "Limit" if trade.maker else "Market",
         "createType": created,
-        "execFee": figure(-trade.fee),
+        "execFee": figure(-(trade.fee if trade.paid is None else trade.paid)),
+        "feeCurrency": trade.paid_in or contract.settle,
         "execPrice": plain(trade.price),
         "execQty": plain(trade.size),
         "execType": kind,
@@ -231,7 +232,7 @@ def order_row(world: World, order: Order) -> Row:
         "cumExecQty": plain(done),
         "cumExecValue": figure(traded),
         "cumExecFee": "0",
-        "cumFeeDetail": {contract.settle: figure(-sum((f.trade.fee for f in fills), _ZERO))} if fills else {},
+        "cumFeeDetail": _fees(contract, fills),
         "closedPnl": figure(sum((f.trade.pnl for f in fills), _ZERO)),
         "cancelType": "CancelByUser" if cancelled else "UNKNOWN",
         "rejectReason": "EC_NoError",
@@ -249,6 +250,15 @@ def order_row(world: World, order: Order) -> Row:
     }
 
 
+def _fees(contract: Contract, fills: list[Filled]) -> Row:
+    """Return what fills cost, by coin."""
+    found: dict[str, Decimal] = {}
+    for trade in (fill.trade for fill in fills):
+        coin = trade.paid_in or contract.settle
+        found[coin] = found.get(coin, _ZERO) - (trade.fee if trade.paid is None else trade.paid)
+    return {coin: figure(fee) for coin, fee in found.items()}
+
+
 def _taken(order: Order, fills: list[Filled]) -> bool:
     """Say whether an order took what was there: it never stood in the book."""
     return order.status == "filled" and all(not fill.trade.maker for fill in fills)
@@ -259,7 +269,7 @@ def _taken(order: Order, fills: list[Filled]) -> bool:
 
 def log_rows(world: World, account: Account) -> list[Row]:
     """Return the transaction log, newest first. ``cashBalance`` is reckoned back from what is there now."""
-    fills: Iterable[Row] = (_fill_entry(world, account, fill) for fill in world.fills(account.name))
+    fills: Iterable[Row] = (row for fill in world.fills(account.name) for row in _fill_entries(world, account, fill))
     paid: Iterable[Row] = (_funding_entry(world, account, payment) for payment in world.payments(account.name))
     moved: Iterable[Row] = (_transfer_entry(account, transfer) for transfer in world.transfers(account.name))
     settled: Iterable[Row] = (_settlement_entry(account, change) for change in world.settlements(account.name))
@@ -276,10 +286,11 @@ def log_place(row: Row) -> tuple[int, str]:
     return int(row["transactionTime"]), str(row["id"])
 
 
-def _fill_entry(world: World, account: Account, fill: Filled) -> Row:
+def _fill_entries(world: World, account: Account, fill: Filled) -> Iterator[Row]:
+    """Yield the entry of a fill, and one of what was taken of another coin for it."""
     contract, trade = world.contract("bybit", fill.symbol), fill.trade
     execution = execution_id(world, fill)
-    return {
+    entry = {
         **_entry(account, fill.symbol, _number(execution), fill.at, words(contract, fill)[2], contract.settle),
         "category": market.category(contract),
         "side": "Buy" if trade.buy else "Sell",
@@ -289,10 +300,19 @@ def _fill_entry(world: World, account: Account, fill: Filled) -> Row:
         "size": plain(fill.position.sign * fill.position.size),
         "tradePrice": plain(trade.price),
         "feeRate": plain(account.maker_fee if trade.maker else TAKER_FEE["bybit"]),
-        "fee": figure(-trade.fee),
+        "fee": figure(-trade.own_fee),
         "cashFlow": figure(trade.pnl + trade.premium),
-        "change": figure(trade.pnl + trade.premium + trade.fee),
+        "change": figure(trade.pnl + trade.premium + trade.own_fee),
     }
+    yield entry
+    if trade.paid is not None:
+        yield entry | {
+            "id": f"{entry['id']}_fee",
+            "currency": trade.paid_in,
+            "fee": figure(-trade.paid),
+            "cashFlow": "0",
+            "change": figure(trade.paid),
+        }
 
 
 def _funding_entry(world: World, account: Account, payment: FundingPaid) -> Row:

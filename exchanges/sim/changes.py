@@ -49,7 +49,8 @@ class Trade:
 
     ``id`` counts per venue and symbol: both sides of a trade between two accounts of ours have the same one. ``before`` is the
     signed size of the position before it. ``maker``: its fee may be a rebate (positive). ``premium``: what an option costs
-    (negative) or brings, beside ``pnl``. The id of a liquidation, ADL or delivery does not become the position's ``trade_id``.
+    (negative) or brings, beside ``pnl``. ``paid``: what was taken of another coin (``paid_in``) instead; ``fee`` is what that was
+    worth. The id of a liquidation, ADL or delivery does not become the position's ``trade_id``.
     """
 
     id: int
@@ -63,6 +64,13 @@ class Trade:
     category: OrderCategory = "normal"
     before: Decimal = Decimal(0)
     premium: Decimal = Decimal(0)
+    paid: Decimal | None = None
+    paid_in: str = ""
+
+    @property
+    def own_fee(self) -> Decimal:
+        """The part of the fee that moved the balance in settle currency."""
+        return self.fee if self.paid is None else Decimal(0)
 
 
 @dataclass(frozen=True)

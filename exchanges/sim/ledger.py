@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_EVEN, Decimal
+from typing import TypedDict
 
 from exchanges.sim import revalue
 from exchanges.sim.catalog import CASH_STEPS, TAKER_FEE, Contract, VenueName
@@ -55,6 +56,11 @@ class Deal:
 
 
 _MARKET = Deal()
+
+
+class _Paid(TypedDict, total=False):
+    paid: Decimal
+    paid_in: str
 
 
 class Ledger:
@@ -135,8 +141,16 @@ class Ledger:
         return Trade(
             id=self._next_trade(contract) if deal.trade_id is None else deal.trade_id, buy=buy, size=size, price=price,
             fee=fee, pnl=pnl, maker=maker, order_id=order.id,
-            before=held.sign * held.size, premium=premium,
+            before=held.sign * held.size, premium=premium, **self._of_another_coin(account, contract, fee),
         )  # fmt: skip
+
+    def _of_another_coin(self, account: Account, contract: Contract, fee: Decimal) -> _Paid:
+        """Return what is taken of the coin that fees are paid in, at its price of now; nothing where it is too little."""
+        coin = account.fee_ccy
+        if coin is None or coin == contract.purse or contract.inverse or contract.kind == "option" or fee >= 0:
+            return {}
+        paid = to_cash(account.venue, fee * self._state.usd(contract.settle) / self._state.usd(coin))
+        return {"paid": paid, "paid_in": coin} if account.cash[coin] + paid >= 0 else {}
 
     def _price(self, contract: Contract, deal: Deal) -> Decimal:
         mark = self._state.mark(contract.venue, contract.symbol)
@@ -165,7 +179,9 @@ class Ledger:
         self.note(Filled(at, account.name, after.symbol, after, trade))
         told = trade if trade.category == "normal" else None
         self.note(PositionChanged(at, after, cause, told, was, before))
-        self.book(account, contract.purse, trade.pnl + trade.fee + trade.premium, at, cause)
+        self.book(account, contract.purse, trade.pnl + trade.own_fee + trade.premium, at, cause)
+        if trade.paid is not None:
+            self.book(account, trade.paid_in, trade.paid, at, cause)
         if not after.size:
             self.cancel_reducing(account, after.key, at)
 

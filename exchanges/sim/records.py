@@ -79,5 +79,5 @@ class Records:
         total, trade = self.totals[event.account, event.symbol], event.trade
         total.fills += 1
         total.pnl += trade.pnl
-        total.fees += trade.fee
+        total.fees += trade.own_fee
         total.premium += trade.premium

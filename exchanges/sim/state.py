@@ -40,6 +40,7 @@ class Account:
         liquidated: The last state of positions that were liquidated and not opened again.
         cash_at: When each purse last changed.
         maker_fee: The fraction a maker pays; negative: a rebate.
+        fee_ccy: The coin of ``cash`` that fees of linear contracts are taken of, while it lasts; None: of what each settles in.
         leverages: What was last set for a symbol; it stays when the position goes.
         can_trade: Whether the key may trade, unless a fault gives it other powers (``Faults.key_powers``).
         expires_at: When the key ends, milliseconds since the Unix epoch; None: never.
@@ -68,6 +69,7 @@ class Account:
     agent: str = ""
     signer_key: str = ""
     idle: set[str] = field(default_factory=set)
+    fee_ccy: str | None = None
 
     def __repr__(self) -> str:
         return f"Account({self.name!r}, {self.venue!r}, positions={len(self.positions)})"

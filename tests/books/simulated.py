@@ -100,6 +100,9 @@ async def lived(
             await _pass(shown, clock, 10_000)
             await shown.live(60.0)
             await _pass(shown, clock, _SAMPLE_MS)
+            for name, ccy in _FEES_IN.items():
+                if name in names:
+                    _do(simulator, done, {"kind": "fees", "account": name, "ccy": ccy})
             for name in names:
                 _open_all(simulator, name, done)
             simulator.world.resume()
@@ -228,6 +231,8 @@ def _events(simulator: Simulator, names: Sequence[str], whim: random.Random, don
                 _do(simulator, done, fault)
 
 
+# Accounts that pay fees in another coin than their contracts settle in.
+_FEES_IN = {"bybit-main": "BTC", "aster-multi": "BTC"}
 # What a venue books of its own accord has no word of its own everywhere.
 _TOLD = {
     "okx": ("deposit", "withdrawal", "rebate", "interest"),

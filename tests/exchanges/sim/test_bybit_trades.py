@@ -315,3 +315,18 @@ async def test_a_switch_of_margin_mode_is_the_accounts_and_seen_when_asked(venue
     assert (await venue.result("/v5/account/info", name))["marginMode"] == "ISOLATED_MARGIN"
     rows = (await venue.result("/v5/position/list?category=linear&symbol=BTCUSDT", name))["list"]
     assert ["0" not in {row["positionBalance"], row["size"]} for row in rows] == [True, True]
+
+
+async def test_a_fee_of_another_coin_is_told_in_it_and_has_an_entry_of_its_own_in_the_log(venue: Venue) -> None:
+    world = venue.sim.world
+    world.account(NAME).fee_ccy = "BTC"
+    async with venue.private(NAME, "execution.linear") as peer:
+        world.hands.open_position(NAME, "BTCUSDT")
+        (row,) = (await peer.until(lambda f: f.get("topic", "").startswith("execution")))["data"]
+    account = world.account(NAME)
+    mine = [one for one in trades.log_rows(world, account) if one["tradeId"] == row["execId"]]
+    paid = Decimal(row["execFee"])
+    assert row["feeCurrency"] == "BTC"
+    assert {one["currency"]: (Decimal(one["fee"]), Decimal(one["change"])) for one in mine} == {
+        "USDT": (0, 0), "BTC": (paid, -paid),
+    }  # fmt: skip

@@ -10,8 +10,16 @@ from hypothesis import strategies as st
 from exchanges.sim.changes import BalanceChanged, Filled, FundingPaid, PositionChanged, Transferred
 from exchanges.sim.ledger import to_entry
 from exchanges.sim.revalue import Position
+from exchanges.sim.state import Account
 from exchanges.sim.world import Impossible, UnknownName, World
 from tests.exchanges.sim.test_hands import world
+
+
+def pay_in_another_coin(account: Account) -> None:
+    """Where the venue knows of it; the coin is one that the account holds."""
+    if account.venue in ("bybit", "aster"):
+        account.fee_ccy = list(account.cash)[-1]
+
 
 ACTS: tuple[Callable[[World, str, Position, Decimal], Any], ...] = (
     lambda it, name, p, x: it.close_position(name, p.symbol, p.side),
@@ -30,6 +38,7 @@ ACTS: tuple[Callable[[World, str, Position, Decimal], Any], ...] = (
     lambda it, name, p, x: it.modes.switch_symbol(name, p.symbol, "isolated"),
     lambda it, name, p, x: it.modes.switch_account(name, "isolated" if p.venue == "bybit" else "multi"),
     lambda it, name, p, x: it.step(it.now_ms + int(x * 9_000)),
+    lambda it, name, p, x: pay_in_another_coin(it.account(name)),
 )
 
 
@@ -67,7 +76,9 @@ def test_whatever_is_done_the_log_tells_all_of_it_and_money_adds_up(acts: list[A
                     positions[event.account, event.position.key] = event.position
             case Filled(trade=trade):
                 purse = it.contract(event.position.venue, event.symbol).purse
-                cash[event.account, purse] += trade.pnl + trade.fee + trade.premium
+                cash[event.account, purse] += trade.pnl + trade.own_fee + trade.premium
+                if trade.paid is not None:
+                    cash[event.account, trade.paid_in] += trade.paid
             case FundingPaid():
                 cash[event.account, it.contract(event.position.venue, event.position.symbol).purse] += event.amount
             case Transferred():
@@ -87,3 +98,17 @@ def test_an_average_entry_is_finer_than_the_prices_that_it_is_of() -> None:
     for contract in world().contracts.values():
         between = contract.tick * Decimal("1.5")
         assert to_entry(contract, between) == between, contract.symbol
+
+
+def test_a_fee_of_another_coin_is_worth_what_it_would_have_been() -> None:
+    it = world()
+    account = it.account("bybit-main")
+    before, account.fee_ccy = dict(account.cash), "BTC"
+    cursor = it.cursor()
+    it.open_position("bybit-main", "ETHUSDT")
+    it.open_position("bybit-main", "BTCUSD")  # inverse: of what it settles in
+    linear, inverse = (event.trade for event in it.events_since(cursor)[0] if isinstance(event, Filled))
+    assert linear.paid is not None
+    assert (linear.own_fee, linear.paid_in, inverse.paid) == (0, "BTC", None)
+    assert abs(linear.paid * it.usd("BTC") - linear.fee * it.usd("USDT")) < Decimal("0.001")
+    assert account.cash == before | {"BTC": before["BTC"] + linear.paid + inverse.fee}

@@ -69,7 +69,7 @@ def test_a_seed_draws_a_plan_that_can_be_carried_out_and_ends(seed: int, seconds
 def test_a_long_plan_has_faults_of_every_kind_that_ends_by_itself_at_a_bounded_rate() -> None:
     plan = random_plan(1, 7_200, NAMES)
     drawn = Counter(fault.wanted["kind"] for fault in plan)
-    kept_out = {"wrong_login", "key_powers", "expired_key", "lift", "order", "cancel", "trade", "settle"}
+    kept_out = {"wrong_login", "key_powers", "expired_key", "lift", "order", "cancel", "trade", "settle", "fees"}
     assert set(drawn) == set(KINDS) - kept_out
     assert 7_200 / 8 < len(plan) < 7_200 / 2
     assert {fault.wanted["account"] for fault in plan if "account" in fault.wanted} == set(NAMES)
