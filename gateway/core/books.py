@@ -156,10 +156,7 @@ class Books:
         if until is not None and until > covered.since:
             ledger = self._ledgers[account.info.name]
             ledger.coverage.restore(covered.since, until)
-            ledger.stored = (
-                covered.since,
-                covered.until,
-            )  # the narrower one is put on record: this life may end before it asks
+            ledger.stored = covered.since, covered.until  # what is narrower is put on record: this life may end, too
 
     def _note(self, ledger: Ledger, now: int) -> None:
         """Put on record since when the records are whole, where that changed."""
