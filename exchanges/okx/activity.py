@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 
 from exchanges.errors import ProtocolViolation
-from exchanges.events import LiquidationWarning, OpenOrders, Order, position_id
+from exchanges.events import Fill, LiquidationWarning, OpenOrders, Order, position_id
 from exchanges.okx import bills, brief, build, closed, orders, tables, wire
 from exchanges.okx.placing import Placing
 from exchanges.okx.session import decode_all, decode_some
@@ -52,9 +52,9 @@ class Activity:
         self._asks: list[HttpRequest] = []
         self._placing = Placing(account)
 
-    def learn(self, rows: Iterable[wire.PositionRow]) -> None:
-        """Note the margin currencies of positions, which orders do not always say."""
-        self._placing.learn(rows)
+    def learn(self, rows: Iterable[wire.PositionRow | wire.BriefPosition]) -> list[Fill]:
+        """Note the margin currencies of positions, which orders do not always say; return the executions that waited for one."""
+        return self._placing.learn(rows)
 
     # --- what can be asked ---------------------------------------------------------------------------------------
 
@@ -131,7 +131,7 @@ class Activity:
         position = self._placing.of_order(row)
         fill = orders.fill_of_order(row, self._account, position)
         if fill is not None:
-            return [*out, fill]
+            return [*out, self._placing.executed(row, fill)]
         if orders.cause(row) != "trade":
             out.append(orders.evidence_of_order(row, self._account, position))
         self._seek(row.ord_id, build.order_fills_request(row.inst_id, row.ord_id))

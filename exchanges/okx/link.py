@@ -139,8 +139,8 @@ class PrivateLink(Session):
 
     def _position_rows(self, arg: wire.Arg, frame: wire.Frame, rows: list[msgspec.Raw]) -> list[Output]:
         good, notes, damaged = usable.read_some(rows, "positions")
-        self._activity.learn(good)
-        out = notes if self._held else self._infer(self._mode or parse.DEFAULT_MODE) + notes
+        placed = self._activity.learn(good)
+        out = [*([] if self._held else self._infer(self._mode or parse.DEFAULT_MODE)), *notes, *placed]
         covers = arg.inst_type or _ANY
         book = self._books.get(covers)
         if book is None:
@@ -188,6 +188,7 @@ class PrivateLink(Session):
             out += notes
             for strange in sorted({one.inst_type for one in found} - tables.INSTRUMENT_TYPES):
                 out.append(Notice(code="balance_and_position", what=f"unknown type of instrument {strange[:50]!r}"))
+            out += self._activity.learn(found)
             out += brief.evidence(event, found, self._account)
             out += self._moved(found)
             self._activity.seek(event.event_type, int(event.p_time))

@@ -90,7 +90,7 @@ class Ledger:
         contract = self._state.contracts[account.venue, key.symbol]
         before = account.positions.get(key)
         held = before or self._blank(account, key, plan, at)
-        trade = self._fill(account, contract, held, plan.side == "long", size, Decimal(0), at, deal, reduce_only=False)
+        trade = self._fill(account, contract, held, held.side == "long", size, Decimal(0), at, deal, reduce_only=False)
         added = revalue.notional(contract, size, trade.price) / held.leverage
         after = replace(
             held,

@@ -20,7 +20,7 @@ from gateway.core.records import Correction, Covered
 from gateway.core.rows import settle_of
 from gateway.core.state import Position
 
-# What was last written is as of this long before, at the earliest.
+# What was last written is as of this long before, at the earliest. Books that a push sends us to are asked within it, too.
 _WRITE_DELAY_MS = 60_000
 
 
@@ -150,12 +150,13 @@ class Books:
         self._note(self._ledgers[account.info.name], now)
 
     def restore(self, account: Account, covered: Covered, stored_at: int | None) -> None:
-        """Take what an earlier life had on record."""
-        until = covered.until if covered.until is not None else stored_at and stored_at - _WRITE_DELAY_MS
+        """Take what an earlier life had on record, but for its last moments: what was told then may not have been asked for yet."""
+        ends = [covered.until, None if stored_at is None else stored_at - _WRITE_DELAY_MS]
+        until = min((end for end in ends if end is not None), default=None)
         if until is not None and until > covered.since:
             ledger = self._ledgers[account.info.name]
             ledger.coverage.restore(covered.since, until)
-            ledger.stored = ledger.coverage.since, ledger.coverage.gap
+            ledger.stored = covered.since, covered.until  # what is narrower is put on record: this life may end, too
 
     def _note(self, ledger: Ledger, now: int) -> None:
         """Put on record since when the records are whole, where that changed."""

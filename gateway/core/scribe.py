@@ -11,7 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
+import msgspec
+
 from exchanges.events import (
+    BalanceState,
     CollateralTiers,
     CurrencyPrice,
     Event,
@@ -318,8 +321,16 @@ class Scribe:
                     seq,
                     account=row.account,
                     causes=tuple(row.causes),
-                    body=encode(row.events),
+                    body=encode(map(self._as_taken, row.events)),
                 )
+
+    def _as_taken(self, event: Event) -> Event:
+        """Return a balance with the prices that its coins were taken at: they came from ticks of which not every one is sampled."""
+        account = self._world.accounts.get(event.account) if isinstance(event, BalanceState) else None
+        if account is None or not isinstance(event, BalanceState):
+            return event
+        prices = account.prices_apart(event.scope)
+        return msgspec.structs.replace(event, prices=prices) if prices else event
 
     def _tell(self, now: int, seq: int) -> None:
         """Put down what the engine put on record itself: alerts belong to the turn, corrections follow from it by themselves."""

@@ -456,6 +456,23 @@ def test_a_price_that_comes_back_within_a_millisecond_is_no_repetition() -> None
     assert whole(again(life.rows)) == whole(life.engine)
 
 
+def test_a_balance_counts_its_coins_at_the_prices_that_nobody_sampled() -> None:
+    life = Life(BYBIT, at=T0)
+    own = PoolState(pool="USDT", ccy="USD", cash="304", from_coins=True)  # BTC at 102
+    coins = CoinBalance(ccy="USDT", total="100", cash="100", usd_price="1"), CoinBalance(ccy="BTC", total="2", cash="2")
+    life.turn(balance("304", "bybit-main", coins=coins, pools=(own,)), at=T0)
+    for at, usd in ((0, "100"), (200, "103"), (400, "101")):
+        life.turn(price("BTC", usd, "bybit"), price("USDT", "1", "bybit"), at=T0 + at)
+        if not at:
+            life.clock(T0)
+    some = balance("304", "bybit-main", coins=coins[:1], pools=(own,), full=False, venue_at=T0 + 450)
+    life.turn(some, at=T0 + 500)
+    life.clock(T0 + 1_000)
+    life.close()
+    assert life.engine.accounts["bybit-main"].prices_apart("account") == {"BTC": (101.0, 100.0, 103.0)}
+    assert whole(again(life.rows)) == whole(life.engine)
+
+
 def test_while_the_state_is_copied_the_time_waits_and_a_turn_copies_the_rest_first() -> None:
     steps_: list[Callable[[], None]] = []
     rows: list[Any] = []

@@ -14,6 +14,8 @@ from exchanges.okx.link import PrivateLink
 from exchanges.okx.wire import BillRow, FillRow
 from exchanges.venue import HttpRequest
 from tests.exchanges.okx.samples import T0, bill, envelope, fill_row, frame, only, order, position, private
+from tests.exchanges.okx.test_brief import brief, short_row
+from tests.exchanges.okx.test_orders import EXECUTED
 
 FILLS, BILLS = build.fills_request(0), build.bills_request(0)
 CROSS, ISOLATED = (f"main:BTC-USDT-SWAP:net:{mode}:USDT" for mode in ("cross", "isolated"))
@@ -58,11 +60,34 @@ def test_an_order_says_it_too_once_its_margin_currency_is_known(sequence: tuple[
                 text = frame("orders", order(tdMode="isolated", ccy=""), event=None, instType="ANY")
                 found += [fill.position for fill in only(Fill, link.receive(text, 0))]
             case "position":
-                link.receive(frame("positions", position(mgnMode="isolated"), instType="ANY"), 0)
+                text = frame("positions", position(mgnMode="isolated"), instType="ANY")
+                found += [fill.position for fill in only(Fill, link.receive(text, 0))]
             case _:
                 found += [place for _, place in told(link, FILLS, fill_row())]
     found += [place for _, place in told(link, BILLS, trade(mgnMode="isolated"))]
     assert found[-1] == ISOLATED
+
+
+def pushed(link: PrivateLink, **changes: Any) -> list[str | None]:
+    """Return the positions of the executions that a push of an order in isolated mode leads to."""
+    text = frame("orders", order(**EXECUTED | {"tdMode": "isolated", "ccy": ""} | changes), event=None, instType="ANY")
+    return [fill.position for fill in only(Fill, link.receive(text, 0))]
+
+
+def test_the_first_execution_of_an_isolated_position_is_told_again_once_the_position_is_seen() -> None:
+    link = private()
+    assert pushed(link) == [None]
+    for found in ([ISOLATED], []):
+        text = frame("positions", position(mgnMode="isolated"), event="event_update", instType="ANY")
+        assert [fill.position for fill in only(Fill, link.receive(text, 0))] == found
+    assert pushed(link, tradeId="124") == [ISOLATED]
+
+
+def test_a_position_that_came_and_went_is_seen_in_the_events_alone() -> None:
+    link = private()
+    assert pushed(link) == [None]
+    event = brief("filled", short_row(position(mgnMode="isolated"), pos="0"))
+    assert [fill.position for fill in only(Fill, link.receive(event, 0))] == [ISOLATED]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import pytest
 
+from exchanges.sim.catalog import Side
 from exchanges.sim.changes import Filled, MarkChanged, OrderChanged, PositionChanged, Transferred, WorldEvent
 from exchanges.sim.whims import MAX_ORDERS
 from exchanges.sim.world import World
@@ -54,3 +55,22 @@ def test_accounts_of_ours_meet_and_share_a_trade_with_one_maker(hour: tuple[Worl
         one, other = [f for f in fills if (f.position.venue, f.symbol, f.trade.id) == key]
         assert one.account != other.account
         assert {one.trade.buy, other.trade.buy} == {one.trade.maker, other.trade.maker} == {True, False}
+
+
+def test_fills_lead_from_size_to_size_also_of_positions_that_were_turned_round_by_hand() -> None:
+    it = World(SEED, BEGIN)
+    for position in it.positions("okx-main") + it.positions("okx-isolated"):
+        alone = len(it.hands.held(position.account, position.symbol)) == 1
+        if alone and it.contract("okx", position.symbol).kind == "perp":
+            it.close_position(position.account, position.symbol)
+            side: Side = "short" if position.side == "long" else "long"
+            it.hands.open_position(position.account, position.symbol, side, position.size)
+    fills, cursor = list[Filled](), it.cursor()
+    for _ in range(90):
+        it.step(it.now_ms + 10_000)
+        fresh, cursor = it.events_since(cursor)
+        fills += [event for event in fresh if isinstance(event, Filled)]
+    assert len(fills) > 100
+    for fill in fills:
+        moved = fill.trade.size if fill.trade.buy else -fill.trade.size
+        assert fill.trade.before + moved == fill.position.sign * fill.position.size

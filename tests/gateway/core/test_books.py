@@ -206,6 +206,34 @@ def test_a_restart_goes_on_from_what_is_stored_and_asks_for_the_time_between() -
     assert told(two, start + 7_000) == {"total_realized_pnl_usd": 19.0, "realized_since": DAY}
 
 
+def test_a_gap_that_begins_shortly_before_an_end_is_asked_for_with_the_last_minute_before_it() -> None:
+    sink = Kept()
+    one = engine(OKX, sink=sink)
+    one.turn([instrument(), feed("live"), balance()], LIVE)
+    one.clock(ASKED)
+    one.turn([read("okx-main", DAY, ASKED)], NOON + 5_100)
+    end = NOON + 600_000
+    one.turn([trade(end - 1_000, None)], end)  # a fill whose money the stream leaves out
+    assert sink.events[-1] == Covered(id="okx-main", account="okx-main", since=DAY, until=end - 1_000, at=end)
+
+    two = engine(OKX, sink=Kept())
+    two.restore(sink.events, end + 2_000, end)
+    two.turn([feed("live")], end + 3_000)
+    two.turn([read("okx-main", end - 1_000, end + 5_000)], end + 5_100)  # asked for something else
+    two.clock(end + 8_000)
+    assert two.wants_books == {"okx-main": end - 60_000}
+
+
+def test_a_life_that_ends_before_it_asks_leaves_the_gap_that_it_found() -> None:
+    kept = Kept()
+    two = engine(OKX, sink=kept)
+    covered = Covered(id="okx-main", account="okx-main", since=DAY, at=NOON)
+    two.restore([balance(), covered], NOON + 2_000, NOON)
+    two.clock(NOON + 3_000)
+    (found,) = [event for event in kept.events if isinstance(event, Covered)]
+    assert (found.since, found.until) == (DAY, NOON - 60_000)
+
+
 # --- funding of open positions ----------------------------------------------------------------------------------------------
 
 
