@@ -29,6 +29,7 @@ class Cycle:
     Attributes:
         opener: The id of the fill that opened it; None: it was there when the world began.
         size: The largest held. ``fees`` with what a liquidation cost beside its fill.
+        alike: The other leg was as large when funding was paid for both.
     """
 
     place: Place
@@ -43,11 +44,22 @@ class Cycle:
     realized_pnl: Decimal = ZERO
     fees: Decimal = ZERO
     funding: Decimal = ZERO
+    alike: bool = False
 
     @property
     def name(self) -> str:
         """What to call it."""
         return f"{' '.join(self.place)} {self.side} closed {self.closed_at}"
+
+
+@dataclass(frozen=True)
+class Payment:
+    """Funding of one position, and how much of it was held."""
+
+    place: Place
+    at: int
+    amount: Decimal
+    size: Decimal
 
 
 @dataclass
@@ -78,7 +90,7 @@ class Books:
 
     accounts: Collection[str]
     fills: dict[str, Row] = field(default_factory=dict)  # in the order of their happening, within an account
-    payments: dict[tuple[str, int], tuple[Place, int, Decimal]] = field(default_factory=dict)
+    payments: dict[tuple[str, int], Payment] = field(default_factory=dict)
     settled: dict[tuple[Place, int], Decimal] = field(default_factory=dict)
     totals: dict[tuple[str, str], Sums] = field(default_factory=dict)
     settles: dict[tuple[str, str], str] = field(default_factory=dict)  # of an account's symbol
@@ -91,7 +103,7 @@ class Books:
         for name in self.accounts:
             for paid in world.payments(name):
                 place = name, paid.position.symbol, paid.position.leg, paid.position.mode
-                self.payments[name, paid.id] = place, paid.at, paid.amount
+                self.payments[name, paid.id] = Payment(place, paid.at, paid.amount, paid.position.size)
             for change in world.settlements(name):
                 before = change.before.settled if change.before else ZERO
                 place = name, change.position.symbol, change.position.leg, change.position.mode
@@ -110,7 +122,7 @@ class Books:
 
     def paid(self) -> Counter[tuple[str, str, Decimal]]:
         """Return how often each amount of funding was paid, by account and symbol."""
-        return Counter((place[0], place[1], amount) for place, _, amount in self.payments.values())
+        return Counter((*one.place[:2], one.amount) for one in self.payments.values())
 
     def cycles(self) -> list[Cycle]:
         """Return all positions that were closed."""
@@ -142,9 +154,11 @@ class Books:
         of: dict[Place, list[Cycle]] = defaultdict(list)
         for cycle in over:
             of[cycle.place].append(cycle)
-        for place, at, amount in self.payments.values():
-            if (held := _holding(of[place], at)) is not None:
-                held.funding += amount
+        alike = Counter((*one.place[:2], one.at, one.size) for one in self.payments.values())
+        for one in self.payments.values():
+            if (held := _holding(of[one.place], one.at)) is not None:
+                held.funding += one.amount
+                held.alike |= alike[(*one.place[:2], one.at, one.size)] > 1
         for (place, at), amount in self.settled.items():
             if (held := _holding(of[place], at)) is not None:
                 held.realized_pnl += amount

@@ -120,8 +120,10 @@ def _cycle(cycle: Cycle, row: Row) -> Iterator[str]:
         ("fees", fees, cycle.fees),
         ("fills", row["fills"], cycle.fills),
     ]
-    # Aster names no leg in what it says of funding: where both were held nobody can tell whose it was, and the row says so.
-    untold = cycle.venue == "aster" and cycle.place[2] != "net" and not row.get("complete", True)
+    # Aster names no leg in what it says of funding, OKX how large it was: where both were held (OKX: and as large) nobody can tell
+    # whose it was, and the row says so.
+    nameless = cycle.venue == "aster" or (cycle.venue == "okx" and cycle.alike)
+    untold = nameless and cycle.place[2] != "net" and not row.get("complete", True)
     if not untold:
         pairs.append(("funding", Decimal(row.get("funding") or 0), cycle.funding))
     if cycle.opener is not None and not untold:
