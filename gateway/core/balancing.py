@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
+import msgspec
+
 from exchanges.events import Fill, FundingPayment, Transfer
 from gateway.core.alerts.records import EquitySample
 from gateway.core.realized import Day, Settle, exact_sum, line_of
@@ -98,7 +100,8 @@ def balance(of: Ends, flows: Flows, settle: Settle, findings: Iterable[Finding],
             "interest": interest.get(ccy, ZERO), "revaluation": ZERO,
         }  # fmt: skip
         bound = step * (lines + 2) + _FLOAT * size
-        parts["findings"] = _explained(_less(equity, parts.values()), [one for one in wrong if one.ccy == ccy], bound)
+        here = [one for one in wrong if one.ccy == ccy] + _paid_in(ccy, wrong, flows.fills)
+        parts["findings"] = _explained(_less(equity, parts.values()), here, bound)
         found.append(_of(ccy, equity, parts, bound))
     return (*found, _dollars(of, found)) if found else ()
 
@@ -153,6 +156,18 @@ def _explained(rest: Decimal, wrong: Sequence[Finding], bound: Decimal) -> Decim
     if fitting is not None:
         return fitting
     return every if len(known) == len(wrong) else rest
+
+
+def _paid_in(ccy: str, wrong: Iterable[Finding], fills: Iterable[Fill]) -> list[Finding]:
+    """Return what is wrong with fills of symbols whose fees are taken of another coin, in that coin.
+
+    Records have such a fee in what the contract settles in (Bybit), or in a line of its own: what is wrong of it nobody knows.
+    """
+    symbols = {fill.symbol for fill in fills if fill.fee_ccy == ccy}
+    of_fills = (
+        one for one in wrong if one.ccy != ccy and one.symbol in symbols and one.differences.keys() - {"funding"}
+    )
+    return [msgspec.structs.replace(one, effect="") for one in of_fills]
 
 
 def _less(amount: Decimal, parts: Iterable[Decimal]) -> Decimal:
