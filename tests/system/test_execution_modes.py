@@ -48,6 +48,7 @@ async def test_rehearsals_never_enter_live_totals(simulator: Simulator, dsn: str
         assert set(rows["demo"]["exchange_distribution"]) == {"okx", "bybit"}
         assert set(rows["demo:backtest"]["exchange_distribution"]) == {"hyperliquid"}
         accounts = running.client.tables["accounts"]
+        await eventually(lambda: all("equity_usd" in row for row in accounts.values()), "every account is priced")
         for name, members in (("demo", LIVE), ("demo:paper", PAPER)):
             equity = sum(accounts[one]["equity_usd"] for one in members)
             assert rows[name]["total_equity_usd"] == pytest.approx(equity, rel=1e-6)

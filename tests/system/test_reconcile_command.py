@@ -11,6 +11,7 @@ import asyncpg
 import msgspec
 from typer.testing import CliRunner
 
+from exchanges.sim.exact import plain
 from exchanges.sim.server import Simulator
 from exchanges.venue import AccountSpec
 from gateway.cli import app
@@ -86,7 +87,11 @@ async def test_dry_run_shows_both_sides_and_apply_corrects(simulator: Simulator,
         await eventually(lambda: all(books[name].coverage.whole for name in (OTHER, ACCOUNT)), "their past is known")
         running.fault("close_position", account=OTHER, symbol="ETHUSDT", quiet=True, seconds=60)
         running.fault("close_position", account=OTHER, symbol="DOGEUSDT", share="0.4", quiet=True, seconds=60)
-        size = next(row["size"] for row in rows(running, OTHER) if row["symbol"] == "DOGEUSDT")
+        size, gone = (
+            next(row["size"] for row in rows(running, OTHER) if row["symbol"] == symbol)
+            for symbol in ("DOGEUSDT", "ETHUSDT")
+        )
+        left = next(plain(one.size) for one in simulator.world.positions(OTHER) if one.symbol == "DOGEUSDT")
         before = {row_id: row["size"] for row_id, row in running.positions.items()}
         path = configuration(running, folder, dsn)
         url = running.gateway.url
@@ -100,8 +105,8 @@ async def test_dry_run_shows_both_sides_and_apply_corrects(simulator: Simulator,
         lines = dry.out.splitlines()
         held = len(rows(running, OTHER))
         assert f"{OTHER}: {held} rows" in lines
-        assert any("DOGEUSDT" in line and f"size: store {size} | venue 24000" in line for line in lines), dry.out
-        assert any("ETHUSDT" in line and "size: store 4 | venue 0" in line for line in lines), dry.out
+        assert any("DOGEUSDT" in line and f"size: store {size} | venue {left}" in line for line in lines), dry.out
+        assert any("ETHUSDT" in line and f"size: store {gone} | venue 0" in line for line in lines), dry.out
         assert lines[lines.index(f"{ACCOUNT}: {len(rows(running, ACCOUNT))} rows") + 1] == "  store and venue agree"
         assert {row_id: row["size"] for row_id, row in running.positions.items()} == before
         assert corrections(running) == []
