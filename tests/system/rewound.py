@@ -12,11 +12,10 @@ import asyncpg
 import msgspec
 import orjson
 
-from exchanges.events import CurrencyPrice, Event, FundingRate, PositionsSnapshot, PositionState, Price
+from exchanges.events import CurrencyPrice, Event, FundingRate, Price
 from gateway.core.alerts.rules import rules
 from gateway.core.beginning import Base
 from gateway.core.journal import Entry, MarkSample, decode
-from gateway.core.market import Market
 from gateway.engine import Engine
 from gateway.rewind import Conditions, GapInJournal, NothingKept, Rewind
 from gateway.rewind import tables as whole
@@ -71,7 +70,7 @@ def differences(kept: Kept | None) -> list[str]:
     replayed = _replay(kept)
     if isinstance(replayed, str):
         return [replayed]
-    fresh = _fresh(kept)
+    fresh = _fresh(kept, _told_by_positions(replayed))
     found = [f"replay: {one}" for one in _unequal(_sent(replayed), _sent(fresh))]
     for engine in (replayed, fresh):
         engine.clock(kept.last_at)  # slow figures are those of the last clock turn
@@ -142,8 +141,21 @@ def _replay(kept: Kept) -> Engine | str:
     return found
 
 
-def _fresh(kept: Kept) -> Engine:
-    """Return an engine that knows the stored rows and the last prices of the journal alone, those within a base among them."""
+def _told_by_positions(engine: Engine) -> Iterator[tuple[Event, int]]:
+    """Yield the marks that no feed told, but a position's message: the row that is stored may be of a later one without."""
+    for (venue, env, name), symbol in engine.market.symbols.items():
+        if symbol.source == "position" and symbol.value is not None and symbol.received_at is not None:
+            yield (
+                Price(venue=venue, env=env, symbol=name, value=symbol.value, kind="mark", at=symbol.at),
+                symbol.received_at,
+            )
+
+
+def _fresh(kept: Kept, beside: Iterable[tuple[Event, int]]) -> Engine:
+    """Return an engine that knows the stored rows and the last prices of the journal alone, those within a base among them.
+
+    ``beside``: further marks.
+    """
     base = msgspec.json.decode(_bases(kept.rows)[-1].body, type=Base)
     by = msgspec.json.decode(base.settings, type=Conditions)
     engine = Engine(
@@ -157,36 +169,22 @@ def _fresh(kept: Kept) -> Engine:
     )
     stored_at = kept.stored.checkpoint.at if kept.stored.checkpoint else None
     engine.restore(kept.stored.events(), kept.last_at, stored_at)
-    engine.hear(newest(kept.rows).values())
+    engine.hear([*newest(kept.rows).values(), *beside])
     engine.turn((), kept.last_at)
     return engine
 
 
 def newest(rows: Sequence[Row]) -> dict[tuple[str, ...], tuple[Event, int]]:
-    """Return the last prices and rates that rows hold, the bases among them too, each with its moment (ms).
-
-    The mark of a position's message counts where no feed told of its symbol, as it does in a life.
-    """
+    """Return the last prices and rates that rows hold, the bases among them too, each with its moment (ms)."""
     found: dict[tuple[str, ...], tuple[Event, int]] = {}
     begins = {one.id for one in _bases(rows)}
-    places = _places(rows)
     for row in rows:
         if isinstance(row, MarkSample):
             told = [(_price(row), row.at)]
         elif row.kind == "turn":
             told = [(event, row.at) for event in decode(row.body)]
-            for state in _states(event for event, _ in told):
-                at = row.at if state.venue_at is None else state.venue_at
-                key = *places[state.account], state.symbol, "beside"
-                if state.mark_price is not None and (key not in found or found[key][1] <= at):
-                    of = {"venue": key[0], "env": key[1], "symbol": key[2]}
-                    found[key] = Price(**of, value=state.mark_price, kind="mark", at=at), at
-        elif row.id in begins:
-            market = _market(rows, row)
-            told = list(_within(market, row))
-            found |= dict(_beside(market))
         else:
-            told = []
+            told = list(_within(rows, row)) if row.id in begins else []
         for event, at in told:
             match event:
                 case Price():
@@ -197,22 +195,7 @@ def newest(rows: Sequence[Row]) -> dict[tuple[str, ...], tuple[Event, int]]:
                     found[event.venue, event.env, event.symbol, "rate"] = event, at
                 case _:
                     pass
-    marked = {key[:3] for key in found if key[3] == "mark"}
-    return {key: one for key, one in found.items() if key[3] != "beside" or key[:3] not in marked}
-
-
-def _places(rows: Sequence[Row]) -> dict[str, tuple[str, str]]:
-    """Return venue and environment of each account of a life."""
-    base = msgspec.json.decode(_bases(rows)[-1].body, type=Base)
-    return {info.name: (info.venue, info.env) for info in base.accounts}
-
-
-def _states(events: Iterable[Event]) -> Iterator[PositionState]:
-    for event in events:
-        if isinstance(event, PositionState):
-            yield event
-        elif isinstance(event, PositionsSnapshot):
-            yield from event.positions
+    return found
 
 
 def _bases(rows: Sequence[Row]) -> list[Entry]:
@@ -227,26 +210,14 @@ def _bases(rows: Sequence[Row]) -> list[Entry]:
     return found
 
 
-def _market(rows: Sequence[Row], first: Entry) -> Market:
-    """Return what was known of prices by the whole base that begins with an entry."""
+def _within(rows: Sequence[Row], first: Entry) -> Iterator[tuple[Event, int]]:
+    """Yield the prices and rates of the whole base that begins with an entry."""
     rewind = Rewind()
     for row in rows:
         if isinstance(row, Entry) and row.kind == "base" and (row.epoch, row.turn) == (first.epoch, first.turn):
             rewind.feed(row)
     assert rewind.engine is not None, "its base is whole"
-    return rewind.engine.market
-
-
-def _beside(market: Market) -> Iterator[tuple[tuple[str, ...], tuple[Event, int]]]:
-    """Yield the marks that positions told of."""
-    for key, symbol in market.symbols.items():
-        if symbol.source == "position" and symbol.value is not None and symbol.at is not None:
-            of = {"venue": key[0], "env": key[1], "symbol": key[2]}
-            yield (*key, "beside"), (Price(**of, value=symbol.value, kind="mark", at=symbol.at), symbol.at)
-
-
-def _within(market: Market, first: Entry) -> Iterator[tuple[Event, int]]:
-    """Yield the prices and rates of a base that begins with an entry."""
+    market = rewind.engine.market
     for (venue, env, name), symbol in market.symbols.items():
         of = {"venue": venue, "env": env, "symbol": name}
         if symbol.source == "feed" and symbol.value is not None and symbol.received_at is not None:

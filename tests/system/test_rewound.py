@@ -45,22 +45,6 @@ def test_the_prices_within_a_base_are_known() -> None:
     assert told(behind["okx", "live", SYMBOL, "mark"][0]) == "121"
 
 
-def test_the_mark_of_a_positions_message_counts_where_no_feed_told_of_its_symbol() -> None:
-    life = Life(OKX, at=T0)
-    held = position(fence=(1,), venue_at=T0, mark_price="118")
-    life.turn(feed("live"), instrument(), balance(), held, at=T0)
-    before = len(life.rows)
-    for _ in life.base():
-        pass
-    for rows in (life.rows, life.rows[before:]):
-        ((event, at),) = [one for key, one in rewound.newest(rows).items() if key[2] == SYMBOL]
-        assert (told(event), at) == ("118", T0)
-    life.turn(mark("121", at=T0 - 1), at=T0 + 1_100)
-    life.clock(T0 + 2_000)
-    ((event, _),) = [one for key, one in rewound.newest(life.rows).items() if key[2] == SYMBOL]
-    assert told(event) == "121"
-
-
 def told(event: object) -> object:
     """Return what an event says, however it is written."""
     match event:
